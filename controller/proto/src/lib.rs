@@ -1,0 +1,39 @@
+//! Every type and message that crosses Malha's control wire, their encoding, and the frames that carry them.
+//! It checks what it parses and never decides anything: no I/O, no clock, no randomness.
+
+#![forbid(unsafe_code)]
+
+mod address;
+mod frame;
+pub mod fuzz;
+mod health;
+mod id;
+mod key;
+mod message;
+mod name;
+mod netmap;
+mod token;
+
+pub use address::{DEFAULT_POOL_V4, OverlayAddresses, OverlayPools, PoolError};
+pub use frame::{
+    FrameDecoder, FrameError, MAX_FRAME_TO_CONTROLLER_BYTES, MAX_FRAME_TO_NODE_BYTES, encode_frame,
+};
+pub use health::{
+    Hop, HopState, NodeReport, PathProbe, PeerObservation, ServiceReport, ServiceState,
+};
+pub use id::{
+    ApiKeyId, GrantId, IdError, NodeId, OperatorId, OrganizationId, Revision, RouteId, ServiceId,
+    SiteId, TokenId,
+};
+pub use key::{Fingerprint, KeyError, Lease, MachineId, Secret32, WgKey};
+pub use message::{
+    ALPN, CONTROLLER_TLS_NAME, EnrolReply, EnrolRequest, FarewellReason, HEARTBEAT_INTERVAL_MS,
+    Hello, MachineFacts, PROTOCOL_VERSION, RefusalCode, SESSION_TIMEOUT_MS, ToController, ToNode,
+    Welcome,
+};
+pub use name::{HostName, Label, NameError};
+pub use netmap::{
+    Allow, Exposure, Me, Netmap, NetmapDelta, PatchError, Peer, Port, Profile, Protocol, Service,
+    ServiceKind,
+};
+pub use token::{EnrolToken, MAX_TOKEN_ADDRESSES, MAX_TOKEN_CHARS, TokenError};

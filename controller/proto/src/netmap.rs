@@ -1,0 +1,454 @@
+//! What one node must know, as a value with an algebra: `patch(old, diff(old, new)) == new`. The size of a difference
+//! follows the change, not the map.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use crate::{HostName, Label, NodeId, OverlayAddresses, Revision, ServiceId, WgKey};
+
+/// A node's role: which ports it has, in which direction and for whom.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+#[cbor(index_only)]
+pub enum Profile {
+    #[n(0)]
+    Garage,
+    #[n(1)]
+    SecurityServer,
+    #[n(2)]
+    Balancer,
+    #[n(3)]
+    Central,
+    #[n(4)]
+    Edge,
+}
+
+/// The transport of a port.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+#[cbor(index_only)]
+pub enum Protocol {
+    #[n(0)]
+    Tcp,
+    #[n(1)]
+    Udp,
+    #[n(2)]
+    Icmp,
+}
+
+/// Who may know a service: members with a grant, or also the public through an edge.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+#[cbor(index_only)]
+pub enum Exposure {
+    #[n(0)]
+    Tunnel,
+    #[n(1)]
+    Public,
+}
+
+/// What a service speaks; decides how it is probed.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+#[cbor(index_only)]
+pub enum ServiceKind {
+    /// HTTP/1.1: probed with a request.
+    #[n(0)]
+    Http,
+    /// Anything over TCP: probed with a connection.
+    #[n(1)]
+    Tcp,
+}
+
+/// A port that is never zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Serialize)]
+#[cbor(transparent)]
+#[serde(transparent)]
+pub struct Port(#[n(0)] u16);
+
+impl Port {
+    /// None for zero.
+    #[must_use]
+    pub fn new(port: u16) -> Option<Self> {
+        (port != 0).then_some(Self(port))
+    }
+
+    #[must_use]
+    pub fn number(self) -> u16 {
+        self.0
+    }
+}
+
+impl std::fmt::Display for Port {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Port {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Self::new(u16::deserialize(d)?)
+            .ok_or_else(|| serde::de::Error::custom("a port is 1 to 65535"))
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Port {
+    fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        let at = d.position();
+        Self::new(d.u16()?).ok_or_else(|| minicbor::decode::Error::message("port zero").at(at))
+    }
+}
+
+/// One thing a peer may open on this node. Everything else is dropped.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+)]
+pub struct Allow {
+    #[n(0)]
+    pub protocol: Protocol,
+    /// First port; 0 to 65535. For ICMP both are 0.
+    #[n(1)]
+    pub from_port: u16,
+    /// Last port, included.
+    #[n(2)]
+    pub to_port: u16,
+}
+
+/// Another node, as this node must configure it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Peer {
+    #[n(0)]
+    pub id: NodeId,
+    /// `<node>.<site>.<org>`, without the overlay zone.
+    #[n(1)]
+    pub name: HostName,
+    #[n(2)]
+    pub key: WgKey,
+    #[n(3)]
+    pub addresses: OverlayAddresses,
+    /// Where its WireGuard may be reached, best first. Empty: it dials us.
+    #[n(4)]
+    pub endpoints: Vec<SocketAddr>,
+    /// Seconds between keepalives that *we* send; None where the other side dials.
+    #[n(5)]
+    pub keepalive_s: Option<u16>,
+    /// What this peer may open on us.
+    #[n(6)]
+    pub allow: Vec<Allow>,
+    /// It runs beside a controller: every node keeps a tunnel to it.
+    #[n(7)]
+    pub hub: bool,
+}
+
+/// A port that this node offers.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Service {
+    #[n(0)]
+    pub id: ServiceId,
+    #[n(1)]
+    pub name: Label,
+    /// The port on the overlay address.
+    #[n(2)]
+    pub port: Port,
+    /// Where this node hands the connection.
+    #[n(3)]
+    pub target: SocketAddr,
+    #[n(4)]
+    pub kind: ServiceKind,
+    #[n(5)]
+    pub exposure: Exposure,
+}
+
+/// The node itself.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Me {
+    #[n(0)]
+    pub id: NodeId,
+    /// `<node>.<site>.<org>`, without the overlay zone.
+    #[n(1)]
+    pub name: HostName,
+    #[n(2)]
+    pub addresses: OverlayAddresses,
+    /// The lengths of the overlay's prefixes, for the interface.
+    #[n(3)]
+    pub prefix_v4: u8,
+    #[n(4)]
+    pub prefix_v6: u8,
+    #[n(5)]
+    pub profile: Profile,
+    /// Held apart because two machines showed this identity: no peers, no services, until the operator chooses.
+    #[n(6)]
+    pub quarantined: bool,
+}
+
+/// Everything one node must know at one revision.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Netmap {
+    /// The last change that touched this map.
+    #[n(0)]
+    pub revision: Revision,
+    #[n(1)]
+    pub me: Me,
+    #[n(2)]
+    pub peers: BTreeMap<NodeId, Peer>,
+    #[n(3)]
+    pub services: BTreeMap<ServiceId, Service>,
+}
+
+/// The difference of two netmaps of one node.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct NetmapDelta {
+    /// The revision it applies to.
+    #[n(0)]
+    pub from: Revision,
+    /// The revision it leads to.
+    #[n(1)]
+    pub to: Revision,
+    #[n(2)]
+    pub me: Option<Me>,
+    #[n(3)]
+    pub peers: Vec<Peer>,
+    #[n(4)]
+    pub peers_gone: Vec<NodeId>,
+    #[n(5)]
+    pub services: Vec<Service>,
+    #[n(6)]
+    pub services_gone: Vec<ServiceId>,
+}
+
+/// Why a delta can't be applied. The node then asks for the whole map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum PatchError {
+    #[error("the delta starts at revision {0}, this node is at {1}")]
+    Revision(Revision, Revision),
+}
+
+impl Netmap {
+    /// What turns `self` into `newer`.
+    #[must_use]
+    pub fn diff(&self, newer: &Self) -> NetmapDelta {
+        let (peers, peers_gone) = diff_entries(&self.peers, &newer.peers);
+        let (services, services_gone) = diff_entries(&self.services, &newer.services);
+        NetmapDelta {
+            from: self.revision,
+            to: newer.revision,
+            me: (self.me != newer.me).then(|| newer.me.clone()),
+            peers,
+            peers_gone,
+            services,
+            services_gone,
+        }
+    }
+
+    /// Applies a delta whole, or changes nothing.
+    pub fn patch(&mut self, delta: NetmapDelta) -> Result<(), PatchError> {
+        if delta.from != self.revision {
+            return Err(PatchError::Revision(delta.from, self.revision));
+        }
+        self.revision = delta.to;
+        if let Some(me) = delta.me {
+            self.me = me;
+        }
+        for gone in delta.peers_gone {
+            self.peers.remove(&gone);
+        }
+        self.peers
+            .extend(delta.peers.into_iter().map(|peer| (peer.id, peer)));
+        for gone in delta.services_gone {
+            self.services.remove(&gone);
+        }
+        self.services.extend(
+            delta
+                .services
+                .into_iter()
+                .map(|service| (service.id, service)),
+        );
+        Ok(())
+    }
+
+    /// SHA-256 over the content without the revision: equal digests, equal maps. A node that comes back with this digest
+    /// needs nothing sent.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        let content = (&self.me, &self.peers, &self.services);
+        let mut bytes =
+            Vec::with_capacity(PEER_BYTES_GUESS * (self.peers.len() + self.services.len() + 1));
+        match minicbor::encode(content, &mut bytes) {
+            Ok(()) => Sha256::digest(&bytes).into(),
+            Err(infallible) => unreachable!("a Vec takes every write: {infallible}"),
+        }
+    }
+}
+
+impl NetmapDelta {
+    /// Whether it changes nothing but the revision.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.me.is_none()
+            && self.peers.is_empty()
+            && self.peers_gone.is_empty()
+            && self.services.is_empty()
+            && self.services_gone.is_empty()
+    }
+}
+
+fn diff_entries<K: Ord + Copy, V: PartialEq + Clone>(
+    old: &BTreeMap<K, V>,
+    new: &BTreeMap<K, V>,
+) -> (Vec<V>, Vec<K>) {
+    let put = new
+        .iter()
+        .filter(|(id, value)| old.get(id) != Some(value))
+        .map(|(_, value)| value.clone())
+        .collect();
+    let gone = old
+        .keys()
+        .filter(|id| !new.contains_key(id))
+        .copied()
+        .collect();
+    (put, gone)
+}
+
+/// Sizes a buffer; not a limit.
+const PEER_BYTES_GUESS: usize = 160;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MAX_FRAME_TO_NODE_BYTES, ToNode, encode_frame};
+    use proptest::prelude::*;
+
+    fn addresses(n: u64) -> OverlayAddresses {
+        OverlayAddresses {
+            v4: [100, 64, 0, n as u8].into(),
+            v6: [0xfd00, 0, 0, 0, 0, 0, 0, n as u16].into(),
+        }
+    }
+
+    fn peer(id: u64, variant: u8) -> Peer {
+        Peer {
+            id: NodeId(id),
+            name: "servidor-seguro-01.producao.secretaria-de-fazenda"
+                .parse()
+                .unwrap(),
+            key: WgKey([variant; 32]),
+            addresses: addresses(id),
+            endpoints: vec![
+                "198.51.100.7:51820".parse().unwrap(),
+                "[2001:db8::7]:51820".parse().unwrap(),
+            ],
+            keepalive_s: Some(25),
+            allow: vec![Allow {
+                protocol: Protocol::Tcp,
+                from_port: 5500,
+                to_port: 5500,
+            }],
+            hub: false,
+        }
+    }
+
+    fn service(id: u64, variant: u8) -> Service {
+        Service {
+            id: ServiceId(id),
+            name: "web".parse().unwrap(),
+            port: Port::new(80).unwrap(),
+            target: ([127, 0, 0, 1], 8000 + u16::from(variant)).into(),
+            kind: ServiceKind::Http,
+            exposure: Exposure::Public,
+        }
+    }
+
+    fn netmap(
+        revision: u64,
+        peers: &[(u64, u8)],
+        services: &[(u64, u8)],
+        quarantined: bool,
+    ) -> Netmap {
+        Netmap {
+            revision: Revision(revision),
+            me: Me {
+                id: NodeId(1),
+                name: "servidor.garagem-01.org".parse().unwrap(),
+                addresses: addresses(1),
+                prefix_v4: 10,
+                prefix_v6: 48,
+                profile: Profile::Garage,
+                quarantined,
+            },
+            peers: peers
+                .iter()
+                .map(|(id, variant)| (NodeId(*id), peer(*id, *variant)))
+                .collect(),
+            services: services
+                .iter()
+                .map(|(id, variant)| (ServiceId(*id), service(*id, *variant)))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn a_delta_for_one_changed_peer_fits_256_bytes() {
+        let old = netmap(1_000_000, &[(100_000, 1), (100_001, 1)], &[], false);
+        let new = netmap(1_000_001, &[(100_000, 2), (100_001, 1)], &[], false);
+        let frame = encode_frame(
+            &ToNode::Delta(Box::new(old.diff(&new))),
+            MAX_FRAME_TO_NODE_BYTES,
+        )
+        .unwrap();
+        assert!(frame.len() <= 256, "{} bytes", frame.len());
+    }
+
+    #[test]
+    fn a_delta_for_another_revision_changes_nothing() {
+        let old = netmap(1, &[(2, 1)], &[], false);
+        let delta = netmap(5, &[], &[], false).diff(&netmap(6, &[], &[], true));
+        let mut map = old.clone();
+        assert_eq!(
+            map.patch(delta),
+            Err(PatchError::Revision(Revision(5), Revision(1)))
+        );
+        assert_eq!(map, old);
+    }
+
+    proptest! {
+        #[test]
+        fn patching_with_the_difference_gives_the_newer_map(
+            old in any_netmap(1), new in any_netmap(2),
+        ) {
+            let delta = old.diff(&new);
+            let mut patched = old.clone();
+            patched.patch(delta).unwrap();
+            prop_assert_eq!(&patched, &new);
+            prop_assert_eq!(patched.digest() == old.digest(), old.diff(&new).is_empty());
+        }
+
+        #[test]
+        fn a_netmap_survives_the_wire(map in any_netmap(3)) {
+            let message = ToNode::Snapshot(Box::new(map));
+            let frame = encode_frame(&message, MAX_FRAME_TO_NODE_BYTES).unwrap();
+            crate::fuzz::control_frame(&frame);
+        }
+    }
+
+    fn any_netmap(revision: u64) -> impl Strategy<Value = Netmap> {
+        let entries = || prop::collection::btree_map(2_u64..12, 0_u8..3, 0..8);
+        (entries(), entries(), any::<bool>()).prop_map(move |(peers, services, quarantined)| {
+            let peers: Vec<_> = peers.into_iter().collect();
+            let services: Vec<_> = services.into_iter().collect();
+            netmap(revision, &peers, &services, quarantined)
+        })
+    }
+}

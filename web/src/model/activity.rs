@@ -1,0 +1,77 @@
+//! The overview's figures and the tail of the audit log.
+
+use time::OffsetDateTime;
+
+use super::{BrokenHop, Convergence, NodeId};
+use crate::untrusted::Untrusted;
+
+/// The state of the house at a glance.
+#[derive(Clone, Debug, Default)]
+pub struct Overview {
+    /// The newest committed revision.
+    pub revision: u64,
+    pub convergence: Convergence,
+    pub organizations: u32,
+    pub sites: u32,
+    /// Nodes that belong to the network, the quarantined and pending among them.
+    pub nodes: u32,
+    pub nodes_online: u32,
+    pub nodes_pending: u32,
+    pub nodes_quarantined: u32,
+    pub services: u32,
+    pub services_up: u32,
+    pub routes: u32,
+    pub tokens_active: u32,
+    /// The worst or newest broken hops; the console may leave some out.
+    pub broken: Vec<BrokenNode>,
+    /// How many nodes have a broken hop, shown or not.
+    pub broken_total: u32,
+}
+
+/// A node with a broken hop.
+#[derive(Clone, Debug)]
+pub struct BrokenNode {
+    pub id: NodeId,
+    /// The node as `organization/site/node`.
+    pub path: Untrusted,
+    pub hop: BrokenHop,
+}
+
+/// One line of the audit log.
+#[derive(Clone, Debug)]
+pub struct ActivityRow {
+    pub sequence: u64,
+    pub at: OffsetDateTime,
+    /// The operator, API key or node that did it.
+    pub actor: Untrusted,
+    pub action: Action,
+    /// What it was done to.
+    pub subject: Untrusted,
+    /// The revision it made, if it made one.
+    pub revision: Option<u64>,
+}
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    SignedIn,
+    SignInFailed,
+    SignedOut,
+    OrganizationCreated,
+    SiteCreated,
+    TokenCreated,
+    TokenRevoked,
+    NodeEnrolled,
+    NodeReplaced,
+    NodeRemoved,
+    NodeQuarantined,
+    QuarantineResolved,
+    ServiceAdded,
+    ServiceRemoved,
+    RouteAdded,
+    RouteRemoved,
+    RecordSetPut,
+    RecordSetDeleted,
+    /// An action that has no words of its own here; shown as it is.
+    Other(Untrusted),
+}

@@ -1,0 +1,149 @@
+//! What an open page shows and keeps up to date: which part of the state, when it is out of date,
+//! how it is drawn.
+
+use maud::{Markup, html};
+
+use crate::address;
+use crate::form::Fields;
+use crate::model::{NodeId, NodeQuery, NodeState, Overview, Topic, Topics, Unreadable};
+use crate::page;
+use crate::text::Text;
+use crate::visit::Visit;
+
+/// The live part of a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum View {
+    Overview,
+    Nodes(NodeQuery),
+    Node(NodeId),
+    Sites,
+    Tokens,
+    Services,
+    Zones,
+    Zone(String),
+    Activity,
+}
+
+impl View {
+    /// The view that a live stream asks for; `None` if it is not one of ours.
+    pub(crate) fn of_query(query: &Fields) -> Option<View> {
+        Some(match query.exact("view") {
+            "overview" => View::Overview,
+            "nodes" => View::Nodes(node_query(query)),
+            "node" => View::Node(NodeId::from(query.exact("id"))),
+            "sites" => View::Sites,
+            "tokens" => View::Tokens,
+            "services" => View::Services,
+            "zones" => View::Zones,
+            "zone" => View::Zone(query.exact("id").to_owned()),
+            "activity" => View::Activity,
+            _ => return None,
+        })
+    }
+
+    /// The address of its live stream, the inverse of [`View::of_query`].
+    pub(crate) fn live_address(&self) -> String {
+        let path = crate::live::PATH;
+        match self {
+            View::Nodes(query) => format!("{path}?view=nodes&{}", node_query_address(query)),
+            View::Node(id) => format!("{path}?view=node&id={}", address::encode(id.as_str())),
+            View::Zone(name) => format!("{path}?view=zone&id={}", address::encode(name)),
+            View::Overview => format!("{path}?view=overview"),
+            View::Sites => format!("{path}?view=sites"),
+            View::Tokens => format!("{path}?view=tokens"),
+            View::Services => format!("{path}?view=services"),
+            View::Zones => format!("{path}?view=zones"),
+            View::Activity => format!("{path}?view=activity"),
+        }
+    }
+
+    /// The topics that put it out of date.
+    pub(crate) fn topics(&self) -> Topics {
+        match self {
+            View::Overview => Topics::ALL,
+            View::Nodes(_) => Topic::Nodes | Topic::Services,
+            View::Node(_) => Topic::Nodes | Topic::Services | Topic::Routes,
+            View::Sites => Topic::Sites | Topic::Nodes,
+            View::Tokens => Topic::Tokens.into(),
+            View::Services => Topic::Services | Topic::Routes | Topic::Nodes,
+            View::Zones | View::Zone(_) => Topic::Dns.into(),
+            View::Activity => Topic::Activity.into(),
+        }
+    }
+
+    /// Its place in the navigation: the address of the entry to mark.
+    pub(crate) fn section(&self) -> &'static str {
+        match self {
+            View::Overview => "/",
+            View::Nodes(_) | View::Node(_) => "/nodes",
+            View::Sites => "/sites",
+            View::Tokens => "/tokens",
+            View::Services => "/services",
+            View::Zones | View::Zone(_) => "/dns",
+            View::Activity => "/activity",
+        }
+    }
+
+    /// Reads the state and draws it.
+    pub(crate) async fn draw(&self, visit: &Visit) -> Result<Markup, Unreadable> {
+        match self {
+            View::Overview => page::overview::draw(visit).await,
+            View::Nodes(query) => page::nodes::draw(visit, query).await,
+            View::Node(id) => page::node::draw(visit, id).await,
+            View::Sites => page::sites::draw(visit).await,
+            View::Tokens => page::tokens::draw(visit).await,
+            View::Services => page::services::draw(visit).await,
+            View::Zones => page::zones::draw(visit).await,
+            View::Zone(name) => page::zone::draw(visit, name).await,
+            View::Activity => page::activity::draw(visit).await,
+        }
+    }
+}
+
+/// The revision and who has applied it, which every page shows and keeps live.
+pub(crate) async fn pulse(visit: &Visit) -> Result<Markup, Unreadable> {
+    let Overview {
+        revision,
+        convergence,
+        ..
+    } = visit.console().overview(&visit.viewer).await?;
+    Ok(html! {
+        span.pulse-revision { (visit.say(Text::Revision)) " " strong { (revision) } }
+        span.pulse-applied { (visit.language.fill(Text::AppliedBy, &[&convergence.applied, &convergence.of])) }
+    })
+}
+
+/// Reads the filter of the node list from an address.
+pub(crate) fn node_query(fields: &Fields) -> NodeQuery {
+    NodeQuery {
+        text: fields.text("q").chars().take(SEARCH_CHARS_MAX).collect(),
+        state: NodeState::parse(fields.text("state")),
+        broken: !fields.text("broken").is_empty(),
+        skip: fields.text("skip").parse().unwrap_or(0).min(SKIP_MAX),
+        limit: NODES_A_PAGE,
+    }
+}
+
+/// The query part of an address, the inverse of [`node_query`].
+pub(crate) fn node_query_address(query: &NodeQuery) -> String {
+    let mut address = format!("q={}", address::encode(&query.text));
+    if let Some(state) = query.state {
+        address += &format!("&state={}", state.as_str());
+    }
+    if query.broken {
+        address += "&broken=1";
+    }
+    if query.skip > 0 {
+        address += &format!("&skip={}", query.skip);
+    }
+    address
+}
+
+/// Nodes on one page of the list; also bounds what a live stream draws again at each change.
+pub(crate) const NODES_A_PAGE: usize = 50;
+
+/// The longest search text that is passed on.
+const SEARCH_CHARS_MAX: usize = 128;
+
+/// The furthest start of a page of nodes.
+const SKIP_MAX: usize = 10_000_000;

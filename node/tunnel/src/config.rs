@@ -1,0 +1,257 @@
+//! What a tunnel and its peers are told to be, checked before use. It never changes a running tunnel.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+
+use ipnet::IpNet;
+
+use crate::error::TunnelError;
+use crate::key::{PresharedKey, PrivateKey, PublicKey};
+
+/// What a tunnel is: its key, its addresses on both sides, and its limits.
+#[derive(Debug, Clone)]
+pub struct TunnelConfig {
+    pub private_key: PrivateKey,
+    /// UDP addresses of the underlay. The first of each family sends to peers that have not been heard from; answers
+    /// leave by the socket on which the peer was heard. Empty means any free port, on each family that the host has.
+    pub listen: Vec<SocketAddr>,
+    /// This node's overlay addresses. Their prefix lengths say what is on the overlay: the `userspace` engine routes
+    /// these prefixes into the tunnel.
+    pub addresses: Vec<IpNet>,
+    /// Largest IP packet inside the tunnel.
+    pub mtu_bytes: usize,
+    /// Name of the TUN interface; only the `userspace` engine makes one.
+    pub interface: String,
+    /// Most TCP connections at a time, those in TIME-WAIT included; only the `netstack` engine counts them.
+    pub max_connections: usize,
+    /// Receive buffer of a connection, and send buffer of the same size; only in the `netstack` engine.
+    pub connection_buffer_bytes: usize,
+}
+
+/// One other node, and what it may send to this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerConfig {
+    pub public_key: PublicKey,
+    pub preshared_key: Option<PresharedKey>,
+    /// Where the peer may be; tried in turn with handshakes until one answers. Empty means that the peer dials us.
+    pub endpoints: Vec<SocketAddr>,
+    /// Overlay addresses that belong to this peer. An exact prefix belongs to the peer to which it was given last.
+    pub allowed_ips: Vec<IpNet>,
+    /// Seconds between keepalives. Give it only on the side that dials, otherwise both sides start handshakes.
+    pub keepalive_s: Option<u16>,
+    /// What the peer may open towards this node. Empty means nothing; answers to what this node opened always pass.
+    pub ingress: Vec<Allow>,
+}
+
+/// One permission of a peer to open something towards this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allow {
+    pub protocol: Protocol,
+    /// Destination ports; ignored for [`Protocol::Icmp`], which means echo requests.
+    pub ports: RangeInclusive<u16>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    Tcp,
+    Udp,
+    Icmp,
+}
+
+impl TunnelConfig {
+    /// A tunnel with default limits on free UDP ports.
+    pub fn new(private_key: PrivateKey, addresses: Vec<IpNet>) -> Self {
+        Self {
+            private_key,
+            listen: Vec::new(),
+            addresses,
+            mtu_bytes: DEFAULT_MTU_BYTES,
+            interface: DEFAULT_INTERFACE.into(),
+            max_connections: DEFAULT_MAX_CONNECTIONS,
+            connection_buffer_bytes: DEFAULT_CONNECTION_BUFFER_BYTES,
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), TunnelError> {
+        at_most("listen addresses", self.listen.len(), MAX_LISTEN)?;
+        at_most("overlay addresses", self.addresses.len(), MAX_ADDRESSES)?;
+        if self.addresses.is_empty() {
+            return Err(TunnelError::NoAddress);
+        }
+        for address in &self.addresses {
+            let ip = address.addr();
+            if ip.is_multicast() || ip.is_unspecified() {
+                return Err(TunnelError::BadAddress(*address));
+            }
+        }
+        let ipv6 = self.addresses.iter().any(|net| matches!(net, IpNet::V6(_)));
+        let smallest = if ipv6 {
+            MIN_MTU_IPV6_BYTES
+        } else {
+            MIN_MTU_BYTES
+        };
+        between("mtu_bytes", self.mtu_bytes, smallest, MAX_MTU_BYTES)?;
+        between("max_connections", self.max_connections, 1, MAX_CONNECTIONS)?;
+        between(
+            "connection_buffer_bytes",
+            self.connection_buffer_bytes,
+            MIN_CONNECTION_BUFFER_BYTES,
+            MAX_CONNECTION_BUFFER_BYTES,
+        )?;
+        let name_fits = (1..=MAX_INTERFACE_NAME_BYTES).contains(&self.interface.len());
+        let name_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if !name_fits || !self.interface.chars().all(name_plain) || self.interface.starts_with('.')
+        {
+            return Err(TunnelError::BadInterfaceName(self.interface.clone()));
+        }
+        Ok(())
+    }
+}
+
+impl PeerConfig {
+    /// A peer that dials us, owns nothing and may open nothing.
+    pub fn new(public_key: PublicKey) -> Self {
+        Self {
+            public_key,
+            preshared_key: None,
+            endpoints: Vec::new(),
+            allowed_ips: Vec::new(),
+            keepalive_s: None,
+            ingress: Vec::new(),
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), TunnelError> {
+        at_most("endpoints of a peer", self.endpoints.len(), MAX_ENDPOINTS)?;
+        at_most(
+            "allowed IPs of a peer",
+            self.allowed_ips.len(),
+            MAX_ALLOWED_IPS,
+        )?;
+        at_most("ingress rules of a peer", self.ingress.len(), MAX_INGRESS)?;
+        for endpoint in &self.endpoints {
+            let ip = endpoint.ip();
+            if ip.is_unspecified() || ip.is_multicast() || endpoint.port() == 0 {
+                return Err(TunnelError::BadEndpoint(*endpoint));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Allow {
+    pub fn tcp(ports: RangeInclusive<u16>) -> Self {
+        Self {
+            protocol: Protocol::Tcp,
+            ports,
+        }
+    }
+
+    pub fn udp(ports: RangeInclusive<u16>) -> Self {
+        Self {
+            protocol: Protocol::Udp,
+            ports,
+        }
+    }
+
+    /// Echo requests.
+    pub fn icmp() -> Self {
+        Self {
+            protocol: Protocol::Icmp,
+            ports: 0..=u16::MAX,
+        }
+    }
+
+    pub(crate) fn covers(&self, protocol: Protocol, port: u16) -> bool {
+        self.protocol == protocol && (protocol == Protocol::Icmp || self.ports.contains(&port))
+    }
+}
+
+fn at_most(what: &'static str, count: usize, limit: usize) -> Result<(), TunnelError> {
+    if count > limit {
+        return Err(TunnelError::TooMany { what, count, limit });
+    }
+    Ok(())
+}
+
+fn between(what: &'static str, value: usize, low: usize, high: usize) -> Result<(), TunnelError> {
+    if !(low..=high).contains(&value) {
+        return Err(TunnelError::OutOfRange {
+            what,
+            value,
+            low,
+            high,
+        });
+    }
+    Ok(())
+}
+
+/// The smallest link that IPv6 allows (RFC 8200 §5), so it fits behind CGNAT and LTE too.
+const DEFAULT_MTU_BYTES: usize = 1280;
+const DEFAULT_INTERFACE: &str = "malha0";
+const DEFAULT_MAX_CONNECTIONS: usize = 2000;
+const DEFAULT_CONNECTION_BUFFER_BYTES: usize = 256 * 1024;
+
+const MAX_LISTEN: usize = 8;
+const MAX_ADDRESSES: usize = 8;
+const MAX_ENDPOINTS: usize = 8;
+const MAX_ALLOWED_IPS: usize = 1024;
+const MAX_INGRESS: usize = 256;
+const MAX_CONNECTIONS: usize = 65_536;
+const MIN_MTU_BYTES: usize = 576;
+const MIN_MTU_IPV6_BYTES: usize = 1280;
+const MAX_MTU_BYTES: usize = 9216;
+const MIN_CONNECTION_BUFFER_BYTES: usize = 16 * 1024;
+const MAX_CONNECTION_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+const MAX_INTERFACE_NAME_BYTES: usize = 15;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> TunnelConfig {
+        TunnelConfig::new(
+            PrivateKey::generate(),
+            vec!["100.64.0.1/10".parse().unwrap()],
+        )
+    }
+
+    #[test]
+    fn defaults_are_accepted() {
+        config().check().unwrap();
+    }
+
+    #[test]
+    fn an_ipv6_overlay_refuses_a_link_smaller_than_1280() {
+        let mut config = config();
+        config.mtu_bytes = 1279;
+        config.check().unwrap();
+        config.addresses.push("fd00::1/48".parse().unwrap());
+        let error = config.check().unwrap_err().to_string();
+        assert_eq!(error, "mtu_bytes is 1279; it must be between 1280 and 9216");
+    }
+
+    #[test]
+    fn hostile_interface_names_are_refused() {
+        for name in ["", "..", "a/b", "a b", "sixteen-letters-", "é"] {
+            let mut config = config();
+            config.interface = name.into();
+            assert!(
+                matches!(config.check(), Err(TunnelError::BadInterfaceName(_))),
+                "{name:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn endpoints_that_nobody_can_answer_are_refused() {
+        for endpoint in ["0.0.0.0:1", "192.0.2.1:0", "224.0.0.1:1", "[::]:1"] {
+            let mut peer = PeerConfig::new(PrivateKey::generate().public_key());
+            peer.endpoints.push(endpoint.parse().unwrap());
+            assert!(
+                matches!(peer.check(), Err(TunnelError::BadEndpoint(_))),
+                "{endpoint}"
+            );
+        }
+    }
+}

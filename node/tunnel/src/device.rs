@@ -1,0 +1,406 @@
+//! The WireGuard device without I/O: datagrams and IP packets in, datagrams and IP packets out, `now` as an argument. It
+//! owns no socket, no task and no clock (but see `noise` about boringtun's own).
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use crate::allowed_ips::AllowedIps;
+use crate::config::{PeerConfig, TunnelConfig};
+use crate::error::TunnelError;
+use crate::filter::{Filter, Verdict};
+use crate::flood::InitiationLimit;
+use crate::key::PublicKey;
+use crate::noise::{DATAGRAM_MAX_BYTES, Doorkeeper, Kind, Knock, SessionIndex};
+use crate::packet::addresses;
+use crate::peer::{Path, Peer, PeerIndex, Received, Transmit, Wire};
+use crate::status::{DeviceCounters, FilterCounters, PeerStatus, TunnelEvent};
+
+/// A WireGuard interface as a machine without I/O.
+///
+/// Feed it with [`handle_datagram`](Self::handle_datagram) (from the underlay), [`handle_packet`](Self::handle_packet) (from
+/// this node) and [`handle_timeout`](Self::handle_timeout) (at the time that [`poll_timeout`](Self::poll_timeout) names). After
+/// each, drain [`poll_transmit`](Self::poll_transmit), [`poll_packet`](Self::poll_packet) and
+/// [`poll_event`](Self::poll_event) until they are empty. What is not drained waits in bounded queues; past the bound it is
+/// dropped and counted.
+///
+/// Every packet that comes out of `poll_packet` was decrypted, has a source address that the device-wide longest-prefix
+/// table gives to the peer that sent it, and was admitted by that peer's ingress rules or answers something this node
+/// opened.
+pub struct Device {
+    doorkeeper: Doorkeeper,
+    limit: InitiationLimit,
+    filter: Filter,
+    allowed_ips: AllowedIps,
+    peers: BTreeMap<PeerIndex, Peer>,
+    by_key: HashMap<PublicKey, PeerIndex>,
+    by_session: HashMap<SessionIndex, PeerIndex>,
+    next_peer: u32,
+    next_tick: Instant,
+    wire: Wire,
+    plain: Vec<u8>,
+    packets: VecDeque<Vec<u8>>,
+    events: VecDeque<TunnelEvent>,
+    counters: DeviceCounters,
+}
+
+impl Device {
+    /// A device without peers.
+    ///
+    /// # Errors
+    /// [`TunnelError`] names the value of `config` that is out of bounds.
+    pub fn new(config: &TunnelConfig, now: Instant) -> Result<Self, TunnelError> {
+        config.check()?;
+        let own = config.addresses.iter().map(|net| net.addr()).collect();
+        Ok(Self {
+            doorkeeper: Doorkeeper::new(config.private_key.clone()),
+            limit: InitiationLimit::new(now),
+            filter: Filter::new(own),
+            allowed_ips: AllowedIps::default(),
+            peers: BTreeMap::new(),
+            by_key: HashMap::new(),
+            by_session: HashMap::new(),
+            next_peer: 0,
+            next_tick: now,
+            wire: Wire::new(config.mtu_bytes),
+            plain: vec![0; DATAGRAM_MAX_BYTES],
+            packets: VecDeque::new(),
+            events: VecDeque::new(),
+            counters: DeviceCounters::default(),
+        })
+    }
+
+    /// Adds a peer, or changes one. Established sessions of all peers stay; a change of the preshared key or keepalive
+    /// starts a new handshake, and the old session carries the traffic until that has succeeded.
+    pub fn set_peer(&mut self, config: PeerConfig, now: Instant) -> Result<(), TunnelError> {
+        config.check()?;
+        if config.public_key == self.doorkeeper.public_key() {
+            return Err(TunnelError::OwnKey);
+        }
+        match self.by_key.get(&config.public_key).copied() {
+            Some(index) => self.change_peer(index, config, now),
+            None => self.add_peer(config, now),
+        }
+    }
+
+    /// Forgets a peer at once: its sessions, its addresses and its flows. False if there was none.
+    pub fn remove_peer(&mut self, key: &PublicKey) -> bool {
+        let Some(index) = self.by_key.remove(key) else {
+            return false;
+        };
+        if let Some(peer) = self.peers.remove(&index) {
+            for session in peer.indexes() {
+                self.by_session.remove(&session);
+            }
+            self.allowed_ips.release(index, &peer.config.allowed_ips);
+        }
+        self.filter.forget_peer(index);
+        true
+    }
+
+    /// A datagram arrived from the underlay.
+    pub fn handle_datagram(&mut self, path: Path, datagram: &[u8], now: Instant) {
+        if datagram.len() > DATAGRAM_MAX_BYTES {
+            self.counters.malformed += 1;
+            return;
+        }
+        let Some(kind) = Kind::of(datagram) else {
+            self.counters.malformed += 1;
+            return;
+        };
+        let index = match kind {
+            Kind::Initiation => self.knock(path, datagram, now),
+            Kind::Response { session } | Kind::Cookie { session } | Kind::Data { session } => {
+                let owner = self
+                    .by_session
+                    .get(&SessionIndex::of_session(session))
+                    .copied();
+                self.counters.unknown_session += u64::from(owner.is_none());
+                owner
+            }
+        };
+        let Some(index) = index else {
+            return;
+        };
+        let Some(peer) = self.peers.get_mut(&index) else {
+            return;
+        };
+        let received = peer.receive(path, kind, datagram, &mut self.plain, now, &mut self.wire);
+        self.report(index, &received);
+        if let Some(bytes) = received.packet_bytes {
+            self.deliver(index, bytes, now);
+        }
+    }
+
+    /// This node sends an IP packet.
+    pub fn handle_packet(&mut self, packet: &[u8], now: Instant) {
+        let owner =
+            addresses(packet).and_then(|(_, destination)| self.allowed_ips.owner(destination));
+        let Some((index, peer)) =
+            owner.and_then(|index| Some((index, self.peers.get_mut(&index)?)))
+        else {
+            self.counters.no_peer += 1;
+            return;
+        };
+        self.filter.leave(index, &peer.config.ingress, packet, now);
+        peer.send(packet, now, &mut self.wire);
+    }
+
+    /// Time has passed. Calling it early does nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if now < self.next_tick {
+            return;
+        }
+        self.next_tick = now + TICK;
+        self.doorkeeper.tick();
+        for peer in self.peers.values_mut() {
+            if peer.tick(now, &mut self.wire) {
+                let event = TunnelEvent::HandshakeUnanswered {
+                    peer: peer.config.public_key,
+                };
+                push_event(&mut self.events, &mut self.counters, event);
+            }
+            if let Some(session) = peer.retire(now) {
+                self.by_session.remove(&session);
+            }
+        }
+    }
+
+    /// Our own underlay address may have changed: tells every peer that knows us.
+    pub fn handle_rebind(&mut self, now: Instant) {
+        for peer in self.peers.values_mut() {
+            peer.announce(now, &mut self.wire);
+        }
+    }
+
+    /// A host on the underlay said that nothing listens at `remote`.
+    pub fn handle_port_unreachable(&mut self, remote: SocketAddr, now: Instant) {
+        for peer in self
+            .peers
+            .values_mut()
+            .filter(|peer| peer.may_be_at(remote))
+        {
+            peer.note_port_unreachable(now);
+            let event = TunnelEvent::PortUnreachable {
+                peer: peer.config.public_key,
+                endpoint: remote,
+            };
+            push_event(&mut self.events, &mut self.counters, event);
+        }
+    }
+
+    /// The next datagram for the underlay.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.wire.pop()
+    }
+
+    /// Gives back a datagram that the socket had no room for; it will be the next one.
+    pub fn unpoll_transmit(&mut self, transmit: Transmit) {
+        self.wire.unpop(transmit);
+    }
+
+    /// Datagrams that wait for [`poll_transmit`](Self::poll_transmit).
+    pub fn transmits_waiting(&self) -> usize {
+        self.wire.len()
+    }
+
+    /// The next IP packet for this node.
+    pub fn poll_packet(&mut self) -> Option<Vec<u8>> {
+        self.packets.pop_front()
+    }
+
+    pub fn poll_event(&mut self) -> Option<TunnelEvent> {
+        self.events.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called; `None` without peers.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        (!self.peers.is_empty()).then_some(self.next_tick)
+    }
+
+    /// All peers, in the order in which they were added.
+    pub fn peers(&self, now: Instant) -> Vec<PeerStatus> {
+        self.peers.values().map(|peer| peer.status(now)).collect()
+    }
+
+    pub fn counters(&self) -> DeviceCounters {
+        DeviceCounters {
+            transmits_dropped: self.wire.dropped,
+            ..self.counters
+        }
+    }
+
+    pub fn filter_counters(&self) -> FilterCounters {
+        self.filter.counters()
+    }
+
+    /// The key of the peer that owns an overlay address.
+    pub fn owner(&self, address: IpAddr) -> Option<PublicKey> {
+        let index = self.allowed_ips.owner(address)?;
+        Some(self.peers.get(&index)?.config.public_key)
+    }
+
+    /// Whether there is any address to which packets for `address` could be sent. False also when no peer owns it.
+    pub fn reachable(&self, address: IpAddr) -> bool {
+        let owner = self.allowed_ips.owner(address);
+        owner
+            .and_then(|index| self.peers.get(&index))
+            .is_some_and(Peer::reachable)
+    }
+
+    fn add_peer(&mut self, config: PeerConfig, now: Instant) -> Result<(), TunnelError> {
+        if self.peers.len() >= MAX_PEERS {
+            return Err(TunnelError::TooMany {
+                what: "peers",
+                count: self.peers.len() + 1,
+                limit: MAX_PEERS,
+            });
+        }
+        if self.peers.is_empty() {
+            self.next_tick = now + TICK;
+        }
+        let index = PeerIndex(self.next_peer);
+        self.next_peer += 1;
+        let session = self.fresh_session()?;
+        let noise = self.doorkeeper.machine(
+            config.public_key,
+            config.preshared_key.as_ref(),
+            config.keepalive_s,
+            session,
+        );
+        self.by_session.insert(session, index);
+        self.by_key.insert(config.public_key, index);
+        self.allowed_ips.assign(index, &config.allowed_ips);
+        let mut peer = Peer::new(config, noise);
+        peer.initiate(now, &mut self.wire);
+        self.peers.insert(index, peer);
+        Ok(())
+    }
+
+    fn change_peer(
+        &mut self,
+        index: PeerIndex,
+        config: PeerConfig,
+        now: Instant,
+    ) -> Result<(), TunnelError> {
+        let session = self.fresh_session()?;
+        let Some(peer) = self.peers.get_mut(&index) else {
+            return Ok(());
+        };
+        let old = std::mem::replace(&mut peer.config, config);
+        if old.allowed_ips != peer.config.allowed_ips {
+            self.allowed_ips.release(index, &old.allowed_ips);
+            self.allowed_ips.assign(index, &peer.config.allowed_ips);
+        }
+        let new_secret = old.preshared_key != peer.config.preshared_key;
+        if new_secret || old.keepalive_s != peer.config.keepalive_s {
+            let noise = self.doorkeeper.machine(
+                peer.config.public_key,
+                peer.config.preshared_key.as_ref(),
+                peer.config.keepalive_s,
+                session,
+            );
+            self.by_session.insert(session, index);
+            if let Some(gone) = peer.replace_noise(noise, now) {
+                self.by_session.remove(&gone);
+            }
+            peer.initiate(now, &mut self.wire);
+        } else if old.endpoints != peer.config.endpoints && !peer.config.endpoints.is_empty() {
+            peer.initiate(now, &mut self.wire);
+        }
+        Ok(())
+    }
+
+    /// A random session index that no machine of this device has.
+    fn fresh_session(&self) -> Result<SessionIndex, TunnelError> {
+        // At most 2 in 2^24 indexes are taken per peer, so the first try nearly always succeeds.
+        loop {
+            let session = SessionIndex::random()?;
+            if !self.by_session.contains_key(&session) {
+                return Ok(session);
+            }
+        }
+    }
+
+    /// Finds out who sent an initiation, cheapest checks first.
+    fn knock(&mut self, path: Path, datagram: &[u8], now: Instant) -> Option<PeerIndex> {
+        let source = path.remote.ip();
+        if !self.limit.admit(source, now) {
+            self.counters.flooded += 1;
+            return None;
+        }
+        let key = match self.doorkeeper.knock(source, datagram) {
+            Knock::From(key) => Some(key),
+            Knock::Cookie(cookie) => {
+                self.counters.cookies_sent += 1;
+                self.wire.push(path, &cookie);
+                return None;
+            }
+            Knock::Refused => None,
+        };
+        let index = key.and_then(|key| self.by_key.get(&key).copied());
+        self.counters.unknown_peer += u64::from(index.is_none());
+        index
+    }
+
+    fn report(&mut self, index: PeerIndex, received: &Received) {
+        let Some(peer) = self.peers.get(&index) else {
+            return;
+        };
+        let key = peer.config.public_key;
+        if let Some(endpoint) = received.endpoint_changed {
+            let event = TunnelEvent::EndpointChanged {
+                peer: key,
+                endpoint,
+            };
+            push_event(&mut self.events, &mut self.counters, event);
+        }
+        if received.handshake_completed {
+            let event = TunnelEvent::HandshakeCompleted { peer: key };
+            push_event(&mut self.events, &mut self.counters, event);
+        }
+    }
+
+    /// The decrypted packet in `plain` goes on if its source is the sender's and the filter admits it.
+    fn deliver(&mut self, index: PeerIndex, bytes: usize, now: Instant) {
+        let packet = &self.plain[..bytes];
+        let Some(peer) = self.peers.get_mut(&index) else {
+            return;
+        };
+        let source_owner = addresses(packet).and_then(|(source, _)| self.allowed_ips.owner(source));
+        if source_owner != Some(index) {
+            peer.drops.spoofed += 1;
+            return;
+        }
+        if let Verdict::Refused(_) = self.filter.enter(index, &peer.config.ingress, packet, now) {
+            peer.drops.filtered += 1;
+            return;
+        }
+        if self.packets.len() >= MAX_PACKETS {
+            self.counters.packets_dropped += 1;
+            return;
+        }
+        self.packets.push_back(packet.to_vec());
+    }
+}
+
+fn push_event(
+    events: &mut VecDeque<TunnelEvent>,
+    counters: &mut DeviceCounters,
+    event: TunnelEvent,
+) {
+    if events.len() >= MAX_EVENTS {
+        counters.events_dropped += 1;
+        return;
+    }
+    events.push_back(event);
+}
+
+/// boringtun checks session ages and retries only when asked; this is how often it is asked.
+const TICK: Duration = Duration::from_millis(250);
+const MAX_PEERS: usize = 65_536;
+const MAX_PACKETS: usize = 4096;
+const MAX_EVENTS: usize = 4096;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,50 @@
+//! Every way in which a tunnel refuses or fails, each naming the attempt and whose fault it was.
+
+use std::io;
+use std::net::SocketAddr;
+
+use ipnet::IpNet;
+
+/// What went wrong when a tunnel was started or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum TunnelError {
+    #[error("{what}: {count} given, at most {limit} allowed")]
+    TooMany {
+        what: &'static str,
+        count: usize,
+        limit: usize,
+    },
+    #[error("a tunnel needs at least one overlay address")]
+    NoAddress,
+    #[error("overlay address {0} is not a unicast address")]
+    BadAddress(IpNet),
+    #[error("{what} is {value}; it must be between {low} and {high}")]
+    OutOfRange {
+        what: &'static str,
+        value: usize,
+        low: usize,
+        high: usize,
+    },
+    #[error("interface name {0:?} must have 1 to 15 ASCII letters, digits, '-', '_' or '.'")]
+    BadInterfaceName(String),
+    #[error("peer endpoint {0} must have a unicast address and a port other than 0")]
+    BadEndpoint(SocketAddr),
+    #[error("the peer's public key is this node's own")]
+    OwnKey,
+    #[error("binding the UDP socket {address}")]
+    Bind {
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+    #[error("creating the TUN interface {name:?} (needs root or CAP_NET_ADMIN)")]
+    Interface {
+        name: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the operating system gave no random bytes")]
+    Random(#[from] getrandom::Error),
+    #[error("the tunnel has been shut down")]
+    Stopped,
+}

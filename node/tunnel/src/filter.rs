@@ -1,0 +1,214 @@
+//! Who may open what towards this node: default deny, each peer's permissions, and answers to what this node opened.
+//! It sits behind decryption, so every engine shares it, and never judges what leaves beyond remembering it.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use crate::config::{Allow, Protocol};
+use crate::flow::{FlowKey, FlowTable};
+use crate::packet::{Headers, Quoted, TcpFlags, Transport, Unjudged};
+use crate::peer::PeerIndex;
+use crate::status::FilterCounters;
+
+pub(crate) struct Filter {
+    own: BTreeSet<IpAddr>,
+    flows: FlowTable,
+    counters: FilterCounters,
+}
+
+/// What becomes of a packet that a peer sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// A permission of the peer covers it.
+    Rule,
+    /// It answers something that this node opened.
+    Answer,
+    Refused(Refusal),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// No permission covers it.
+    Default,
+    /// Its destination is not this node.
+    NotOurs,
+    Unjudged(Unjudged),
+}
+
+impl Filter {
+    pub(crate) fn new(own: BTreeSet<IpAddr>) -> Self {
+        Self {
+            own,
+            flows: FlowTable::new(MAX_FLOWS),
+            counters: FilterCounters::default(),
+        }
+    }
+
+    pub(crate) fn counters(&self) -> FilterCounters {
+        FilterCounters {
+            flows_evicted: self.flows.evicted(),
+            ..self.counters
+        }
+    }
+
+    /// Remembers a packet that this node sends to `peer`, so that its answers may come back.
+    pub(crate) fn leave(
+        &mut self,
+        peer: PeerIndex,
+        ingress: &[Allow],
+        packet: &[u8],
+        now: Instant,
+    ) {
+        let Ok(headers) = Headers::parse(packet) else {
+            return;
+        };
+        let Some((key, flags)) = conversation(peer, &headers, Side::Source) else {
+            return;
+        };
+        let opens = match (key.protocol, flags) {
+            (Protocol::Tcp, Some(flags)) => flags.syn && !flags.ack,
+            // An answer to a permitted request must not become a permission that outlives the rule.
+            _ => !permitted(ingress, key.protocol, key.local.1),
+        };
+        if opens {
+            self.flows.open(key, now);
+        } else {
+            self.flows.leave(key, flags, now);
+        }
+    }
+
+    /// Judges a packet that came from `peer`, whose source address is known to belong to it.
+    pub(crate) fn enter(
+        &mut self,
+        peer: PeerIndex,
+        ingress: &[Allow],
+        packet: &[u8],
+        now: Instant,
+    ) -> Verdict {
+        let verdict = self.judge(peer, ingress, packet, now);
+        let counter = match verdict {
+            Verdict::Rule => &mut self.counters.admitted_by_rule,
+            Verdict::Answer => &mut self.counters.admitted_as_answer,
+            Verdict::Refused(Refusal::Default) => &mut self.counters.refused_by_default,
+            Verdict::Refused(Refusal::NotOurs) => &mut self.counters.refused_not_ours,
+            Verdict::Refused(Refusal::Unjudged(Unjudged::Malformed)) => {
+                &mut self.counters.refused_malformed
+            }
+            Verdict::Refused(Refusal::Unjudged(Unjudged::Fragment)) => {
+                &mut self.counters.refused_fragment
+            }
+            Verdict::Refused(Refusal::Unjudged(Unjudged::Extension)) => {
+                &mut self.counters.refused_extension
+            }
+        };
+        *counter += 1;
+        verdict
+    }
+
+    pub(crate) fn forget_peer(&mut self, peer: PeerIndex) {
+        self.flows.forget_peer(peer);
+    }
+
+    fn judge(
+        &mut self,
+        peer: PeerIndex,
+        ingress: &[Allow],
+        packet: &[u8],
+        now: Instant,
+    ) -> Verdict {
+        let headers = match Headers::parse(packet) {
+            Ok(headers) => headers,
+            Err(reason) => return Verdict::Refused(Refusal::Unjudged(reason)),
+        };
+        if !self.own.contains(&headers.destination) {
+            return Verdict::Refused(Refusal::NotOurs);
+        }
+        let answers = match headers.transport {
+            Transport::IcmpError { about } => {
+                about.is_some_and(|quoted| self.flows.knows(quoted_flow(peer, &quoted), now))
+            }
+            Transport::EchoRequest { .. } => false,
+            // A bare SYN opens a connection; it answers nothing.
+            Transport::Tcp { flags, .. } if flags.syn && !flags.ack => false,
+            _ => conversation(peer, &headers, Side::Destination)
+                .is_some_and(|(key, flags)| self.flows.admit(key, flags, now)),
+        };
+        if answers {
+            return Verdict::Answer;
+        }
+        let permitted = match headers.transport {
+            Transport::Tcp { ports, .. } => permitted(ingress, Protocol::Tcp, ports.destination),
+            Transport::Udp(ports) => permitted(ingress, Protocol::Udp, ports.destination),
+            Transport::EchoRequest { id } => permitted(ingress, Protocol::Icmp, id),
+            Transport::EchoReply { .. } | Transport::IcmpError { .. } | Transport::Other => false,
+        };
+        if permitted {
+            Verdict::Rule
+        } else {
+            Verdict::Refused(Refusal::Default)
+        }
+    }
+}
+
+/// Which side of a packet is this node.
+#[derive(Clone, Copy)]
+enum Side {
+    Source,
+    Destination,
+}
+
+fn permitted(ingress: &[Allow], protocol: Protocol, port: u16) -> bool {
+    ingress.iter().any(|allow| allow.covers(protocol, port))
+}
+
+fn conversation(
+    peer: PeerIndex,
+    headers: &Headers,
+    us: Side,
+) -> Option<(FlowKey, Option<TcpFlags>)> {
+    let (protocol, source_port, destination_port, flags) = match headers.transport {
+        Transport::Tcp { ports, flags } => {
+            (Protocol::Tcp, ports.source, ports.destination, Some(flags))
+        }
+        Transport::Udp(ports) => (Protocol::Udp, ports.source, ports.destination, None),
+        Transport::EchoRequest { id } | Transport::EchoReply { id } => {
+            (Protocol::Icmp, id, id, None)
+        }
+        Transport::IcmpError { .. } | Transport::Other => return None,
+    };
+    if matches!(
+        (headers.transport, us),
+        (Transport::EchoReply { .. }, Side::Source)
+    ) {
+        return None;
+    }
+    let source = (headers.source, source_port);
+    let destination = (headers.destination, destination_port);
+    let (local, remote) = match us {
+        Side::Source => (source, destination),
+        Side::Destination => (destination, source),
+    };
+    let key = FlowKey {
+        peer,
+        protocol,
+        local,
+        remote,
+    };
+    Some((key, flags))
+}
+
+fn quoted_flow(peer: PeerIndex, quoted: &Quoted) -> FlowKey {
+    FlowKey {
+        peer,
+        protocol: quoted.protocol,
+        local: (quoted.source, quoted.ports.source),
+        remote: (quoted.destination, quoted.ports.destination),
+    }
+}
+
+/// Flows remembered at a time, over all peers.
+const MAX_FLOWS: usize = 16_384;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! How many handshake initiations one source prefix may cost us before the first Diffie-Hellman. It never judges data
+//! packets and never keeps more than its fixed table.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// A fixed table of rate limits. Prefixes share a slot by a keyed hash, so a flood of forged sources can't grow it and an
+/// outsider can't choose whose slot to exhaust.
+pub(crate) struct InitiationLimit {
+    hasher: RandomState,
+    start: Instant,
+    /// For each slot the time, since `start`, at which its next initiation would be on schedule (GCRA).
+    due: Vec<Duration>,
+}
+
+impl InitiationLimit {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            hasher: RandomState::new(),
+            start: now,
+            due: vec![Duration::ZERO; SLOTS],
+        }
+    }
+
+    /// Whether an initiation from `source` is within its prefix's rate.
+    pub(crate) fn admit(&mut self, source: IpAddr, now: Instant) -> bool {
+        let slot = self.hasher.hash_one(prefix(source)) as usize % SLOTS;
+        let now = now.saturating_duration_since(self.start);
+        let due = self.due[slot].max(now);
+        if due - now > BURST {
+            return false;
+        }
+        self.due[slot] = due + INTERVAL;
+        true
+    }
+}
+
+/// Many garages share one CGNAT address, so the IPv4 prefix is no smaller than one address block, and the rate is generous.
+fn prefix(source: IpAddr) -> [u8; 6] {
+    match source.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, c, _] = ip.octets();
+            [4, a, b, c, 0, 0]
+        }
+        IpAddr::V6(ip) => {
+            let o = ip.octets();
+            [o[0] ^ 0x80, o[1], o[2], o[3], o[4], o[5]]
+        }
+    }
+}
+
+const SLOTS: usize = 8192;
+/// 50 initiations a second for a prefix: each costs about a quarter of a millisecond.
+const INTERVAL: Duration = Duration::from_millis(20);
+/// 200 initiations at once.
+const BURST: Duration = Duration::from_secs(4);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_from_one_prefix_leaves_other_prefixes_alone() {
+        let now = Instant::now();
+        let mut limit = InitiationLimit::new(now);
+        let admitted = (0..10_000u32)
+            .filter(|n| limit.admit([192, 0, 2, *n as u8].into(), now))
+            .count();
+        assert_eq!(admitted, 201);
+        let others = (0..=255u8)
+            .filter(|n| limit.admit([198, 51, *n, 1].into(), now))
+            .count();
+        assert!(
+            others >= 254,
+            "at most a few of 256 prefixes may share the flooded slot, {others} passed"
+        );
+    }
+
+    #[test]
+    fn the_rate_returns_with_time() {
+        let now = Instant::now();
+        let mut limit = InitiationLimit::new(now);
+        let source: IpAddr = "2001:db8::1".parse().unwrap();
+        while limit.admit(source, now) {}
+        let later = now + Duration::from_secs(1);
+        let admitted = (0..1000).filter(|_| limit.admit(source, later)).count();
+        assert_eq!(admitted, 50);
+    }
+}

@@ -1,0 +1,251 @@
+//! The flows that this node opened: a bounded table that forgets the least recently used first. It never opens one on
+//! behalf of a peer.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use crate::config::Protocol;
+use crate::packet::TcpFlags;
+use crate::peer::PeerIndex;
+
+/// One conversation, seen from this node. For an echo both ports are its identifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct FlowKey {
+    pub(crate) peer: PeerIndex,
+    pub(crate) protocol: Protocol,
+    pub(crate) local: (IpAddr, u16),
+    pub(crate) remote: (IpAddr, u16),
+}
+
+pub(crate) struct FlowTable {
+    flows: HashMap<FlowKey, Flow>,
+    /// Flows by age of their last refresh, oldest first.
+    order: BTreeMap<u64, FlowKey>,
+    next_order: u64,
+    capacity: usize,
+    evicted: u64,
+}
+
+struct Flow {
+    order: u64,
+    used: Instant,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Nothing has come back yet.
+    Opening,
+    Open,
+    /// One direction is finished.
+    HalfClosed {
+        by_us: bool,
+    },
+    Closed,
+}
+
+impl FlowTable {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            flows: HashMap::new(),
+            order: BTreeMap::new(),
+            next_order: 0,
+            capacity,
+            evicted: 0,
+        }
+    }
+
+    /// Flows that were forgotten because the table was full.
+    pub(crate) fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// This node starts a conversation, or starts it again.
+    pub(crate) fn open(&mut self, key: FlowKey, now: Instant) {
+        match self.flows.get(&key) {
+            Some(flow) if !flow.expired(key.protocol, now) && flow.stage != Stage::Closed => {
+                self.refresh(key, now);
+            }
+            _ => self.insert(key, now),
+        }
+    }
+
+    /// A packet of a conversation that may exist leaves this node.
+    pub(crate) fn leave(&mut self, key: FlowKey, flags: Option<TcpFlags>, now: Instant) {
+        self.pass(key, flags, true, now);
+    }
+
+    /// Whether an arriving packet answers a conversation that this node opened.
+    pub(crate) fn admit(&mut self, key: FlowKey, flags: Option<TcpFlags>, now: Instant) -> bool {
+        self.pass(key, flags, false, now)
+    }
+
+    /// Whether an arriving ICMP error is about a conversation that this node opened; it does not keep the flow alive.
+    pub(crate) fn knows(&self, key: FlowKey, now: Instant) -> bool {
+        let flow = self.flows.get(&key);
+        flow.is_some_and(|flow| !flow.expired(key.protocol, now))
+    }
+
+    pub(crate) fn forget_peer(&mut self, peer: PeerIndex) {
+        self.flows.retain(|key, _| key.peer != peer);
+        self.order.retain(|_, key| key.peer != peer);
+    }
+
+    fn pass(&mut self, key: FlowKey, flags: Option<TcpFlags>, by_us: bool, now: Instant) -> bool {
+        let Some(flow) = self.flows.get_mut(&key) else {
+            return false;
+        };
+        if flow.expired(key.protocol, now) {
+            let order = flow.order;
+            self.flows.remove(&key);
+            self.order.remove(&order);
+            return false;
+        }
+        flow.stage = flow.stage.after(flags, by_us);
+        self.refresh(key, now);
+        true
+    }
+
+    fn insert(&mut self, key: FlowKey, now: Instant) {
+        if let Some(old) = self.flows.remove(&key) {
+            self.order.remove(&old.order);
+        }
+        if self.flows.len() >= self.capacity
+            && let Some((_, oldest)) = self.order.pop_first()
+        {
+            self.flows.remove(&oldest);
+            self.evicted += 1;
+        }
+        let flow = Flow {
+            order: self.next_order,
+            used: now,
+            stage: Stage::Opening,
+        };
+        self.order.insert(self.next_order, key);
+        self.next_order += 1;
+        self.flows.insert(key, flow);
+    }
+
+    /// Moves a flow to the young end; at most once a second, since the order need not be finer than the time limits.
+    fn refresh(&mut self, key: FlowKey, now: Instant) {
+        let Some(flow) = self.flows.get_mut(&key) else {
+            return;
+        };
+        if now.saturating_duration_since(flow.used) < REFRESH_INTERVAL {
+            return;
+        }
+        self.order.remove(&flow.order);
+        flow.order = self.next_order;
+        flow.used = now;
+        self.order.insert(self.next_order, key);
+        self.next_order += 1;
+    }
+}
+
+impl Flow {
+    fn expired(&self, protocol: Protocol, now: Instant) -> bool {
+        now.saturating_duration_since(self.used) >= self.stage.idle_limit(protocol)
+    }
+}
+
+impl Stage {
+    fn after(self, flags: Option<TcpFlags>, by_us: bool) -> Self {
+        let Some(flags) = flags else {
+            return if by_us { self } else { Self::Open };
+        };
+        match self {
+            _ if flags.rst => Self::Closed,
+            Self::HalfClosed { by_us: first } if flags.fin && first != by_us => Self::Closed,
+            Self::Opening | Self::Open if flags.fin => Self::HalfClosed { by_us },
+            Self::Opening if !by_us => Self::Open,
+            stage => stage,
+        }
+    }
+
+    fn idle_limit(self, protocol: Protocol) -> Duration {
+        match (protocol, self) {
+            (Protocol::Icmp, _) => ICMP_IDLE,
+            (Protocol::Udp, _) => UDP_IDLE,
+            (Protocol::Tcp, Self::Open | Self::HalfClosed { .. }) => TCP_OPEN_IDLE,
+            (Protocol::Tcp, Self::Opening | Self::Closed) => TCP_EDGE_IDLE,
+        }
+    }
+}
+
+const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+/// RFC 5382 REQ-5: at least 2 hours and 4 minutes for an established connection.
+pub(crate) const TCP_OPEN_IDLE: Duration = Duration::from_secs(7440);
+/// RFC 5382 REQ-5: at least 4 minutes while a connection opens or closes.
+pub(crate) const TCP_EDGE_IDLE: Duration = Duration::from_secs(240);
+/// RFC 4787 REQ-5: at least 2 minutes.
+pub(crate) const UDP_IDLE: Duration = Duration::from_secs(120);
+/// RFC 5508 REQ-2: at least 60 seconds.
+pub(crate) const ICMP_IDLE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(port: u16) -> FlowKey {
+        FlowKey {
+            peer: PeerIndex(1),
+            protocol: Protocol::Tcp,
+            local: ("10.0.0.1".parse().unwrap(), port),
+            remote: ("10.0.0.2".parse().unwrap(), 80),
+        }
+    }
+
+    const ACK: TcpFlags = TcpFlags {
+        fin: false,
+        syn: false,
+        rst: false,
+        ack: true,
+    };
+    const FIN: TcpFlags = TcpFlags { fin: true, ..ACK };
+
+    #[test]
+    fn a_full_table_forgets_the_least_recently_used() {
+        let start = Instant::now();
+        let mut table = FlowTable::new(2);
+        table.open(key(1), start);
+        table.open(key(2), start);
+        assert!(table.admit(key(1), Some(ACK), start + Duration::from_secs(2)));
+        table.open(key(3), start + Duration::from_secs(3));
+        let later = start + Duration::from_secs(4);
+        assert!(table.knows(key(1), later) && table.knows(key(3), later));
+        assert!(!table.knows(key(2), later));
+        assert_eq!(table.evicted(), 1);
+    }
+
+    #[test]
+    fn a_connection_that_both_sides_finished_is_soon_forgotten() {
+        let start = Instant::now();
+        let mut table = FlowTable::new(8);
+        table.open(key(1), start);
+        assert!(table.admit(key(1), Some(ACK), start));
+        table.leave(key(1), Some(FIN), start);
+        assert!(table.knows(key(1), start + TCP_EDGE_IDLE));
+        assert!(table.admit(key(1), Some(FIN), start));
+        assert!(!table.knows(key(1), start + TCP_EDGE_IDLE));
+    }
+
+    #[test]
+    fn an_idle_connection_outlives_two_hours() {
+        let start = Instant::now();
+        let mut table = FlowTable::new(8);
+        table.open(key(1), start);
+        assert!(table.admit(key(1), Some(ACK), start));
+        assert!(table.admit(key(1), Some(ACK), start + Duration::from_secs(7200)));
+    }
+
+    #[test]
+    fn a_removed_peer_has_no_flows_left() {
+        let start = Instant::now();
+        let mut table = FlowTable::new(8);
+        table.open(key(1), start);
+        table.forget_peer(PeerIndex(1));
+        assert!(!table.admit(key(1), Some(ACK), start));
+        assert!(table.order.is_empty());
+    }
+}

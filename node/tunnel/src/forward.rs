@@ -1,0 +1,60 @@
+//! Hands connections that arrive through the tunnel to a local target. It never looks at what they carry.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::listener::TunnelListener;
+use crate::stream::BoxStream;
+
+/// Copies every connection of `listener` to `target` and back until `stop` is cancelled, at most `max_connections` at a time.
+/// If the target refuses or fails, the connection in the tunnel is reset, so that the far side can tell this from an end of
+/// data. Returns when all its connections have ended or been reset.
+pub async fn forward(
+    mut listener: TunnelListener,
+    target: SocketAddr,
+    max_connections: usize,
+    stop: CancellationToken,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < max_connections => {
+                let Ok((stream, _)) = accepted else { break };
+                connections.spawn(carry(stream, target, stop.clone()));
+            }
+        }
+    }
+    while connections.join_next().await.is_some() {}
+}
+
+async fn carry(mut stream: BoxStream, target: SocketAddr, stop: CancellationToken) {
+    let copied = async {
+        let mut local = timeout(CONNECT_LIMIT, TcpStream::connect(target)).await??;
+        // A proxy adds delay enough; a lost hint costs only speed.
+        let _ = local.set_nodelay(true);
+        tokio::io::copy_bidirectional_with_sizes(
+            &mut stream,
+            &mut local,
+            COPY_BUFFER_BYTES,
+            COPY_BUFFER_BYTES,
+        )
+        .await
+    };
+    let ended_well = tokio::select! {
+        () = stop.cancelled() => false,
+        copied = copied => copied.is_ok(),
+    };
+    if !ended_well {
+        stream.abort();
+    }
+}
+
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+const COPY_BUFFER_BYTES: usize = 64 * 1024;

@@ -1,0 +1,125 @@
+//! Entry points for fuzzing: any bytes must be judged without a panic. Only tests and fuzzers call them.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::config::{Allow, PeerConfig, TunnelConfig};
+use crate::device::Device;
+use crate::error::TunnelError;
+use crate::key::PrivateKey;
+use crate::netstack::fuzz_stack;
+use crate::noise::Kind;
+use crate::peer::Path;
+
+/// A datagram from the underlay, at a device with a live session. Bytes that claim to belong to a session are also tried with
+/// the number of the live one, which an eavesdropper knows.
+pub fn datagram(data: &[u8]) {
+    let mut pair = PAIR.lock().unwrap_or_else(PoisonError::into_inner);
+    let pair =
+        pair.get_or_insert_with(|| Pair::connected().expect("the fixed configuration is valid"));
+    let now = Instant::now();
+    pair.right.handle_datagram(underlay(1), data, now);
+    if matches!(
+        Kind::of(data),
+        Some(Kind::Data { .. } | Kind::Cookie { .. } | Kind::Response { .. })
+    ) {
+        let mut aimed = data.to_vec();
+        // Responses carry the receiver after the sender.
+        let at = if data[0] == 2 { 8 } else { 4 };
+        aimed[at..at + 4].copy_from_slice(&pair.session);
+        pair.right.handle_datagram(underlay(1), &aimed, now);
+    }
+    drain(&mut pair.right);
+}
+
+/// A packet that a permitted peer sends through the tunnel: device, filter and TCP/IP stack.
+pub fn packet(data: &[u8]) {
+    let mut pair = PAIR.lock().unwrap_or_else(PoisonError::into_inner);
+    let pair =
+        pair.get_or_insert_with(|| Pair::connected().expect("the fixed configuration is valid"));
+    let now = Instant::now();
+    pair.left.handle_packet(data, now);
+    pair.exchange(now);
+    fuzz_stack(&config(1), data, now);
+}
+
+static PAIR: Mutex<Option<Pair>> = Mutex::new(None);
+
+/// Two devices that have shaken hands.
+struct Pair {
+    left: Device,
+    right: Device,
+    /// The number of the live session at `right`, as it is on the wire.
+    session: [u8; 4],
+}
+
+impl Pair {
+    fn connected() -> Result<Self, TunnelError> {
+        let now = Instant::now();
+        let mut pair = Self {
+            left: Device::new(&config(1), now)?,
+            right: Device::new(&config(2), now)?,
+            session: [0; 4],
+        };
+        pair.right.set_peer(peer(1), now)?;
+        let mut left_peer = peer(2);
+        left_peer.endpoints = vec![underlay(2).remote];
+        pair.left.set_peer(left_peer, now)?;
+        pair.exchange(now);
+        Ok(pair)
+    }
+
+    fn exchange(&mut self, now: Instant) {
+        for _ in 0..EXCHANGE_ROUNDS {
+            while let Some(transmit) = self.left.poll_transmit() {
+                if matches!(Kind::of(&transmit.payload), Some(Kind::Data { .. })) {
+                    self.session.copy_from_slice(&transmit.payload[4..8]);
+                }
+                self.right
+                    .handle_datagram(underlay(1), &transmit.payload, now);
+            }
+            while let Some(transmit) = self.right.poll_transmit() {
+                self.left
+                    .handle_datagram(underlay(2), &transmit.payload, now);
+            }
+        }
+        drain(&mut self.left);
+        drain(&mut self.right);
+    }
+}
+
+fn drain(device: &mut Device) {
+    while device.poll_transmit().is_some() {}
+    while device.poll_packet().is_some() {}
+    while device.poll_event().is_some() {}
+}
+
+fn config(number: u8) -> TunnelConfig {
+    let v4 = format!("10.0.0.{number}/24").parse().expect("written here");
+    let v6 = format!("fd00::{number}/64").parse().expect("written here");
+    TunnelConfig::new(PrivateKey::from_bytes([number; 32]), vec![v4, v6])
+}
+
+fn peer(number: u8) -> PeerConfig {
+    let mut peer = PeerConfig::new(PrivateKey::from_bytes([number; 32]).public_key());
+    peer.allowed_ips = vec![
+        "0.0.0.0/0".parse().expect("written here"),
+        "::/0".parse().expect("written here"),
+    ];
+    peer.ingress = vec![
+        Allow::tcp(0..=u16::MAX),
+        Allow::udp(0..=u16::MAX),
+        Allow::icmp(),
+    ];
+    peer
+}
+
+fn underlay(number: u8) -> Path {
+    Path {
+        local: Some(0),
+        remote: ([192, 0, 2, number], 51820).into(),
+    }
+}
+
+/// A handshake and its first keepalive take three.
+const EXCHANGE_ROUNDS: usize = 3;

@@ -1,0 +1,54 @@
+//! WireGuard data plane behind one trait: encrypted packets on one side, TCP streams between overlay addresses on the other.
+//! It never knows the controller, never decides who may talk to whom, and never writes a key anywhere.
+//!
+//! The layers, from the wire inwards:
+//!
+//! | layer | does | how many |
+//! |---|---|---|
+//! | `socket` | UDP sockets and their error queues | one per listen address |
+//! | [`Device`] | sans-IO WireGuard: peers, allowed IPs, handshakes, ingress filter | one per tunnel |
+//! | `netstack` | a TCP/IP stack in the process, for nodes without privilege | one per tunnel |
+//! | `userspace` | a TUN device and the kernel's TCP, for nodes with root | one per tunnel |
+//! | [`Tunnel`] | the door for agents and hubs | one per tunnel |
+//!
+//! All state of a tunnel belongs to one task; callers reach it by commands. Only a netstack connection is shared, between
+//! that task and its stream, under a lock that is never held across an await.
+
+#![forbid(unsafe_code)]
+
+mod allowed_ips;
+mod config;
+mod device;
+mod error;
+mod filter;
+mod flood;
+mod flow;
+mod forward;
+#[doc(hidden)]
+pub mod fuzz;
+mod key;
+mod listener;
+mod netstack;
+mod noise;
+mod packet;
+mod peer;
+mod socket;
+mod status;
+mod stream;
+mod tunnel;
+mod underlay;
+mod userspace;
+
+pub use config::{Allow, PeerConfig, Protocol, TunnelConfig};
+pub use device::Device;
+pub use error::TunnelError;
+pub use forward::forward;
+pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey};
+pub use listener::TunnelListener;
+pub use peer::{Path, Transmit};
+pub use status::{
+    DeviceCounters, FilterCounters, PeerDrops, PeerStatus, StackCounters, TunnelEvent, TunnelStats,
+    UnderlayCounters,
+};
+pub use stream::{BoxStream, Stream};
+pub use tunnel::{Engine, Tunnel, start};

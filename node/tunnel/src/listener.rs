@@ -1,0 +1,59 @@
+//! Accepting TCP connections that arrive through the tunnel. Dropping a listener stops it.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::sync::mpsc;
+
+use crate::stream::BoxStream;
+use crate::userspace::KernelListener;
+
+/// A listening port on the overlay.
+pub struct TunnelListener {
+    source: Source,
+    local_addrs: Vec<SocketAddr>,
+}
+
+enum Source {
+    Netstack(mpsc::Receiver<(BoxStream, SocketAddr)>),
+    Kernel(KernelListener),
+}
+
+impl TunnelListener {
+    pub(crate) fn netstack(
+        accepted: mpsc::Receiver<(BoxStream, SocketAddr)>,
+        local_addrs: Vec<SocketAddr>,
+    ) -> Self {
+        Self {
+            source: Source::Netstack(accepted),
+            local_addrs,
+        }
+    }
+
+    pub(crate) fn kernel(listener: KernelListener, local_addrs: Vec<SocketAddr>) -> Self {
+        Self {
+            source: Source::Kernel(listener),
+            local_addrs,
+        }
+    }
+
+    /// The overlay addresses on which this listens.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.local_addrs
+    }
+
+    /// The next connection, and the overlay address it comes from. Cancel safe.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::BrokenPipe`] when the tunnel has been shut down; nothing will be accepted any more.
+    pub async fn accept(&mut self) -> io::Result<(BoxStream, SocketAddr)> {
+        match &mut self.source {
+            Source::Netstack(accepted) => accepted.recv().await.ok_or_else(stopped),
+            Source::Kernel(listener) => listener.accept().await,
+        }
+    }
+}
+
+pub(crate) fn stopped() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "the tunnel has been shut down")
+}

@@ -1,0 +1,476 @@
+//! One TCP connection: a smoltcp socket with an interface of its own, shared by the stack and the stream. Having an interface
+//! each, connections are found by a hash and not by asking every socket. It never chooses ports or peers.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
+use smoltcp::socket::tcp::{CongestionControl, RecvError, Socket, SocketBuffer, State};
+use smoltcp::wire::{HardwareAddress, IpCidr};
+use tokio::io::ReadBuf;
+use tokio::sync::mpsc;
+
+use super::hurry::Hurry;
+use super::link::Link;
+use super::segment::{self, Expected};
+use super::stack::Tuple;
+
+pub(crate) struct Connection {
+    tuple: Tuple,
+    interface: Interface,
+    sockets: SocketSet<'static>,
+    handle: SocketHandle,
+    clock: Clock,
+    mtu_bytes: usize,
+    bell: mpsc::UnboundedSender<Tuple>,
+    /// The stack has been told that there is something to do, and has not come yet.
+    rung: bool,
+    /// A stream holds this connection.
+    attached: bool,
+    /// The peer's FIN has come, so the end of data is an end and no failure.
+    peer_finished: bool,
+    /// The sequence number of the peer's SYN.
+    first_received: Option<u32>,
+    /// Bytes that the owner has read.
+    read_bytes: u64,
+    hurry: Hurry,
+    end: Option<End>,
+}
+
+/// Why a connection ended out of order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// A reset came as the answer to our SYN.
+    Refused,
+    Reset,
+    TimedOut,
+    /// Its peer was removed, or the tunnel shut down.
+    Cut,
+    /// Our own side reset it.
+    Aborted,
+}
+
+/// smoltcp's time, counted from the start of the stack.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    pub(crate) epoch: Instant,
+}
+
+/// A connection and its stack share it under this lock, which is held for one smoltcp call and never across an await.
+pub(crate) type Shared = Arc<Mutex<Connection>>;
+
+pub(crate) fn lock(shared: &Shared) -> MutexGuard<'_, Connection> {
+    // A panic elsewhere leaves a connection that at worst times out.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Clock {
+    pub(crate) fn at(self, now: Instant) -> smoltcp::time::Instant {
+        let elapsed = now.saturating_duration_since(self.epoch);
+        smoltcp::time::Instant::from_micros(i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX))
+    }
+
+    fn instant(self, at: smoltcp::time::Instant) -> Instant {
+        self.epoch + Duration::from_micros(u64::try_from(at.total_micros()).unwrap_or(0))
+    }
+
+    pub(crate) fn now(self) -> smoltcp::time::Instant {
+        self.at(tokio::time::Instant::now().into_std())
+    }
+}
+
+/// What every connection of a stack has in common.
+pub(crate) struct Terms {
+    pub(crate) clock: Clock,
+    pub(crate) mtu_bytes: usize,
+    pub(crate) buffer_bytes: usize,
+    pub(crate) bell: mpsc::UnboundedSender<Tuple>,
+}
+
+impl Connection {
+    /// A connection that will send a SYN.
+    pub(crate) fn dial(tuple: Tuple, terms: &Terms) -> io::Result<Self> {
+        let mut connection = Self::new(tuple, terms)?;
+        let (interface, socket) = connection.parts();
+        socket
+            .connect(interface.context(), tuple.remote, tuple.local)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
+        connection.attached = true;
+        Ok(connection)
+    }
+
+    /// A connection that waits for the SYN it is about to be given.
+    pub(crate) fn answer(tuple: Tuple, terms: &Terms) -> io::Result<Self> {
+        let mut connection = Self::new(tuple, terms)?;
+        let (_, socket) = connection.parts();
+        socket.set_timeout(Some(OPENING_LIMIT.into()));
+        socket
+            .listen(tuple.local)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
+        Ok(connection)
+    }
+
+    fn new(tuple: Tuple, terms: &Terms) -> io::Result<Self> {
+        let mut none = VecDeque::new();
+        let mut link = Link {
+            inbound: None,
+            outbound: &mut none,
+            room: 0,
+            mtu_bytes: terms.mtu_bytes,
+        };
+        let mut config = Config::new(HardwareAddress::Ip);
+        // The source of initial sequence numbers (RFC 6528 asks that they can't be guessed).
+        config.random_seed = getrandom::u64().map_err(io::Error::other)?;
+        let mut interface = Interface::new(config, &mut link, terms.clock.now());
+        let own = tuple.local.ip().into();
+        interface.update_ip_addrs(|addresses| {
+            let pushed = addresses.push(IpCidr::new(own, host_prefix(tuple.local)));
+            debug_assert!(pushed.is_ok(), "a new interface has no addresses yet");
+        });
+        let buffer = || SocketBuffer::new(vec![0; terms.buffer_bytes]);
+        let mut socket = Socket::new(buffer(), buffer());
+        socket.set_congestion_control(CongestionControl::Cubic);
+        socket.set_nagle_enabled(false);
+        // smoltcp's timeout counts silence of any kind, so keepalives must break it.
+        socket.set_keep_alive(Some(KEEPALIVE_INTERVAL.into()));
+        socket.set_timeout(Some(SILENCE_LIMIT.into()));
+        let mut sockets = SocketSet::new(Vec::with_capacity(1));
+        let handle = sockets.add(socket);
+        Ok(Self {
+            tuple,
+            interface,
+            sockets,
+            handle,
+            clock: terms.clock,
+            mtu_bytes: terms.mtu_bytes,
+            bell: terms.bell.clone(),
+            rung: false,
+            attached: false,
+            peer_finished: false,
+            first_received: None,
+            read_bytes: 0,
+            hurry: Hurry::new(tokio::time::Instant::now().into_std()),
+            end: None,
+        })
+    }
+
+    /// Takes a segment. Immediate answers go to `outbound`; the rest waits for [`transmit`](Self::transmit).
+    pub(crate) fn receive(
+        &mut self,
+        packet: &[u8],
+        reset: bool,
+        outbound: &mut VecDeque<Vec<u8>>,
+        now: Instant,
+    ) {
+        let before = self.state();
+        let unsent_before = self.socket().send_queue();
+        let sequence = segment::sequence(packet);
+        if let Some(sequence) = sequence.filter(|sequence| sequence.syn) {
+            self.first_received = Some(sequence.first);
+        }
+        let expected = self.expected();
+        let repaired = sequence.zip(expected).and_then(|(sequence, expected)| {
+            let ack = segment::acceptable_ack(packet, sequence, expected)?;
+            Some((ack, sequence.has_data()))
+        });
+        match repaired {
+            Some((ack, has_data)) => {
+                self.ingest(&ack, outbound, now);
+                if has_data {
+                    self.ingest(packet, outbound, now);
+                }
+            }
+            None => self.ingest(packet, outbound, now),
+        }
+        let after = self.state();
+        self.peer_finished |= finished_by_peer(after);
+        if self.socket().send_queue() < unsent_before {
+            self.hurry.progress(now);
+        }
+        if !was_established(before) && was_established(after) {
+            self.hurry.opened(now);
+        }
+        if reset && after == State::Closed && before != State::Closed && self.end.is_none() {
+            self.end = Some(if before == State::SynSent {
+                End::Refused
+            } else {
+                End::Reset
+            });
+        }
+        if before == State::SynReceived && after != State::SynReceived {
+            self.socket().set_timeout(Some(SILENCE_LIMIT.into()));
+        }
+    }
+
+    fn ingest(&mut self, packet: &[u8], outbound: &mut VecDeque<Vec<u8>>, now: Instant) {
+        let mut link = Link {
+            inbound: Some(packet),
+            outbound,
+            room: 0,
+            mtu_bytes: self.mtu_bytes,
+        };
+        let at = self.at(now);
+        self.interface
+            .poll_ingress_single(at, &mut link, &mut self.sockets);
+    }
+
+    /// Sends what may be sent while fewer than `room` packets wait.
+    pub(crate) fn transmit(&mut self, outbound: &mut VecDeque<Vec<u8>>, room: usize, now: Instant) {
+        self.rung = false;
+        let before = self.state();
+        if before == State::TimeWait && self.attached && self.socket().can_recv() {
+            // The end of TIME-WAIT would clear what the owner has not read yet.
+            return;
+        }
+        let mut link = Link {
+            inbound: None,
+            outbound,
+            room,
+            mtu_bytes: self.mtu_bytes,
+        };
+        let unacknowledged = self.socket().send_queue() > 0;
+        self.hurry.check(unacknowledged, now);
+        let at = self.at(now);
+        loop {
+            let waiting = link.outbound.len();
+            self.interface.poll_egress(at, &mut link, &mut self.sockets);
+            if link.outbound.len() == waiting {
+                break;
+            }
+        }
+        let in_order = matches!(
+            before,
+            State::Closed | State::TimeWait | State::LastAck | State::Closing
+        );
+        if self.state() == State::Closed && !in_order && self.end.is_none() {
+            self.end = Some(End::TimedOut);
+        }
+    }
+
+    /// When [`transmit`](Self::transmit) wants to be called; a time in the past means now.
+    pub(crate) fn poll_at(&mut self, now: Instant) -> Option<Instant> {
+        if self.state() == State::TimeWait && self.attached && self.socket().can_recv() {
+            return None;
+        }
+        let at = self.at(now);
+        let next = self.interface.poll_at(at, &self.sockets);
+        let next = next.map(|next| {
+            self.clock
+                .instant(next)
+                .checked_sub(self.hurry.ahead)
+                .unwrap_or(now)
+        });
+        let unacknowledged = self.socket().send_queue() > 0;
+        next.into_iter().chain(self.hurry.due(unacknowledged)).min()
+    }
+
+    /// smoltcp's time for this connection.
+    fn at(&self, now: Instant) -> smoltcp::time::Instant {
+        self.clock.at(now + self.hurry.ahead)
+    }
+
+    fn expected(&mut self) -> Option<Expected> {
+        let first = self.first_received?;
+        let finished = self.peer_finished;
+        let read_bytes = self.read_bytes;
+        let socket = self.socket();
+        let received = read_bytes + socket.recv_queue() as u64 + u64::from(finished);
+        // Sequence numbers wrap at 32 bits.
+        let next = first.wrapping_add(1).wrapping_add(received as u32);
+        Some(Expected {
+            next,
+            window_bytes: socket.recv_capacity() - socket.recv_queue(),
+        })
+    }
+
+    pub(crate) fn state(&mut self) -> State {
+        self.socket().state()
+    }
+
+    pub(crate) fn is_established(&mut self) -> bool {
+        self.socket().may_send()
+    }
+
+    /// Nothing will come or go any more.
+    pub(crate) fn is_over(&mut self) -> bool {
+        let socket = self.socket();
+        match socket.state() {
+            State::Closed => socket.remote_endpoint().is_none(),
+            // A listening socket whose SYN was withdrawn.
+            State::Listen => true,
+            _ => false,
+        }
+    }
+
+    pub(crate) fn is_attached(&self) -> bool {
+        self.attached
+    }
+
+    pub(crate) fn attach(&mut self) {
+        self.attached = true;
+    }
+
+    /// Data came for an owner who is gone.
+    pub(crate) fn is_unwanted(&mut self) -> bool {
+        !self.attached && self.socket().can_recv()
+    }
+
+    pub(crate) fn end(&mut self, end: End) {
+        let open = self.end.is_none() && self.state() != State::Closed;
+        if open || end == End::Cut {
+            self.end = Some(end);
+        }
+        self.socket().abort();
+    }
+
+    fn parts(&mut self) -> (&mut Interface, &mut Socket<'static>) {
+        (&mut self.interface, self.sockets.get_mut(self.handle))
+    }
+
+    fn socket(&mut self) -> &mut Socket<'static> {
+        self.sockets.get_mut(self.handle)
+    }
+
+    /// Tells the stack to come, if smoltcp has something to send.
+    fn ring_if_needed(&mut self) {
+        let now = self.at(tokio::time::Instant::now().into_std());
+        let due = self
+            .interface
+            .poll_at(now, &self.sockets)
+            .is_some_and(|at| at <= now);
+        if due {
+            self.ring();
+        }
+    }
+
+    pub(super) fn ring(&mut self) {
+        if !self.rung {
+            self.rung = true;
+            // Without a stack there is nothing left to send.
+            let _ = self.bell.send(self.tuple);
+        }
+    }
+
+    pub(super) fn poll_connected(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(end) = self.end {
+            return Poll::Ready(Err(end.error()));
+        }
+        if self.is_established() || self.peer_finished {
+            return Poll::Ready(Ok(()));
+        }
+        self.socket().register_send_waker(cx.waker());
+        Poll::Pending
+    }
+
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if matches!(self.end, Some(End::Cut | End::Aborted)) {
+            return Poll::Ready(Err(End::Cut.error()));
+        }
+        if buffer.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let space = buffer.initialize_unfilled();
+        match self.socket().recv_slice(space) {
+            Ok(0) => {
+                self.socket().register_recv_waker(cx.waker());
+                Poll::Pending
+            }
+            Ok(bytes) => {
+                buffer.advance(bytes);
+                self.read_bytes += bytes as u64;
+                if self.state() == State::TimeWait {
+                    // The stack waits for the last byte to be read.
+                    self.ring();
+                } else {
+                    self.ring_if_needed();
+                }
+                Poll::Ready(Ok(()))
+            }
+            Err(RecvError::Finished) => Poll::Ready(Ok(())),
+            Err(RecvError::InvalidState) => match self.end {
+                None if self.peer_finished => Poll::Ready(Ok(())),
+                end => Poll::Ready(Err(end.unwrap_or(End::Reset).error())),
+            },
+        }
+    }
+
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if let Some(end) = self.end {
+            return Poll::Ready(Err(end.error()));
+        }
+        if self.socket().send_queue() == 0 {
+            self.hurry.progress(tokio::time::Instant::now().into_std());
+        }
+        match self.socket().send_slice(data) {
+            Ok(0) if !data.is_empty() => {
+                self.socket().register_send_waker(cx.waker());
+                Poll::Pending
+            }
+            Ok(bytes) => {
+                self.ring_if_needed();
+                Poll::Ready(Ok(bytes))
+            }
+            Err(_) => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    pub(super) fn finish(&mut self) {
+        self.socket().close();
+        self.ring();
+    }
+
+    pub(super) fn detach(&mut self) {
+        self.attached = false;
+        if self.socket().can_recv() {
+            self.end(End::Aborted);
+        }
+        self.finish();
+    }
+}
+
+impl End {
+    fn error(self) -> io::Error {
+        match self {
+            Self::Refused => io::ErrorKind::ConnectionRefused.into(),
+            Self::Reset | Self::Cut => io::ErrorKind::ConnectionReset.into(),
+            Self::TimedOut => io::ErrorKind::TimedOut.into(),
+            Self::Aborted => io::ErrorKind::ConnectionAborted.into(),
+        }
+    }
+}
+
+fn was_established(state: State) -> bool {
+    !matches!(
+        state,
+        State::Listen | State::SynSent | State::SynReceived | State::Closed
+    )
+}
+
+fn finished_by_peer(state: State) -> bool {
+    matches!(
+        state,
+        State::CloseWait | State::LastAck | State::Closing | State::TimeWait
+    )
+}
+
+fn host_prefix(address: SocketAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// A connection on which nothing has been heard for this long is dead.
+const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// Time for a dialling peer to complete the handshake.
+const OPENING_LIMIT: Duration = Duration::from_secs(10);

@@ -1,0 +1,191 @@
+//! Makes acknowledgements acceptable to smoltcp, which judges a segment by its sequence number alone and drops one beyond its
+//! receive window together with the acknowledgement inside. It changes nothing that carries data.
+//!
+//! RFC 9293 §3.10.7.4 asks for more: "special allowance should be made to accept valid ACKs". A kernel that probes our full
+//! window counts the probed bytes as sent, so all its later acknowledgements lie beyond our window; without this, a
+//! connection whose reader waits for its own writer would stand still for ever. WireGuard has authenticated the sender, so
+//! the blind injection against which the number is checked (RFC 5961) is not a concern.
+
+use std::net::IpAddr;
+
+use smoltcp::wire::{IpAddress, Ipv4Packet, Ipv6Packet, TcpPacket};
+
+/// What a segment says of the peer's sequence numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sequence {
+    pub(crate) first: u32,
+    pub(crate) syn: bool,
+    has_data: bool,
+    plain_ack: bool,
+}
+
+/// What our side of the connection can take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Expected {
+    /// RCV.NXT of RFC 9293.
+    pub(crate) next: u32,
+    /// Free space of the receive buffer.
+    pub(crate) window_bytes: usize,
+}
+
+/// `packet` must have passed [`Headers::parse`](crate::packet::Headers::parse), so its IP header has no options.
+pub(crate) fn sequence(packet: &[u8]) -> Option<Sequence> {
+    let tcp = TcpPacket::new_checked(packet.get(ip_header_bytes(packet)?..)?).ok()?;
+    let has_data = !tcp.payload().is_empty();
+    Some(Sequence {
+        first: u32::from_ne_bytes(tcp.seq_number().0.to_ne_bytes()),
+        syn: tcp.syn(),
+        has_data,
+        plain_ack: tcp.ack() && !tcp.syn() && !tcp.rst() && !tcp.fin(),
+    })
+}
+
+/// The acknowledgement of a segment that smoltcp would drop, in a segment that it accepts. A segment with data must still be
+/// given to it afterwards, to be answered.
+pub(crate) fn acceptable_ack(
+    packet: &[u8],
+    sequence: Sequence,
+    expected: Expected,
+) -> Option<Vec<u8>> {
+    let ahead = sequence.first.wrapping_sub(expected.next);
+    let beyond = usize::try_from(ahead).ok()?;
+    let dropped = match sequence.has_data {
+        false => beyond > 0,
+        true => beyond >= expected.window_bytes,
+    };
+    if !sequence.plain_ack || !dropped || beyond > MAX_AHEAD_BYTES {
+        return None;
+    }
+    rewritten(packet, expected.next)
+}
+
+impl Sequence {
+    pub(crate) fn has_data(self) -> bool {
+        self.has_data
+    }
+}
+
+/// The same acknowledgement without data or options, at another sequence number.
+fn rewritten(packet: &[u8], first: u32) -> Option<Vec<u8>> {
+    let ip_bytes = ip_header_bytes(packet)?;
+    let mut copy = packet.get(..ip_bytes + TCP_HEADER_BYTES)?.to_vec();
+    let original = TcpPacket::new_checked(packet.get(ip_bytes..)?).ok()?;
+    let (source, destination) = match copy[0] >> 4 {
+        4 => {
+            let mut ip = Ipv4Packet::new_unchecked(&mut copy);
+            ip.set_total_len(u16::try_from(ip_bytes + TCP_HEADER_BYTES).ok()?);
+            ip.fill_checksum();
+            (
+                IpAddress::from(ip.src_addr()),
+                IpAddress::from(ip.dst_addr()),
+            )
+        }
+        _ => {
+            let mut ip = Ipv6Packet::new_unchecked(&mut copy);
+            ip.set_payload_len(u16::try_from(TCP_HEADER_BYTES).ok()?);
+            (
+                IpAddress::from(ip.src_addr()),
+                IpAddress::from(ip.dst_addr()),
+            )
+        }
+    };
+    if !original.verify_checksum(&source, &destination) {
+        return None;
+    }
+    let mut tcp = TcpPacket::new_unchecked(&mut copy[ip_bytes..]);
+    tcp.set_seq_number(smoltcp::wire::TcpSeqNumber(i32::from_ne_bytes(
+        first.to_ne_bytes(),
+    )));
+    tcp.set_header_len(u8::try_from(TCP_HEADER_BYTES).ok()?);
+    tcp.fill_checksum(&source, &destination);
+    Some(copy)
+}
+
+fn ip_header_bytes(packet: &[u8]) -> Option<usize> {
+    let (source, _) = crate::packet::addresses(packet)?;
+    Some(match source {
+        IpAddr::V4(_) => IPV4_HEADER_BYTES,
+        IpAddr::V6(_) => IPV6_HEADER_BYTES,
+    })
+}
+
+const IPV4_HEADER_BYTES: usize = 20;
+const IPV6_HEADER_BYTES: usize = 40;
+const TCP_HEADER_BYTES: usize = 20;
+/// Farther ahead is no probe but nonsense, or an old number seen from the wrong side.
+const MAX_AHEAD_BYTES: usize = 16 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::build;
+
+    const ACK: u8 = 0x10;
+
+    fn segment(first: u32, body: &[u8]) -> Vec<u8> {
+        let source: IpAddr = "10.0.0.2".parse().unwrap();
+        let destination: IpAddr = "10.0.0.1".parse().unwrap();
+        let header = build::tcp("10.0.0.2:80", "10.0.0.1:4000", ACK).split_off(IPV4_HEADER_BYTES);
+        let mut packet = build::ip(source, destination, 6, &[&header, body].concat());
+        let mut tcp = TcpPacket::new_unchecked(&mut packet[IPV4_HEADER_BYTES..]);
+        tcp.set_seq_number(smoltcp::wire::TcpSeqNumber(first as i32));
+        tcp.set_ack_number(smoltcp::wire::TcpSeqNumber(7));
+        tcp.set_window_len(500);
+        tcp.fill_checksum(&source.into(), &destination.into());
+        packet
+    }
+
+    fn repaired(packet: &[u8], next: u32, window_bytes: usize) -> Option<Vec<u8>> {
+        acceptable_ack(
+            packet,
+            sequence(packet).unwrap(),
+            Expected { next, window_bytes },
+        )
+    }
+
+    #[test]
+    fn an_acknowledgement_behind_a_probe_is_moved_to_where_it_is_accepted() {
+        let packet = repaired(&segment(1004, b""), 1000, 0).unwrap();
+        let tcp = TcpPacket::new_checked(&packet[IPV4_HEADER_BYTES..]).unwrap();
+        assert_eq!(
+            (tcp.seq_number().0, tcp.ack_number().0, tcp.window_len()),
+            (1000, 7, 500)
+        );
+        assert!(sequence(&packet).is_some());
+        assert!(
+            Ipv4Packet::new_checked(&packet[..])
+                .unwrap()
+                .verify_checksum()
+        );
+    }
+
+    #[test]
+    fn the_acknowledgement_inside_a_probe_is_taken_out() {
+        let packet = repaired(&segment(1000, b"probe"), 1000, 0).unwrap();
+        let sequence = sequence(&packet).unwrap();
+        assert_eq!((sequence.first, sequence.has_data), (1000, false));
+    }
+
+    #[test]
+    fn what_smoltcp_accepts_is_left_alone() {
+        assert_eq!(repaired(&segment(1000, b""), 1000, 0), None);
+        assert_eq!(repaired(&segment(1100, b"data"), 1000, 4096), None);
+        assert_eq!(
+            repaired(&segment(999, b""), 1000, 0),
+            None,
+            "a keepalive must be answered"
+        );
+    }
+
+    #[test]
+    fn a_wrong_checksum_is_not_mended() {
+        let mut packet = segment(1004, b"");
+        packet[IPV4_HEADER_BYTES + 14] ^= 1;
+        assert_eq!(repaired(&packet, 1000, 0), None);
+    }
+
+    #[test]
+    fn numbers_may_wrap() {
+        assert!(repaired(&segment(3, b""), u32::MAX - 1, 0).is_some());
+    }
+}

@@ -1,0 +1,456 @@
+//! All TCP connections of one tunnel, without I/O: IP packets in, IP packets out. It never decides who may connect; the
+//! device's filter has done that.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use smoltcp::socket::tcp::State;
+use tokio::sync::mpsc;
+
+use super::connection::{Clock, Connection, End, Shared, Terms, lock};
+use super::refuser::Refuser;
+use super::stream::NetstackStream;
+use crate::config::TunnelConfig;
+use crate::listener::TunnelListener;
+use crate::packet::{Headers, TcpFlags, Transport};
+use crate::status::StackCounters;
+use crate::stream::BoxStream;
+
+/// Both ends of a connection, seen from this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Tuple {
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+}
+
+pub(crate) struct Stack {
+    addresses: Vec<IpAddr>,
+    max_connections: usize,
+    terms: Terms,
+    connections: HashMap<Tuple, Entry>,
+    listeners: HashMap<SocketAddr, mpsc::Sender<Accepted>>,
+    /// Connections that have something to send.
+    due: VecDeque<Tuple>,
+    timers: BTreeSet<(Instant, Tuple)>,
+    outbound: VecDeque<Vec<u8>>,
+    refuser: Refuser,
+    counters: StackCounters,
+}
+
+type Accepted = (BoxStream, SocketAddr);
+
+struct Entry {
+    connection: Shared,
+    /// The place in the listener's backlog that this connection takes once it is established.
+    place: Option<mpsc::OwnedPermit<Accepted>>,
+    timer: Option<Instant>,
+    due: bool,
+    /// Set when the owner is gone: how long the rest may still take.
+    linger_until: Option<Instant>,
+}
+
+impl Stack {
+    pub(crate) fn new(
+        config: &TunnelConfig,
+        bell: mpsc::UnboundedSender<Tuple>,
+        now: Instant,
+    ) -> Self {
+        let terms = Terms {
+            clock: Clock { epoch: now },
+            mtu_bytes: config.mtu_bytes,
+            buffer_bytes: config.connection_buffer_bytes,
+            bell,
+        };
+        Self {
+            addresses: config.addresses.iter().map(|net| net.addr()).collect(),
+            max_connections: config.max_connections,
+            refuser: Refuser::new(&terms),
+            terms,
+            connections: HashMap::new(),
+            listeners: HashMap::new(),
+            due: VecDeque::new(),
+            timers: BTreeSet::new(),
+            outbound: VecDeque::new(),
+            counters: StackCounters::default(),
+        }
+    }
+
+    pub(crate) fn is_own(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address)
+    }
+
+    /// The addresses to which there are connections.
+    pub(crate) fn remotes(&self) -> Vec<IpAddr> {
+        let remotes: BTreeSet<_> = self
+            .connections
+            .keys()
+            .map(|tuple| tuple.remote.ip())
+            .collect();
+        remotes.into_iter().collect()
+    }
+
+    pub(crate) fn counters(&self) -> StackCounters {
+        StackCounters {
+            connections: self.connections.len() as u64,
+            ..self.counters
+        }
+    }
+
+    /// Starts a connection; its SYN leaves with the next [`transmit`](Self::transmit).
+    pub(crate) fn dial(&mut self, remote: SocketAddr) -> io::Result<NetstackStream> {
+        if !self.make_room() {
+            self.counters.refused_full += 1;
+            return Err(io::Error::new(
+                io::ErrorKind::QuotaExceeded,
+                format!(
+                    "all {} connections of this tunnel are in use",
+                    self.max_connections
+                ),
+            ));
+        }
+        let tuple = self.free_tuple(remote)?;
+        let connection = Arc::new(Mutex::new(Connection::dial(tuple, &self.terms)?));
+        self.insert(tuple, Arc::clone(&connection), None);
+        self.counters.dialled += 1;
+        self.ring(tuple);
+        Ok(NetstackStream::new(connection))
+    }
+
+    pub(crate) fn listen(&mut self, address: SocketAddr) -> io::Result<TunnelListener> {
+        self.listeners.retain(|_, listener| !listener.is_closed());
+        let every = address.ip().is_unspecified();
+        let ips: Vec<_> = self
+            .addresses
+            .iter()
+            .copied()
+            .filter(|ip| every || *ip == address.ip())
+            .collect();
+        if ips.is_empty() {
+            return Err(io::ErrorKind::AddrNotAvailable.into());
+        }
+        let port = match address.port() {
+            0 => self.free_port(|port| {
+                ips.iter()
+                    .all(|ip| !self.listeners.contains_key(&(*ip, port).into()))
+            })?,
+            port => port,
+        };
+        let addresses: Vec<SocketAddr> = ips.into_iter().map(|ip| (ip, port).into()).collect();
+        if addresses
+            .iter()
+            .any(|address| self.listeners.contains_key(address))
+        {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        let (sender, accepted) = mpsc::channel(BACKLOG);
+        for address in &addresses {
+            self.listeners.insert(*address, sender.clone());
+        }
+        Ok(TunnelListener::netstack(accepted, addresses))
+    }
+
+    /// A packet arrived for this node.
+    pub(crate) fn handle_packet(&mut self, packet: &[u8], now: Instant) {
+        let Ok(headers) = Headers::parse(packet) else {
+            return;
+        };
+        if !self.is_own(headers.destination) {
+            return;
+        }
+        let Transport::Tcp { ports, flags } = headers.transport else {
+            self.refuse(packet, headers.destination, now);
+            return;
+        };
+        let tuple = Tuple {
+            local: (headers.destination, ports.destination).into(),
+            remote: (headers.source, ports.source).into(),
+        };
+        let opens = flags.syn && !flags.ack && !flags.rst;
+        if opens && self.is_finished(tuple) {
+            self.remove(tuple);
+        }
+        let taken = self.connections.contains_key(&tuple) || (opens && self.answer(tuple));
+        if !taken {
+            let listening = self
+                .listeners
+                .get(&tuple.local)
+                .is_some_and(|listener| !listener.is_closed());
+            if !(opens && listening) {
+                self.counters.refused_closed += 1;
+                self.refuse(packet, headers.destination, now);
+            }
+            return;
+        }
+        self.receive(tuple, packet, flags, now);
+    }
+
+    /// The owner of a connection did something.
+    pub(crate) fn ring(&mut self, tuple: Tuple) {
+        if let Some(entry) = self.connections.get_mut(&tuple)
+            && !entry.due
+        {
+            entry.due = true;
+            self.due.push_back(tuple);
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        while let Some((at, tuple)) = self.timers.first().copied()
+            && at <= now
+        {
+            self.timers.remove(&(at, tuple));
+            if let Some(entry) = self.connections.get_mut(&tuple) {
+                entry.timer = None;
+            }
+            self.ring(tuple);
+        }
+    }
+
+    /// Lets connections send, in turns, while fewer than `room` packets wait.
+    pub(crate) fn transmit(&mut self, room: usize, now: Instant) {
+        for _ in 0..self.due.len() {
+            if self.outbound.len() >= room {
+                return;
+            }
+            let Some(tuple) = self.due.pop_front() else {
+                return;
+            };
+            let Some(entry) = self.connections.get_mut(&tuple) else {
+                continue;
+            };
+            entry.due = false;
+            let turn = room.min(self.outbound.len() + TURN);
+            let waiting = self.outbound.len();
+            lock(&entry.connection).transmit(&mut self.outbound, turn, now);
+            let sent = self.outbound.len() > waiting;
+            let soonest = if sent { now } else { now + IDLE_RETRY };
+            self.schedule(tuple, soonest, now);
+        }
+    }
+
+    pub(crate) fn poll_packet(&mut self) -> Option<Vec<u8>> {
+        self.outbound.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Resets every connection to an address.
+    pub(crate) fn cut(&mut self, remote: IpAddr) {
+        let doomed: Vec<_> = self
+            .connections
+            .keys()
+            .copied()
+            .filter(|tuple| tuple.remote.ip() == remote)
+            .collect();
+        for tuple in doomed {
+            self.cut_one(tuple);
+        }
+    }
+
+    /// Resets every connection and closes every listener.
+    pub(crate) fn cut_all(&mut self) {
+        self.listeners.clear();
+        let doomed: Vec<_> = self.connections.keys().copied().collect();
+        for tuple in doomed {
+            self.cut_one(tuple);
+        }
+    }
+
+    fn cut_one(&mut self, tuple: Tuple) {
+        if let Some(entry) = self.connections.get(&tuple) {
+            lock(&entry.connection).end(End::Cut);
+            self.ring(tuple);
+        }
+    }
+
+    /// Makes a connection for a SYN. False if nobody listens or there is no room; then the SYN is lost and will be repeated.
+    fn answer(&mut self, tuple: Tuple) -> bool {
+        let Some(listener) = self.listeners.get(&tuple.local) else {
+            return false;
+        };
+        let Ok(place) = listener.clone().try_reserve_owned() else {
+            self.counters.refused_full += 1;
+            return false;
+        };
+        if !self.make_room() {
+            self.counters.refused_full += 1;
+            return false;
+        }
+        let Ok(connection) = Connection::answer(tuple, &self.terms) else {
+            return false;
+        };
+        self.insert(tuple, Arc::new(Mutex::new(connection)), Some(place));
+        true
+    }
+
+    fn receive(&mut self, tuple: Tuple, packet: &[u8], flags: TcpFlags, now: Instant) {
+        let Some(entry) = self.connections.get_mut(&tuple) else {
+            return;
+        };
+        let established = {
+            let mut connection = lock(&entry.connection);
+            connection.receive(packet, flags.rst, &mut self.outbound, now);
+            connection.is_established()
+        };
+        if established && let Some(place) = entry.place.take() {
+            lock(&entry.connection).attach();
+            let stream = NetstackStream::new(Arc::clone(&entry.connection));
+            place.send((Box::new(stream), tuple.remote));
+            self.counters.accepted += 1;
+        }
+        self.ring(tuple);
+    }
+
+    /// Decides when a connection is looked at next, not before `soonest`, or that it is over.
+    fn schedule(&mut self, tuple: Tuple, soonest: Instant, now: Instant) {
+        let Some(entry) = self.connections.get_mut(&tuple) else {
+            return;
+        };
+        let mut connection = lock(&entry.connection);
+        if !connection.is_attached() && entry.place.is_none() {
+            let until = *entry.linger_until.get_or_insert(now + LINGER_LIMIT);
+            if now >= until || connection.is_unwanted() {
+                connection.end(End::Aborted);
+            }
+        }
+        if connection.is_over() {
+            drop(connection);
+            self.remove(tuple);
+            return;
+        }
+        let next = connection.poll_at(now);
+        drop(connection);
+        let next = next
+            .map(|at| at.max(soonest))
+            .into_iter()
+            .chain(entry.linger_until)
+            .min();
+        if let Some(old) = entry.timer.take() {
+            self.timers.remove(&(old, tuple));
+        }
+        match next {
+            Some(at) if at <= now => self.ring(tuple),
+            Some(at) => {
+                entry.timer = Some(at);
+                self.timers.insert((at, tuple));
+            }
+            None => {}
+        }
+    }
+
+    fn insert(
+        &mut self,
+        tuple: Tuple,
+        connection: Shared,
+        place: Option<mpsc::OwnedPermit<Accepted>>,
+    ) {
+        let entry = Entry {
+            connection,
+            place,
+            timer: None,
+            due: false,
+            linger_until: None,
+        };
+        self.connections.insert(tuple, entry);
+    }
+
+    fn remove(&mut self, tuple: Tuple) {
+        if let Some(entry) = self.connections.remove(&tuple)
+            && let Some(at) = entry.timer
+        {
+            self.timers.remove(&(at, tuple));
+        }
+    }
+
+    /// Whether a new connection may take the place of the one with this tuple.
+    fn is_finished(&self, tuple: Tuple) -> bool {
+        self.connections.get(&tuple).is_some_and(|entry| {
+            let mut connection = lock(&entry.connection);
+            !connection.is_attached()
+                && matches!(connection.state(), State::TimeWait | State::Closed)
+        })
+    }
+
+    /// Makes sure that one more connection fits, if need be by ending a TIME-WAIT early.
+    fn make_room(&mut self) -> bool {
+        if self.connections.len() < self.max_connections {
+            return true;
+        }
+        let finished = self
+            .connections
+            .keys()
+            .copied()
+            .find(|tuple| self.is_finished(*tuple));
+        finished.map(|tuple| self.remove(tuple)).is_some()
+    }
+
+    fn free_tuple(&self, remote: SocketAddr) -> io::Result<Tuple> {
+        let same_family = |ip: &&IpAddr| ip.is_ipv4() == remote.is_ipv4();
+        let local = self.addresses.iter().find(same_family).copied();
+        let local = local.ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::AddrNotAvailable,
+                "this node has no overlay address of this family",
+            )
+        })?;
+        let tuple = |port| Tuple {
+            local: (local, port).into(),
+            remote,
+        };
+        self.free_port(|port| !self.connections.contains_key(&tuple(port)))
+            .map(tuple)
+    }
+
+    fn free_port(&self, is_free: impl Fn(u16) -> bool) -> io::Result<u16> {
+        let start = getrandom::u32().map_err(io::Error::other)?;
+        let count = u32::from(LAST_PORT - FIRST_PORT) + 1;
+        let mut candidates = (0..PORT_TRIES).map(|step| {
+            let offset = start.wrapping_add(step * PORT_STRIDE) % count;
+            FIRST_PORT + u16::try_from(offset).unwrap_or(0)
+        });
+        candidates
+            .find(|port| is_free(*port))
+            .ok_or_else(|| io::ErrorKind::AddrInUse.into())
+    }
+
+    fn refuse(&mut self, packet: &[u8], own: IpAddr, now: Instant) {
+        if self.outbound.len() >= MAX_REFUSALS {
+            self.counters.packets_dropped += 1;
+            return;
+        }
+        let clock = self.terms.clock;
+        self.refuser.answer(
+            packet,
+            own,
+            &mut self.outbound,
+            self.terms.mtu_bytes,
+            clock,
+            now,
+        );
+    }
+}
+
+/// Connections of a listener that are opening or not yet accepted.
+const BACKLOG: usize = 1024;
+/// Packets that one connection may send before the next has its turn.
+const TURN: usize = 64;
+/// Pause before a connection that claimed to have something to send, and sent nothing, is asked again.
+const IDLE_RETRY: Duration = Duration::from_millis(5);
+/// Answers to strays stop when this many packets wait.
+const MAX_REFUSALS: usize = 1024;
+/// How long a connection whose owner is gone may take to deliver the rest.
+const LINGER_LIMIT: Duration = Duration::from_secs(60);
+const FIRST_PORT: u16 = 32_768;
+const LAST_PORT: u16 = 60_999;
+const PORT_TRIES: u32 = 1024;
+/// Prime to the number of ports, so that tries don't repeat.
+const PORT_STRIDE: u32 = 7919;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+//! Two stacks on a wire that the test controls, in a time that the test moves.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::*;
+use crate::key::PrivateKey;
+
+struct Side {
+    stack: Stack,
+    rings: mpsc::UnboundedReceiver<Tuple>,
+}
+
+/// Side 0 is 10.0.0.1 and dials; side 1 is 10.0.0.2 and listens on port 80.
+struct World {
+    sides: [Side; 2],
+    now: Instant,
+    carried: usize,
+    /// Every packet whose number is a multiple of this is lost; 0 means none.
+    lose_every: usize,
+}
+
+impl World {
+    fn new() -> Self {
+        let now = Instant::now();
+        let side = |number: u8| {
+            let address = format!("10.0.0.{number}/24").parse().unwrap();
+            let config = TunnelConfig::new(PrivateKey::generate(), vec![address]);
+            let (bell, rings) = mpsc::unbounded_channel();
+            Side {
+                stack: Stack::new(&config, bell, now),
+                rings,
+            }
+        };
+        Self {
+            sides: [side(1), side(2)],
+            now,
+            carried: 0,
+            lose_every: 0,
+        }
+    }
+
+    fn connected() -> (Self, NetstackStream, BoxStream) {
+        let mut world = Self::new();
+        let mut listener = world.sides[1].stack.listen(address(2)).unwrap();
+        let near = world.sides[0].stack.dial(address(2)).unwrap();
+        world.settle();
+        let (far, _) = accepted(&mut listener).unwrap();
+        (world, near, far)
+    }
+
+    /// Lets everything happen that can happen without time passing.
+    fn settle(&mut self) {
+        while self.step() {}
+    }
+
+    fn step(&mut self) -> bool {
+        let mut moved = false;
+        for from in 0..2 {
+            let side = &mut self.sides[from];
+            while let Ok(tuple) = side.rings.try_recv() {
+                side.stack.ring(tuple);
+            }
+            side.stack.handle_timeout(self.now);
+            side.stack.transmit(usize::MAX / 2, self.now);
+            while let Some(packet) = self.sides[from].stack.poll_packet() {
+                moved = true;
+                self.carried += 1;
+                if self.lose_every == 0 || !self.carried.is_multiple_of(self.lose_every) {
+                    self.sides[1 - from].stack.handle_packet(&packet, self.now);
+                }
+            }
+        }
+        moved
+    }
+
+    /// Moves time on in small steps.
+    fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.now < until {
+            self.now += Duration::from_millis(5);
+            self.settle();
+        }
+    }
+}
+
+fn address(number: u8) -> SocketAddr {
+    ([10, 0, 0, number], 80).into()
+}
+
+fn accepted(listener: &mut TunnelListener) -> Option<Accepted> {
+    let mut accept = Box::pin(listener.accept());
+    match accept.as_mut().poll(&mut context()) {
+        Poll::Ready(accepted) => accepted.ok(),
+        Poll::Pending => None,
+    }
+}
+
+fn context() -> Context<'static> {
+    Context::from_waker(Waker::noop())
+}
+
+fn write(stream: &mut (impl AsyncWrite + Unpin), data: &[u8]) -> usize {
+    match Pin::new(stream).poll_write(&mut context(), data) {
+        Poll::Ready(written) => written.unwrap(),
+        Poll::Pending => 0,
+    }
+}
+
+fn finish(stream: &mut (impl AsyncWrite + Unpin)) {
+    assert!(Pin::new(stream).poll_shutdown(&mut context()).is_ready());
+}
+
+/// What can be read now, and whether the end has come.
+fn read(stream: &mut (impl AsyncRead + Unpin)) -> (Vec<u8>, bool) {
+    let mut all = Vec::new();
+    loop {
+        let mut space = [0; 8192];
+        let mut buffer = ReadBuf::new(&mut space);
+        match Pin::new(&mut *stream).poll_read(&mut context(), &mut buffer) {
+            Poll::Pending => return (all, false),
+            Poll::Ready(result) => result.unwrap(),
+        }
+        if buffer.filled().is_empty() {
+            return (all, true);
+        }
+        all.extend_from_slice(buffer.filled());
+    }
+}
+
+#[test]
+fn everything_arrives_although_every_ninth_packet_is_lost() {
+    let (mut world, mut near, mut far) = World::connected();
+    world.lose_every = 9;
+    let sent: Vec<u8> = (0..300_000u32)
+        .map(|n| (n.wrapping_mul(n) >> 8) as u8)
+        .collect();
+    let (mut written, mut came) = (0, Vec::new());
+    for _ in 0..100_000 {
+        written += write(&mut near, &sent[written..]);
+        world.pass(Duration::from_millis(5));
+        came.extend(read(&mut far).0);
+        if came.len() == sent.len() {
+            break;
+        }
+    }
+    assert!(came == sent, "{} of {} bytes came", came.len(), sent.len());
+}
+
+#[test]
+fn a_lost_last_segment_is_repeated_within_a_quarter_of_a_second() {
+    let (mut world, mut near, mut far) = World::connected();
+    world.pass(Duration::from_millis(50));
+    write(&mut near, b"the only segment");
+    world.lose_every = 1;
+    world.settle();
+    world.lose_every = 0;
+    world.pass(Duration::from_millis(250));
+    assert_eq!(read(&mut far).0, b"the only segment");
+}
+
+#[test]
+fn what_was_not_read_survives_the_end_of_time_wait() {
+    let (mut world, mut near, mut far) = World::connected();
+    finish(&mut near);
+    world.settle();
+    write(&mut far, b"read me later");
+    finish(&mut far);
+    world.pass(Duration::from_secs(30));
+    assert_eq!(read(&mut near), (b"read me later".to_vec(), true));
+    world.pass(Duration::from_secs(30));
+    assert_eq!(world.sides[0].stack.counters().connections, 0);
+}
+
+#[test]
+fn a_caller_that_never_answers_is_forgotten() {
+    let mut world = World::new();
+    let _listener = world.sides[1].stack.listen(address(2)).unwrap();
+    let near = world.sides[0].stack.dial(address(2)).unwrap();
+    world.sides[0].stack.transmit(1, world.now);
+    let syn = world.sides[0].stack.poll_packet().unwrap();
+    world.sides[1].stack.handle_packet(&syn, world.now);
+    assert_eq!(world.sides[1].stack.counters().connections, 1);
+    world.lose_every = 1;
+    world.pass(Duration::from_secs(15));
+    assert_eq!(world.sides[1].stack.counters().connections, 0);
+    drop(near);
+}
+
+#[test]
+fn a_full_backlog_loses_callers_instead_of_refusing_them() {
+    let mut world = World::new();
+    world.sides[0].stack.max_connections = BACKLOG + 5;
+    world.sides[1].stack.max_connections = BACKLOG + 5;
+    let mut listener = world.sides[1].stack.listen(address(2)).unwrap();
+    let _near: Vec<_> = (0..BACKLOG + 1)
+        .map(|_| world.sides[0].stack.dial(address(2)).unwrap())
+        .collect();
+    world.settle();
+    let counters = world.sides[1].stack.counters();
+    assert_eq!(
+        (counters.accepted, counters.refused_closed),
+        (BACKLOG as u64, 0)
+    );
+    assert!(counters.refused_full >= 1);
+    assert!(accepted(&mut listener).is_some());
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.sides[1].stack.counters().accepted, BACKLOG as u64 + 1);
+}
+
+#[test]
+fn a_silent_peer_ends_the_connection() {
+    let (mut world, mut near, _far) = World::connected();
+    world.lose_every = 1;
+    world.pass(Duration::from_secs(61));
+    let mut space = [0; 8];
+    let read = Pin::new(&mut near).poll_read(&mut context(), &mut ReadBuf::new(&mut space));
+    assert!(matches!(read, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut));
+}
+
+#[test]
+fn keepalives_hold_an_idle_connection_open() {
+    let (mut world, mut near, mut far) = World::connected();
+    world.pass(Duration::from_secs(300));
+    write(&mut near, b"still here");
+    world.settle();
+    assert_eq!(read(&mut far).0, b"still here");
+}
+
+#[test]
+fn abandoned_connections_leave_nothing_behind() {
+    let (mut world, near, far) = World::connected();
+    drop((near, far));
+    world.pass(Duration::from_secs(70));
+    for side in &world.sides {
+        assert_eq!(side.stack.counters().connections, 0);
+        assert!(side.stack.timers.is_empty());
+    }
+}

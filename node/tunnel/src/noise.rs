@@ -1,0 +1,271 @@
+//! The only file that touches boringtun: one WireGuard session machine per peer, with every trap of its API guarded. It
+//! knows no sockets, no addresses of the overlay and no policy.
+//!
+//! boringtun reads the boot-time clock by itself, so `now` can't be given to it. Session ages and handshake retries follow
+//! that clock; [`Noise::tick`] must be called every 250 ms, since session ages are checked nowhere else.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use boringtun::noise::errors::WireGuardError;
+use boringtun::noise::handshake::parse_handshake_anon;
+use boringtun::noise::rate_limiter::RateLimiter;
+use boringtun::noise::{Packet, Tunn, TunnResult};
+
+use crate::key::{PresharedKey, PrivateKey, PublicKey};
+
+/// Largest UDP payload; every buffer that boringtun opens into is at least this long, because it panics on a forged
+/// datagram that is longer than the buffer.
+pub(crate) const DATAGRAM_MAX_BYTES: usize = 65_535;
+/// What WireGuard adds to a packet: header, counter and tag.
+pub(crate) const DATA_OVERHEAD_BYTES: usize = 32;
+
+/// What kind of message a datagram claims to be, and for which of our sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Initiation,
+    Response { session: u32 },
+    Cookie { session: u32 },
+    Data { session: u32 },
+}
+
+/// The device-wide half of the handshake: finds out who knocks, and asks for a cookie when there is too much knocking.
+pub(crate) struct Doorkeeper {
+    private_key: PrivateKey,
+    public: x25519_dalek::PublicKey,
+    limiter: Arc<RateLimiter>,
+}
+
+/// What the doorkeeper makes of an initiation.
+pub(crate) enum Knock {
+    From(PublicKey),
+    /// We are under load: send this back, and forget the initiation.
+    Cookie([u8; COOKIE_BYTES]),
+    Refused,
+}
+
+/// One peer's session machine.
+pub(crate) struct Noise {
+    tunn: Tunn,
+    index: SessionIndex,
+    #[cfg(test)]
+    expire: bool,
+}
+
+/// The upper 24 bits of the session numbers that a machine hands out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SessionIndex(u32);
+
+/// What came of a message.
+#[derive(Debug)]
+pub(crate) enum Opened<'a> {
+    /// Genuine, and nothing is left to do.
+    Done,
+    /// Genuine; this must be sent back.
+    Reply(&'a [u8]),
+    /// Genuine; this is the IP packet inside, without padding.
+    Packet(&'a [u8]),
+    /// Forged, replayed, too old or too long.
+    Refused,
+}
+
+/// What a machine wants at a tick.
+pub(crate) enum Tick<'a> {
+    Idle,
+    Send(&'a [u8]),
+    /// Given up after 90 s without an answer, or after 9 minutes without a new session.
+    Expired,
+}
+
+impl Kind {
+    pub(crate) fn of(datagram: &[u8]) -> Option<Self> {
+        Some(match Tunn::parse_incoming_packet(datagram).ok()? {
+            Packet::HandshakeInit(_) => Self::Initiation,
+            Packet::HandshakeResponse(p) => Self::Response {
+                session: p.receiver_idx,
+            },
+            Packet::PacketCookieReply(p) => Self::Cookie {
+                session: p.receiver_idx,
+            },
+            Packet::PacketData(p) => Self::Data {
+                session: p.receiver_idx,
+            },
+        })
+    }
+
+    /// The kind of a message that we made ourselves.
+    pub(crate) fn is_initiation(message: &[u8]) -> bool {
+        matches!(Self::of(message), Some(Self::Initiation))
+    }
+}
+
+impl Doorkeeper {
+    pub(crate) fn new(private_key: PrivateKey) -> Self {
+        let public = x25519_dalek::PublicKey::from(&private_key.secret());
+        Self {
+            limiter: Arc::new(RateLimiter::new(&public, LOAD_LIMIT)),
+            public,
+            private_key,
+        }
+    }
+
+    pub(crate) fn public_key(&self) -> PublicKey {
+        PublicKey::from_bytes(self.public.to_bytes())
+    }
+
+    /// Starts a new counting period once a second; harmless to call more often.
+    pub(crate) fn tick(&self) {
+        self.limiter.reset_count();
+    }
+
+    /// Checksum, load, and only then the first Diffie-Hellman.
+    pub(crate) fn knock(&self, source: IpAddr, datagram: &[u8]) -> Knock {
+        let mut cookie = [0; COOKIE_BYTES];
+        let initiation = match self
+            .limiter
+            .verify_packet(Some(source), datagram, &mut cookie)
+        {
+            Ok(Packet::HandshakeInit(initiation)) => initiation,
+            Err(TunnResult::WriteToNetwork(_)) => return Knock::Cookie(cookie),
+            Ok(_) | Err(_) => return Knock::Refused,
+        };
+        let half = parse_handshake_anon(&self.private_key.secret(), &self.public, &initiation);
+        half.map_or(Knock::Refused, |half| {
+            Knock::From(PublicKey::from_bytes(half.peer_static_public))
+        })
+    }
+
+    pub(crate) fn machine(
+        &self,
+        peer: PublicKey,
+        preshared_key: Option<&PresharedKey>,
+        keepalive_s: Option<u16>,
+        index: SessionIndex,
+    ) -> Noise {
+        let tunn = Tunn::new(
+            self.private_key.secret(),
+            x25519_dalek::PublicKey::from(*peer.as_bytes()),
+            preshared_key.map(|key| *key.as_bytes()),
+            keepalive_s,
+            index.0,
+            Some(Arc::clone(&self.limiter)),
+        );
+        Noise {
+            tunn,
+            index,
+            #[cfg(test)]
+            expire: false,
+        }
+    }
+}
+
+impl SessionIndex {
+    pub(crate) fn random() -> Result<Self, getrandom::Error> {
+        Ok(Self(getrandom::u32()? >> SESSION_BITS))
+    }
+
+    /// The machine to which a session number belongs.
+    pub(crate) fn of_session(session: u32) -> Self {
+        Self(session >> SESSION_BITS)
+    }
+}
+
+impl Noise {
+    pub(crate) fn index(&self) -> SessionIndex {
+        self.index
+    }
+
+    /// Whether data can be sealed now.
+    pub(crate) fn has_session(&self) -> bool {
+        self.tunn.time_since_last_handshake().is_some()
+    }
+
+    /// Verifies and opens one datagram into `buffer`.
+    pub(crate) fn open<'b>(
+        &mut self,
+        source: IpAddr,
+        datagram: &[u8],
+        buffer: &'b mut [u8],
+    ) -> Opened<'b> {
+        if datagram.is_empty() || datagram.len() > buffer.len() || buffer.len() < DATAGRAM_MAX_BYTES
+        {
+            return Opened::Refused;
+        }
+        match self.tunn.decapsulate(Some(source), datagram, buffer) {
+            TunnResult::Done => Opened::Done,
+            TunnResult::WriteToNetwork(reply) => Opened::Reply(reply),
+            TunnResult::WriteToTunnelV4(packet, _) | TunnResult::WriteToTunnelV6(packet, _) => {
+                Opened::Packet(packet)
+            }
+            TunnResult::Err(_) => Opened::Refused,
+        }
+    }
+
+    /// Seals a packet whose padding is already on it. Without a session the packet waits in a queue of 256 and the result,
+    /// if any, is an initiation. An empty packet is a keepalive.
+    pub(crate) fn seal<'b>(&mut self, padded: &[u8], buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+        if padded.len() + DATA_OVERHEAD_BYTES > buffer.len() || buffer.len() < DATAGRAM_MAX_BYTES {
+            return None;
+        }
+        match self.tunn.encapsulate(padded, buffer) {
+            TunnResult::WriteToNetwork(message) => Some(message),
+            _ => None,
+        }
+    }
+
+    /// The next packet that waited for a session. To be called until `None`, and only when there is a session: otherwise
+    /// boringtun reorders its queue and starts a handshake across the peer's.
+    pub(crate) fn flush<'b>(&mut self, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+        if !self.has_session() {
+            return None;
+        }
+        match self.tunn.decapsulate(None, &[], buffer) {
+            TunnResult::WriteToNetwork(message) => Some(message),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn tick<'b>(&mut self, buffer: &'b mut [u8]) -> Tick<'b> {
+        #[cfg(test)]
+        if self.expire {
+            return Tick::Expired;
+        }
+        match self.tunn.update_timers(buffer) {
+            TunnResult::WriteToNetwork(message) => Tick::Send(message),
+            TunnResult::Err(WireGuardError::ConnectionExpired) => Tick::Expired,
+            _ => Tick::Idle,
+        }
+    }
+
+    /// A new initiation, whatever went before; this also ends the expired state.
+    pub(crate) fn initiate<'b>(&mut self, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+        #[cfg(test)]
+        {
+            self.expire = false;
+        }
+        match self.tunn.format_handshake_initiation(buffer, true) {
+            TunnResult::WriteToNetwork(message) => Some(message),
+            _ => None,
+        }
+    }
+
+    /// Puts the machine where 90 unanswered seconds would put it.
+    #[cfg(test)]
+    pub(crate) fn expire(&mut self) {
+        self.expire = true;
+    }
+}
+
+/// The number of our session that a response or an initiation of ours announces.
+pub(crate) fn announced_session(message: &[u8]) -> Option<u32> {
+    let bytes = message.get(4..8)?;
+    Some(u32::from_le_bytes(bytes.try_into().ok()?))
+}
+
+const COOKIE_BYTES: usize = 64;
+/// boringtun numbers its sessions with the lower 8 bits.
+const SESSION_BITS: u32 = 8;
+/// Handshakes a second above which cookies are asked for. Each costs about a quarter of a millisecond of CPU.
+const HANDSHAKES_PER_S: u64 = 400;
+/// The limiter sees each initiation twice: at the door, and in the peer's machine.
+const LOAD_LIMIT: u64 = 2 * HANDSHAKES_PER_S;

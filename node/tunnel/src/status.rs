@@ -1,0 +1,127 @@
+//! What a tunnel tells about itself: peers, counters, events. Plain data; it decides nothing.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::key::PublicKey;
+
+/// What is known of one peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerStatus {
+    pub public_key: PublicKey,
+    /// Where the peer's last authenticated packet came from.
+    pub endpoint: Option<SocketAddr>,
+    /// Time since a handshake was last completed in both directions.
+    pub last_handshake_age: Option<Duration>,
+    /// Time since the last authenticated packet from the peer, keepalives included.
+    pub last_rx_age: Option<Duration>,
+    /// Time since a host last said that nothing listens at the peer's endpoint.
+    pub port_unreachable_age: Option<Duration>,
+    /// Authenticated bytes received, with WireGuard's overhead.
+    pub rx_bytes: u64,
+    /// Bytes sent, with WireGuard's overhead.
+    pub tx_bytes: u64,
+    pub drops: PeerDrops,
+}
+
+/// Packets of one peer that went no further, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PeerDrops {
+    /// No address is known to which the packet could be sent.
+    pub no_endpoint: u64,
+    /// The packet could not be opened: forged, replayed, too old, or for a session that is gone.
+    pub unopened: u64,
+    /// The source address belongs to another peer, or to none.
+    pub spoofed: u64,
+    /// The filter refused it.
+    pub filtered: u64,
+    /// Larger than a datagram can carry.
+    pub too_large: u64,
+}
+
+/// Datagrams and packets of a device that went no further, by reason, and what it answered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeviceCounters {
+    /// Datagrams that are no WireGuard message.
+    pub malformed: u64,
+    /// Messages for a session that no peer has.
+    pub unknown_session: u64,
+    /// Initiations with a wrong key, a wrong checksum, or from a stranger.
+    pub unknown_peer: u64,
+    /// Initiations above the rate of their source prefix.
+    pub flooded: u64,
+    /// Cookie replies sent because of load.
+    pub cookies_sent: u64,
+    /// Outgoing packets to an address that no peer owns.
+    pub no_peer: u64,
+    /// Datagrams that did not fit the transmit queue.
+    pub transmits_dropped: u64,
+    /// Decrypted packets that did not fit the receive queue.
+    pub packets_dropped: u64,
+    /// Events that did not fit the event queue.
+    pub events_dropped: u64,
+}
+
+/// Verdicts of the ingress filter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FilterCounters {
+    pub admitted_by_rule: u64,
+    pub admitted_as_answer: u64,
+    pub refused_by_default: u64,
+    pub refused_not_ours: u64,
+    pub refused_malformed: u64,
+    pub refused_fragment: u64,
+    pub refused_extension: u64,
+    /// Flows forgotten because the flow table was full.
+    pub flows_evicted: u64,
+}
+
+/// What the UDP sockets saw.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UnderlayCounters {
+    pub datagrams_received: u64,
+    pub datagrams_sent: u64,
+    pub send_errors: u64,
+    pub receive_errors: u64,
+}
+
+/// What the TCP side of an engine saw. The kernel counts for itself, so `userspace` leaves most of them 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StackCounters {
+    pub connections: u64,
+    pub accepted: u64,
+    pub dialled: u64,
+    /// Connection attempts dropped because a backlog or the connection limit was full.
+    pub refused_full: u64,
+    /// Segments answered with a reset because nothing listens there.
+    pub refused_closed: u64,
+    /// Packets lost between device and TCP because a queue was full.
+    pub packets_dropped: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TunnelStats {
+    pub device: DeviceCounters,
+    pub filter: FilterCounters,
+    pub underlay: UnderlayCounters,
+    pub stack: StackCounters,
+}
+
+/// Something that happened to a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TunnelEvent {
+    /// Both sides have proven their keys; traffic can flow.
+    HandshakeCompleted { peer: PublicKey },
+    /// The peer was heard, authenticated, from a new address.
+    EndpointChanged {
+        peer: PublicKey,
+        endpoint: SocketAddr,
+    },
+    /// The host at this endpoint answers that nothing listens there: the machine lives, its agent does not.
+    PortUnreachable {
+        peer: PublicKey,
+        endpoint: SocketAddr,
+    },
+    /// 90 s of handshakes without an answer; trying again with growing pauses.
+    HandshakeUnanswered { peer: PublicKey },
+}

@@ -1,0 +1,103 @@
+//! The one door to the data plane, the same for every engine.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+
+use crate::config::{PeerConfig, TunnelConfig};
+use crate::error::TunnelError;
+use crate::key::PublicKey;
+use crate::listener::TunnelListener;
+use crate::status::{PeerStatus, TunnelEvent, TunnelStats};
+use crate::stream::BoxStream;
+use crate::{netstack, userspace};
+
+/// Where WireGuard and TCP run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// Both in this process; needs no privilege.
+    Netstack,
+    /// WireGuard in this process over a TUN device, TCP in the kernel; needs root or CAP_NET_ADMIN.
+    Userspace,
+}
+
+/// A running tunnel. It ends when it is shut down or its last handle is dropped.
+#[async_trait]
+pub trait Tunnel: Send + Sync {
+    fn engine(&self) -> Engine;
+
+    /// Adds a peer, or changes it without losing its traffic. Connections to addresses that the peer no longer owns die.
+    async fn set_peer(&self, peer: PeerConfig) -> Result<(), TunnelError>;
+
+    /// Forgets a peer at once: nothing more passes in either direction, and connections to it die. False if there was none.
+    async fn remove_peer(&self, key: PublicKey) -> Result<bool, TunnelError>;
+
+    /// All peers; none once the tunnel has been shut down.
+    async fn peers(&self) -> Vec<PeerStatus>;
+
+    /// Opens a TCP connection through the tunnel.
+    ///
+    /// # Errors
+    /// - `NetworkUnreachable`: no peer owns the address.
+    /// - `HostUnreachable`: nobody knows where its peer is.
+    /// - `TimedOut`: no answer until `deadline`; the peer is away, or its filter drops us.
+    /// - `ConnectionRefused`: the peer answers, nothing listens there.
+    /// - `ConnectionReset`: the peer was removed meanwhile.
+    /// - `QuotaExceeded`: too many connections.
+    /// - `BrokenPipe`: the tunnel has been shut down.
+    async fn dial(&self, remote: SocketAddr, deadline: Instant) -> io::Result<BoxStream>;
+
+    /// Listens for TCP on an overlay address of this node; an unspecified address (`0.0.0.0` or `::`) means all of them, port
+    /// 0 any free one. The peers' ingress rules still decide who gets through.
+    ///
+    /// # Errors
+    /// `AddrNotAvailable` if the address is not this node's, `AddrInUse` if somebody listens there, `BrokenPipe` if the tunnel
+    /// has been shut down.
+    async fn listen(&self, address: SocketAddr) -> io::Result<TunnelListener>;
+
+    /// The underlay addresses of the UDP sockets, in the order of the configuration.
+    async fn listen_addrs(&self) -> Vec<SocketAddr>;
+
+    /// What happens to peers from now on. A receiver that lags loses the oldest events and is told so.
+    fn events(&self) -> broadcast::Receiver<TunnelEvent>;
+
+    /// Opens new UDP sockets, after the host's network has changed, and tells the peers where we are now. If that fails, it
+    /// is tried again every 250 ms.
+    async fn rebind(&self) -> Result<(), TunnelError>;
+
+    async fn stats(&self) -> TunnelStats;
+
+    /// Resets all connections, closes all sockets, removes the interface, and returns when that is done.
+    async fn shutdown(&self);
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Netstack => "netstack",
+            Self::Userspace => "userspace",
+        })
+    }
+}
+
+/// Starts a tunnel on the current tokio runtime.
+///
+/// # Errors
+/// [`TunnelError`] names the value that is out of bounds, the UDP address that can't be bound, or the interface that can't be
+/// made.
+pub fn start(engine: Engine, config: TunnelConfig) -> Result<Arc<dyn Tunnel>, TunnelError> {
+    match engine {
+        Engine::Netstack => netstack::start(config),
+        Engine::Userspace => userspace::start(config),
+    }
+}
+
+/// Commands that wait for a tunnel's task at a time.
+pub(crate) const MAX_COMMANDS: usize = 1024;
+/// Events kept for a subscriber that lags.
+pub(crate) const MAX_EVENTS_KEPT: usize = 1024;

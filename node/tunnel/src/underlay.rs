@@ -1,0 +1,180 @@
+//! A device joined to its sockets: the half of an engine that is the same for all engines. It never looks inside the tunnel.
+
+use std::future::poll_fn;
+use std::net::{IpAddr, SocketAddr};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{broadcast, oneshot};
+
+use crate::config::{PeerConfig, TunnelConfig};
+use crate::device::Device;
+use crate::error::TunnelError;
+use crate::key::PublicKey;
+use crate::noise::DATAGRAM_MAX_BYTES;
+use crate::socket::{Sent, Sockets};
+use crate::status::{PeerStatus, TunnelEvent, UnderlayCounters};
+
+pub(crate) struct Underlay {
+    pub(crate) device: Device,
+    sockets: Sockets,
+    events: broadcast::Sender<TunnelEvent>,
+    buffer: Vec<u8>,
+    /// A socket had no room for the device's next datagram.
+    blocked: bool,
+    next_error_check: Instant,
+}
+
+/// What callers ask of a running device.
+pub(crate) enum Request {
+    SetPeer(PeerConfig, oneshot::Sender<Result<(), TunnelError>>),
+    RemovePeer(PublicKey, oneshot::Sender<bool>),
+    Peers(oneshot::Sender<Vec<PeerStatus>>),
+    ListenAddrs(oneshot::Sender<Vec<SocketAddr>>),
+    Rebind(oneshot::Sender<Result<(), TunnelError>>),
+}
+
+impl Underlay {
+    pub(crate) fn start(
+        config: &TunnelConfig,
+        events: broadcast::Sender<TunnelEvent>,
+        now: Instant,
+    ) -> Result<Self, TunnelError> {
+        Ok(Self {
+            device: Device::new(config, now)?,
+            sockets: Sockets::bind(&config.listen)?,
+            events,
+            buffer: vec![0; DATAGRAM_MAX_BYTES],
+            blocked: false,
+            next_error_check: now,
+        })
+    }
+
+    /// Waits until the sockets have something to do, and gives the device a batch of what arrived. Cancel safe.
+    pub(crate) async fn ready(&mut self) {
+        poll_fn(|cx| {
+            let mut progress = false;
+            for _ in 0..RECEIVE_BATCH {
+                let Poll::Ready((path, bytes)) = self.sockets.poll_receive(cx, &mut self.buffer)
+                else {
+                    break;
+                };
+                progress = true;
+                self.device
+                    .handle_datagram(path, &self.buffer[..bytes], Instant::now());
+            }
+            if self.blocked && self.sockets.poll_writable(cx).is_ready() {
+                self.blocked = false;
+                progress = true;
+            }
+            if progress {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    /// Whether the device's datagrams are waiting for room in a socket.
+    pub(crate) fn blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Time, errors, datagrams and events: everything of the device but its packets.
+    pub(crate) fn work(&mut self, now: Instant) {
+        self.device.handle_timeout(now);
+        if now >= self.next_error_check {
+            self.check_errors(now);
+        }
+        self.transmit();
+        while let Some(event) = self.device.poll_event() {
+            // Without a subscriber there is nobody to tell.
+            let _ = self.events.send(event);
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let device = self.device.poll_timeout();
+        match self.sockets.is_bound() {
+            true => device,
+            false => Some(device.map_or(self.next_error_check, |at| at.min(self.next_error_check))),
+        }
+    }
+
+    pub(crate) fn counters(&self) -> UnderlayCounters {
+        self.sockets.counters()
+    }
+
+    /// Does what a caller asks. Returns those of `remotes` that now belong to another peer, or to none: connections to them
+    /// must die.
+    pub(crate) fn handle(
+        &mut self,
+        request: Request,
+        remotes: &[IpAddr],
+        now: Instant,
+    ) -> Vec<IpAddr> {
+        let before: Vec<_> = remotes.iter().map(|ip| self.device.owner(*ip)).collect();
+        self.answer(request, now);
+        let moved = remotes.iter().zip(before);
+        let moved = moved.filter(|(ip, before)| self.device.owner(**ip) != *before);
+        moved.map(|(ip, _)| *ip).collect()
+    }
+
+    fn answer(&mut self, request: Request, now: Instant) {
+        // A caller who no longer waits does not want the answer.
+        match request {
+            Request::SetPeer(config, reply) => {
+                let _ = reply.send(self.device.set_peer(config, now));
+            }
+            Request::RemovePeer(key, reply) => {
+                let _ = reply.send(self.device.remove_peer(&key));
+            }
+            Request::Peers(reply) => {
+                let _ = reply.send(self.device.peers(now));
+            }
+            Request::ListenAddrs(reply) => {
+                let _ = reply.send(self.sockets.local_addrs());
+            }
+            Request::Rebind(reply) => {
+                let _ = reply.send(self.rebind(now));
+            }
+        }
+    }
+
+    fn rebind(&mut self, now: Instant) -> Result<(), TunnelError> {
+        self.blocked = false;
+        self.sockets.rebind()?;
+        self.device.handle_rebind(now);
+        Ok(())
+    }
+
+    fn transmit(&mut self) {
+        while !self.blocked
+            && let Some(transmit) = self.device.poll_transmit()
+        {
+            if self.sockets.send(&transmit) == Sent::Full {
+                self.device.unpoll_transmit(transmit);
+                self.blocked = true;
+            }
+        }
+    }
+
+    /// Error queues wake nobody, so they are read at every tick of the device.
+    fn check_errors(&mut self, now: Instant) {
+        self.next_error_check = now + ERROR_CHECK_INTERVAL;
+        if !self.sockets.is_bound() {
+            // A rebind failed: the address may be back by now.
+            if let Err(error) = self.rebind(now) {
+                tracing::debug!(%error, "still without UDP sockets");
+            }
+        }
+        for remote in self.sockets.unreachable_ports() {
+            self.device.handle_port_unreachable(remote, now);
+        }
+    }
+}
+
+/// Datagrams taken from the sockets before the rest of the engine gets its turn.
+const RECEIVE_BATCH: usize = 64;
+const ERROR_CHECK_INTERVAL: Duration = Duration::from_millis(250);

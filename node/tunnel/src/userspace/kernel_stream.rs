@@ -1,0 +1,230 @@
+//! TCP connections of the kernel that can only run through our interface, and that die when their address leaves its peer.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::{Command, CutSignal};
+use crate::listener::stopped;
+use crate::stream::Stream;
+
+pub(crate) struct KernelStream {
+    /// `None` once it has been aborted.
+    tcp: Option<TcpStream>,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Keeps the signal known to the tunnel's task.
+    _signal: CutSignal,
+}
+
+pub(crate) struct KernelListener {
+    listeners: Vec<TcpListener>,
+    commands: mpsc::Sender<Command>,
+    /// A connection whose peer is being looked up; kept here so that a cancelled accept loses nothing.
+    arriving: Option<Arriving>,
+}
+
+struct Arriving {
+    tcp: TcpStream,
+    remote: SocketAddr,
+    signal: oneshot::Receiver<io::Result<CutSignal>>,
+}
+
+impl KernelStream {
+    pub(super) async fn dial(
+        local: IpAddr,
+        remote: SocketAddr,
+        interface: &str,
+        signal: CutSignal,
+    ) -> io::Result<Self> {
+        let socket = if remote.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
+        through_interface(&SockRef::from(&socket), remote.ip(), interface)?;
+        socket.bind((local, 0).into())?;
+        tokio::select! {
+            () = signal.cancelled() => Err(io::ErrorKind::ConnectionReset.into()),
+            tcp = socket.connect(remote) => Self::new(tcp?, signal.clone()),
+        }
+    }
+
+    fn new(tcp: TcpStream, signal: CutSignal) -> io::Result<Self> {
+        tcp.set_nodelay(true)?;
+        Ok(Self {
+            tcp: Some(tcp),
+            cut: Box::pin(signal.as_ref().clone().cancelled_owned()),
+            _signal: signal,
+        })
+    }
+
+    /// The connection, unless it was cut or aborted.
+    fn alive(&mut self, cx: &mut Context<'_>) -> io::Result<Pin<&mut TcpStream>> {
+        if self.cut.as_mut().poll(cx).is_ready() {
+            self.abort();
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        let tcp = self.tcp.as_mut().ok_or(io::ErrorKind::ConnectionReset)?;
+        Ok(Pin::new(tcp))
+    }
+}
+
+impl KernelListener {
+    /// Listens on one port of several addresses, for connections that arrive through our interface only.
+    pub(super) fn bind(
+        ips: &[IpAddr],
+        port: u16,
+        interface: &str,
+        commands: mpsc::Sender<Command>,
+    ) -> io::Result<Self> {
+        let mut listeners: Vec<TcpListener> = Vec::new();
+        for ip in ips {
+            // With port 0 the first address chooses for all.
+            let port = match listeners.first() {
+                Some(first) => first.local_addr()?.port(),
+                None => port,
+            };
+            listeners.push(bind_one((*ip, port).into(), interface)?);
+        }
+        if listeners.is_empty() {
+            return Err(io::ErrorKind::AddrNotAvailable.into());
+        }
+        Ok(Self {
+            listeners,
+            commands,
+            arriving: None,
+        })
+    }
+
+    pub(super) fn local_addrs(&self) -> io::Result<Vec<SocketAddr>> {
+        self.listeners.iter().map(TcpListener::local_addr).collect()
+    }
+
+    pub(crate) async fn accept(&mut self) -> io::Result<(Box<dyn Stream>, SocketAddr)> {
+        loop {
+            if self.arriving.is_none() {
+                self.arriving = self.next_arrival().await?;
+            }
+            let Some(arriving) = &mut self.arriving else {
+                continue;
+            };
+            let signal = (&mut arriving.signal).await.map_err(|_| stopped())?;
+            let Some(Arriving { tcp, remote, .. }) = self.arriving.take() else {
+                continue;
+            };
+            // An error means that the peer has been removed since.
+            if let Ok(signal) = signal
+                && let Ok(stream) = KernelStream::new(tcp, signal)
+            {
+                return Ok((Box::new(stream), remote));
+            }
+        }
+    }
+
+    async fn next_arrival(&self) -> io::Result<Option<Arriving>> {
+        let permit = self.commands.reserve().await.map_err(|_| stopped())?;
+        let accepted = tokio::select! {
+            () = self.commands.closed() => return Err(stopped()),
+            accepted = poll_fn(|cx| self.poll_accept(cx)) => accepted,
+        };
+        let Ok((tcp, remote)) = accepted else {
+            // Out of descriptors, or the connection was withdrawn: later ones may do better.
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            return Ok(None);
+        };
+        let (reply, signal) = oneshot::channel();
+        permit.send(Command::Watch(remote.ip(), reply));
+        Ok(Some(Arriving {
+            tcp,
+            remote,
+            signal,
+        }))
+    }
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        for listener in &self.listeners {
+            if let Poll::Ready(accepted) = listener.poll_accept(cx) {
+                return Poll::Ready(accepted);
+            }
+        }
+        Poll::Pending
+    }
+}
+
+fn bind_one(address: SocketAddr, interface: &str) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    through_interface(&SockRef::from(&socket), address.ip(), interface)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Without this, Linux would also use other interfaces: for what we send if a route points there, and for connections that
+/// arrive there although they are addressed to the overlay.
+fn through_interface(socket: &SockRef<'_>, address: IpAddr, interface: &str) -> io::Result<()> {
+    socket.bind_device(Some(interface.as_bytes()))?;
+    if address.is_ipv6() {
+        // The kernel completes an address a moment after it was added.
+        socket.set_freebind_v6(true)?;
+    }
+    Ok(())
+}
+
+impl AsyncRead for KernelStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.alive(cx)?.poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for KernelStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.alive(cx)?.poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.alive(cx)?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.alive(cx)?.poll_shutdown(cx)
+    }
+}
+
+impl Stream for KernelStream {
+    fn abort(&mut self) {
+        if let Some(tcp) = self.tcp.take() {
+            // With linger 0 the kernel closes by reset; should that fail, the worst is an orderly end.
+            let _ = SockRef::from(&tcp).set_linger(Some(Duration::ZERO));
+        }
+    }
+}
+
+const BACKLOG: i32 = 1024;
+/// Pause after a failed accept, so that a lack of descriptors is no busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -1,0 +1,30 @@
+//! Replays the fuzz corpora: every input that was ever interesting must still be judged without a panic.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "this is test code, but not all inside test functions"
+)]
+
+use std::path::Path;
+
+fn replay(folder: &str, entry: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("corpus")
+        .join(folder);
+    let mut count = 0;
+    for file in std::fs::read_dir(&folder).unwrap() {
+        entry(&std::fs::read(file.unwrap().path()).unwrap());
+        count += 1;
+    }
+    assert!(count >= 8, "{} holds only {count} inputs", folder.display());
+}
+
+#[test]
+fn datagrams() {
+    replay("datagram", malha_tunnel::fuzz::datagram);
+}
+
+#[test]
+fn packets() {
+    replay("packet", malha_tunnel::fuzz::packet);
+}

@@ -1,0 +1,219 @@
+//! The engines against each other, with a kernel and a cable between them. Needs root and iproute2.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "this is test code, but not all inside test functions"
+)]
+
+mod nodes;
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use malha_tunnel::{Allow, Engine};
+use nodes::namespace::{Namespace, interface_exists, missing};
+use nodes::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+const MIB: usize = 1024 * 1024;
+const INTERFACE: &str = "malha0";
+
+fn underlay(number: u8) -> SocketAddr {
+    ([192, 168, 77, number], 51820).into()
+}
+
+fn start_node(engine: Engine, number: u8) -> Node {
+    let mut config = config(number);
+    config.listen = vec![underlay(number)];
+    config.interface = INTERFACE.into();
+    Node::start(engine, config, number)
+}
+
+/// Runs `server` in the namespace until `client` has ended in the other.
+fn play<S, C>(server: (Namespace, S), client: (Namespace, C))
+where
+    S: AsyncFnOnce(CancellationToken, CancellationToken) + Send + 'static,
+    C: AsyncFnOnce() + Send + 'static,
+{
+    let (ready, done) = (CancellationToken::new(), CancellationToken::new());
+    let (server_ready, server_done) = (ready.clone(), done.clone());
+    let serving = server.0.run(move || (server.1)(server_ready, server_done));
+    let _ends_server = done.drop_guard();
+    let calling = client.0.run(async move || {
+        timeout(LIMIT, ready.cancelled())
+            .await
+            .expect("the server was never ready");
+        (client.1)().await;
+    });
+    let called = calling.join();
+    drop(_ends_server);
+    serving.join().unwrap();
+    called.unwrap();
+}
+
+/// Serves an echo on port 80, a port 81 that resets, and nothing on port 82.
+async fn serve(
+    engine: Engine,
+    number: u8,
+    caller: u8,
+    ready: CancellationToken,
+    done: CancellationToken,
+) {
+    let node = start_node(engine, number);
+    let mut caller = peer(caller, Vec::new());
+    caller.ingress.push(Allow::icmp());
+    node.tunnel.set_peer(caller).await.unwrap();
+    echo(node.listen(80).await);
+    let mut resetting = node.listen(81).await;
+    ready.cancel();
+    loop {
+        tokio::select! {
+            accepted = resetting.accept() => accepted.unwrap().0.abort(),
+            () = done.cancelled() => break,
+        }
+    }
+    node.tunnel.shutdown().await;
+}
+
+async fn call(engine: Engine, number: u8, server: u8) {
+    let node = start_node(engine, number);
+    node.tunnel
+        .set_peer(peer(server, vec![underlay(server)]))
+        .await
+        .unwrap();
+    for address in [overlay(server, 80), overlay6(server, 80)] {
+        let stream = node.dial(address).await.unwrap();
+        assert_echoes(stream, body(2 * MIB, 11)).await;
+    }
+    let mut reset = node.dial(overlay(server, 81)).await.unwrap();
+    let error = timeout(LIMIT, reset.read_u8()).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    let refused = node.dial(overlay(server, 82)).await.err().unwrap();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    let nobody = node.dial(overlay(77, 80)).await.err().unwrap();
+    assert_eq!(nobody.kind(), ErrorKind::NetworkUnreachable);
+    let mut stream = node.dial(overlay(server, 80)).await.unwrap();
+    stream.write_all(b"x").await.unwrap();
+    stream.read_u8().await.unwrap();
+    assert!(
+        node.tunnel
+            .remove_peer(key(server).public_key())
+            .await
+            .unwrap()
+    );
+    let cut = timeout(LIMIT, stream.read_u8()).await.unwrap().unwrap_err();
+    assert_eq!(cut.kind(), ErrorKind::ConnectionReset);
+    node.tunnel.shutdown().await;
+}
+
+fn engines_meet(serving: Engine, calling: Engine) {
+    if let Some(reason) = missing(&[("ip", "iproute2")]) {
+        println!("{reason}");
+        return;
+    }
+    let (left, right) = Namespace::joined_pair();
+    play(
+        (left, async move |ready, done| {
+            serve(serving, 1, 2, ready, done).await
+        }),
+        (right, async move || call(calling, 2, 1).await),
+    );
+}
+
+#[test]
+fn userspace_calls_netstack() {
+    engines_meet(Engine::Netstack, Engine::Userspace);
+}
+
+#[test]
+fn netstack_calls_userspace() {
+    engines_meet(Engine::Userspace, Engine::Netstack);
+}
+
+#[test]
+fn userspace_calls_userspace() {
+    engines_meet(Engine::Userspace, Engine::Userspace);
+}
+
+#[test]
+fn the_interface_is_gone_after_shutdown() {
+    if let Some(reason) = missing(&[("ip", "iproute2")]) {
+        println!("{reason}");
+        return;
+    }
+    let namespace = Namespace::new("alone");
+    let work = namespace.run(async move || {
+        let mut config = config(1);
+        config.interface = INTERFACE.into();
+        let node = Node::start(Engine::Userspace, config, 1);
+        let while_running = interface_exists(INTERFACE);
+        node.tunnel.shutdown().await;
+        (while_running, interface_exists(INTERFACE))
+    });
+    assert_eq!(work.join().unwrap(), (true, false));
+}
+
+/// Linux takes packets to any of its addresses on any of its interfaces, so a neighbour on the underlay may send plain packets
+/// to the overlay address.
+#[test]
+fn a_neighbour_on_the_underlay_cannot_reach_an_overlay_port() {
+    if let Some(reason) = missing(&[("ip", "iproute2")]) {
+        println!("{reason}");
+        return;
+    }
+    let (left, right) = Namespace::joined_pair();
+    right.ip(&["route", "add", "100.64.0.1/32", "via", "192.168.77.1"]);
+    play(
+        (left, async move |ready, done| {
+            serve(Engine::Userspace, 1, 2, ready, done).await
+        }),
+        (right, async move || {
+            let plain = tokio::net::TcpStream::connect(overlay(1, 80));
+            let reached = timeout(Duration::from_millis(500), plain).await;
+            assert!(
+                !matches!(reached, Ok(Ok(_))),
+                "a plain connection reached the overlay port"
+            );
+        }),
+    );
+}
+
+#[test]
+fn ping_is_answered_if_it_is_permitted() {
+    if let Some(reason) = missing(&[("ip", "iproute2")]) {
+        println!("{reason}");
+        return;
+    }
+    let (left, right) = Namespace::joined_pair();
+    play(
+        (left, async move |ready, done| {
+            serve(Engine::Netstack, 1, 2, ready, done).await
+        }),
+        (right, async move || {
+            let node = start_node(Engine::Userspace, 2);
+            node.tunnel
+                .set_peer(peer(1, vec![underlay(1)]))
+                .await
+                .unwrap();
+            drop(node.dial(overlay(1, 80)).await.unwrap());
+            let pinged = tokio::task::spawn_blocking(|| ping(overlay(1, 0)));
+            assert!(pinged.await.unwrap().unwrap() > 0);
+            node.tunnel.shutdown().await;
+        }),
+    );
+}
+
+/// One echo request by the kernel; how many bytes the answer has.
+fn ping(remote: SocketAddr) -> std::io::Result<usize> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
+    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+    socket.connect(&remote.into())?;
+    // Type 8, code 0, checksum, identifier 0, sequence 0.
+    socket.send(&[8, 0, 0xf7, 0xff, 0, 0, 0, 0])?;
+    let mut answer = Vec::with_capacity(128);
+    socket.recv(answer.spare_capacity_mut())
+}

@@ -1,0 +1,133 @@
+//! Network namespaces for tests: made with unique names, joined by a cable, and gone when dropped, even by a failed test.
+
+use std::fs::File;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
+
+use nix::sched::{CloneFlags, setns};
+
+/// Why a test that needs namespaces can't run here, if so. The caller prints it and stops.
+pub(crate) fn missing(tools: &[(&str, &str)]) -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some("skipped: network namespaces need root".into());
+    }
+    let absent = |tool: &str| {
+        let found = Command::new("sh")
+            .args(["-c", &format!("command -v {tool}")])
+            .stdout(Stdio::null())
+            .status();
+        !found.is_ok_and(|status| status.success())
+    };
+    let (tool, package) = tools.iter().find(|(tool, _)| absent(tool))?;
+    Some(format!(
+        "skipped: {tool} is missing; install the package {package}"
+    ))
+}
+
+pub(crate) struct Namespace {
+    pub(crate) name: String,
+}
+
+impl Namespace {
+    pub(crate) fn new(role: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("malha-{}-{number}-{role}", std::process::id());
+        run(&["ip", "netns", "add", &name]);
+        let namespace = Self { name };
+        namespace.ip(&["link", "set", "lo", "up"]);
+        namespace
+    }
+
+    /// Two namespaces joined by a cable, at 192.168.77.1 and 192.168.77.2.
+    pub(crate) fn joined_pair() -> (Self, Self) {
+        let (left, right) = (Self::new("a"), Self::new("b"));
+        run(&[
+            "ip",
+            "link",
+            "add",
+            "cable",
+            "netns",
+            &left.name,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "cable",
+            "netns",
+            &right.name,
+        ]);
+        for (namespace, address) in [(&left, "192.168.77.1/24"), (&right, "192.168.77.2/24")] {
+            namespace.ip(&["address", "add", address, "dev", "cable"]);
+            namespace.ip(&["link", "set", "cable", "up"]);
+        }
+        (left, right)
+    }
+
+    pub(crate) fn ip(&self, arguments: &[&str]) {
+        run(&[&["ip", "-n", &self.name], arguments].concat());
+    }
+
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, program]);
+        command
+    }
+
+    /// Runs a future on a thread and a runtime inside the namespace.
+    pub(crate) fn run<T: Send + 'static, F: Future<Output = T>>(
+        &self,
+        work: impl FnOnce() -> F + Send + 'static,
+    ) -> JoinHandle<T> {
+        let file = File::open(format!("/var/run/netns/{}", self.name)).unwrap();
+        std::thread::spawn(move || {
+            setns(file, CloneFlags::CLONE_NEWNET).unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(work())
+        })
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = Command::new("ip")
+            .args(["netns", "del", &self.name])
+            .status();
+    }
+}
+
+/// Whether an interface of this name exists in the namespace of the calling thread.
+pub(crate) fn interface_exists(interface: &str) -> bool {
+    let shown = Command::new("ip")
+        .args(["link", "show", interface])
+        .output()
+        .unwrap();
+    shown.status.success()
+}
+
+/// A child process that does not outlive the test.
+pub(crate) struct Daemon(pub(crate) Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub(crate) fn run(command: &[&str]) {
+    let output = Command::new(command[0])
+        .args(&command[1..])
+        .output()
+        .unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{}: {complaint}",
+        command.join(" ")
+    );
+}

@@ -1,0 +1,477 @@
+//! The agent as a machine without I/O: events and the time go in, actions come out. It never reads a clock, a file, a socket
+//! or a random number, so that a simulation can run hundreds of it on one virtual clock.
+
+mod action;
+mod dial;
+mod event;
+mod health;
+mod jitter;
+mod map;
+#[cfg(test)]
+mod properties;
+mod session;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use malha_proto::{
+    FarewellReason, Lease, MAX_TOKEN_ADDRESSES, MachineFacts, Netmap, NodeId, RefusalCode,
+    Revision, ToController,
+};
+
+pub use action::{Action, Ending};
+pub use dial::{DIAL_TIMEOUT_MS, QUIC_HEAD_START_MS};
+pub use event::{Event, FreshKeys, LinkError, LinkFault, LinkId, Transport};
+pub use health::{MAX_REPORT_PEERS, PROBE_INTERVAL_MS};
+pub use jitter::{BACKOFF_FIRST_MS, BACKOFF_LONGEST_MS};
+pub use map::{MAX_PEERS, MAX_SERVICES, REPAIR_FIRST_MS, REPAIR_LONGEST_MS};
+pub use view::{AgentView, ControlState, ControlView, ServiceView};
+
+use dial::{Dial, Failure, Race};
+use health::Health;
+use jitter::{Backoff, Jitter};
+use map::MapPipeline;
+use session::{Greeting, Session};
+
+/// Milliseconds of a clock that never goes back; its zero is the shell's choice.
+pub type Millis = u64;
+
+/// While the session runs over TCP, QUIC gets a chance this often, milliseconds.
+pub const QUIC_RETRY_MS: Millis = 60_000;
+
+/// A restarting controller gets its nodes back spread over this time, milliseconds.
+pub const RESTART_SPREAD_MS: Millis = 3_000;
+
+/// How often a node that is held apart asks for its release, milliseconds.
+pub const HELD_RETRY_MS: Millis = 30_000;
+
+/// A refused node waits at least so long, and at most twice as long on top of its back-off, milliseconds.
+pub const REFUSED_PAUSE_MS: Millis = 2_000;
+
+/// A session of this length forgets earlier failures, milliseconds.
+pub const STABLE_SESSION_MS: Millis = 10_000;
+
+/// The data plane's start before the first dial, when there is a map on disk, milliseconds.
+pub const RESTORE_HEAD_START_MS: Millis = 2_000;
+
+/// Who this agent is.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    pub node: NodeId,
+    /// Random at each start of the process.
+    pub instance: u64,
+    /// Spreads this agent's retries away from all others.
+    pub seed: u64,
+    /// The newest lease on disk.
+    pub lease: Lease,
+    /// `host:port`, at least one.
+    pub controllers: Vec<String>,
+    pub facts: MachineFacts,
+}
+
+/// One node's agent. There is one per process.
+///
+/// Give it [`Event::Started`] first, then every event as it happens, and [`Event::TimerFired`] when the time of
+/// [`Agent::poll_timeout`] has come. After each event take all of [`Agent::poll_action`].
+///
+/// ```text
+///            ┌──────── pause (jittered, growing) ◀───────┐
+///            ▼                                           │
+///  dial: QUIC, then TCP ──▶ greeting: Hello sent ──▶ session: snapshot, deltas, reports
+/// ```
+///
+/// A session over TCP dials QUIC beside it and moves over when the new one is welcomed. The data plane does not depend on any
+/// of this: it follows the last map, from disk or from the controller.
+#[derive(Debug)]
+pub struct Agent {
+    config: AgentConfig,
+    now: Millis,
+    jitter: Jitter,
+    dial: Dial,
+    backoff: Backoff,
+    /// When to dial: the next attempt, or the next try to leave TCP.
+    dial_at: Option<Millis>,
+    /// The map from disk is on its way to the data plane: the hello shall tell of it.
+    is_restoring: bool,
+    tcp_was_needed: bool,
+    greeting: Option<Greeting>,
+    session: Option<Session>,
+    map: MapPipeline,
+    health: Health,
+    /// A controller has welcomed this process at least once.
+    welcomed: bool,
+    /// Held apart by a refusal; only a snapshot ends it.
+    held: bool,
+    renewal: Renewal,
+    /// The controller wants a new WireGuard key too: the old one is on another machine.
+    rekey_wanted: bool,
+    /// Handed to the disk, oldest first.
+    leases_unsaved: VecDeque<Lease>,
+    disk_error: Option<String>,
+    last_error: Option<LinkError>,
+    control_since: Millis,
+    ending: Option<Ending>,
+    actions: VecDeque<Action>,
+}
+
+/// The way to a new certificate.
+#[derive(Debug, PartialEq, Eq)]
+enum Renewal {
+    NotDue,
+    MakingKeys,
+    /// To be asked for, once in each session.
+    Ready(FreshKeys),
+    Adopting {
+        with_wg_key: bool,
+    },
+}
+
+impl Agent {
+    #[must_use]
+    pub fn new(config: AgentConfig) -> Self {
+        Self {
+            jitter: Jitter::new(config.seed),
+            dial: Dial::new(&config.controllers),
+            config,
+            now: 0,
+            backoff: Backoff::default(),
+            dial_at: None,
+            is_restoring: false,
+            tcp_was_needed: false,
+            greeting: None,
+            session: None,
+            map: MapPipeline::default(),
+            health: Health::default(),
+            welcomed: false,
+            held: false,
+            renewal: Renewal::NotDue,
+            rekey_wanted: false,
+            leases_unsaved: VecDeque::new(),
+            disk_error: None,
+            last_error: None,
+            control_since: 0,
+            ending: None,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// Takes an event at a time. Events of links that are over, and all events after the end, change nothing.
+    pub fn handle(&mut self, event: Event, now: Millis) {
+        if self.ending.is_some() {
+            return;
+        }
+        self.now = self.now.max(now);
+        match event {
+            Event::Started { last_known_good } => self.on_started(last_known_good),
+            Event::Connected { link } => self.on_connected(link),
+            Event::Lost { link, error } => self.on_lost(link, error),
+            Event::Frame { link, message } => self.on_frame(link, *message),
+            Event::Applied { revision, result } => {
+                let now = self.now;
+                self.map
+                    .on_applied(revision, result, now, &mut self.actions);
+                self.follow_map();
+                if std::mem::take(&mut self.is_restoring) {
+                    self.dial_at = Some(self.now);
+                }
+            }
+            Event::Probed { service, state } => {
+                if self.health.on_probed(service, state, self.now) {
+                    self.report_soon();
+                }
+            }
+            Event::Observed { peers } => {
+                if let Some(map) = self.map.attempted() {
+                    self.health.on_observed(peers, map, self.now);
+                }
+            }
+            Event::NetworkChanged => self.on_network_changed(),
+            Event::LeaseSaved { result } => self.on_lease_saved(result),
+            Event::NetmapSaved { revision, result } => {
+                let now = self.now;
+                self.map.on_saved(revision, result, now, &mut self.actions);
+            }
+            Event::RenewalDue => {
+                if self.renewal == Renewal::NotDue {
+                    self.make_keys();
+                }
+            }
+            Event::KeysMade { result } => self.on_keys_made(result),
+            Event::KeysAdopted { result } => self.on_keys_adopted(result),
+            Event::TimerFired => {}
+            Event::Stop { reason } => return self.stop(reason),
+        }
+        self.run_timers();
+        self.acknowledge();
+    }
+
+    /// The next thing to do; None until the next event.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When to send [`Event::TimerFired`] if nothing happens before.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Millis> {
+        if self.ending.is_some() {
+            return None;
+        }
+        let timers = [
+            self.dial_at,
+            self.dial.timeout(),
+            self.greeting.as_ref().map(Greeting::timeout),
+            self.session.as_ref().map(Session::timeout),
+            self.map.timeout(),
+            self.health.timeout(),
+        ];
+        timers.into_iter().flatten().min()
+    }
+
+    /// The revision that the data plane runs with.
+    #[must_use]
+    pub fn revision(&self) -> Option<Revision> {
+        self.map.in_force().map(|map| map.revision)
+    }
+
+    /// The map that the data plane was last told to be, as the controller sent it. [`Agent::revision`] is older if a part of
+    /// it failed.
+    #[must_use]
+    pub fn netmap(&self) -> Option<&Arc<Netmap>> {
+        self.map.attempted()
+    }
+
+    fn on_started(&mut self, last_known_good: Option<Box<Netmap>>) {
+        self.control_since = self.now;
+        self.dial_at = Some(self.now);
+        if let Some(map) = last_known_good {
+            self.map.restore(*map, &mut self.actions);
+            self.is_restoring = true;
+            self.dial_at = Some(self.now + RESTORE_HEAD_START_MS);
+        }
+    }
+
+    /// The probes follow the data plane, not the wish: a service is looked at once its listener stands.
+    fn follow_map(&mut self) {
+        if let Some(map) = self.map.attempted() {
+            self.health.follow(&map::effective(map), self.now);
+        }
+    }
+
+    fn on_network_changed(&mut self) {
+        self.actions.push_back(Action::RebindTunnel);
+        self.backoff.reset();
+        match &mut self.session {
+            Some(session) => {
+                session.report_at = self.now;
+                let moves_already = self.dial.is_dialing() || self.greeting.is_some();
+                if session.transport == Transport::Tcp && !moves_already {
+                    self.dial_at = Some(self.now);
+                }
+            }
+            None if self.dial.is_dialing() || self.greeting.is_some() => {}
+            None => self.dial_at = Some(self.now),
+        }
+    }
+
+    fn on_connected(&mut self, link: LinkId) {
+        let Some(transport) = self.dial.connected(link, &mut self.actions) else {
+            return;
+        };
+        if self.session.is_none() {
+            self.control_since = self.now;
+        }
+        self.greeting = Some(Greeting::new(link, transport, self.now));
+        let hello = self.hello();
+        self.send(link, hello);
+    }
+
+    fn on_lost(&mut self, link: LinkId, error: LinkError) {
+        if self.greeting.take_if(|g| g.link == link).is_some()
+            || self.session.take_if(|s| s.link == link).is_some()
+        {
+            self.last_error = Some(error);
+            self.control_since = self.now;
+            return self.dial_again();
+        }
+        match self.dial.failed(link, &mut self.actions) {
+            Failure::Stale => {}
+            Failure::Goes => self.last_error = Some(error),
+            Failure::Over => {
+                self.last_error = Some(error);
+                self.dial_over();
+            }
+        }
+    }
+
+    /// An attempt brought nothing.
+    fn dial_over(&mut self) {
+        if self.session.is_some() {
+            self.dial_at = Some(self.now + QUIC_RETRY_MS);
+        } else if self.greeting.is_none() {
+            self.dial.rotate();
+            self.dial_at = Some(self.now + self.backoff.pause_ms(&mut self.jitter));
+        }
+    }
+
+    /// A connection that stood is gone.
+    fn dial_again(&mut self) {
+        if self.session.is_some() {
+            self.dial_at = Some(self.now + QUIC_RETRY_MS);
+        } else if self.greeting.is_none() {
+            self.dial.cancel(&mut self.actions);
+            let pause_ms = match self.held {
+                true => HELD_RETRY_MS / 2 + self.jitter.up_to(HELD_RETRY_MS / 2),
+                false => self.backoff.pause_ms(&mut self.jitter),
+            };
+            self.dial_at = Some(self.now + pause_ms);
+        }
+    }
+
+    fn run_timers(&mut self) {
+        let now = self.now;
+        self.time_out_links();
+        if self.dial.on_timer(now, &mut self.actions) {
+            self.last_error = Some(LinkError::new(
+                LinkFault::Unreachable,
+                "no transport came up in time",
+            ));
+            self.dial_over();
+        }
+        if self.dial_at.take_if(|at| now >= *at).is_some() {
+            self.is_restoring = false;
+            let race = match (&self.session, self.tcp_was_needed) {
+                (Some(_), _) => Race::QuicOnly,
+                (None, true) => Race::Both,
+                (None, false) => Race::QuicFirst,
+            };
+            self.dial.start(race, now, &mut self.actions);
+        }
+        self.map.on_timer(now, &mut self.actions);
+        self.health.probe_due(now, &mut self.actions);
+        self.run_session_timers();
+    }
+
+    fn time_out_links(&mut self) {
+        let now = self.now;
+        let greeting = self.greeting.as_ref();
+        let greeting = greeting.filter(|g| now >= g.timeout()).map(|g| g.link);
+        let session = self.session.as_ref();
+        let session = session.filter(|s| now >= s.silent_at()).map(|s| s.link);
+        for link in greeting.into_iter().chain(session) {
+            self.close(
+                link,
+                LinkError::new(LinkFault::Silent, "the controller fell silent"),
+            );
+        }
+    }
+
+    /// Ends a link from this side.
+    fn close(&mut self, link: LinkId, error: LinkError) {
+        self.actions.push_back(Action::Close { link });
+        self.on_lost(link, error);
+    }
+
+    fn on_lease_saved(&mut self, result: Result<(), String>) {
+        let Some(lease) = self.leases_unsaved.pop_front() else {
+            return;
+        };
+        self.disk_error = result.as_ref().err().cloned();
+        if result.is_err() {
+            return;
+        }
+        self.config.lease = lease;
+        // An older lease is not the one that the session waits for.
+        let session = self.session.as_ref().map(|session| session.link);
+        if let Some(link) = session.filter(|_| self.leases_unsaved.is_empty()) {
+            self.send(link, ToController::LeaseSaved);
+        }
+    }
+
+    fn make_keys(&mut self) {
+        self.renewal = Renewal::MakingKeys;
+        self.actions.push_back(Action::MakeKeys {
+            wireguard: self.rekey_wanted,
+        });
+    }
+
+    fn on_keys_made(&mut self, result: Result<FreshKeys, String>) {
+        self.disk_error = result.as_ref().err().cloned();
+        match result {
+            // Without room on the disk there is no renewal; the next due date or welcome starts again.
+            Err(_) => self.renewal = Renewal::NotDue,
+            Ok(keys) => {
+                self.renewal = Renewal::Ready(keys);
+                self.ask_renewal();
+            }
+        }
+    }
+
+    fn on_keys_adopted(&mut self, result: Result<(), String>) {
+        if let Renewal::Adopting { with_wg_key } = self.renewal {
+            self.renewal = Renewal::NotDue;
+            if with_wg_key && result.is_ok() {
+                self.rekey_wanted = false;
+                self.map.redo(&mut self.actions);
+            }
+        }
+        self.disk_error = result.err();
+    }
+
+    fn end(&mut self, ending: Ending) {
+        self.dial.cancel(&mut self.actions);
+        self.actions.push_back(Action::RecordEnding(ending));
+        self.exit(ending);
+    }
+
+    fn stop(&mut self, reason: FarewellReason) {
+        self.dial.cancel(&mut self.actions);
+        if let Some(link) = self.session.as_ref().map(|session| session.link) {
+            self.send(link, ToController::Farewell { reason });
+        }
+        self.exit(Ending::Stopped);
+    }
+
+    fn exit(&mut self, ending: Ending) {
+        let greeting = self.greeting.take().map(|greeting| greeting.link);
+        let session = self.session.take().map(|session| session.link);
+        for link in greeting.into_iter().chain(session) {
+            self.actions.push_back(Action::Close { link });
+        }
+        self.ending = Some(ending);
+        self.actions.push_back(Action::Exit(ending));
+    }
+
+    fn set_controllers(&mut self, controllers: Vec<String>) {
+        let usable = (1..=MAX_TOKEN_ADDRESSES).contains(&controllers.len());
+        if usable && controllers != self.config.controllers {
+            self.dial.set_controllers(&controllers);
+            self.config.controllers.clone_from(&controllers);
+            self.actions.push_back(Action::SaveControllers(controllers));
+        }
+    }
+
+    fn on_refused(&mut self, link: LinkId, code: RefusalCode, text: &str) {
+        if let Some(ending) = Ending::of(code) {
+            return self.end(ending);
+        }
+        if code == RefusalCode::Cloned {
+            self.held = true;
+            self.map.quarantine(&mut self.actions);
+        }
+        if code == RefusalCode::Malformed && matches!(self.renewal, Renewal::Ready(_)) {
+            self.renewal = Renewal::NotDue;
+        }
+        let detail = format!("{code:?}: {text}");
+        self.close(link, LinkError::new(LinkFault::Refused, detail));
+        // A controller that answered is not asked again as fast as one that did not.
+        let earliest = self.now + REFUSED_PAUSE_MS + self.jitter.up_to(REFUSED_PAUSE_MS);
+        self.dial_at = self.dial_at.map(|at| at.max(earliest));
+    }
+
+    fn send(&mut self, link: LinkId, message: ToController) {
+        self.actions.push_back(Action::Send { link, message });
+    }
+}

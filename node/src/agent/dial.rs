@@ -1,0 +1,199 @@
+//! Finding a controller: QUIC first, TLS over TCP when QUIC stays silent, one controller after the other. It never decides
+//! when to try again.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::{Action, LinkId, Millis, Transport};
+
+/// QUIC's start before TCP joins the race, milliseconds.
+pub const QUIC_HEAD_START_MS: Millis = 3_000;
+
+/// After this long an attempt is over even if a transport still tries, milliseconds.
+pub const DIAL_TIMEOUT_MS: Millis = 12_000;
+
+/// At most one attempt at a time, of at most one link per transport.
+#[derive(Debug)]
+pub(super) struct Dial {
+    controllers: Vec<Arc<str>>,
+    at: usize,
+    next_link: u64,
+    attempt: Option<Attempt>,
+}
+
+#[derive(Debug)]
+struct Attempt {
+    quic: Option<LinkId>,
+    tcp: Option<LinkId>,
+    /// When TCP joins; None once it did, or when it shall not.
+    tcp_at: Option<Millis>,
+    give_up_at: Millis,
+}
+
+/// Which transports an attempt may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Race {
+    /// QUIC, then TCP after the head start.
+    QuicFirst,
+    /// Both at once: QUIC was blocked a moment ago.
+    Both,
+    /// QUIC alone: a session over TCP stands.
+    QuicOnly,
+}
+
+/// What a failed link means for the attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The link was none of this attempt.
+    Stale,
+    /// The other transport still tries.
+    Goes,
+    /// Nothing is left to wait for.
+    Over,
+}
+
+impl Dial {
+    pub(super) fn new(controllers: &[String]) -> Self {
+        Self {
+            controllers: controllers
+                .iter()
+                .map(|name| name.as_str().into())
+                .collect(),
+            at: 0,
+            next_link: 1,
+            attempt: None,
+        }
+    }
+
+    pub(super) fn controller(&self) -> Option<&Arc<str>> {
+        self.controllers.get(self.at)
+    }
+
+    /// Takes another list. The present controller keeps its turn if it is on it.
+    pub(super) fn set_controllers(&mut self, controllers: &[String]) {
+        let present = self.controller().cloned();
+        self.controllers = controllers
+            .iter()
+            .map(|name| name.as_str().into())
+            .collect();
+        self.at = present
+            .and_then(|name| self.controllers.iter().position(|other| *other == name))
+            .unwrap_or(0);
+    }
+
+    pub(super) fn is_dialing(&self) -> bool {
+        self.attempt.is_some()
+    }
+
+    pub(super) fn start(&mut self, race: Race, now: Millis, actions: &mut VecDeque<Action>) {
+        let quic = self.connect(Transport::Quic, actions);
+        let tcp = match race {
+            Race::Both => self.connect(Transport::Tcp, actions),
+            Race::QuicFirst | Race::QuicOnly => None,
+        };
+        self.attempt = Some(Attempt {
+            quic,
+            tcp,
+            tcp_at: (race == Race::QuicFirst).then_some(now + QUIC_HEAD_START_MS),
+            give_up_at: now + DIAL_TIMEOUT_MS,
+        });
+    }
+
+    /// The transport of a link that came up, if it is one of this attempt; the other one is closed and the attempt is over.
+    pub(super) fn connected(
+        &mut self,
+        link: LinkId,
+        actions: &mut VecDeque<Action>,
+    ) -> Option<Transport> {
+        let attempt = self.attempt.as_ref()?;
+        let (transport, other) = if attempt.quic == Some(link) {
+            (Transport::Quic, attempt.tcp)
+        } else if attempt.tcp == Some(link) {
+            (Transport::Tcp, attempt.quic)
+        } else {
+            return None;
+        };
+        actions.extend(other.map(|link| Action::Close { link }));
+        self.attempt = None;
+        Some(transport)
+    }
+
+    pub(super) fn failed(&mut self, link: LinkId, actions: &mut VecDeque<Action>) -> Failure {
+        let Some(attempt) = &mut self.attempt else {
+            return Failure::Stale;
+        };
+        if attempt.quic == Some(link) {
+            attempt.quic = None;
+        } else if attempt.tcp == Some(link) {
+            attempt.tcp = None;
+        } else {
+            return Failure::Stale;
+        }
+        if attempt.tcp_at.take().is_some() {
+            self.join_tcp(actions);
+            return Failure::Goes;
+        }
+        if attempt.quic.is_some() || attempt.tcp.is_some() {
+            return Failure::Goes;
+        }
+        self.attempt = None;
+        Failure::Over
+    }
+
+    /// Lets TCP join when its time has come. True when the attempt took too long and is over.
+    pub(super) fn on_timer(&mut self, now: Millis, actions: &mut VecDeque<Action>) -> bool {
+        let Some(attempt) = &mut self.attempt else {
+            return false;
+        };
+        if now >= attempt.give_up_at {
+            self.cancel(actions);
+            return true;
+        }
+        if attempt.tcp_at.is_some_and(|at| now >= at) {
+            attempt.tcp_at = None;
+            self.join_tcp(actions);
+        }
+        false
+    }
+
+    /// Gives the next controller its turn.
+    pub(super) fn rotate(&mut self) {
+        self.at = (self.at + 1) % self.controllers.len().max(1);
+    }
+
+    /// Ends the attempt, if there is one.
+    pub(super) fn cancel(&mut self, actions: &mut VecDeque<Action>) {
+        if let Some(attempt) = self.attempt.take() {
+            let links = attempt.quic.into_iter().chain(attempt.tcp);
+            actions.extend(links.map(|link| Action::Close { link }));
+        }
+    }
+
+    pub(super) fn timeout(&self) -> Option<Millis> {
+        let attempt = self.attempt.as_ref()?;
+        Some(
+            attempt
+                .give_up_at
+                .min(attempt.tcp_at.unwrap_or(Millis::MAX)),
+        )
+    }
+
+    fn join_tcp(&mut self, actions: &mut VecDeque<Action>) {
+        let link = self.connect(Transport::Tcp, actions);
+        if let Some(attempt) = &mut self.attempt {
+            attempt.tcp = link;
+        }
+    }
+
+    fn connect(&mut self, transport: Transport, actions: &mut VecDeque<Action>) -> Option<LinkId> {
+        let controller = self.controller()?.clone();
+        let link = LinkId(self.next_link);
+        self.next_link += 1;
+        actions.push_back(Action::Connect {
+            link,
+            controller,
+            transport,
+        });
+        Some(link)
+    }
+}

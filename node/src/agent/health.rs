@@ -1,0 +1,183 @@
+//! What the node observes: its own services, probed on schedule, and its peers' tunnels. Tells only what changed, and
+//! everything at the start of a session.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+use malha_proto::{
+    Netmap, NodeId, NodeReport, PeerObservation, Revision, ServiceId, ServiceKind, ServiceReport,
+    ServiceState,
+};
+
+use super::{Action, Millis};
+
+/// How often each service is probed, milliseconds.
+pub const PROBE_INTERVAL_MS: Millis = 1_000;
+
+/// How many peers one report names; the others wait for the next one. Keeps a report within its frame.
+pub const MAX_REPORT_PEERS: usize = 500;
+
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    services: BTreeMap<ServiceId, Watch>,
+    peers: BTreeMap<NodeId, Seen>,
+}
+
+#[derive(Debug)]
+struct Watch {
+    target: SocketAddr,
+    kind: ServiceKind,
+    state: ServiceState,
+    since: Millis,
+    told: bool,
+    next_at: Millis,
+    in_flight: bool,
+    /// The probe under way is of an older target.
+    outdated: bool,
+}
+
+#[derive(Debug)]
+struct Seen {
+    last: PeerObservation,
+    handshake_at: Option<Millis>,
+    told: bool,
+}
+
+impl Health {
+    /// Follows the map that is on its way to the data plane.
+    pub(super) fn follow(&mut self, map: &Netmap, now: Millis) {
+        self.services.retain(|id, _| map.services.contains_key(id));
+        self.peers.retain(|id, _| map.peers.contains_key(id));
+        for service in map.services.values() {
+            let fresh = Watch {
+                target: service.target,
+                kind: service.kind,
+                state: ServiceState::Unknown,
+                since: now,
+                told: false,
+                next_at: now,
+                in_flight: false,
+                outdated: false,
+            };
+            let watch = self.services.entry(service.id).or_insert(fresh);
+            if (watch.target, watch.kind) != (service.target, service.kind) {
+                watch.outdated = watch.in_flight;
+                (watch.target, watch.kind) = (service.target, service.kind);
+                watch.next_at = now;
+            }
+        }
+    }
+
+    pub(super) fn probe_due(&mut self, now: Millis, actions: &mut VecDeque<Action>) {
+        for (id, watch) in &mut self.services {
+            if !watch.in_flight && now >= watch.next_at {
+                watch.in_flight = true;
+                actions.push_back(Action::Probe {
+                    service: *id,
+                    target: watch.target,
+                    kind: watch.kind,
+                });
+            }
+        }
+    }
+
+    /// Whether this is news.
+    pub(super) fn on_probed(&mut self, id: ServiceId, state: ServiceState, now: Millis) -> bool {
+        let Some(watch) = self.services.get_mut(&id).filter(|watch| watch.in_flight) else {
+            return false;
+        };
+        watch.in_flight = false;
+        if std::mem::take(&mut watch.outdated) {
+            return false;
+        }
+        watch.next_at = now + PROBE_INTERVAL_MS;
+        if watch.state == state {
+            return false;
+        }
+        watch.state = state;
+        watch.since = now;
+        watch.told = false;
+        true
+    }
+
+    /// Takes what the tunnel sees now of the peers in `map`.
+    pub(super) fn on_observed(&mut self, peers: Vec<PeerObservation>, map: &Netmap, now: Millis) {
+        for seen in peers {
+            if !map.peers.contains_key(&seen.peer) {
+                continue;
+            }
+            let handshake_at = seen.handshake_age_ms.map(|age| now.saturating_sub(age));
+            let known = self.peers.get(&seen.peer);
+            let is_news = known.is_none_or(|known| {
+                let last = &known.last;
+                (last.endpoint, last.rx_bytes, last.tx_bytes)
+                    != (seen.endpoint, seen.rx_bytes, seen.tx_bytes)
+                    || !is_about(known.handshake_at, handshake_at)
+            });
+            let told = known.is_some_and(|known| known.told) && !is_news;
+            let entry = Seen {
+                last: seen,
+                handshake_at,
+                told,
+            };
+            self.peers.insert(entry.last.peer, entry);
+        }
+    }
+
+    /// A new session knows nothing.
+    pub(super) fn tell_all(&mut self) {
+        self.services.values_mut().for_each(|w| w.told = false);
+        self.peers.values_mut().for_each(|seen| seen.told = false);
+    }
+
+    pub(super) fn report(&mut self, applied: Revision, now: Millis) -> NodeReport {
+        let services = self.services.iter_mut().filter(|(_, watch)| !watch.told);
+        let services = services
+            .map(|(id, watch)| {
+                watch.told = true;
+                ServiceReport {
+                    service: *id,
+                    state: watch.state,
+                }
+            })
+            .collect();
+        let peers = self.peers.values_mut().filter(|seen| !seen.told);
+        let peers = peers
+            .take(MAX_REPORT_PEERS)
+            .map(|seen| {
+                seen.told = true;
+                PeerObservation {
+                    handshake_age_ms: seen.handshake_at.map(|at| now.saturating_sub(at)),
+                    ..seen.last
+                }
+            })
+            .collect();
+        NodeReport {
+            applied,
+            services,
+            peers,
+        }
+    }
+
+    /// Each service's state, and since when.
+    pub(super) fn services(&self) -> impl Iterator<Item = (ServiceId, ServiceState, Millis)> + '_ {
+        self.services
+            .iter()
+            .map(|(id, watch)| (*id, watch.state, watch.since))
+    }
+
+    pub(super) fn timeout(&self) -> Option<Millis> {
+        let waiting = self.services.values().filter(|watch| !watch.in_flight);
+        waiting.map(|watch| watch.next_at).min()
+    }
+}
+
+/// Ages are measured once a second: nearer handshakes than this are the same one.
+const SAME_HANDSHAKE_MS: Millis = 2_000;
+
+fn is_about(one: Option<Millis>, other: Option<Millis>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.abs_diff(other) < SAME_HANDSHAKE_MS,
+        (one, other) => one == other,
+    }
+}

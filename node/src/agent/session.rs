@@ -1,0 +1,250 @@
+//! The conversation of one session: hello, welcome, maps, reports, renewal. It never dials.
+
+use malha_proto::{
+    FarewellReason, HEARTBEAT_INTERVAL_MS, Hello, Lease, PROTOCOL_VERSION, Revision,
+    SESSION_TIMEOUT_MS, ToController, ToNode, Welcome,
+};
+
+use super::map::Misfit;
+use super::{
+    Action, Agent, LinkError, LinkFault, LinkId, Millis, QUIC_RETRY_MS, RESTART_SPREAD_MS, Renewal,
+    STABLE_SESSION_MS, Transport,
+};
+
+/// News go out at once, but not more often than this, milliseconds.
+pub(super) const REPORT_GAP_MS: Millis = 100;
+
+/// A snapshot that does not come is asked for again after this time, milliseconds.
+pub(super) const SNAPSHOT_RETRY_MS: Millis = 5_000;
+
+/// A connection over which the hello went out.
+#[derive(Debug)]
+pub(super) struct Greeting {
+    pub(super) link: LinkId,
+    pub(super) transport: Transport,
+    since: Millis,
+}
+
+/// A connection whose hello was welcomed.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) link: LinkId,
+    pub(super) transport: Transport,
+    pub(super) since: Millis,
+    pub(super) seen_as: Option<std::net::SocketAddr>,
+    pub(super) report_at: Millis,
+    reported_at: Option<Millis>,
+    heard_at: Millis,
+    snapshot_asked_at: Option<Millis>,
+    renewal_asked: bool,
+}
+
+impl Greeting {
+    pub(super) fn new(link: LinkId, transport: Transport, now: Millis) -> Self {
+        Self {
+            link,
+            transport,
+            since: now,
+        }
+    }
+
+    pub(super) fn timeout(&self) -> Millis {
+        self.since + SESSION_TIMEOUT_MS
+    }
+}
+
+impl Session {
+    pub(super) fn silent_at(&self) -> Millis {
+        self.heard_at + SESSION_TIMEOUT_MS
+    }
+
+    pub(super) fn timeout(&self) -> Millis {
+        self.silent_at().min(self.report_at)
+    }
+}
+
+impl Agent {
+    pub(super) fn hello(&self) -> ToController {
+        let resumed = self.map.resumable();
+        ToController::Hello(Box::new(Hello {
+            version: PROTOCOL_VERSION,
+            instance: self.config.instance,
+            lease: self.config.lease.clone(),
+            applied: resumed.map(|map| map.revision),
+            digest: resumed.map(|map| map.digest()),
+            facts: self.config.facts.clone(),
+        }))
+    }
+
+    pub(super) fn on_frame(&mut self, link: LinkId, message: ToNode) {
+        if self.greeting.as_ref().is_some_and(|g| g.link == link) {
+            return self.on_greeting_frame(link, message);
+        }
+        let Some(session) = self.session.as_mut().filter(|s| s.link == link) else {
+            return;
+        };
+        session.heard_at = self.now;
+        match message {
+            ToNode::Snapshot(map) => {
+                session.snapshot_asked_at = None;
+                let misfit = match map.me.id == self.config.node {
+                    true => self.map.replace(*map, &mut self.actions).err(),
+                    false => Some(Misfit::Hostile),
+                };
+                match misfit {
+                    None => self.held = false,
+                    Some(_) => self.break_off(link, "a netmap that is not for this node"),
+                }
+            }
+            ToNode::Delta(delta) => {
+                let foreign = (delta.me.as_ref()).is_some_and(|me| me.id != self.config.node);
+                let result = match foreign {
+                    true => Err(Misfit::Hostile),
+                    false => self.map.patch(*delta, &mut self.actions),
+                };
+                match result {
+                    Ok(()) => {}
+                    Err(Misfit::Delta) => self.ask_snapshot(),
+                    Err(Misfit::Hostile) => {
+                        self.break_off(link, "a delta that is not for this node");
+                    }
+                }
+            }
+            ToNode::Heartbeat => {}
+            ToNode::Renewed { certificate } => {
+                if let Renewal::Ready(keys) = &self.renewal {
+                    let with_wg_key = keys.wg_key.is_some();
+                    self.renewal = Renewal::Adopting { with_wg_key };
+                    self.actions.push_back(Action::AdoptKeys { certificate });
+                }
+            }
+            ToNode::Refused { code, text } => self.on_refused(link, code, &text),
+            ToNode::Farewell { reason } => self.on_farewell(link, reason),
+            ToNode::Enrolled(_) | ToNode::Welcome(_) => {
+                self.break_off(link, "an answer to a question that was not asked");
+            }
+        }
+    }
+
+    fn on_greeting_frame(&mut self, link: LinkId, message: ToNode) {
+        match message {
+            ToNode::Welcome(welcome) => self.on_welcome(*welcome),
+            ToNode::Refused { code, text } => self.on_refused(link, code, &text),
+            ToNode::Farewell { reason } => self.on_farewell(link, reason),
+            _ => self.break_off(link, "the session did not open with a welcome"),
+        }
+    }
+
+    fn on_welcome(&mut self, welcome: Welcome) {
+        let Some(greeting) = self.greeting.take() else {
+            return;
+        };
+        if let Some(older) = self.session.take() {
+            self.actions.push_back(Action::Close { link: older.link });
+        }
+        self.session = Some(Session {
+            link: greeting.link,
+            transport: greeting.transport,
+            since: self.now,
+            seen_as: welcome.seen_as,
+            report_at: self.now,
+            reported_at: None,
+            heard_at: self.now,
+            snapshot_asked_at: None,
+            renewal_asked: false,
+        });
+        self.tcp_was_needed = greeting.transport == Transport::Tcp;
+        self.dial_at = self.tcp_was_needed.then_some(self.now + QUIC_RETRY_MS);
+        self.welcomed = true;
+        self.last_error = None;
+        self.control_since = self.now;
+        self.health.tell_all();
+        self.save_lease(welcome.lease);
+        self.set_controllers(welcome.controllers);
+        self.rekey_wanted = welcome.rekey == Some(true);
+        match self.renewal {
+            Renewal::NotDue if self.rekey_wanted => self.make_keys(),
+            _ => self.ask_renewal(),
+        }
+    }
+
+    fn save_lease(&mut self, lease: Lease) {
+        self.leases_unsaved.push_back(lease.clone());
+        self.actions.push_back(Action::SaveLease(lease));
+    }
+
+    fn on_farewell(&mut self, link: LinkId, reason: FarewellReason) {
+        let detail = format!("the controller ended the session: {reason:?}");
+        self.close(link, LinkError::new(LinkFault::Closed, detail));
+        let is_alone = self.session.is_none() && self.greeting.is_none();
+        if reason == FarewellReason::Restart && is_alone {
+            self.dial_at = Some(self.now + self.jitter.up_to(RESTART_SPREAD_MS));
+        }
+    }
+
+    fn break_off(&mut self, link: LinkId, detail: &str) {
+        self.close(link, LinkError::new(LinkFault::Protocol, detail));
+    }
+
+    fn ask_snapshot(&mut self) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        let waits = |at| self.now < at + SNAPSHOT_RETRY_MS;
+        if !session.snapshot_asked_at.is_some_and(waits) {
+            session.snapshot_asked_at = Some(self.now);
+            let link = session.link;
+            self.send(link, ToController::NeedSnapshot);
+        }
+    }
+
+    /// Asks once in each session for the certificate of the fresh keys.
+    pub(super) fn ask_renewal(&mut self) {
+        let (Some(session), Renewal::Ready(keys)) = (&mut self.session, &self.renewal) else {
+            return;
+        };
+        if self.rekey_wanted && keys.wg_key.is_none() {
+            return self.make_keys();
+        }
+        if !std::mem::replace(&mut session.renewal_asked, true) {
+            let (link, wg_key) = (session.link, keys.wg_key);
+            let csr = keys.csr.clone();
+            self.send(link, ToController::Renew { csr, wg_key });
+        }
+    }
+
+    /// Acknowledges the newest map when it is in force and saved.
+    pub(super) fn acknowledge(&mut self) {
+        let Some(link) = self.session.as_ref().map(|session| session.link) else {
+            return;
+        };
+        if let Some(revision) = self.map.take_ack() {
+            self.send(link, ToController::Applied { revision });
+        }
+    }
+
+    pub(super) fn report_soon(&mut self) {
+        if let Some(session) = &mut self.session {
+            let earliest = session.reported_at.map_or(0, |at| at + REPORT_GAP_MS);
+            session.report_at = session.report_at.min(earliest.max(self.now));
+        }
+    }
+
+    pub(super) fn run_session_timers(&mut self) {
+        let now = self.now;
+        if let Some(session) = &self.session
+            && now >= session.since + STABLE_SESSION_MS
+        {
+            self.backoff.reset();
+        }
+        let Some(session) = self.session.as_mut().filter(|s| now >= s.report_at) else {
+            return;
+        };
+        session.report_at = now + HEARTBEAT_INTERVAL_MS;
+        session.reported_at = Some(now);
+        let link = session.link;
+        let applied = self.map.in_force().map_or(Revision(0), |map| map.revision);
+        let report = self.health.report(applied, now);
+        self.send(link, ToController::Report(report));
+    }
+}

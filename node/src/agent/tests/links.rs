@@ -1,0 +1,148 @@
+//! Stories of links: dialing, moving, losing and leaving.
+
+use super::*;
+
+#[test]
+fn tcp_joins_after_three_seconds_of_silence_and_the_winner_stays() {
+    let (mut world, quic) = World::started();
+    assert_eq!(connects(&world.pass(QUIC_HEAD_START_MS - 1)), []);
+    let joined = connects(&world.pass(1));
+    let (tcp, transport) = joined[0];
+    assert_eq!(transport, Transport::Tcp);
+    let actions = world.tell(Event::Connected { link: tcp });
+    assert_eq!(closed(&actions), [quic]);
+    let actions = world.tell(Event::Connected { link: quic });
+    assert!(actions.is_empty(), "the loser comes too late: {actions:?}");
+}
+
+#[test]
+fn tcp_joins_at_once_when_quic_is_refused() {
+    let (mut world, quic) = World::started();
+    assert_eq!(connects(&world.lose(quic))[0].1, Transport::Tcp);
+}
+
+#[test]
+fn a_session_over_tcp_moves_to_quic_without_a_gap() {
+    let (mut world, quic) = World::started();
+    let tcp = connects(&world.lose(quic))[0].0;
+    world.tell(Event::Connected { link: tcp });
+    world.hear(tcp, welcome());
+    let dialed = connects(&world.live(tcp, QUIC_RETRY_MS));
+    let [(better, Transport::Quic)] = dialed[..] else {
+        panic!("{dialed:?}");
+    };
+    world.tell(Event::Connected { link: better });
+    assert_eq!(world.agent.view().control.transport, Some(Transport::Tcp));
+    let actions = world.hear(better, welcome());
+    assert_eq!(closed(&actions), [tcp]);
+    assert_eq!(world.agent.view().control.transport, Some(Transport::Quic));
+    assert_eq!(connects(&world.live(better, 3 * QUIC_RETRY_MS)), []);
+}
+
+#[test]
+fn quic_that_stays_blocked_is_tried_again_and_the_tcp_session_stays() {
+    let (mut world, quic) = World::started();
+    let tcp = connects(&world.lose(quic))[0].0;
+    world.tell(Event::Connected { link: tcp });
+    world.hear(tcp, welcome());
+    for _ in 0..3 {
+        let dialed = connects(&world.live(tcp, QUIC_RETRY_MS));
+        assert_eq!(dialed.len(), 1);
+        assert!(world.lose(dialed[0].0).is_empty());
+        assert_eq!(world.agent.view().control.state, ControlState::Online);
+    }
+}
+
+#[test]
+fn a_silent_controller_is_left_and_the_data_plane_stays() {
+    let (mut world, link) = World::online();
+    let actions = world.pass(SESSION_TIMEOUT_MS);
+    assert_eq!(closed(&actions), [link]);
+    assert_eq!(world.applied.len(), 1);
+    assert_eq!(world.agent.revision(), Some(Revision(10)));
+    let dialed = connects(&world.pass(BACKOFF_LONGEST_MS));
+    assert_eq!(dialed[0].1, Transport::Quic);
+}
+
+#[test]
+fn any_frame_keeps_the_session() {
+    let (mut world, link) = World::online();
+    let actions = world.live(link, 20 * SESSION_TIMEOUT_MS);
+    assert_eq!(closed(&actions), []);
+}
+
+#[test]
+fn failures_go_round_the_controllers_with_growing_pauses() {
+    let (mut world, link) = World::started();
+    let mut names = vec![];
+    let mut open = vec![link];
+    for _ in 0..8 {
+        while let Some(link) = open.pop() {
+            open.extend(connects(&world.lose(link)).iter().map(|(link, _)| link));
+        }
+        let actions = world.pass(BACKOFF_LONGEST_MS / 2);
+        for action in actions {
+            if let Action::Connect {
+                link, controller, ..
+            } = action
+            {
+                names.push(controller.to_string());
+                open.push(link);
+            }
+        }
+    }
+    assert!(names.iter().any(|name| name == "one.example:443"));
+    assert!(names.iter().any(|name| name == "two.example:443"));
+}
+
+#[test]
+fn a_restarting_controller_gets_its_nodes_back_soon_but_spread() {
+    let (mut world, link) = World::online();
+    let reason = FarewellReason::Restart;
+    world.hear(link, ToNode::Farewell { reason });
+    let dialed = connects(&world.pass(RESTART_SPREAD_MS));
+    assert_eq!(dialed.len(), 1);
+}
+
+#[test]
+fn another_network_takes_a_new_socket_and_tries_at_once() {
+    let (mut world, link) = World::online();
+    world.live(link, 700);
+    let actions = world.tell(Event::NetworkChanged);
+    assert!(matches!(actions[0], Action::RebindTunnel));
+    assert_eq!(reports(&actions).len(), 1);
+    world.lose(link);
+    let actions = world.tell(Event::NetworkChanged);
+    assert_eq!(connects(&actions).len(), 1);
+}
+
+#[test]
+fn a_stopped_agent_says_farewell() {
+    let (mut world, link) = World::online();
+    let reason = FarewellReason::Stopped;
+    let actions = world.tell(Event::Stop { reason });
+    assert_eq!(sent(&actions), [ToController::Farewell { reason }]);
+    assert_eq!(closed(&actions), [link]);
+    assert!(matches!(
+        actions.last(),
+        Some(Action::Exit(Ending::Stopped))
+    ));
+}
+
+#[test]
+fn a_new_list_of_controllers_is_saved_once() {
+    let (mut world, link) = World::started();
+    world.tell(Event::Connected { link });
+    let ToNode::Welcome(mut told) = welcome() else {
+        unreachable!("welcome() welcomes");
+    };
+    told.controllers = vec!["three.example:443".into()];
+    let actions = world.hear(link, ToNode::Welcome(told));
+    let saves = |action: &&Action| matches!(action, Action::SaveControllers(_));
+    assert_eq!(actions.iter().filter(saves).count(), 1);
+    world.lose(link);
+    let actions = world.pass(BACKOFF_LONGEST_MS);
+    assert!(
+        matches!(&actions[0], Action::Connect { controller, .. } if &**controller == "three.example:443")
+    );
+}

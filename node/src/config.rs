@@ -1,0 +1,197 @@
+//! The agent's settings: flags, then environment, then the TOML file, then defaults. Unknown keys are refused with their line.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::EnvFilter;
+
+use crate::engine::EngineChoice;
+
+/// Read when it is there and no other file is named.
+pub const DEFAULT_FILE: &str = "/etc/malha/node.toml";
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    #[default]
+    Human,
+    Json,
+}
+
+/// What the file may say; each flag that is given overrides its key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Wishes {
+    pub state: Option<PathBuf>,
+    pub engine: Option<EngineChoice>,
+    /// UDP addresses of the tunnel; a node that others dial needs a fixed port.
+    pub listen: Option<Vec<SocketAddr>>,
+    pub interface: Option<String>,
+    pub mtu_bytes: Option<usize>,
+    pub log: Option<String>,
+    pub log_format: Option<LogFormat>,
+}
+
+/// What is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Settings {
+    pub state: PathBuf,
+    pub engine: EngineChoice,
+    pub listen: Vec<SocketAddr>,
+    pub interface: String,
+    pub mtu_bytes: usize,
+    pub log: String,
+    pub log_format: LogFormat,
+}
+
+impl Wishes {
+    /// Reads a file; the error names line and key.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        toml::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))
+    }
+
+    /// These wishes where they are given, else the other ones.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            state: self.state.or(other.state),
+            engine: self.engine.or(other.engine),
+            listen: self.listen.or(other.listen),
+            interface: self.interface.or(other.interface),
+            mtu_bytes: self.mtu_bytes.or(other.mtu_bytes),
+            log: self.log.or(other.log),
+            log_format: self.log_format.or(other.log_format),
+        }
+    }
+
+    /// Fills in the defaults and checks the values.
+    pub fn settle(self) -> Result<Settings, String> {
+        let settings = Settings {
+            state: match self.state {
+                Some(state) => state,
+                None => default_state()?,
+            },
+            engine: self.engine.unwrap_or_default(),
+            listen: self.listen.unwrap_or_default(),
+            interface: self.interface.unwrap_or_else(|| DEFAULT_INTERFACE.into()),
+            mtu_bytes: self.mtu_bytes.unwrap_or(DEFAULT_MTU_BYTES),
+            log: self.log.unwrap_or_else(|| DEFAULT_LOG.into()),
+            log_format: self.log_format.unwrap_or_default(),
+        };
+        settings.check()?;
+        Ok(settings)
+    }
+}
+
+impl Settings {
+    fn check(&self) -> Result<(), String> {
+        if !(MIN_MTU_BYTES..=MAX_MTU_BYTES).contains(&self.mtu_bytes) {
+            return Err(format!(
+                "mtu-bytes is {}; it must be {MIN_MTU_BYTES} to {MAX_MTU_BYTES}",
+                self.mtu_bytes
+            ));
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let fits = (1..=MAX_INTERFACE_CHARS).contains(&self.interface.len());
+        if !fits || !self.interface.chars().all(plain) || self.interface.starts_with('.') {
+            return Err(format!(
+                "interface {:?} must be 1 to {MAX_INTERFACE_CHARS} of a-z, A-Z, 0-9, '-', '_' and '.'",
+                self.interface
+            ));
+        }
+        if self.listen.len() > MAX_LISTEN {
+            return Err(format!("listen may name {MAX_LISTEN} addresses at most"));
+        }
+        self.log_filter().map(drop)
+    }
+
+    /// The log level, or directives like `info,malha_node=debug`.
+    pub fn log_filter(&self) -> Result<EnvFilter, String> {
+        EnvFilter::try_new(&self.log).map_err(|error| {
+            let log = &self.log;
+            format!("log {log:?} is not error, warn, info, debug or trace: {error}")
+        })
+    }
+}
+
+fn default_state() -> Result<PathBuf, String> {
+    if is_root() {
+        return Ok(ROOT_STATE.into());
+    }
+    let absolute = |path: PathBuf| Some(path).filter(|path| path.is_absolute());
+    let named = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    named
+        .and_then(absolute)
+        .or_else(|| Some(home.and_then(absolute)?.join(".local/state")))
+        .map(|base| base.join("malha-node"))
+        .ok_or_else(|| "neither XDG_STATE_HOME nor HOME is set; give --state".into())
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").is_ok_and(|about| about.uid() == 0)
+}
+
+const ROOT_STATE: &str = "/var/lib/malha-node";
+const DEFAULT_INTERFACE: &str = "malha0";
+const DEFAULT_LOG: &str = "info";
+const DEFAULT_MTU_BYTES: usize = 1_280;
+/// IPv6 needs 1280 (RFC 8200 §5).
+const MIN_MTU_BYTES: usize = 1_280;
+const MAX_MTU_BYTES: usize = 9_216;
+/// IFNAMSIZ without its end.
+const MAX_INTERFACE_CHARS: usize = 15;
+const MAX_LISTEN: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Wishes, String> {
+        toml::from_str(text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line_and_name() {
+        let error = parse("engine = \"auto\"\nengin = \"x\"\n").unwrap_err();
+        assert!(
+            error.contains("line 2") && error.contains("engin"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_wrong_value_names_what_would_be_right() {
+        let error = parse("engine = \"kernel\"").unwrap_err();
+        assert!(
+            error.contains("userspace") && error.contains("line 1"),
+            "{error}"
+        );
+        for (text, hint) in [
+            ("mtu-bytes = 100", "1280"),
+            ("interface = \"a/b\"", "interface"),
+            ("log = \"a=b=c\"", "warn"),
+        ] {
+            let error = parse(text).unwrap().settle().unwrap_err();
+            assert!(error.contains(hint), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_flag_goes_before_the_file() {
+        let flag = Wishes {
+            engine: Some(EngineChoice::Netstack),
+            ..Wishes::default()
+        };
+        let file = parse("engine = \"userspace\"\nstate = \"/x\"").unwrap();
+        let settings = flag.or(file).settle().unwrap();
+        assert_eq!(settings.engine, EngineChoice::Netstack);
+        assert_eq!(settings.state, Path::new("/x"));
+    }
+}

@@ -1,0 +1,197 @@
+//! Stories of the transports against a real controller on the loopback.
+
+use malha_proto::{FarewellReason, ToController, ToNode};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::*;
+use crate::agent::{Event, LinkId};
+use crate::testbed::{Lifetime, Network, TEST_LIMIT, TestAuthority, TestController};
+
+const FAREWELL: ToController = ToController::Farewell {
+    reason: FarewellReason::Stopped,
+};
+
+fn stranger(authority: &TestAuthority) -> Credentials {
+    Credentials {
+        authority: authority.fingerprint(),
+        authority_certificate: None,
+        node: None,
+    }
+}
+
+fn node(authority: &TestAuthority) -> Credentials {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new([]).unwrap();
+    let csr = params.serialize_request(&key).unwrap();
+    let certificate = authority.sign(csr.der()).into();
+    let key = rustls_pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+    Credentials {
+        node: Some(NodeCredentials {
+            certificate,
+            key: key.into(),
+        }),
+        authority_certificate: Some(authority.certificate.clone()),
+        ..stranger(authority)
+    }
+}
+
+async fn fault(controller: &TestController, transport: Transport, who: &Credentials) -> LinkFault {
+    let dialed = dial(&controller.address(), transport, who).await;
+    dialed.err().expect("it must be refused").fault
+}
+
+#[tokio::test]
+async fn both_transports_carry_a_question_and_its_answer() {
+    let authority = TestAuthority::new();
+    let mut controller = TestController::start(&authority, Lifetime::Now, Network::Open).await;
+    for transport in [Transport::Quic, Transport::Tcp] {
+        let wire = dial(&controller.address(), transport, &stranger(&authority)).await;
+        let asked = tokio::spawn(async move { wire.unwrap().ask(&FAREWELL).await });
+        let mut session = controller.session().await;
+        assert_eq!(session.transport, transport);
+        assert!(session.node_certificate.is_none());
+        assert_eq!(session.hear().await, FAREWELL);
+        session.say(ToNode::Heartbeat).await;
+        assert_eq!(asked.await.unwrap(), Ok(ToNode::Heartbeat));
+    }
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn an_enrolled_node_shows_its_certificate() {
+    let authority = TestAuthority::new();
+    let mut controller = TestController::start(&authority, Lifetime::Now, Network::Open).await;
+    let who = node(&authority);
+    for transport in [Transport::Quic, Transport::Tcp] {
+        let wire = dial(&controller.address(), transport, &who).await.unwrap();
+        let (_reader, mut writer) = wire.split();
+        writer.send(&FAREWELL).await.unwrap();
+        let session = controller.session().await;
+        let shown = session.node_certificate.as_ref();
+        assert_eq!(shown, who.node.as_ref().map(|node| &node.certificate));
+    }
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn a_controller_of_another_authority_is_told_apart_from_silence() {
+    let authority = TestAuthority::new();
+    let controller = TestController::start(&authority, Lifetime::Now, Network::Open).await;
+    let other = TestAuthority::new();
+    for who in [stranger(&other), node(&other)] {
+        for transport in [Transport::Quic, Transport::Tcp] {
+            let fault = fault(&controller, transport, &who).await;
+            assert_eq!(fault, LinkFault::WrongController, "{transport}");
+        }
+    }
+    let address = controller.address();
+    controller.stop().await;
+    let dialed = dial(&address, Transport::Tcp, &stranger(&authority)).await;
+    assert_eq!(dialed.err().unwrap().fault, LinkFault::Unreachable);
+}
+
+#[tokio::test]
+async fn a_certificate_outside_its_time_is_a_matter_of_clocks() {
+    let authority = TestAuthority::new();
+    for lifetime in [Lifetime::Over, Lifetime::NotYet] {
+        let controller = TestController::start(&authority, lifetime, Network::Open).await;
+        for transport in [Transport::Quic, Transport::Tcp] {
+            let fault = fault(&controller, transport, &stranger(&authority)).await;
+            assert_eq!(fault, LinkFault::Clock, "{transport}");
+        }
+        controller.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_certificate_of_another_authority_ends_the_link() {
+    let authority = TestAuthority::new();
+    let controller = TestController::start(&authority, Lifetime::Now, Network::Open).await;
+    let foreign = node(&TestAuthority::new());
+    let who = Credentials {
+        node: foreign.node,
+        ..stranger(&authority)
+    };
+    for transport in [Transport::Quic, Transport::Tcp] {
+        // TLS 1.3 lets the client finish first: the refusal may come with the first answer.
+        let error = match dial(&controller.address(), transport, &who).await {
+            Ok(wire) => wire.ask(&FAREWELL).await.unwrap_err(),
+            Err(error) => error,
+        };
+        assert!(
+            matches!(error.fault, LinkFault::Tls | LinkFault::Closed),
+            "{error:?}"
+        );
+    }
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn a_name_without_an_address_is_said_to_be_one() {
+    let authority = TestAuthority::new();
+    let who = stranger(&authority);
+    let dialed = dial("nowhere.invalid:443", Transport::Quic, &who).await;
+    assert_eq!(dialed.err().unwrap().fault, LinkFault::Name);
+}
+
+#[tokio::test]
+async fn a_name_with_several_addresses_connects_to_the_one_that_answers() {
+    let authority = TestAuthority::new();
+    let mut controller = TestController::start(&authority, Lifetime::Now, Network::Open).await;
+    // It listens on 127.0.0.1 only; localhost has ::1 as well on most machines.
+    let address = format!("localhost:{}", controller.port);
+    for transport in [Transport::Quic, Transport::Tcp] {
+        let wire = dial(&address, transport, &stranger(&authority))
+            .await
+            .unwrap();
+        let asked = tokio::spawn(async move { wire.ask(&FAREWELL).await });
+        let session = controller.session().await;
+        session.say(ToNode::Heartbeat).await;
+        assert_eq!(asked.await.unwrap(), Ok(ToNode::Heartbeat));
+    }
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn a_link_tells_its_life_and_sends_its_last_words() {
+    let authority = TestAuthority::new();
+    let mut controller = TestController::start(&authority, Lifetime::Now, Network::Open).await;
+    for transport in [Transport::Quic, Transport::Tcp] {
+        let (events, mut told) = mpsc::channel(16);
+        let (outgoing, queue) = mpsc::channel(16);
+        let (link, address) = (LinkId(1), controller.address().as_str().into());
+        let who = Arc::new(stranger(&authority));
+        let task = tokio::spawn(run_link(link, address, transport, who, queue, events));
+        assert!(matches!(told.recv().await, Some(Event::Connected { .. })));
+        outgoing.send(ToController::LeaseSaved).await.unwrap();
+        let mut session = controller.session().await;
+        assert_eq!(session.hear().await, ToController::LeaseSaved);
+        session.say(ToNode::Heartbeat).await;
+        assert!(matches!(told.recv().await, Some(Event::Frame { .. })));
+        outgoing.send(FAREWELL).await.unwrap();
+        drop(outgoing);
+        assert_eq!(session.end().await, [FAREWELL]);
+        timeout(TEST_LIMIT, task).await.unwrap().unwrap();
+        assert!(told.recv().await.is_none(), "its end was asked for");
+    }
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn a_link_that_breaks_says_so() {
+    let authority = TestAuthority::new();
+    let mut controller = TestController::start(&authority, Lifetime::Now, Network::Open).await;
+    for transport in [Transport::Quic, Transport::Tcp] {
+        let (events, mut told) = mpsc::channel(16);
+        let (outgoing, queue) = mpsc::channel(16);
+        let (link, address) = (LinkId(1), controller.address().as_str().into());
+        let who = Arc::new(stranger(&authority));
+        tokio::spawn(run_link(link, address, transport, who, queue, events));
+        assert!(matches!(told.recv().await, Some(Event::Connected { .. })));
+        outgoing.send(ToController::LeaseSaved).await.unwrap();
+        drop(controller.session().await);
+        assert!(matches!(told.recv().await, Some(Event::Lost { .. })));
+    }
+    controller.stop().await;
+}

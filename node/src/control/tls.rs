@@ -1,0 +1,56 @@
+//! TLS for one attempt: version 1.3 only, one application protocol, no resumption, so that each connection proves everything
+//! anew.
+
+use std::sync::{Arc, OnceLock};
+
+use malha_proto::ALPN;
+use rustls::ClientConfig;
+use rustls::client::Resumption;
+use rustls::crypto::aws_lc_rs;
+
+use super::verifier::PinnedAuthority;
+use super::{Credentials, LinkError, LinkFault};
+
+pub(super) struct ClientTls {
+    config: ClientConfig,
+    verdict: Arc<OnceLock<LinkError>>,
+}
+
+impl ClientTls {
+    pub(super) fn new(credentials: &Credentials) -> Result<Self, LinkError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let verdict = Arc::new(OnceLock::new());
+        let verifier = PinnedAuthority::new(
+            credentials.authority,
+            credentials.authority_certificate.clone(),
+            provider.clone(),
+            verdict.clone(),
+        );
+        let failed = |error: rustls::Error| LinkError::new(LinkFault::Tls, error);
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(failed)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match &credentials.node {
+            None => builder.with_no_client_auth(),
+            Some(node) => {
+                let chain = vec![node.certificate.clone()];
+                let key = node.key.clone_key();
+                builder.with_client_auth_cert(chain, key).map_err(failed)?
+            }
+        };
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.resumption = Resumption::disabled();
+        Ok(Self { config, verdict })
+    }
+
+    pub(super) fn config(&self) -> ClientConfig {
+        self.config.clone()
+    }
+
+    /// Why the controller's certificate was refused; None when it was not.
+    pub(super) fn verdict(&self) -> Option<LinkError> {
+        self.verdict.get().cloned()
+    }
+}

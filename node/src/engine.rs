@@ -1,0 +1,94 @@
+//! Which data plane engine this machine may run, and why.
+
+use std::fs::{self, OpenOptions};
+
+use malha_tunnel::Engine;
+use serde::{Deserialize, Serialize};
+
+use crate::text::{self, Lang};
+
+/// The engine as the operator wants it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineChoice {
+    #[default]
+    Auto,
+    Userspace,
+    Netstack,
+}
+
+/// Why an engine was taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "reason", content = "detail")]
+pub enum EngineReason {
+    Chosen,
+    MayMakeInterfaces,
+    NoCapability,
+    NoTun(String),
+}
+
+impl EngineChoice {
+    #[must_use]
+    pub fn decide(self) -> (Engine, EngineReason) {
+        match self {
+            Self::Userspace => (Engine::Userspace, EngineReason::Chosen),
+            Self::Netstack => (Engine::Netstack, EngineReason::Chosen),
+            Self::Auto => match why_not_userspace() {
+                None => (Engine::Userspace, EngineReason::MayMakeInterfaces),
+                Some(reason) => (Engine::Netstack, reason),
+            },
+        }
+    }
+}
+
+impl EngineReason {
+    pub(crate) fn say(&self, lang: Lang) -> String {
+        match self {
+            Self::Chosen => text::engine_chosen(lang),
+            Self::MayMakeInterfaces => text::engine_may(lang),
+            Self::NoCapability => text::engine_no_capability(lang),
+            Self::NoTun(why) => text::engine_no_tun(lang, why),
+        }
+    }
+}
+
+fn why_not_userspace() -> Option<EngineReason> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if !has_net_admin(&status) {
+        return Some(EngineReason::NoCapability);
+    }
+    let mut options = OpenOptions::new();
+    let opened = options.read(true).write(true).open(TUN);
+    opened.err().map(|why| EngineReason::NoTun(why.to_string()))
+}
+
+/// Reads the effective capabilities, a hexadecimal mask, from the text of `/proc/self/status` (proc(5)).
+fn has_net_admin(status: &str) -> bool {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let mask = line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> CAP_NET_ADMIN & 1 == 1)
+}
+
+const TUN: &str = "/dev/net/tun";
+/// capabilities(7).
+const CAP_NET_ADMIN: u32 = 12;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_capability_is_read_from_the_mask() {
+        assert!(has_net_admin("Name:\tx\nCapEff:\t000001ffffffffff\n"));
+        assert!(has_net_admin("CapEff:\t0000000000001000\n"));
+        assert!(!has_net_admin("CapEff:\t0000000000000000\n"));
+        assert!(!has_net_admin(""));
+    }
+
+    #[test]
+    fn a_chosen_engine_is_taken_without_a_look_at_the_machine() {
+        let (engine, reason) = EngineChoice::Netstack.decide();
+        assert_eq!(engine, Engine::Netstack);
+        assert_eq!(reason, EngineReason::Chosen);
+    }
+}

@@ -1,0 +1,209 @@
+//! Becoming a node: one question over the first connection that comes up, asked again as long as the answer may change. It
+//! never sends the token's secret to anything but the pinned authority's controller.
+
+use std::time::Duration;
+
+use malha_proto::{
+    EnrolReply, EnrolRequest, EnrolToken, Label, MachineFacts, RefusalCode, ToController, ToNode,
+};
+use thiserror::Error;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::agent::{LinkError, LinkFault, QUIC_HEAD_START_MS, Transport};
+use crate::control::{Credentials, Wire, dial};
+use crate::state::{Keys, StateError};
+
+/// How long an enrolment is tried before it is given up.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// The controller writes to its disk before it answers.
+const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+
+/// One way to one controller that did not work.
+#[derive(Clone, Debug)]
+pub struct FailedWay {
+    pub controller: String,
+    pub transport: Transport,
+    pub error: LinkError,
+}
+
+#[derive(Debug, Error)]
+pub enum EnrolError {
+    /// The last round of all ways.
+    #[error("no controller could be reached")]
+    Unreachable(Vec<FailedWay>),
+    #[error("refused ({code:?}): {text}")]
+    Refused { code: RefusalCode, text: String },
+    #[error("the controller's answer is not usable: {0}")]
+    Answer(String),
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+impl EnrolError {
+    /// The fault that all ways together mean: a wrong answer says more than silence.
+    #[must_use]
+    pub fn fault(&self) -> Option<LinkFault> {
+        let Self::Unreachable(ways) = self else {
+            return None;
+        };
+        let has = |fault| ways.iter().any(|way| way.error.fault == fault);
+        [LinkFault::WrongController, LinkFault::Clock]
+            .into_iter()
+            .find(|fault| has(*fault))
+            .or(Some(LinkFault::Unreachable))
+    }
+}
+
+/// Enrols with keys that are on disk, so that a lost answer can be asked for again.
+pub async fn enrol(
+    token: &EnrolToken,
+    keys: &Keys,
+    name: Option<Label>,
+    facts: MachineFacts,
+) -> Result<EnrolReply, EnrolError> {
+    let question = question(token, keys, name, facts)?;
+    let credentials = Credentials {
+        authority: token.authority,
+        authority_certificate: None,
+        node: None,
+    };
+    let give_up_at = Instant::now() + PATIENCE;
+    loop {
+        let error = match round(token, &question, &credentials).await {
+            Ok(reply) => {
+                check(&reply, token, keys)?;
+                return Ok(*reply);
+            }
+            Err(error) => error,
+        };
+        let may_change = match &error {
+            EnrolError::Unreachable(_) => {
+                !matches!(error.fault(), Some(LinkFault::WrongController))
+            }
+            EnrolError::Refused { code, .. } => !code.is_final(),
+            EnrolError::Answer(_) | EnrolError::State(_) => false,
+        };
+        if !may_change || Instant::now() + PAUSE >= give_up_at {
+            return Err(error);
+        }
+        tracing::info!(%error, "enrolment is tried again");
+        sleep(PAUSE).await;
+    }
+}
+
+fn question(
+    token: &EnrolToken,
+    keys: &Keys,
+    name: Option<Label>,
+    facts: MachineFacts,
+) -> Result<ToController, EnrolError> {
+    let public = keys.public()?;
+    let wg_key = public
+        .wg_key
+        .ok_or_else(|| StateError::Key("no WireGuard key was made".into()))?;
+    Ok(ToController::Enrol(Box::new(EnrolRequest {
+        token: token.id,
+        secret: token.secret.clone(),
+        wg_key,
+        csr: public.csr,
+        name,
+        facts,
+    })))
+}
+
+/// Each controller once, until one answers.
+async fn round(
+    token: &EnrolToken,
+    question: &ToController,
+    credentials: &Credentials,
+) -> Result<Box<EnrolReply>, EnrolError> {
+    let mut failed = Vec::new();
+    for controller in &token.controllers {
+        let Some((wire, transport)) = reach(controller, credentials, &mut failed).await else {
+            continue;
+        };
+        let answer = timeout(ANSWER_LIMIT, wire.ask(question)).await;
+        let error = match answer {
+            Ok(Ok(ToNode::Enrolled(reply))) => return Ok(reply),
+            Ok(Ok(ToNode::Refused { code, text })) => {
+                return Err(EnrolError::Refused { code, text });
+            }
+            Ok(Ok(_)) => LinkError::new(LinkFault::Protocol, "not an answer to an enrolment"),
+            Ok(Err(error)) => error,
+            Err(_) => LinkError::new(LinkFault::Silent, "connected, but no answer came"),
+        };
+        let controller = controller.clone();
+        failed.push(FailedWay {
+            controller,
+            transport,
+            error,
+        });
+    }
+    Err(EnrolError::Unreachable(failed))
+}
+
+/// QUIC, then TCP beside it when QUIC fails or stays silent.
+async fn reach(
+    controller: &str,
+    credentials: &Credentials,
+    failed: &mut Vec<FailedWay>,
+) -> Option<(Wire, Transport)> {
+    let mut note = |transport, error| {
+        failed.push(FailedWay {
+            controller: controller.to_owned(),
+            transport,
+            error,
+        });
+    };
+    let quic = dial(controller, Transport::Quic, credentials);
+    tokio::pin!(quic);
+    let mut quic_over = false;
+    tokio::select! {
+        wire = &mut quic => match wire {
+            Ok(wire) => return Some((wire, Transport::Quic)),
+            Err(error) => {
+                quic_over = true;
+                note(Transport::Quic, error);
+            }
+        },
+        () = sleep(Duration::from_millis(QUIC_HEAD_START_MS)) => {}
+    }
+    let tcp = dial(controller, Transport::Tcp, credentials);
+    tokio::pin!(tcp);
+    let mut tcp_over = false;
+    while !(quic_over && tcp_over) {
+        tokio::select! {
+            wire = &mut quic, if !quic_over => match wire {
+                Ok(wire) => return Some((wire, Transport::Quic)),
+                Err(error) => {
+                    quic_over = true;
+                    note(Transport::Quic, error);
+                }
+            },
+            wire = &mut tcp, if !tcp_over => match wire {
+                Ok(wire) => return Some((wire, Transport::Tcp)),
+                Err(error) => {
+                    tcp_over = true;
+                    note(Transport::Tcp, error);
+                }
+            },
+        }
+    }
+    None
+}
+
+/// The authority is the pinned one, the certificate is of our key, and the map is ours.
+fn check(reply: &EnrolReply, token: &EnrolToken, keys: &Keys) -> Result<(), EnrolError> {
+    if reply.authority_fingerprint() != token.authority {
+        let why = "its authority is not the one in the token";
+        return Err(EnrolError::Answer(why.into()));
+    }
+    if reply.netmap.me.id != reply.node {
+        return Err(EnrolError::Answer("its netmap is of another node".into()));
+    }
+    keys.check_certificate(&reply.certificate)
+        .map_err(|error| EnrolError::Answer(error.to_string()))
+}

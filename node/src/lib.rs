@@ -1,0 +1,26 @@
+//! Malha's agent on each machine: netmap and time in, tunnel and reports out, last-known-good on disk. It never links the
+//! controller's state or store.
+
+#![forbid(unsafe_code)]
+
+// The testbed is compiled into the crate's own tests and into those beside it.
+#[cfg(test)]
+extern crate self as malha_node;
+
+pub mod agent;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod engine;
+pub mod enrol;
+pub mod exit;
+pub mod machine;
+pub mod notify;
+pub mod plane;
+pub mod probe;
+pub mod run;
+pub mod state;
+pub mod status;
+#[cfg(test)]
+mod testbed;
+mod text;

@@ -1,0 +1,289 @@
+//! The data plane of one node: makes the tunnel be what the netmap says and watches it. It is the only place that speaks to
+//! malha-tunnel, and never decides what the map should be.
+
+mod services;
+#[cfg(test)]
+mod tests;
+mod translate;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use malha_proto::{Me, Netmap, NodeId, Peer, PeerObservation, Revision};
+use malha_tunnel::{Engine, PeerStatus, PrivateKey, PublicKey, Tunnel, TunnelConfig};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use services::Services;
+
+pub use services::MAX_CONNECTIONS;
+
+/// How often the peers are looked at.
+pub const OBSERVE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Orders that wait for the plane.
+pub const MAX_ORDERS: usize = 64;
+
+/// What stays the same for the life of the process.
+#[derive(Clone, Debug)]
+pub struct PlaneConfig {
+    pub engine: Engine,
+    /// UDP addresses; empty: any free port.
+    pub listen: Vec<SocketAddr>,
+    pub interface: String,
+    pub mtu_bytes: usize,
+}
+
+/// What the shell asks of the plane. The plane ends when no one can ask any more.
+#[derive(Debug)]
+pub enum PlaneOrder {
+    /// Be this map and nothing but it; answered with [`PlaneEvent::Applied`].
+    Apply(Arc<Netmap>),
+    Rebind,
+    /// Take another private key: the tunnel goes down until the next [`PlaneOrder::Apply`].
+    SetKey(PrivateKey),
+}
+
+/// What the plane tells the shell.
+#[derive(Debug)]
+pub enum PlaneEvent {
+    Applied {
+        revision: Revision,
+        result: Result<(), String>,
+    },
+    Observed(PlaneView),
+}
+
+/// What the tunnel looks like now.
+#[derive(Clone, Debug, Default)]
+pub struct PlaneView {
+    pub peers: Vec<PeerView>,
+    /// UDP addresses in use.
+    pub listen: Vec<SocketAddr>,
+}
+
+#[derive(Clone, Debug)]
+pub struct PeerView {
+    pub seen: PeerObservation,
+    /// Packets of this peer that went no further.
+    pub drops: u64,
+}
+
+/// Runs the plane until the sender of `orders` is dropped; then the tunnel is down and the interface gone.
+pub async fn run_plane(
+    config: PlaneConfig,
+    key: PrivateKey,
+    mut orders: mpsc::Receiver<PlaneOrder>,
+    events: mpsc::Sender<PlaneEvent>,
+) {
+    let mut plane = Plane {
+        config,
+        key,
+        running: None,
+    };
+    let mut observe = interval(OBSERVE_INTERVAL);
+    observe.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        // The receiver of the events outlives the sender of the orders, so that no answer is lost.
+        tokio::select! {
+            order = orders.recv() => match order {
+                None => break,
+                Some(PlaneOrder::Apply(map)) => {
+                    let result = plane.apply(&map).await;
+                    let revision = map.revision;
+                    let _ = events.send(PlaneEvent::Applied { revision, result }).await;
+                }
+                Some(PlaneOrder::Rebind) => plane.rebind().await,
+                Some(PlaneOrder::SetKey(key)) => {
+                    plane.stop().await;
+                    plane.key = key;
+                }
+            },
+            _ = observe.tick() => {
+                if let Some(view) = plane.observe().await {
+                    let _ = events.send(PlaneEvent::Observed(view)).await;
+                }
+            }
+        }
+    }
+    plane.stop().await;
+}
+
+struct Plane {
+    config: PlaneConfig,
+    key: PrivateKey,
+    running: Option<Running>,
+}
+
+/// A tunnel, and what was really set on it.
+struct Running {
+    tunnel: Arc<dyn Tunnel>,
+    me: Me,
+    peers: BTreeMap<NodeId, Peer>,
+    services: Services,
+}
+
+impl Plane {
+    /// Changes only what differs from the map. What can be done is done; the answer names the first thing that can't.
+    async fn apply(&mut self, map: &Netmap) -> Result<(), String> {
+        if let Some(running) = &self.running
+            && !translate::same_interface(&running.me, &map.me)
+        {
+            self.stop().await;
+        }
+        let mut running = match self.running.take() {
+            Some(running) => running,
+            None => self.start(&map.me)?,
+        };
+        let result = running.apply(map).await;
+        self.running = Some(running);
+        result
+    }
+
+    fn start(&self, me: &Me) -> Result<Running, String> {
+        let addresses = translate::interface(me)?;
+        let mut config = TunnelConfig::new(self.key.clone(), addresses);
+        config.listen.clone_from(&self.config.listen);
+        config.interface.clone_from(&self.config.interface);
+        config.mtu_bytes = self.config.mtu_bytes;
+        let tunnel = malha_tunnel::start(self.config.engine, config).map_err(with_causes)?;
+        Ok(Running {
+            tunnel,
+            me: me.clone(),
+            peers: BTreeMap::new(),
+            services: Services::default(),
+        })
+    }
+
+    async fn stop(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            running.services.close_all().await;
+            running.tunnel.shutdown().await;
+        }
+    }
+
+    async fn rebind(&mut self) {
+        if let Some(running) = &self.running
+            && let Err(error) = running.tunnel.rebind().await
+        {
+            tracing::warn!(%error, "no new UDP socket after a network change");
+        }
+    }
+
+    async fn observe(&self) -> Option<PlaneView> {
+        let running = self.running.as_ref()?;
+        let by_key: BTreeMap<PublicKey, NodeId> = running
+            .peers
+            .values()
+            .map(|peer| (PublicKey::from_bytes(peer.key.0), peer.id))
+            .collect();
+        let peers = running.tunnel.peers().await;
+        Some(PlaneView {
+            peers: peers
+                .iter()
+                .filter_map(|status| Some(seen(*by_key.get(&status.public_key)?, status)))
+                .collect(),
+            listen: running.tunnel.listen_addrs().await,
+        })
+    }
+}
+
+impl Running {
+    async fn apply(&mut self, map: &Netmap) -> Result<(), String> {
+        let mut trouble = Trouble::default();
+        // Who may do less is cut before anyone may do more.
+        self.services.close_changed(&map.services).await;
+        self.remove_peers(map, &mut trouble).await;
+        self.set_peers(map, &mut trouble).await;
+        for (service, opened) in self.services.open(&self.tunnel, map).await {
+            trouble.note(service, opened);
+        }
+        trouble.result()
+    }
+
+    async fn remove_peers(&mut self, map: &Netmap, trouble: &mut Trouble) {
+        let stays = |peer: &Peer| map.peers.get(&peer.id).is_some_and(|p| p.key == peer.key);
+        let gone: Vec<_> = self.peers.values().filter(|peer| !stays(peer)).collect();
+        let gone: Vec<_> = gone.iter().map(|peer| (peer.id, peer.key)).collect();
+        for (id, key) in gone {
+            let removed = self.tunnel.remove_peer(PublicKey::from_bytes(key.0)).await;
+            if removed.is_ok() {
+                self.peers.remove(&id);
+            }
+            trouble.note(id, removed.map_err(with_causes));
+        }
+    }
+
+    async fn set_peers(&mut self, map: &Netmap, trouble: &mut Trouble) {
+        for peer in map.peers.values() {
+            if self.peers.get(&peer.id) == Some(peer) {
+                continue;
+            }
+            let set = match translate::peer(peer) {
+                Ok(config) => self.tunnel.set_peer(config).await.map_err(with_causes),
+                Err(why) => Err(why),
+            };
+            if set.is_ok() {
+                self.peers.insert(peer.id, peer.clone());
+            }
+            trouble.note(peer.id, set);
+        }
+    }
+}
+
+/// The first thing that failed, and how many more.
+#[derive(Default)]
+struct Trouble {
+    first: Option<String>,
+    others: usize,
+}
+
+impl Trouble {
+    fn note<T>(&mut self, what: impl std::fmt::Display, result: Result<T, String>) {
+        match result {
+            Err(why) if self.first.is_none() => self.first = Some(format!("{what}: {why}")),
+            Err(_) => self.others += 1,
+            Ok(_) => {}
+        }
+    }
+
+    fn result(self) -> Result<(), String> {
+        match self.first {
+            None => Ok(()),
+            Some(first) if self.others == 0 => Err(first),
+            Some(first) => Err(format!("{first} (and {} more)", self.others)),
+        }
+    }
+}
+
+fn seen(peer: NodeId, status: &PeerStatus) -> PeerView {
+    let age_ms = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+    let drops = &status.drops;
+    PeerView {
+        seen: PeerObservation {
+            peer,
+            endpoint: status.endpoint,
+            handshake_age_ms: status.last_handshake_age.map(age_ms),
+            rx_bytes: status.rx_bytes,
+            tx_bytes: status.tx_bytes,
+        },
+        drops: drops.no_endpoint
+            + drops.unopened
+            + drops.spoofed
+            + drops.filtered
+            + drops.too_large,
+    }
+}
+
+/// An error and what caused it, on one line.
+fn with_causes(error: impl std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        line = format!("{line}: {inner}");
+        cause = inner.source();
+    }
+    line
+}

@@ -1,0 +1,255 @@
+//! Stories of a node's data plane and a hub that dials it, over real UDP on the loopback and without privilege.
+
+use std::io;
+
+use malha_proto::{Allow, Protocol, WgKey};
+use malha_tunnel::{BoxStream, PeerConfig, TunnelEvent};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::broadcast;
+use tokio::time::{Instant, timeout};
+
+use super::*;
+use crate::testbed::{TEST_LIMIT, netmap};
+
+/// A node's plane, the hub beside it, and a local web server.
+struct Scene {
+    orders: mpsc::Sender<PlaneOrder>,
+    events: mpsc::Receiver<PlaneEvent>,
+    hub: Arc<dyn Tunnel>,
+    hub_events: broadcast::Receiver<TunnelEvent>,
+    map: Netmap,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let (node_key, hub_key) = (PrivateKey::generate(), PrivateKey::generate());
+        let mut map = netmap(1);
+        let hub_addresses = map.peers[&NodeId(2)].addresses;
+        let addresses = vec![
+            ipnet::Ipv4Net::new(hub_addresses.v4, 10).unwrap().into(),
+            ipnet::Ipv6Net::new(hub_addresses.v6, 48).unwrap().into(),
+        ];
+        let mut config = TunnelConfig::new(hub_key.clone(), addresses);
+        config.listen = vec![([127, 0, 0, 1], 0).into()];
+        let hub = malha_tunnel::start(Engine::Netstack, config).unwrap();
+        let mut node = PeerConfig::new(node_key.public_key());
+        node.allowed_ips = vec![
+            ipnet::Ipv4Net::from(map.me.addresses.v4).into(),
+            ipnet::Ipv6Net::from(map.me.addresses.v6).into(),
+        ];
+        hub.set_peer(node).await.unwrap();
+        let peer = map.peers.get_mut(&NodeId(2)).unwrap();
+        peer.key = WgKey(*hub_key.public_key().as_bytes());
+        peer.endpoints = hub.listen_addrs().await;
+        peer.keepalive_s = Some(1);
+        peer.allow = vec![Allow {
+            protocol: Protocol::Tcp,
+            from_port: 80,
+            to_port: 81,
+        }];
+        let plane = PlaneConfig {
+            engine: Engine::Netstack,
+            listen: vec![([127, 0, 0, 1], 0).into()],
+            interface: "malha0".into(),
+            mtu_bytes: 1_280,
+        };
+        let (orders, order_inbox) = mpsc::channel(8);
+        let (events, event_inbox) = mpsc::channel(64);
+        let task = tokio::spawn(run_plane(plane, node_key, order_inbox, events));
+        Self {
+            orders,
+            events: event_inbox,
+            hub_events: hub.events(),
+            hub,
+            map,
+            task,
+        }
+    }
+
+    fn serve(&mut self, port: u16, target: SocketAddr) {
+        let id = malha_proto::ServiceId(3);
+        let service = self.map.services.get_mut(&id).unwrap();
+        service.port = malha_proto::Port::new(port).unwrap();
+        service.target = target;
+    }
+
+    async fn apply(&mut self) -> Result<(), String> {
+        self.map.revision = self.map.revision.next();
+        let order = PlaneOrder::Apply(Arc::new(self.map.clone()));
+        self.orders.send(order).await.unwrap();
+        loop {
+            let event = timeout(TEST_LIMIT, self.events.recv()).await.unwrap();
+            if let PlaneEvent::Applied { revision, result } = event.unwrap() {
+                assert_eq!(revision, self.map.revision);
+                return result;
+            }
+        }
+    }
+
+    /// Dials from the hub, once the node has told it where it is.
+    async fn dial(&mut self, port: u16) -> io::Result<BoxStream> {
+        let to = (self.map.me.addresses.v4, port).into();
+        loop {
+            match self.hub.dial(to, Instant::now() + TEST_LIMIT).await {
+                Err(error) if error.kind() == io::ErrorKind::HostUnreachable => {
+                    let event = timeout(TEST_LIMIT, self.hub_events.recv()).await;
+                    event.expect("a handshake should come").unwrap();
+                }
+                dialed => return dialed,
+            }
+        }
+    }
+
+    async fn greet(&mut self, port: u16) -> String {
+        let mut stream = self.dial(port).await.unwrap();
+        stream.write_all(b"who is there?").await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = String::new();
+        let read = timeout(TEST_LIMIT, stream.read_to_string(&mut answer)).await;
+        read.unwrap().unwrap();
+        answer
+    }
+}
+
+/// A local server that waits for the end of the question and then gives its name.
+async fn server(name: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut question = String::new();
+            stream.read_to_string(&mut question).await.unwrap();
+            stream.write_all(name.as_bytes()).await.unwrap();
+        }
+    });
+    address
+}
+
+async fn closed_port() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
+}
+
+#[tokio::test]
+async fn a_service_answers_through_the_tunnel_as_soon_as_it_is_applied() {
+    let mut scene = Scene::new().await;
+    scene.serve(80, server("garagem").await);
+    scene.apply().await.unwrap();
+    assert_eq!(scene.greet(80).await, "garagem");
+}
+
+#[tokio::test]
+async fn a_service_follows_its_new_target_and_port() {
+    let mut scene = Scene::new().await;
+    scene.serve(80, server("old").await);
+    scene.apply().await.unwrap();
+    scene.serve(80, server("new").await);
+    scene.apply().await.unwrap();
+    assert_eq!(scene.greet(80).await, "new");
+    scene.serve(81, server("moved").await);
+    scene.apply().await.unwrap();
+    assert_eq!(scene.greet(81).await, "moved");
+    let error = scene.dial(80).await.err().unwrap();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+}
+
+#[tokio::test]
+async fn a_dead_target_resets_the_connection_so_that_it_is_not_taken_for_an_answer() {
+    let mut scene = Scene::new().await;
+    scene.serve(80, closed_port().await);
+    scene.apply().await.unwrap();
+    let error = match scene.dial(80).await {
+        Ok(mut stream) => stream.read(&mut [0]).await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn a_quarantined_map_cuts_peers_and_services() {
+    let mut scene = Scene::new().await;
+    scene.serve(80, server("garagem").await);
+    scene.apply().await.unwrap();
+    let mut stream = scene.dial(80).await.unwrap();
+    let full = scene.map.clone();
+    scene.map.peers.clear();
+    scene.map.services.clear();
+    scene.apply().await.unwrap();
+    let to = (scene.map.me.addresses.v4, 80).into();
+    let soon = Instant::now() + Duration::from_millis(300);
+    assert!(scene.hub.dial(to, soon).await.is_err());
+    scene.map = full;
+    scene.apply().await.unwrap();
+    assert_eq!(scene.greet(80).await, "garagem");
+    // The connection from before the cut is gone for good.
+    stream.write_all(b"still there?").await.ok();
+    assert_ne!(stream.read(&mut [0]).await.ok(), Some(1));
+}
+
+#[tokio::test]
+async fn the_peers_are_observed() {
+    let mut scene = Scene::new().await;
+    scene.serve(80, server("garagem").await);
+    scene.apply().await.unwrap();
+    scene.greet(80).await;
+    loop {
+        let event = timeout(TEST_LIMIT, scene.events.recv())
+            .await
+            .unwrap()
+            .unwrap();
+        let PlaneEvent::Observed(view) = event else {
+            continue;
+        };
+        let hub = &view.peers[0].seen;
+        if hub.handshake_age_ms.is_some() && hub.rx_bytes > 0 {
+            assert_eq!(hub.peer, NodeId(2));
+            assert_eq!(hub.endpoint, Some(scene.map.peers[&NodeId(2)].endpoints[0]));
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_new_key_makes_a_new_tunnel_at_the_next_map() {
+    let mut scene = Scene::new().await;
+    scene.serve(80, server("garagem").await);
+    scene.apply().await.unwrap();
+    let key = PrivateKey::generate();
+    let mut node = PeerConfig::new(key.public_key());
+    node.allowed_ips = vec![ipnet::Ipv4Net::from(scene.map.me.addresses.v4).into()];
+    scene.hub.set_peer(node).await.unwrap();
+    scene.orders.send(PlaneOrder::SetKey(key)).await.unwrap();
+    scene.apply().await.unwrap();
+    assert_eq!(scene.greet(80).await, "garagem");
+}
+
+#[tokio::test]
+async fn one_wrong_peer_is_named_and_the_rest_works() {
+    let mut scene = Scene::new().await;
+    scene.serve(80, server("garagem").await);
+    let mut wrong = scene.map.peers[&NodeId(2)].clone();
+    wrong.id = NodeId(9);
+    wrong.key = WgKey([9; 32]);
+    wrong.addresses.v4 = [100, 64, 0, 9].into();
+    wrong.addresses.v6 = "fd00::9".parse().unwrap();
+    wrong.endpoints = vec!["0.0.0.0:1".parse().unwrap()];
+    scene.map.peers.insert(wrong.id, wrong);
+    let error = scene.apply().await.unwrap_err();
+    assert!(
+        error.starts_with("n9: ") && error.contains("0.0.0.0:1"),
+        "{error}"
+    );
+    assert_eq!(scene.greet(80).await, "garagem");
+    scene.map.peers.remove(&NodeId(9));
+    assert_eq!(scene.apply().await, Ok(()));
+}
+
+#[tokio::test]
+async fn the_end_of_the_orders_is_the_end_of_the_plane() {
+    let mut scene = Scene::new().await;
+    scene.apply().await.unwrap();
+    drop(scene.orders);
+    timeout(TEST_LIMIT, scene.task).await.unwrap().unwrap();
+}

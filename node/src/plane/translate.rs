@@ -1,0 +1,44 @@
+//! From the wire's types to the tunnel's. Nothing is added and nothing left out: what is not allowed stays denied.
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use malha_proto::{Allow, Me, Peer, Protocol};
+use malha_tunnel::{PeerConfig, PublicKey};
+
+/// The node's own addresses with the overlay's prefix lengths.
+pub(super) fn interface(me: &Me) -> Result<Vec<IpNet>, String> {
+    let wrong = |_| "the netmap's prefix lengths are out of range".to_owned();
+    Ok(vec![
+        Ipv4Net::new(me.addresses.v4, me.prefix_v4)
+            .map_err(wrong)?
+            .into(),
+        Ipv6Net::new(me.addresses.v6, me.prefix_v6)
+            .map_err(wrong)?
+            .into(),
+    ])
+}
+
+pub(super) fn same_interface(one: &Me, other: &Me) -> bool {
+    let interface = |me: &Me| (me.addresses, me.prefix_v4, me.prefix_v6);
+    interface(one) == interface(other)
+}
+
+pub(super) fn peer(peer: &Peer) -> Result<PeerConfig, String> {
+    let mut config = PeerConfig::new(PublicKey::from_bytes(peer.key.0));
+    config.endpoints.clone_from(&peer.endpoints);
+    config.keepalive_s = peer.keepalive_s;
+    config.allowed_ips = vec![
+        Ipv4Net::from(peer.addresses.v4).into(),
+        Ipv6Net::from(peer.addresses.v6).into(),
+    ];
+    config.ingress = peer.allow.iter().map(ingress).collect();
+    Ok(config)
+}
+
+fn ingress(allow: &Allow) -> malha_tunnel::Allow {
+    let ports = allow.from_port..=allow.to_port;
+    match allow.protocol {
+        Protocol::Tcp => malha_tunnel::Allow::tcp(ports),
+        Protocol::Udp => malha_tunnel::Allow::udp(ports),
+        Protocol::Icmp => malha_tunnel::Allow::icmp(),
+    }
+}

@@ -1,0 +1,460 @@
+//! The agent's process: one loop that carries events to the machine and does what it says. It decides nothing itself.
+
+mod disk;
+mod inbox;
+mod network;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use malha_proto::{FarewellReason, NodeId, ToController};
+use malha_tunnel::{Engine, PrivateKey};
+use thiserror::Error;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::{
+    Action, Agent, AgentConfig, Ending, Event, LinkError, LinkFault, LinkId, Millis, Transport,
+};
+use crate::control::{Credentials, MAX_LINK_QUEUE, NodeCredentials, run_link};
+use crate::engine::EngineReason;
+use crate::notify::Notifier;
+use crate::plane::{MAX_ORDERS, PlaneConfig, PlaneEvent, PlaneOrder, PlaneView, run_plane};
+use crate::probe::probe;
+use crate::state::{Identity, Keys, STATUS_SOCKET, StateError, StateFolder};
+use crate::status::{StatusDocument, StatusError, StatusSocket, Surroundings};
+use crate::{exit, machine};
+
+use disk::{DiskAnswer, DiskJob, MAX_JOBS, run_disk};
+use inbox::{Inbox, Input};
+use network::NetworkWatch;
+
+/// How long the last words, the tunnel and the disk may take after the end.
+pub const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+
+/// Callers of the status socket at a time.
+const MAX_CALLERS: usize = 16;
+
+/// Events that wait for the loop; their senders wait then.
+const MAX_EVENTS: usize = 1_024;
+
+/// How often a due renewal is told again.
+const RENEWAL_REMINDER: Duration = Duration::from_secs(600);
+
+/// What the process was told to be.
+#[derive(Clone, Debug)]
+pub struct RunConfig {
+    pub plane: PlaneConfig,
+    pub engine_reason: EngineReason,
+}
+
+#[derive(Debug, Error)]
+pub enum RunError {
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Status(#[from] StatusError),
+    #[error("the operating system gave no random number: {0}")]
+    Random(getrandom::Error),
+    #[error("a signal can't be handled: {0}")]
+    Signal(std::io::Error),
+    #[error("the data plane has ended: {0}")]
+    Plane(String),
+}
+
+impl From<&RunError> for exit::Exit {
+    fn from(error: &RunError) -> Self {
+        match error {
+            RunError::State(StateError::Locked(_)) => Self::Locked,
+            RunError::State(_) | RunError::Status(_) => Self::State,
+            RunError::Random(_) | RunError::Signal(_) | RunError::Plane(_) => Self::Internal,
+        }
+    }
+}
+
+/// Runs the agent of an enrolled node until a signal, `stop`, or the controller ends it.
+pub async fn run(
+    folder: StateFolder,
+    identity: Identity,
+    config: RunConfig,
+    stop: CancellationToken,
+) -> Result<Ending, RunError> {
+    let keys = folder.keys()?;
+    let (private_key, certificate_missing) = (keys.wireguard.clone(), keys.certificate.is_none());
+    let private_key = private_key
+        .filter(|_| !certificate_missing)
+        .ok_or_else(|| StateError::Missing(folder.path().join("wg.key, node.crt")))?;
+    let last_known_good = match folder.netmap() {
+        Ok(netmap) => netmap.map(Box::new),
+        Err(error) => {
+            tracing::warn!(%error, "the last netmap on disk can't be used; waiting for a controller");
+            None
+        }
+    };
+    let pending = folder.keys_in_renewal()?;
+    let agent = Agent::new(AgentConfig {
+        node: identity.node,
+        instance: random()?,
+        seed: random()?,
+        lease: folder.lease()?,
+        controllers: identity.controllers.clone(),
+        facts: machine::facts(Some(&config.plane.engine.to_string())),
+    });
+    let status = StatusSocket::bind(&folder.path().join(STATUS_SOCKET))?;
+    let (mut shell, mut inbox) = Shell::start(
+        agent,
+        folder,
+        identity,
+        keys,
+        private_key,
+        config,
+        status,
+        stop,
+    )?;
+    shell.tell(Event::Started { last_known_good });
+    if let Some(keys) = pending {
+        let result = keys.public().map_err(|error| error.to_string());
+        shell.tell(Event::KeysMade { result });
+    }
+    shell.notifier.ready();
+    let ended = shell.run(&mut inbox).await;
+    shell.finish(inbox).await;
+    ended
+}
+
+struct Shell {
+    agent: Agent,
+    node: NodeId,
+    engine: Engine,
+    engine_reason: EngineReason,
+    started: Instant,
+    identity: Identity,
+    credentials: Arc<Credentials>,
+    renew_at_s: Option<i64>,
+    renewal_told: Option<Instant>,
+    links: BTreeMap<LinkId, mpsc::Sender<ToController>>,
+    /// Links and probes.
+    tasks: JoinSet<()>,
+    callers: JoinSet<()>,
+    events: mpsc::Sender<Event>,
+    /// What the loop itself has to tell the agent next.
+    next: VecDeque<Event>,
+    disk: mpsc::Sender<DiskJob>,
+    orders: mpsc::Sender<PlaneOrder>,
+    plane: PlaneView,
+    network: NetworkWatch,
+    notifier: Notifier,
+}
+
+impl Shell {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is one part of the process, given once"
+    )]
+    fn start(
+        agent: Agent,
+        folder: StateFolder,
+        identity: Identity,
+        keys: Keys,
+        private_key: PrivateKey,
+        config: RunConfig,
+        status: StatusSocket,
+        stop: CancellationToken,
+    ) -> Result<(Self, Inbox), RunError> {
+        let (events, event_inbox) = mpsc::channel(MAX_EVENTS);
+        let (orders, order_inbox) = mpsc::channel(MAX_ORDERS);
+        let (plane_events, plane_inbox) = mpsc::channel(MAX_ORDERS);
+        let (disk, job_inbox) = mpsc::channel(MAX_JOBS);
+        let (answers, answer_inbox) = mpsc::channel(MAX_JOBS);
+        let engine = config.plane.engine;
+        let inbox = Inbox::new(event_inbox, plane_inbox, answer_inbox, status, stop)?.with_tasks(
+            tokio::spawn(run_plane(
+                config.plane,
+                private_key,
+                order_inbox,
+                plane_events,
+            )),
+            tokio::task::spawn_blocking(move || run_disk(&folder, job_inbox, &answers)),
+        );
+        let shell = Self {
+            agent,
+            node: identity.node,
+            engine,
+            engine_reason: config.engine_reason,
+            started: Instant::now(),
+            credentials: Arc::new(credentials(&identity, &keys)),
+            identity,
+            renew_at_s: keys.validity().map(|validity| validity.renew_at_s()),
+            renewal_told: None,
+            links: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            callers: JoinSet::new(),
+            events,
+            next: VecDeque::new(),
+            disk,
+            orders,
+            plane: PlaneView::default(),
+            network: NetworkWatch::new(),
+            notifier: Notifier::from_env(),
+        };
+        Ok((shell, inbox))
+    }
+
+    async fn run(&mut self, inbox: &mut Inbox) -> Result<Ending, RunError> {
+        loop {
+            while let Some(action) = self.agent.poll_action() {
+                if let Some(ending) = self.perform(action) {
+                    return Ok(ending);
+                }
+            }
+            if let Some(event) = self.next.pop_front() {
+                self.tell(event);
+                continue;
+            }
+            let due = self.agent.poll_timeout();
+            let due = due.map(|at| self.started + Duration::from_millis(at));
+            let input = inbox.next(due, &mut self.tasks, &mut self.callers).await;
+            self.take(input)?;
+        }
+    }
+
+    fn take(&mut self, input: Input) -> Result<(), RunError> {
+        match input {
+            Input::Event(event) => self.tell(event),
+            Input::Timer => self.tell(Event::TimerFired),
+            Input::Plane(PlaneEvent::Applied { revision, result }) => {
+                if let Err(error) = &result {
+                    tracing::warn!(%revision, "the data plane could not follow; see the status");
+                    tracing::debug!(%error, "why the data plane could not follow");
+                }
+                self.tell(Event::Applied { revision, result });
+            }
+            Input::Plane(PlaneEvent::Observed(view)) => {
+                let peers = view.peers.iter().map(|peer| peer.seen).collect();
+                self.plane = view;
+                self.tell(Event::Observed { peers });
+            }
+            Input::Disk(DiskAnswer::Event(event)) => self.tell(event),
+            Input::Disk(DiskAnswer::Adopted(keys)) => self.adopt(keys),
+            Input::Caller(caller) => self.answer(caller),
+            Input::Tick => self.tick(),
+            Input::Stop => {
+                let reason = FarewellReason::Stopped;
+                self.notifier.stopping();
+                self.tell(Event::Stop { reason });
+            }
+            Input::PlaneGone(why) => return Err(RunError::Plane(why)),
+        }
+        Ok(())
+    }
+
+    /// Does what the agent says. Some(..) is the end.
+    fn perform(&mut self, action: Action) -> Option<Ending> {
+        match action {
+            Action::Connect {
+                link,
+                controller,
+                transport,
+            } => self.connect(link, controller, transport),
+            // Dropping the sender ends the link once its queue is empty.
+            Action::Close { link } => drop(self.links.remove(&link)),
+            Action::Send { link, message } => self.send(link, message),
+            Action::SaveLease(lease) => self.write(DiskJob::SaveLease(lease)),
+            Action::SaveNetmap(map) => self.write(DiskJob::SaveNetmap(map)),
+            Action::SaveControllers(list) => self.write(DiskJob::SaveControllers(list)),
+            Action::MakeKeys { wireguard } => self.write(DiskJob::MakeKeys { wireguard }),
+            Action::AdoptKeys { certificate } => self.write(DiskJob::AdoptKeys { certificate }),
+            Action::RecordEnding(ending) => self.write(DiskJob::RecordEnding(ending)),
+            Action::Apply(map) => {
+                let revision = map.revision;
+                if self.orders.try_send(PlaneOrder::Apply(map)).is_err() {
+                    let result = Err("the data plane does not take orders".into());
+                    self.next.push_back(Event::Applied { revision, result });
+                }
+            }
+            Action::RebindTunnel => {
+                // With that many orders waiting, another rebind waits among them.
+                let _ = self.orders.try_send(PlaneOrder::Rebind);
+            }
+            Action::Probe {
+                service,
+                target,
+                kind,
+            } => {
+                let events = self.events.clone();
+                self.tasks.spawn(async move {
+                    let state = probe(target, kind).await;
+                    // The receiver is gone only at the end.
+                    let _ = events.send(Event::Probed { service, state }).await;
+                });
+            }
+            Action::Exit(ending) => return Some(ending),
+        }
+        None
+    }
+
+    fn connect(&mut self, link: LinkId, controller: Arc<str>, transport: Transport) {
+        tracing::debug!(%controller, %transport, "dialing");
+        let (outgoing, queue) = mpsc::channel(MAX_LINK_QUEUE);
+        self.links.insert(link, outgoing);
+        let credentials = self.credentials.clone();
+        let events = self.events.clone();
+        self.tasks.spawn(run_link(
+            link,
+            controller,
+            transport,
+            credentials,
+            queue,
+            events,
+        ));
+    }
+
+    fn send(&mut self, link: LinkId, message: ToController) {
+        let Some(outgoing) = self.links.get(&link) else {
+            return;
+        };
+        if outgoing.try_send(message).is_err() {
+            self.links.remove(&link);
+            let error = LinkError::new(LinkFault::Silent, "the connection takes nothing any more");
+            self.next.push_back(Event::Lost { link, error });
+        }
+    }
+
+    fn write(&mut self, job: DiskJob) {
+        if let Err(refused) = self.disk.try_send(job) {
+            let answer = refused
+                .into_inner()
+                .refuse("too many writes wait for the disk");
+            match answer {
+                Some(DiskAnswer::Event(event)) => self.next.push_back(event),
+                Some(DiskAnswer::Adopted(keys)) => self.adopt(keys),
+                None => {}
+            }
+        }
+    }
+
+    /// The renewed keys are in use from now on; the running session keeps what it began with.
+    fn adopt(&mut self, keys: Result<Keys, String>) {
+        let result = keys.map(|keys| {
+            self.credentials = Arc::new(credentials(&self.identity, &keys));
+            self.renew_at_s = keys.validity().map(|validity| validity.renew_at_s());
+            self.renewal_told = None;
+            keys.wireguard
+        });
+        let result = result.and_then(|key| match key {
+            Some(key) => {
+                let ordered = self.orders.try_send(PlaneOrder::SetKey(key));
+                ordered.map_err(|_| "the data plane does not take orders".to_owned())
+            }
+            None => Ok(()),
+        });
+        match &result {
+            Ok(()) => tracing::info!("new keys and certificate are in use"),
+            Err(error) => tracing::warn!(%error, "the renewal failed"),
+        }
+        self.next.push_back(Event::KeysAdopted { result });
+    }
+
+    fn tick(&mut self) {
+        self.notifier.alive();
+        if self.network.has_changed() {
+            tracing::info!("the network has changed");
+            self.tell(Event::NetworkChanged);
+        }
+        let is_due = self.renew_at_s.is_some_and(|at| now_s() >= at);
+        let is_told = (self.renewal_told).is_some_and(|told| told.elapsed() < RENEWAL_REMINDER);
+        if is_due && !is_told {
+            self.renewal_told = Some(Instant::now());
+            self.tell(Event::RenewalDue);
+        }
+    }
+
+    fn answer(&mut self, caller: UnixStream) {
+        if self.callers.len() >= MAX_CALLERS {
+            return;
+        }
+        let about = Surroundings {
+            node: self.node,
+            engine: self.engine,
+            engine_reason: &self.engine_reason,
+            plane: &self.plane,
+            started: 0,
+            now: self.now(),
+        };
+        let map = self.agent.netmap().map(|map| &**map);
+        let document = StatusDocument::new(&self.agent.view(), map, &about);
+        match serde_json::to_string(&document) {
+            Ok(json) => {
+                self.callers.spawn(StatusSocket::answer(caller, json));
+            }
+            Err(error) => tracing::error!(%error, "the status can't be written"),
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        match &event {
+            Event::Lost { error, .. } => {
+                tracing::info!(fault = ?error.fault, "a link to the controller is gone");
+                tracing::debug!(%error, "why the link is gone");
+            }
+            Event::Connected { .. } => tracing::info!("connected to the controller"),
+            _ => {}
+        }
+        let now = self.now();
+        self.agent.handle(event, now);
+    }
+
+    fn now(&self) -> Millis {
+        Millis::try_from(self.started.elapsed().as_millis()).unwrap_or(Millis::MAX)
+    }
+
+    /// Ends everything: last words, tunnel, disk.
+    async fn finish(self, inbox: Inbox) {
+        let Self {
+            links,
+            mut tasks,
+            callers,
+            disk,
+            orders,
+            ..
+        } = self;
+        drop((links, disk, orders, callers));
+        let (plane, disk) = inbox.into_tasks();
+        let drained = timeout(DRAIN_LIMIT, async {
+            let _ = tokio::join!(plane, disk);
+            while tasks.join_next().await.is_some() {}
+        });
+        if drained.await.is_err() {
+            tracing::warn!("not everything ended in time");
+        }
+    }
+}
+
+fn credentials(identity: &Identity, keys: &Keys) -> Credentials {
+    let certificate = keys.certificate.clone();
+    Credentials {
+        authority: identity.authority,
+        authority_certificate: Some(identity.authority_certificate.clone().into()),
+        node: certificate.map(|certificate| NodeCredentials {
+            certificate,
+            key: keys.tls_key(),
+        }),
+    }
+}
+
+fn random() -> Result<u64, RunError> {
+    getrandom::u64().map_err(RunError::Random)
+}
+
+fn now_s() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
+}

@@ -1,0 +1,220 @@
+//! The agent's status: one versioned JSON document, served on a Unix socket in the state folder that only its owner can open.
+
+mod print;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+
+use malha_proto::{NodeId, Revision, ServiceId, ServiceState};
+use serde::{Deserialize, Serialize};
+
+use crate::agent::{AgentView, ControlState};
+use crate::engine::EngineReason;
+use crate::plane::PlaneView;
+
+pub use socket::{StatusError, StatusSocket, ask};
+
+/// The document's version; it grows when a field changes its meaning or goes away.
+pub const STATUS_VERSION: u32 = 1;
+
+/// Everything `malha-node status` knows. Times are ages in milliseconds at the moment of the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusDocument {
+    pub version: u32,
+    pub agent_version: String,
+    pub node: NodeId,
+    /// None before the first netmap.
+    pub name: Option<String>,
+    pub addresses: Vec<std::net::IpAddr>,
+    pub running_ms: u64,
+    pub control: ControlStatus,
+    pub tunnel: TunnelStatus,
+    pub netmap: NetmapStatus,
+    pub quarantined: bool,
+    pub services: Vec<ServiceStatus>,
+    pub peers: Vec<PeerStatus>,
+    /// Why something could not be written to the state folder.
+    pub save_error: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlStatus {
+    #[serde(with = "control_state")]
+    pub state: ControlState,
+    pub for_ms: u64,
+    pub transport: Option<String>,
+    pub controller: Option<String>,
+    /// This node's address as the controller sees it.
+    pub seen_as: Option<SocketAddr>,
+    pub last_error: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TunnelStatus {
+    pub engine: String,
+    pub why: EngineReason,
+    pub listen: Vec<SocketAddr>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetmapStatus {
+    /// What the data plane runs with.
+    pub in_force: Option<Revision>,
+    pub newest: Option<Revision>,
+    /// It comes from disk, and no controller has confirmed it since the start.
+    pub last_known_good: bool,
+    pub apply_error: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    pub id: ServiceId,
+    pub name: String,
+    pub port: u16,
+    pub target: SocketAddr,
+    pub state: ServiceState,
+    pub for_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    pub id: NodeId,
+    pub name: String,
+    pub hub: bool,
+    pub endpoint: Option<SocketAddr>,
+    pub handshake_age_ms: Option<u64>,
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
+    pub drops: u64,
+}
+
+/// What the shell knows beside the agent.
+pub struct Surroundings<'a> {
+    pub node: NodeId,
+    pub engine: malha_tunnel::Engine,
+    pub engine_reason: &'a EngineReason,
+    pub plane: &'a PlaneView,
+    pub started: u64,
+    pub now: u64,
+}
+
+impl StatusDocument {
+    #[must_use]
+    pub fn new(view: &AgentView, map: Option<&malha_proto::Netmap>, about: &Surroundings) -> Self {
+        let for_ms = |since: u64| about.now.saturating_sub(since);
+        let me = map.map(|map| &map.me);
+        let control = &view.control;
+        Self {
+            version: STATUS_VERSION,
+            agent_version: env!("CARGO_PKG_VERSION").into(),
+            node: about.node,
+            name: me.map(|me| me.name.to_string()),
+            addresses: me.map_or(vec![], |me| {
+                vec![me.addresses.v4.into(), me.addresses.v6.into()]
+            }),
+            running_ms: for_ms(about.started),
+            control: ControlStatus {
+                state: control.state,
+                for_ms: for_ms(control.since),
+                transport: control.transport.map(|transport| transport.to_string()),
+                controller: control.controller.as_deref().map(Into::into),
+                seen_as: control.seen_as,
+                last_error: control.last_error.as_ref().map(ToString::to_string),
+            },
+            tunnel: TunnelStatus {
+                engine: about.engine.to_string(),
+                why: about.engine_reason.clone(),
+                listen: about.plane.listen.clone(),
+            },
+            netmap: NetmapStatus {
+                in_force: view.in_force,
+                newest: view.newest,
+                last_known_good: view.in_force.is_some() && view.unconfirmed,
+                apply_error: view.apply_error.clone(),
+            },
+            quarantined: view.quarantined,
+            services: services(view, map, about.now),
+            peers: peers(map, about.plane),
+            save_error: view.save_error.clone(),
+        }
+    }
+
+    /// Whether everything that should work does.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        let hubs = || self.peers.iter().filter(|peer| peer.hub);
+        let alive = |peer: &PeerStatus| {
+            (peer.handshake_age_ms).is_some_and(|age_ms| age_ms < HANDSHAKE_ALIVE_MS)
+        };
+        let works = |service: &ServiceStatus| service.state == ServiceState::Up;
+        self.control.state == ControlState::Online
+            && !self.quarantined
+            && self.netmap.apply_error.is_none()
+            && self.save_error.is_none()
+            && self.services.iter().all(works)
+            && (hubs().count() == 0 || hubs().any(alive))
+    }
+}
+
+fn services(view: &AgentView, map: Option<&malha_proto::Netmap>, now: u64) -> Vec<ServiceStatus> {
+    let known = view.services.iter().filter_map(|seen| {
+        let service = map?.services.get(&seen.id)?;
+        Some(ServiceStatus {
+            id: seen.id,
+            name: service.name.to_string(),
+            port: service.port.number(),
+            target: service.target,
+            state: seen.state,
+            for_ms: now.saturating_sub(seen.since),
+        })
+    });
+    known.collect()
+}
+
+fn peers(map: Option<&malha_proto::Netmap>, plane: &PlaneView) -> Vec<PeerStatus> {
+    let known = plane.peers.iter().filter_map(|view| {
+        let peer = map?.peers.get(&view.seen.peer)?;
+        Some(PeerStatus {
+            id: peer.id,
+            name: peer.name.to_string(),
+            hub: peer.hub,
+            endpoint: view.seen.endpoint,
+            handshake_age_ms: view.seen.handshake_age_ms,
+            rx_bytes: view.seen.rx_bytes,
+            tx_bytes: view.seen.tx_bytes,
+            drops: view.drops,
+        })
+    });
+    known.collect()
+}
+
+/// The state's name in JSON.
+mod control_state {
+    use super::ControlState;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    const NAMES: [(ControlState, &str); 4] = [
+        (ControlState::Offline, "offline"),
+        (ControlState::Dialing, "dialing"),
+        (ControlState::Greeting, "greeting"),
+        (ControlState::Online, "online"),
+    ];
+
+    pub(super) fn serialize<S: Serializer>(state: &ControlState, s: S) -> Result<S::Ok, S::Error> {
+        let named = NAMES.iter().find(|(known, _)| known == state);
+        s.serialize_str(named.map_or("offline", |(_, name)| name))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<ControlState, D::Error> {
+        let name = String::deserialize(d)?;
+        let named = NAMES.iter().find(|(_, known)| *known == name);
+        named
+            .map(|(state, _)| *state)
+            .ok_or_else(|| D::Error::custom("unknown control state"))
+    }
+}
+
+/// A WireGuard session ends 180 s after its handshake (REJECT_AFTER_TIME).
+const HANDSHAKE_ALIVE_MS: u64 = 180_000;

@@ -1,0 +1,375 @@
+//! A small real controller for tests: QUIC and TLS over TCP on one port number of the loopback, certificates of its own
+//! authority, and each session handed to the test. It keeps no rules.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use malha_proto::{
+    ALPN, CONTROLLER_TLS_NAME, EnrolReply, EnrolRequest, EnrolToken, Exposure, Fingerprint,
+    FrameDecoder, Label, Lease, MAX_FRAME_TO_CONTROLLER_BYTES, MAX_FRAME_TO_NODE_BYTES, Me, Netmap,
+    NodeId, OverlayAddresses, Peer, Port, Profile, Revision, Secret32, Service, ServiceId,
+    ServiceKind, ToController, ToNode, TokenId, Welcome, WgKey, encode_frame,
+};
+use quinn::crypto::rustls::QuicServerConfig;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
+use rustls::crypto::aws_lc_rs;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use time::OffsetDateTime;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use malha_node::agent::Transport;
+
+/// Longer than anything that works needs.
+pub(crate) const TEST_LIMIT: Duration = Duration::from_secs(20);
+
+/// An overlay authority.
+pub(crate) struct TestAuthority {
+    issuer: Issuer<'static, KeyPair>,
+    pub(crate) certificate: CertificateDer<'static>,
+}
+
+/// When the controller's certificate is valid, from now.
+#[derive(Clone, Copy)]
+pub(crate) enum Lifetime {
+    Now,
+    Over,
+    NotYet,
+}
+
+/// Which transports work.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Network {
+    Open,
+    /// UDP is swallowed without an answer.
+    UdpBlocked,
+}
+
+pub(crate) struct TestController {
+    pub(crate) port: u16,
+    sessions: mpsc::Receiver<TestSession>,
+    tasks: JoinSet<()>,
+}
+
+/// One node's connection, from the controller's side. Dropping it ends the connection.
+pub(crate) struct TestSession {
+    pub(crate) transport: Transport,
+    pub(crate) node_certificate: Option<CertificateDer<'static>>,
+    heard: mpsc::Receiver<ToController>,
+    say: mpsc::Sender<ToNode>,
+}
+
+impl TestAuthority {
+    pub(crate) fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let certificate = params.self_signed(&key).unwrap().der().clone();
+        let issuer = Issuer::new(params, key);
+        Self {
+            issuer,
+            certificate,
+        }
+    }
+
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&self.certificate)
+    }
+
+    pub(crate) fn token(&self, port: u16) -> EnrolToken {
+        EnrolToken {
+            id: TokenId(7),
+            secret: Secret32([3; 32]),
+            authority: self.fingerprint(),
+            controllers: vec![format!("127.0.0.1:{port}")],
+        }
+    }
+
+    /// The answer to an enrolment, with the map of revision 10.
+    pub(crate) fn reply(&self, request: &EnrolRequest) -> EnrolReply {
+        EnrolReply {
+            node: NodeId(1),
+            certificate: self.sign(&request.csr),
+            authority: self.certificate.to_vec(),
+            lease: Lease([4; 16]),
+            netmap: netmap(10),
+            controllers: vec![],
+        }
+    }
+
+    /// A node's certificate for the key of a CSR.
+    pub(crate) fn sign(&self, csr: &[u8]) -> Vec<u8> {
+        let csr = CertificateSigningRequestParams::from_der(&csr.into()).unwrap();
+        let mut params = CertificateParams::new([]).unwrap();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.signed_by(&csr.public_key, &self.issuer).unwrap();
+        certificate.der().to_vec()
+    }
+
+    fn server_config(&self, lifetime: Lifetime) -> ServerConfig {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([CONTROLLER_TLS_NAME.to_owned()]).unwrap();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let now = OffsetDateTime::now_utc();
+        let (from, to) = match lifetime {
+            Lifetime::Now => (-1, 1),
+            Lifetime::Over => (-9, -1),
+            Lifetime::NotYet => (1, 9),
+        };
+        params.not_before = now + time::Duration::days(from);
+        params.not_after = now + time::Duration::days(to);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let chain = vec![certificate.der().clone(), self.certificate.clone()];
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let nodes = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
+            .allow_unauthenticated()
+            .build()
+            .unwrap();
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_client_cert_verifier(nodes)
+            .with_single_cert(chain, PrivatePkcs8KeyDer::from(key.serialize_der()).into())
+            .unwrap();
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config
+    }
+}
+
+impl TestController {
+    pub(crate) async fn start(
+        authority: &TestAuthority,
+        lifetime: Lifetime,
+        network: Network,
+    ) -> Self {
+        let config = authority.server_config(lifetime);
+        let (sender, sessions) = mpsc::channel(16);
+        let mut tasks = JoinSet::new();
+        let (tcp, udp) = same_port().await;
+        let port = tcp.local_addr().unwrap().port();
+        match network {
+            Network::UdpBlocked => {
+                tasks.spawn(async move { while udp.recv(&mut [0; 2_048]).await.is_ok() {} });
+            }
+            Network::Open => {
+                let quic = QuicServerConfig::try_from(config.clone()).unwrap();
+                let quic = quinn::ServerConfig::with_crypto(Arc::new(quic));
+                let endpoint = quinn::Endpoint::new(
+                    quinn::EndpointConfig::default(),
+                    Some(quic),
+                    udp.into_std().unwrap(),
+                    Arc::new(quinn::TokioRuntime),
+                )
+                .unwrap();
+                tasks.spawn(accept_quic(endpoint, sender.clone()));
+            }
+        }
+        tasks.spawn(accept_tcp(tcp, TlsAcceptor::from(Arc::new(config)), sender));
+        Self {
+            port,
+            sessions,
+            tasks,
+        }
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) async fn session(&mut self) -> TestSession {
+        let session = timeout(TEST_LIMIT, self.sessions.recv()).await;
+        session.expect("a node should connect").unwrap()
+    }
+
+    /// Gone, with all its connections.
+    pub(crate) async fn stop(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+impl TestSession {
+    pub(crate) async fn hear(&mut self) -> ToController {
+        let heard = timeout(TEST_LIMIT, self.heard.recv()).await;
+        heard
+            .expect("the node should say something")
+            .expect("the node should be there")
+    }
+
+    /// The next message that is of interest.
+    pub(crate) async fn hear_until<T>(&mut self, of: impl Fn(ToController) -> Option<T>) -> T {
+        loop {
+            if let Some(found) = of(self.hear().await) {
+                return found;
+            }
+        }
+    }
+
+    /// Waits for the end of the connection.
+    pub(crate) async fn end(&mut self) -> Vec<ToController> {
+        let mut rest = vec![];
+        while let Some(message) = timeout(TEST_LIMIT, self.heard.recv()).await.unwrap() {
+            rest.push(message);
+        }
+        rest
+    }
+
+    pub(crate) async fn say(&self, message: ToNode) {
+        self.say.send(message).await.unwrap();
+    }
+}
+
+pub(crate) fn welcome() -> ToNode {
+    ToNode::Welcome(Box::new(Welcome {
+        lease: Lease([1; 16]),
+        revision: Revision(10),
+        seen_as: None,
+        controllers: vec![],
+        rekey: None,
+    }))
+}
+
+/// A map whose content depends on its revision.
+pub(crate) fn netmap(revision: u64) -> Netmap {
+    let addresses = |n: u8| OverlayAddresses {
+        v4: [100, 64, 0, n].into(),
+        v6: [0xfd00, 0, 0, 0, 0, 0, 0, u16::from(n)].into(),
+    };
+    let peer = Peer {
+        id: NodeId(2),
+        name: "hub.org".parse().unwrap(),
+        key: WgKey([2; 32]),
+        addresses: addresses(2),
+        endpoints: vec![([198, 51, 100, 1], 1_000 + revision as u16).into()],
+        keepalive_s: Some(25),
+        allow: vec![],
+        hub: true,
+    };
+    let service = Service {
+        id: ServiceId(3),
+        name: "web".parse::<Label>().unwrap(),
+        port: Port::new(80).unwrap(),
+        target: ([127, 0, 0, 1], 8080).into(),
+        kind: ServiceKind::Http,
+        exposure: Exposure::Public,
+    };
+    Netmap {
+        revision: Revision(revision),
+        me: Me {
+            id: NodeId(1),
+            name: "servidor.garagem.org".parse().unwrap(),
+            addresses: addresses(1),
+            prefix_v4: 10,
+            prefix_v6: 48,
+            profile: Profile::Garage,
+            quarantined: false,
+        },
+        peers: [(peer.id, peer)].into(),
+        services: [(service.id, service)].into(),
+    }
+}
+
+/// One port number that is free for both.
+async fn same_port() -> (TcpListener, UdpSocket) {
+    for _ in 0..100 {
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address: SocketAddr = tcp.local_addr().unwrap();
+        if let Ok(udp) = UdpSocket::bind(address).await {
+            return (tcp, udp);
+        }
+    }
+    panic!("no port number is free for TCP and UDP");
+}
+
+async fn accept_quic(endpoint: quinn::Endpoint, sessions: mpsc::Sender<TestSession>) {
+    let mut tasks = JoinSet::new();
+    while let Some(incoming) = endpoint.accept().await {
+        let sessions = sessions.clone();
+        tasks.spawn(async move {
+            let Ok(connection) = incoming.await else {
+                return;
+            };
+            let identity = connection.peer_identity();
+            let chain = identity.and_then(|i| i.downcast::<Vec<CertificateDer<'static>>>().ok());
+            let node = chain.and_then(|chain| chain.first().cloned());
+            if let Ok((writer, reader)) = connection.accept_bi().await {
+                carry(Transport::Quic, node, reader, writer, sessions).await;
+            }
+            connection.close(0_u32.into(), b"");
+        });
+    }
+}
+
+async fn accept_tcp(tcp: TcpListener, tls: TlsAcceptor, sessions: mpsc::Sender<TestSession>) {
+    let mut tasks = JoinSet::new();
+    while let Ok((stream, _)) = tcp.accept().await {
+        let (sessions, tls) = (sessions.clone(), tls.clone());
+        tasks.spawn(async move {
+            let Ok(stream) = tls.accept(stream).await else {
+                return;
+            };
+            let chain = stream.get_ref().1.peer_certificates();
+            let node = chain.and_then(|chain| Some(chain.first()?.clone().into_owned()));
+            let (reader, writer) = tokio::io::split(stream);
+            carry(Transport::Tcp, node, reader, writer, sessions).await;
+        });
+    }
+}
+
+async fn carry(
+    transport: Transport,
+    node_certificate: Option<CertificateDer<'static>>,
+    mut reader: impl AsyncRead + Unpin,
+    mut writer: impl AsyncWrite + Unpin,
+    sessions: mpsc::Sender<TestSession>,
+) {
+    let (heard, inbox) = mpsc::channel(1_024);
+    let (say, mut outbox) = mpsc::channel::<ToNode>(64);
+    let session = TestSession {
+        transport,
+        node_certificate,
+        heard: inbox,
+        say,
+    };
+    if sessions.send(session).await.is_err() {
+        return;
+    }
+    let mut decoder = FrameDecoder::new(MAX_FRAME_TO_CONTROLLER_BYTES);
+    let mut piece = vec![0; 4_096];
+    loop {
+        tokio::select! {
+            read = reader.read(&mut piece) => match read {
+                Ok(0) | Err(_) => return,
+                Ok(bytes) => {
+                    decoder.push(&piece[..bytes]);
+                    while let Some(message) = decoder.next_message().unwrap() {
+                        // The test may have heard enough.
+                        let _ = heard.send(message).await;
+                    }
+                }
+            },
+            message = outbox.recv() => {
+                let Some(message) = message else {
+                    let _ = writer.shutdown().await;
+                    return;
+                };
+                let frame = encode_frame(&message, MAX_FRAME_TO_NODE_BYTES).unwrap();
+                if writer.write_all(&frame).await.is_err() || writer.flush().await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}

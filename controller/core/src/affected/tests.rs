@@ -1,0 +1,184 @@
+use std::net::SocketAddr;
+
+use malha_proto::{
+    Allow, Exposure, Fingerprint, HostName, MachineFacts, MachineId, OverlayPools, Port, Profile,
+    Protocol, Secret32, ServiceKind, SiteId, ToNode, TokenId, WgKey,
+};
+
+use super::*;
+use crate::netmap::PEERS_COMPUTED;
+use crate::{Answer, Command, Context, History, NodeSync, Outcome, Selector, Settings};
+
+const NODES: u64 = 10_000;
+
+/// A hub and ten thousand garages on a hundred sites.
+struct Fleet {
+    state: State,
+    commands: u64,
+}
+
+impl Fleet {
+    fn new() -> Self {
+        let pools = OverlayPools::with_random_v6([1; 5]);
+        let overlay_zone: HostName = "malha.internal".parse().unwrap();
+        let state = State::new(Settings::new(MachineId([0; 16]), pools, overlay_zone));
+        let mut fleet = Self { state, commands: 0 };
+        let create = Command::CreateOrganization {
+            name: "garages".parse().unwrap(),
+            display_name: String::new(),
+        };
+        let Answer::Organization(organization) = fleet.run(&create).answer else {
+            panic!("no organization")
+        };
+        for site in 0..100 {
+            let name = format!("site-{site}").parse().unwrap();
+            fleet.run(&Command::CreateSite {
+                organization,
+                name,
+                display_name: String::new(),
+            });
+        }
+        let sites: Vec<SiteId> = fleet.state.sites().map(|site| site.id).collect();
+        fleet.run(&Command::AdoptHub {
+            site: sites[0],
+            name: "hub".parse().unwrap(),
+            wg_key: WgKey([1; 32]),
+            tls_key: Fingerprint([1; 32]),
+            endpoints: vec!["198.51.100.1:51820".parse().unwrap()],
+            facts: facts(0),
+        });
+        for site in &sites {
+            let create = Command::CreateToken {
+                site: *site,
+                profile: Profile::Garage,
+                uses: 1_000,
+                ttl_s: 3_600,
+            };
+            let Answer::Token { id, secret } = fleet.run(&create).answer else {
+                panic!("no token")
+            };
+            for _ in 0..NODES / 100 {
+                fleet.enrol(id, &secret);
+            }
+        }
+        fleet
+    }
+
+    fn run(&mut self, command: &Command) -> Outcome {
+        self.commands += 1;
+        let context = Context {
+            now_ms: 1,
+            random: bytes(self.commands),
+            request: None,
+        };
+        let outcome = self.state.apply(command, &context).unwrap();
+        self.state = outcome.state.clone();
+        outcome
+    }
+
+    fn enrol(&mut self, token: TokenId, secret: &Secret32) -> Outcome {
+        let key = bytes(self.commands);
+        self.run(&Command::Enrol {
+            token,
+            secret: secret.clone(),
+            wg_key: WgKey(key),
+            tls_key: Fingerprint(key),
+            name: None,
+            facts: facts(self.commands),
+        })
+    }
+
+    fn add_service(&mut self, node: NodeId) -> Outcome {
+        self.run(&Command::AddService {
+            node,
+            name: "web".parse().unwrap(),
+            port: Port::new(80).unwrap(),
+            target: SocketAddr::from(([127, 0, 0, 1], 8_080)),
+            kind: ServiceKind::Http,
+            exposure: Exposure::Public,
+        })
+    }
+}
+
+fn bytes(n: u64) -> [u8; 32] {
+    let mut bytes = [7; 32];
+    bytes[..8].copy_from_slice(&n.to_be_bytes());
+    bytes
+}
+
+fn facts(n: u64) -> MachineFacts {
+    MachineFacts {
+        host_name: format!("garagem-{n}"),
+        machine: MachineId([2; 16]),
+        agent_version: String::new(),
+        os: String::new(),
+        engine: None,
+    }
+}
+
+fn pairs_compared(work: impl FnOnce()) -> usize {
+    PEERS_COMPUTED.with(|count| count.set(0));
+    work();
+    PEERS_COMPUTED.with(std::cell::Cell::get)
+}
+
+/// One test, because the fleet is what takes the time.
+#[test]
+fn in_a_fleet_of_ten_thousand_the_cost_follows_the_change() {
+    let mut fleet = Fleet::new();
+    let hub = fleet.state.nodes().find(|node| node.hub).unwrap().id;
+    let garage = fleet.state.nodes().nth(5_000).unwrap().id;
+    let neighbour = fleet.state.nodes().nth(5_001).unwrap().id;
+    let mut history = History::new();
+    history.push(&fleet.state);
+    let map = fleet.state.netmap(hub).unwrap();
+    let (mut hub_session, _) = NodeSync::open(
+        hub,
+        Some(map.revision),
+        Some(map.digest()),
+        &fleet.state,
+        &history,
+    );
+
+    let before = fleet.state.clone();
+    let outcome = fleet.add_service(garage);
+    let compared = pairs_compared(|| {
+        let said = affected(&before, &fleet.state, &outcome.changes);
+        assert_eq!(said.nodes, BTreeSet::from([garage]));
+    });
+    assert!(compared <= 16, "{compared} pairs compared for one service");
+
+    let before = fleet.state.clone();
+    let allow = Allow {
+        protocol: Protocol::Tcp,
+        from_port: 5_500,
+        to_port: 5_500,
+    };
+    let (from, to) = (Selector::Node(garage), Selector::Node(neighbour));
+    let outcome = fleet.run(&Command::AddGrant { from, to, allow });
+    let compared = pairs_compared(|| {
+        let said = affected(&before, &fleet.state, &outcome.changes);
+        assert_eq!(said.nodes, BTreeSet::from([garage, neighbour]));
+    });
+    assert!(compared <= 32, "{compared} pairs compared for one grant");
+
+    let outcome = fleet.run(&Command::RenameNode {
+        id: garage,
+        name: "novo".parse().unwrap(),
+    });
+    let compared = pairs_compared(|| {
+        history.push(&fleet.state);
+        let message = hub_session.advance(&fleet.state, &history);
+        let Some(ToNode::Delta(delta)) = message else {
+            panic!("the hub got {message:?}")
+        };
+        assert_eq!(
+            delta.peers.iter().map(|peer| peer.id).collect::<Vec<_>>(),
+            [garage]
+        );
+    });
+    assert!(
+        outcome.changes.len() == 1 && compared <= 64,
+        "{compared} pairs compared to tell the hub of one name"
+    );
+}

@@ -1,0 +1,187 @@
+//! The one entry of every change: a command against a state gives an outcome or a rejection, never half of each.
+
+use crate::command::{Answer, Command, Context, Rejection};
+use crate::draft::{Draft, Outcome};
+use crate::state::State;
+use crate::{
+    controller, enrolment, grants, nodes, operators, organizations, quarantine, requests, routes,
+    services, sessions, sites, sweep, tokens, zones,
+};
+
+impl State {
+    /// Applies one command. Err changed nothing; Ok holds the next state, which the caller makes durable before it
+    /// shows it to anyone.
+    pub fn apply(&self, command: &Command, context: &Context) -> Result<Outcome, Rejection> {
+        if let Some(answer) = requests::repeated(self, command, context)? {
+            return Ok(Outcome {
+                state: self.clone(),
+                changes: Vec::new(),
+                answer,
+            });
+        }
+        let mut draft = Draft::new(self, context);
+        let answer = run(&mut draft, command)?;
+        requests::remember(&mut draft, command, &answer);
+        draft.finish(self, answer)
+    }
+}
+
+fn run(draft: &mut Draft, command: &Command) -> Result<Answer, Rejection> {
+    match command {
+        Command::SetControllers { controllers } => controller::set_controllers(draft, controllers),
+        Command::SetEdgeAddresses { addresses } => controller::set_edge_addresses(draft, addresses),
+        Command::CreateOrganization { name, display_name } => {
+            organizations::create(draft, name, display_name)
+        }
+        Command::RemoveOrganization { id } => organizations::remove(draft, *id),
+        Command::CreateSite {
+            organization,
+            name,
+            display_name,
+        } => sites::create(draft, *organization, name, display_name),
+        Command::RemoveSite { id } => sites::remove(draft, *id),
+        Command::AdoptHub {
+            site,
+            name,
+            wg_key,
+            tls_key,
+            endpoints,
+            facts,
+        } => nodes::adopt_hub(draft, *site, name, *wg_key, *tls_key, endpoints, facts),
+        Command::CreateToken {
+            site,
+            profile,
+            uses,
+            ttl_s,
+        } => tokens::create(draft, *site, *profile, *uses, *ttl_s),
+        Command::RevokeToken { id } => tokens::revoke(draft, *id),
+        Command::ReplaceNode { id, ttl_s } => tokens::create_for_replacement(draft, *id, *ttl_s),
+        Command::Enrol {
+            token,
+            secret,
+            wg_key,
+            tls_key,
+            name,
+            facts,
+        } => {
+            let machine = enrolment::Machine {
+                wg_key: *wg_key,
+                tls_key: *tls_key,
+                name: name.as_ref(),
+                facts,
+            };
+            enrolment::enrol(draft, *token, secret, &machine)
+        }
+        Command::RenameNode { id, name } => nodes::rename(draft, *id, name),
+        Command::RemoveNode { id } => nodes::remove(draft, *id),
+        Command::SetNodeEndpoints { id, endpoints } => nodes::set_endpoints(draft, *id, endpoints),
+        Command::OpenSession {
+            node,
+            tls_key,
+            lease,
+            instance,
+            facts,
+            source,
+            live,
+        } => {
+            let hello = sessions::Hello {
+                tls_key: *tls_key,
+                lease: lease.into(),
+                instance: *instance,
+                facts,
+                source: *source,
+                live: live.as_ref(),
+            };
+            sessions::open(draft, *node, &hello)
+        }
+        Command::ConfirmLease {
+            node,
+            instance: _,
+            lease,
+        } => sessions::confirm_lease(draft, *node, lease.into()),
+        Command::RenewNode {
+            node,
+            instance,
+            tls_key,
+            wg_key,
+        } => sessions::renew(draft, *node, *instance, *tls_key, *wg_key),
+        Command::ResolveQuarantine {
+            node,
+            keep,
+            instance,
+        } => quarantine::resolve(draft, *node, *keep, *instance),
+        Command::AddService {
+            node,
+            name,
+            port,
+            target,
+            kind,
+            exposure,
+        } => services::add(draft, *node, name, *port, *target, *kind, *exposure),
+        Command::RemoveService { id } => services::remove(draft, *id),
+        Command::AddRoute {
+            host,
+            path,
+            services,
+        } => routes::add(draft, host, path, services),
+        Command::RemoveRoute { id } => routes::remove(draft, *id),
+        Command::AddGrant { from, to, allow } => grants::add(draft, *from, *to, *allow),
+        Command::RemoveGrant { id } => grants::remove(draft, *id),
+        Command::AddZone {
+            origin,
+            name_servers,
+            contact,
+        } => zones::add(draft, origin, name_servers, contact),
+        Command::RemoveZone { origin } => zones::remove(draft, origin),
+        Command::PutRecordSet { zone, set } => zones::put_set(draft, zone, set),
+        Command::DeleteRecordSet { zone, name, rtype } => {
+            zones::delete_set(draft, zone, name, *rtype)
+        }
+        Command::AddOperator {
+            name,
+            password_hash,
+            role,
+        } => operators::add(draft, name, password_hash, *role),
+        Command::SetPassword { id, password_hash } => {
+            operators::set_password(draft, *id, password_hash)
+        }
+        Command::RemoveOperator { id } => operators::remove(draft, *id),
+        Command::AddApiKey {
+            name,
+            scopes,
+            expires_ms,
+        } => operators::add_key(draft, name, scopes, *expires_ms),
+        Command::RemoveApiKey { id } => operators::remove_key(draft, *id),
+        Command::Sweep => sweep::sweep(draft),
+    }
+}
+
+/// Refuses a list of more than `limit`.
+pub(crate) fn check_count(what: &'static str, count: usize, limit: usize) -> Result<(), Rejection> {
+    if count <= limit {
+        Ok(())
+    } else {
+        Err(Rejection::Limit { what, limit })
+    }
+}
+
+/// Refuses one more where there are `count` of at most `limit`.
+pub(crate) fn check_limit(what: &'static str, count: usize, limit: usize) -> Result<(), Rejection> {
+    if count < limit {
+        Ok(())
+    } else {
+        Err(Rejection::Limit { what, limit })
+    }
+}
+
+/// The entity, or the rejection that says it does not exist.
+pub(crate) fn found<T>(
+    it: Option<T>,
+    what: &'static str,
+    name: impl ToString,
+) -> Result<T, Rejection> {
+    it.ok_or_else(|| Rejection::NotFound {
+        what,
+        name: name.to_string(),
+    })
+}

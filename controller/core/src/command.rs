@@ -1,0 +1,273 @@
+//! What may be asked of the state, and what it answers.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use malha_proto::{
+    Allow, ApiKeyId, Exposure, Fingerprint, GrantId, HostName, Label, MachineFacts, MachineId,
+    NodeId, OperatorId, OrganizationId, Port, Profile, RefusalCode, RouteId, Secret32, ServiceId,
+    ServiceKind, SiteId, TokenId, WgKey,
+};
+use thiserror::Error;
+
+use crate::model::{Role, Scope, Selector};
+
+/// What comes from outside the pure floor with each command.
+pub struct Context {
+    /// Milliseconds of the Unix epoch.
+    pub now_ms: u64,
+    /// Fresh random bytes, for the secrets that this command makes.
+    pub random: [u8; 32],
+    /// SHA-256 over caller and `Idempotency-Key`, if one was given.
+    pub request: Option<Fingerprint>,
+}
+
+/// A session that is open now for the same node, as the controller sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveSession {
+    pub instance: u64,
+    /// It sent a frame after the newcomer's hello came in: it is alive.
+    pub alive: bool,
+    pub facts: MachineFacts,
+    pub source: Option<SocketAddr>,
+}
+
+/// A wish to change the state.
+#[derive(Clone, Debug)]
+pub enum Command {
+    SetControllers {
+        controllers: Vec<String>,
+    },
+    SetEdgeAddresses {
+        addresses: Vec<IpAddr>,
+    },
+    CreateOrganization {
+        name: Label,
+        display_name: String,
+    },
+    RemoveOrganization {
+        id: OrganizationId,
+    },
+    CreateSite {
+        organization: OrganizationId,
+        name: Label,
+        display_name: String,
+    },
+    RemoveSite {
+        id: SiteId,
+    },
+    /// The node that runs beside this controller. Repeating it with the same key updates endpoints.
+    AdoptHub {
+        site: SiteId,
+        name: Label,
+        wg_key: WgKey,
+        tls_key: Fingerprint,
+        endpoints: Vec<SocketAddr>,
+        facts: MachineFacts,
+    },
+    CreateToken {
+        site: SiteId,
+        profile: Profile,
+        uses: u32,
+        ttl_s: u64,
+    },
+    RevokeToken {
+        id: TokenId,
+    },
+    /// A token for the machine that takes this node's place; older such tokens of the node are revoked.
+    ReplaceNode {
+        id: NodeId,
+        ttl_s: u64,
+    },
+    Enrol {
+        token: TokenId,
+        secret: Secret32,
+        wg_key: WgKey,
+        tls_key: Fingerprint,
+        name: Option<Label>,
+        facts: MachineFacts,
+    },
+    RenameNode {
+        id: NodeId,
+        name: Label,
+    },
+    RemoveNode {
+        id: NodeId,
+    },
+    SetNodeEndpoints {
+        id: NodeId,
+        endpoints: Vec<SocketAddr>,
+    },
+    /// A node says hello: checks its key and lease, offers the next lease (from [`Context::random`]).
+    OpenSession {
+        node: NodeId,
+        tls_key: Fingerprint,
+        lease: malha_proto::Lease,
+        instance: u64,
+        facts: MachineFacts,
+        source: Option<SocketAddr>,
+        live: Option<LiveSession>,
+    },
+    /// The lease that this session offered is on the node's disk. It names the lease, because a process may have two
+    /// sessions on the way and the older one's word may come last.
+    ConfirmLease {
+        node: NodeId,
+        instance: u64,
+        lease: malha_proto::Lease,
+    },
+    /// The certificate's successor has this key; the WireGuard key may change with it.
+    RenewNode {
+        node: NodeId,
+        instance: u64,
+        tls_key: Fingerprint,
+        wg_key: Option<WgKey>,
+    },
+    /// The operator chooses which machine keeps the identity; it must make new keys, the other is out.
+    ResolveQuarantine {
+        node: NodeId,
+        keep: MachineId,
+        instance: u64,
+    },
+    AddService {
+        node: NodeId,
+        name: Label,
+        port: Port,
+        target: SocketAddr,
+        kind: ServiceKind,
+        exposure: Exposure,
+    },
+    RemoveService {
+        id: ServiceId,
+    },
+    AddRoute {
+        host: HostName,
+        path: String,
+        services: BTreeSet<ServiceId>,
+    },
+    RemoveRoute {
+        id: RouteId,
+    },
+    AddGrant {
+        from: Selector,
+        to: Selector,
+        allow: Allow,
+    },
+    RemoveGrant {
+        id: GrantId,
+    },
+    /// Name servers as host names; those inside the zone get address records from the edge addresses.
+    AddZone {
+        origin: malha_zone::ZoneName,
+        name_servers: Vec<HostName>,
+        contact: HostName,
+    },
+    RemoveZone {
+        origin: malha_zone::ZoneName,
+    },
+    PutRecordSet {
+        zone: malha_zone::ZoneName,
+        set: malha_zone::RecordSet,
+    },
+    DeleteRecordSet {
+        zone: malha_zone::ZoneName,
+        name: malha_zone::RecordName,
+        rtype: malha_zone::RecordType,
+    },
+    AddOperator {
+        name: Label,
+        password_hash: String,
+        role: Role,
+    },
+    SetPassword {
+        id: OperatorId,
+        password_hash: String,
+    },
+    RemoveOperator {
+        id: OperatorId,
+    },
+    AddApiKey {
+        name: Label,
+        scopes: BTreeSet<Scope>,
+        expires_ms: Option<u64>,
+    },
+    RemoveApiKey {
+        id: ApiKeyId,
+    },
+    /// Forgets what is past: expired tokens, retired addresses, request records. Bounded work per call.
+    Sweep,
+}
+
+/// What a command gives back beside its changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Done,
+    Organization(OrganizationId),
+    Site(SiteId),
+    /// The secret is shown once, here.
+    Token {
+        id: TokenId,
+        secret: Secret32,
+    },
+    Node(NodeId),
+    /// `again`: the reply of this very enrolment was lost and is repeated. The lease is fresh.
+    Enrolled {
+        node: NodeId,
+        lease: malha_proto::Lease,
+        again: bool,
+    },
+    /// The lease to save; `rekey`: new keys first.
+    Session {
+        lease: malha_proto::Lease,
+        rekey: bool,
+    },
+    /// Two machines show this identity: both sessions end with [`RefusalCode::Cloned`].
+    Cloned {
+        node: NodeId,
+    },
+    Service(ServiceId),
+    Route(RouteId),
+    Grant(GrantId),
+    Zone,
+    Operator(OperatorId),
+    ApiKey {
+        id: ApiKeyId,
+        secret: Secret32,
+    },
+    /// This `Idempotency-Key` created this before; nothing happened now.
+    AlreadyCreated {
+        created: String,
+    },
+}
+
+/// Why the state says no. Not an error: an answer to a question that may be put better. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Rejection {
+    #[error("there is no {what} {name}")]
+    NotFound { what: &'static str, name: String },
+    #[error("{what} {name} exists already{hint}")]
+    Exists {
+        what: &'static str,
+        name: String,
+        hint: &'static str,
+    },
+    #[error("{field}: {problem}")]
+    Invalid {
+        field: &'static str,
+        problem: String,
+    },
+    #[error("{what} {name} is still in use: {by}")]
+    InUse {
+        what: &'static str,
+        name: String,
+        by: String,
+    },
+    /// A refusal that a node hears.
+    #[error("{text}")]
+    Refused { code: RefusalCode, text: String },
+    #[error("at most {limit} {what} are allowed")]
+    Limit { what: &'static str, limit: usize },
+    #[error("this Idempotency-Key was used for another request")]
+    OtherRequest,
+    #[error(transparent)]
+    Zone(#[from] malha_zone::ZoneError),
+}

@@ -1,0 +1,57 @@
+//! Malha's pure state. A [`Command`] applied to a [`State`] gives a new state, the [`Change`]s that lead to it and an
+//! [`Answer`], or a [`Rejection`]; netmaps, DNS records and route tables are read from it. No I/O, no clock, no randomness:
+//! `now` and random bytes come in [`Context`].
+//!
+//! How many of each exist: one [`State`] per revision, of which [`History`] keeps the recent ones; one [`NodeSync`] per
+//! open session; one [`Convergence`] per write that is waited for.
+
+#![forbid(unsafe_code)]
+
+mod addresses;
+mod affected;
+mod apply;
+mod audit;
+mod change;
+mod command;
+mod controller;
+mod convergence;
+mod draft;
+mod enrolment;
+mod grants;
+pub mod health;
+mod history;
+pub mod limits;
+mod model;
+mod netmap;
+mod nodes;
+mod operators;
+mod organizations;
+mod quarantine;
+mod requests;
+mod restore;
+mod routes;
+mod services;
+mod sessions;
+mod sites;
+mod state;
+mod sweep;
+mod sync;
+mod text;
+mod tokens;
+mod zones;
+
+pub use affected::{Affected, Topic, affected};
+pub use audit::AuditAction;
+pub use change::{Change, DecodeError, Entity, EntityKey, RECORD_PREFIX};
+pub use command::{Answer, Command, Context, LiveSession, Rejection};
+pub use convergence::{Convergence, Progress};
+pub use draft::Outcome;
+pub use history::History;
+pub use model::{
+    ApiKey, Binding, Contender, FormerKey, Grant, Lease, Node, NodeState, Operator, Organization,
+    Quarantine, RecordSource, RequestRecord, RetiredAddress, Role, Route, Scope, Selector, Service,
+    Settings, Site, Token, ZoneHead,
+};
+pub use restore::RestoreError;
+pub use state::State;
+pub use sync::{MAX_UNACKNOWLEDGED, NodeSync};

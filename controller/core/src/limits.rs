@@ -1,0 +1,57 @@
+//! How much of everything there may be. Each number stands here once; what is over it is refused with
+//! [`crate::Rejection::Limit`] or a text that names it.
+
+/// Records that one command may change: two such commands still fit one commit of the store.
+pub const MAX_CHANGES: usize = 500;
+pub const MAX_ORGANIZATIONS: usize = 10_000;
+pub const MAX_SITES: usize = 100_000;
+pub const MAX_NODES: usize = 100_000;
+pub const MAX_TOKENS: usize = 100_000;
+pub const MAX_SERVICES_PER_NODE: usize = 64;
+pub const MAX_ROUTES: usize = 100_000;
+/// Services that one route may spread over.
+pub const MAX_SERVICES_PER_ROUTE: usize = 64;
+pub const MAX_GRANTS: usize = 10_000;
+pub const MAX_ZONES: usize = 10_000;
+/// Name servers of one zone.
+pub const MAX_NAME_SERVERS: usize = 16;
+pub const MAX_OPERATORS: usize = 1_000;
+pub const MAX_API_KEYS: usize = 1_000;
+/// Public addresses of the edges.
+pub const MAX_EDGE_ADDRESSES: usize = 16;
+/// Declared WireGuard endpoints of one node.
+pub const MAX_ENDPOINTS: usize = 8;
+
+pub const MAX_DISPLAY_NAME_CHARS: usize = 200;
+pub const MAX_PATH_CHARS: usize = 1_024;
+/// A PHC string of argon2id is about 100 characters.
+pub const MAX_PASSWORD_HASH_CHARS: usize = 512;
+/// What is kept of each text that a machine says of itself.
+pub const MAX_FACT_CHARS: usize = 128;
+
+pub const MIN_TOKEN_TTL_S: u64 = 60;
+pub const MAX_TOKEN_TTL_S: u64 = 365 * 86_400;
+pub const MAX_TOKEN_USES: u32 = 10_000;
+/// How long an expired token is remembered, so that its holder hears "expired" and not "unknown".
+pub const TOKEN_MEMORY_MS: u64 = 30 * 86_400 * 1_000;
+
+/// How long a freed overlay address rests before another node may have it.
+pub const ADDRESS_QUARANTINE_MS: u64 = 7 * 86_400 * 1_000;
+
+/// Leases handed out since one was last known to be saved. Older ones belong to hellos that were given up.
+pub const MAX_OFFERED_LEASES: usize = 8;
+/// Former keys of a node kept until the newest one is shown, and past ones kept to know a copy by.
+pub const MAX_FORMER_KEYS: usize = 4;
+
+/// How long a repeated creation finds what the first one made.
+pub const REQUEST_MEMORY_MS: u64 = 86_400 * 1_000;
+pub const MAX_REQUESTS: usize = 100_000;
+
+/// Records of one kind that one sweep forgets.
+pub const MAX_SWEPT: usize = 100;
+
+/// The TTL of the records that routes make.
+pub const ROUTE_TTL_S: u32 = 60;
+
+/// How often a node without a public endpoint keeps its NAT open.
+pub const KEEPALIVE_S: u16 = 25;

@@ -1,0 +1,400 @@
+//! The entities of the state: plain values with one meaning each, as they are stored and shown. Rules live elsewhere.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use malha_proto::{
+    Allow, ApiKeyId, Exposure, Fingerprint, GrantId, HostName, Label, MachineId, NodeId,
+    OperatorId, OrganizationId, OverlayAddresses, OverlayPools, Port, Profile, RouteId, ServiceId,
+    ServiceKind, SiteId, TokenId, WgKey,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::limits::MAX_FORMER_KEYS;
+
+/// What the whole overlay shares. One of it; made by `malha init`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Random; tells one controller's backups and tokens from another's.
+    pub cluster: MachineId,
+    pub pools: OverlayPools,
+    /// The zone of overlay names, not public: `<node>.<site>.<org>.<overlay_zone>`.
+    pub overlay_zone: HostName,
+    /// Where nodes find the controller, `host:port`, in tokens and welcomes.
+    pub controllers: Vec<String>,
+    /// Public addresses of the edges: the A and AAAA records of routes.
+    pub edge_addresses: Vec<IpAddr>,
+    /// The next id of every kind; ids are never reused.
+    pub next_id: u64,
+    /// Where the search for a free overlay address goes on.
+    pub next_offset: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Organization {
+    pub id: OrganizationId,
+    pub name: Label,
+    /// For people; at most 200 characters, no control characters.
+    pub display_name: String,
+    pub created_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    pub id: SiteId,
+    pub organization: OrganizationId,
+    pub name: Label,
+    pub display_name: String,
+    pub created_ms: u64,
+}
+
+/// An enrolment token; the secret itself is nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    pub id: TokenId,
+    pub site: SiteId,
+    pub profile: Profile,
+    /// SHA-256 of the secret.
+    pub secret_hash: Fingerprint,
+    pub created_ms: u64,
+    pub expires_ms: u64,
+    /// How many machines may still enrol.
+    pub uses_left: u32,
+    pub revoked: bool,
+    /// The node whose place the next machine takes ("replace this box"). It may be gone when the token is revoked.
+    pub replaces: Option<NodeId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    pub id: NodeId,
+    pub site: SiteId,
+    pub name: Label,
+    pub profile: Profile,
+    pub hub: bool,
+    pub wg_key: WgKey,
+    /// SHA-256 of the SubjectPublicKeyInfo of its certificate: the only one that may open its session.
+    pub tls_key: Fingerprint,
+    /// Keys before the last renewals, oldest first, good until the node shows a newer one: the reply with the new
+    /// certificate may have been lost on its way.
+    pub former_tls_keys: Vec<FormerKey>,
+    /// Keys that the node has put away, oldest first: whoever shows one of them is a copy.
+    pub past_tls_keys: Vec<Fingerprint>,
+    /// The token it enrolled with, so that a lost reply can be repeated. The token may be gone.
+    pub token: Option<TokenId>,
+    pub addresses: OverlayAddresses,
+    /// Declared public endpoints of its WireGuard.
+    pub endpoints: Vec<SocketAddr>,
+    pub state: NodeState,
+    pub machine: MachineId,
+    pub host_name: String,
+    pub agent_version: String,
+    pub os: String,
+    pub enrolled_ms: u64,
+}
+
+/// A key that a renewal replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormerKey {
+    pub key: Fingerprint,
+    /// A copy is known to hold it, and was turned away: with it alone nobody is the node.
+    pub copied: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeState {
+    Active,
+    /// Two machines showed this identity: no peers until the operator chooses.
+    Quarantined(Quarantine),
+    /// The operator chose `machine`; it must make new keys before it has peers again.
+    Rekeying {
+        machine: Contender,
+    },
+}
+
+/// The evidence of a copied identity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantine {
+    pub since_ms: u64,
+    /// The machine that held the identity.
+    pub holder: Contender,
+    /// The machine that showed it too.
+    pub rival: Contender,
+}
+
+/// One of two machines with the same identity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contender {
+    pub machine: MachineId,
+    pub host_name: String,
+    /// Random at each start of its agent.
+    pub instance: u64,
+    /// The key of the certificate it showed.
+    pub tls_key: Fingerprint,
+    /// The lease it showed (hash).
+    pub lease: Fingerprint,
+    pub source: Option<SocketAddr>,
+}
+
+/// Which leases of a node are good. A node without this record may open its next session with any lease: so it is for
+/// a hub, and after a backup was restored that knows older leases than the nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    pub node: NodeId,
+    /// SHA-256 of the lease that the node has on disk, unless it saved one of `offered` since.
+    pub confirmed: Fingerprint,
+    /// SHA-256 of those handed out after it, oldest first; several when hellos were repeated before one was saved.
+    pub offered: Vec<Fingerprint>,
+    /// The process that was offered the last one.
+    pub instance: u64,
+    /// It was shown at a session: the enrolment's reply is known to have arrived.
+    pub shown: bool,
+    /// A copy holds the confirmed lease too; only the machine that the operator chose may go on with it.
+    pub bound_to: Option<Binding>,
+}
+
+/// Tells the chosen machine from its copy where leases can't.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    pub machine: MachineId,
+    /// Set when both say that they are the same machine: then only the process itself is known.
+    pub instance: Option<u64>,
+}
+
+/// A freed address pair: not given again before `until_ms`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetiredAddress {
+    pub offset: u32,
+    pub until_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    pub id: ServiceId,
+    pub node: NodeId,
+    pub name: Label,
+    /// The port on the overlay address; one service per node and port.
+    pub port: Port,
+    /// Where the node hands the connection.
+    pub target: SocketAddr,
+    pub kind: ServiceKind,
+    pub exposure: Exposure,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    pub id: RouteId,
+    pub host: HostName,
+    /// Starts with `/`; matched on segment borders, the longest wins.
+    pub path: String,
+    pub services: BTreeSet<ServiceId>,
+    pub created_ms: u64,
+}
+
+/// One side of a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Selector {
+    Organization(OrganizationId),
+    Site(SiteId),
+    Node(NodeId),
+    Profile(Profile),
+}
+
+/// A policy rule: from whom, to whom, what. Everything not granted is denied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    pub id: GrantId,
+    pub from: Selector,
+    pub to: Selector,
+    pub allow: Allow,
+}
+
+/// A public zone without its record sets: those are entities of their own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZoneHead {
+    pub origin: malha_zone::ZoneName,
+    pub soa: malha_zone::Soa,
+    pub serial: malha_zone::Serial,
+}
+
+pub use malha_zone::Source as RecordSource;
+
+/// What an operator may do, in growing order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Reads, with the audit log.
+    Auditor,
+    /// Enrols and replaces boxes of its sites.
+    Technician,
+    /// Everything but operators and keys.
+    Operator,
+    Owner,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operator {
+    pub id: OperatorId,
+    pub name: Label,
+    /// PHC string (argon2id).
+    pub password_hash: String,
+    pub role: Role,
+    pub created_ms: u64,
+}
+
+/// What an API key may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    Read,
+    Enrol,
+    Write,
+    Dns,
+    Admin,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiKey {
+    pub id: ApiKeyId,
+    pub name: Label,
+    /// SHA-256 of the key.
+    pub secret_hash: Fingerprint,
+    pub scopes: BTreeSet<Scope>,
+    pub created_ms: u64,
+    pub expires_ms: Option<u64>,
+}
+
+/// A creation that was asked for with an `Idempotency-Key`, so that its repetition finds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestRecord {
+    /// SHA-256 over caller and key.
+    pub key: Fingerprint,
+    /// SHA-256 over the command: the same key with another command is refused.
+    pub command: Fingerprint,
+    /// The id of what was created, as text.
+    pub created: String,
+    pub created_ms: u64,
+}
+
+impl Settings {
+    /// A fresh overlay: no controllers, no edges, nothing given out yet.
+    #[must_use]
+    pub fn new(cluster: MachineId, pools: OverlayPools, overlay_zone: HostName) -> Self {
+        Self {
+            cluster,
+            pools,
+            overlay_zone,
+            controllers: Vec::new(),
+            edge_addresses: Vec::new(),
+            next_id: 1,
+            next_offset: 1,
+        }
+    }
+}
+
+impl Settings {
+    /// What of the settings anybody sees: all but the counters.
+    pub(crate) fn shown(&self) -> impl PartialEq + '_ {
+        (
+            &self.cluster,
+            &self.pools,
+            &self.overlay_zone,
+            &self.controllers,
+            &self.edge_addresses,
+        )
+    }
+}
+
+impl Node {
+    /// Whether it may have peers and services: its identity is held by one machine.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.state == NodeState::Active
+    }
+
+    /// Every key that is or was this node's.
+    pub(crate) fn tls_keys(&self) -> impl Iterator<Item = &Fingerprint> {
+        let former = self.former_tls_keys.iter().map(|former| &former.key);
+        former.chain(&self.past_tls_keys).chain([&self.tls_key])
+    }
+
+    /// Puts the keys before the shown one away. Newer ones stay: the hello that shows it may have come late.
+    pub(crate) fn put_keys_away(&mut self, shown: &Fingerprint) {
+        let at = self
+            .former_tls_keys
+            .iter()
+            .position(|former| former.key == *shown);
+        let older = self
+            .former_tls_keys
+            .drain(..at.unwrap_or(self.former_tls_keys.len()));
+        self.past_tls_keys.extend(
+            older
+                .filter(|former| !former.copied)
+                .map(|former| former.key),
+        );
+        let excess = self.past_tls_keys.len().saturating_sub(MAX_FORMER_KEYS);
+        self.past_tls_keys.drain(..excess);
+    }
+
+    /// Takes a new key. The machine holds the one it showed last, which stands first, or a later one.
+    pub(crate) fn renew_key(&mut self, tls_key: Fingerprint, copied: bool) {
+        if copied {
+            self.past_tls_keys.clear();
+            self.former_tls_keys
+                .iter_mut()
+                .for_each(|former| former.copied = true);
+        }
+        if tls_key == self.tls_key {
+            return;
+        }
+        if self.former_tls_keys.len() == MAX_FORMER_KEYS {
+            self.former_tls_keys.remove(1);
+        }
+        let key = std::mem::replace(&mut self.tls_key, tls_key);
+        self.former_tls_keys.push(FormerKey { key, copied });
+    }
+
+    /// Whether every other node is its peer: a hub or an edge.
+    #[must_use]
+    pub fn is_gateway(&self) -> bool {
+        self.hub || self.profile == Profile::Edge
+    }
+}
+
+impl Lease {
+    /// Whether this hash is of a lease that the node may hold.
+    #[must_use]
+    pub fn accepts(&self, hash: &Fingerprint) -> bool {
+        self.confirmed == *hash || self.offered.contains(hash)
+    }
+}
+
+impl Binding {
+    /// Whether it is the chosen machine that speaks.
+    #[must_use]
+    pub fn allows(&self, machine: MachineId, instance: u64) -> bool {
+        self.machine == machine && self.instance.is_none_or(|chosen| chosen == instance)
+    }
+}
+
+impl Contender {
+    /// Whether the operator means this one.
+    #[must_use]
+    pub fn is(&self, machine: MachineId, instance: u64) -> bool {
+        self.machine == machine && self.instance == instance
+    }
+}
+
+impl ZoneHead {
+    /// A zone without its record sets.
+    #[must_use]
+    pub fn of(zone: &malha_zone::Zone) -> Self {
+        Self {
+            origin: zone.origin().clone(),
+            soa: zone.soa().clone(),
+            serial: zone.serial(),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! What one node must know, read from the state. Default deny: a peer may open what grants, public services and the hub's
+//! probes allow, and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use malha_proto::{
+    Allow, Exposure, Me, Netmap, NodeId, OrganizationId, Peer, Protocol, ServiceId, SiteId,
+};
+
+use crate::limits::KEEPALIVE_S;
+use crate::model::{Grant, Node, Selector, Service};
+use crate::state::{State, seconds};
+
+impl State {
+    /// The netmap of a node at this state's revision; None when there is no such node. Hubs and edges are peers of every
+    /// node; two others are peers when a grant lets one open something on the other. A quarantined or rekeying node has no
+    /// peers and no services, and is nobody's peer.
+    #[must_use]
+    pub fn netmap(&self, id: NodeId) -> Option<Netmap> {
+        let me = self.node(id)?;
+        let peers = self
+            .peer_ids(me)
+            .into_iter()
+            .filter_map(|peer| Some((peer, self.peer(me, self.node(peer)?)?)));
+        Some(Netmap {
+            revision: self.revision,
+            me: self.me(me)?,
+            peers: peers.collect(),
+            services: self.offered(me),
+        })
+    }
+
+    pub(crate) fn me(&self, node: &Node) -> Option<Me> {
+        Some(Me {
+            id: node.id,
+            name: self.node_name(node.id)?,
+            addresses: node.addresses,
+            prefix_v4: self.settings.pools.v4.prefix_len(),
+            prefix_v6: self.settings.pools.v6.prefix_len(),
+            profile: node.profile,
+            quarantined: !node.is_active(),
+        })
+    }
+
+    pub(crate) fn offered(&self, node: &Node) -> BTreeMap<ServiceId, malha_proto::Service> {
+        if !node.is_active() {
+            return BTreeMap::new();
+        }
+        self.services_of(node.id)
+            .map(|service| (service.id, on_the_wire(service)))
+            .collect()
+    }
+
+    /// All peers of a node. The relation is symmetric.
+    pub(crate) fn peer_ids(&self, me: &Node) -> BTreeSet<NodeId> {
+        let mut ids = BTreeSet::new();
+        if !me.is_active() {
+            return ids;
+        }
+        if me.is_gateway() {
+            ids.extend(self.nodes.keys());
+        } else {
+            ids.extend(&self.index.gateways);
+            for selector in self.selectors(me) {
+                ids.extend(
+                    self.grants_from(selector)
+                        .flat_map(|grant| self.members(grant.to)),
+                );
+                ids.extend(
+                    self.grants_to(selector)
+                        .flat_map(|grant| self.members(grant.from)),
+                );
+            }
+        }
+        ids.retain(|id| *id != me.id && self.node(*id).is_some_and(Node::is_active));
+        ids
+    }
+
+    /// How `me` must configure `other`; None if they are not peers.
+    pub(crate) fn peer(&self, me: &Node, other: &Node) -> Option<Peer> {
+        #[cfg(test)]
+        PEERS_COMPUTED.with(|count| count.set(count.get() + 1));
+        if me.id == other.id || !me.is_active() || !other.is_active() {
+            return None;
+        }
+        let inbound = self.granted(other, me);
+        if !me.is_gateway()
+            && !other.is_gateway()
+            && inbound.is_empty()
+            && self.granted(me, other).is_empty()
+        {
+            return None;
+        }
+        let we_dial = me.endpoints.is_empty() && !other.endpoints.is_empty();
+        Some(Peer {
+            id: other.id,
+            name: self.node_name(other.id)?,
+            key: other.wg_key,
+            addresses: other.addresses,
+            endpoints: other.endpoints.clone(),
+            keepalive_s: we_dial.then_some(KEEPALIVE_S),
+            allow: inbound
+                .into_iter()
+                .chain(self.open_to_gateway(me, other))
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
+            hub: other.hub,
+        })
+    }
+
+    /// What grants let `from` open on `to`.
+    fn granted(&self, from: &Node, to: &Node) -> BTreeSet<Allow> {
+        if self.grants.is_empty() {
+            return BTreeSet::new();
+        }
+        let pairs = self
+            .selectors(from)
+            .into_iter()
+            .flat_map(|from| self.selectors(to).map(|to| (from, to)));
+        pairs
+            .flat_map(|(from, to)| self.grants_between(from, to))
+            .map(|grant| grant.allow)
+            .collect()
+    }
+
+    /// The service ports of `me` that a hub probes, and that an edge publishes.
+    fn open_to_gateway(&self, me: &Node, other: &Node) -> impl Iterator<Item = Allow> {
+        let services = other
+            .is_gateway()
+            .then(|| self.services_of(me.id))
+            .into_iter()
+            .flatten();
+        let open =
+            services.filter(move |service| other.hub || service.exposure == Exposure::Public);
+        open.map(|service| {
+            let port = service.port.number();
+            Allow {
+                protocol: Protocol::Tcp,
+                from_port: port,
+                to_port: port,
+            }
+        })
+    }
+
+    /// Every way in which a grant can mean this node.
+    fn selectors(&self, node: &Node) -> [Selector; 4] {
+        let organization = self
+            .site(node.site)
+            .map_or(NOBODY, |site| site.organization);
+        [
+            Selector::Organization(organization),
+            Selector::Site(node.site),
+            Selector::Node(node.id),
+            Selector::Profile(node.profile),
+        ]
+    }
+
+    /// The nodes that a selector means.
+    pub(crate) fn members(&self, selector: Selector) -> Box<dyn Iterator<Item = NodeId> + '_> {
+        let index = &self.index;
+        match selector {
+            Selector::Organization(id) => Box::new(
+                seconds(&index.sites_of_organization, id, SiteId(0))
+                    .flat_map(|site| seconds(&index.nodes_of_site, site, NodeId(0))),
+            ),
+            Selector::Site(id) => Box::new(seconds(&index.nodes_of_site, id, NodeId(0))),
+            Selector::Node(id) => Box::new(self.node(id).map(|node| node.id).into_iter()),
+            Selector::Profile(profile) => {
+                Box::new(seconds(&index.nodes_of_profile, profile, NodeId(0)))
+            }
+        }
+    }
+
+    pub(crate) fn grants_between(
+        &self,
+        from: Selector,
+        to: Selector,
+    ) -> impl Iterator<Item = &Grant> {
+        let start = (from, to, malha_proto::GrantId(0));
+        let ids = self
+            .index
+            .grants_by_pair
+            .range(start..)
+            .take_while(move |(f, t, _)| (*f, *t) == (from, to));
+        ids.filter_map(|(_, _, id)| self.grant(*id))
+    }
+
+    pub(crate) fn grants_from(&self, selector: Selector) -> impl Iterator<Item = &Grant> {
+        let start = (selector, LEAST_SELECTOR, malha_proto::GrantId(0));
+        let ids = self
+            .index
+            .grants_by_pair
+            .range(start..)
+            .take_while(move |(from, _, _)| *from == selector);
+        ids.filter_map(|(_, _, id)| self.grant(*id))
+    }
+
+    pub(crate) fn grants_to(&self, selector: Selector) -> impl Iterator<Item = &Grant> {
+        let start = (selector, LEAST_SELECTOR, malha_proto::GrantId(0));
+        let ids = self
+            .index
+            .grants_by_target
+            .range(start..)
+            .take_while(move |(to, _, _)| *to == selector);
+        ids.filter_map(|(_, _, id)| self.grant(*id))
+    }
+}
+
+fn on_the_wire(service: &Service) -> malha_proto::Service {
+    malha_proto::Service {
+        id: service.id,
+        name: service.name.clone(),
+        port: service.port,
+        target: service.target,
+        kind: service.kind,
+        exposure: service.exposure,
+    }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How many times two nodes were compared: the cost of a change, without a clock.
+    pub(crate) static PEERS_COMPUTED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+const NOBODY: OrganizationId = OrganizationId(0);
+/// Before every other selector in order.
+const LEAST_SELECTOR: Selector = Selector::Organization(NOBODY);

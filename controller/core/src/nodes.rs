@@ -1,0 +1,190 @@
+//! Nodes apart from their sessions: the hub, names, endpoints, and their end with everything that hangs on them.
+
+use std::net::SocketAddr;
+
+use malha_proto::{
+    Fingerprint, Label, MachineFacts, NodeId, Profile, RefusalCode, ServiceId, SiteId, WgKey,
+};
+
+use crate::apply::{check_count, check_limit, found};
+use crate::change::EntityKey;
+use crate::command::{Answer, Rejection};
+use crate::draft::Draft;
+use crate::limits::{MAX_ENDPOINTS, MAX_NODES};
+use crate::model::{Node, NodeState, Selector};
+use crate::state::State;
+use crate::text::clean_fact;
+use crate::{addresses, grants, routes, tokens};
+
+/// The hub holds its keys in the controller's own folder: it needs no token, and its first lease is its first session's.
+pub(crate) fn adopt_hub(
+    draft: &mut Draft,
+    site: SiteId,
+    name: &Label,
+    wg_key: WgKey,
+    tls_key: Fingerprint,
+    endpoints: &[SocketAddr],
+    facts: &MachineFacts,
+) -> Result<Answer, Rejection> {
+    found(draft.state.site(site), "site", site)?;
+    let endpoints = checked_endpoints(endpoints)?;
+    let known = draft
+        .state
+        .index
+        .node_by_wg_key
+        .get(&wg_key)
+        .and_then(|id| draft.state.node(*id));
+    if let Some(hub) = known.filter(|node| node.hub && node.tls_key == tls_key) {
+        let (id, hub) = (hub.id, with_facts(hub, facts));
+        draft.put(Node { endpoints, ..hub });
+        return Ok(Answer::Node(id));
+    }
+    check_keys(&draft.state, wg_key, tls_key, None)?;
+    check_name(&draft.state, site, name)?;
+    check_limit("nodes", draft.state.nodes.len(), MAX_NODES)?;
+    let addresses = addresses::allocate(draft)?;
+    let id = NodeId(draft.next_id());
+    let hub = Node {
+        id,
+        site,
+        name: name.clone(),
+        profile: Profile::Edge,
+        hub: true,
+        wg_key,
+        tls_key,
+        former_tls_keys: Vec::new(),
+        past_tls_keys: Vec::new(),
+        token: None,
+        addresses,
+        endpoints,
+        state: NodeState::Active,
+        machine: facts.machine,
+        host_name: String::new(),
+        agent_version: String::new(),
+        os: String::new(),
+        enrolled_ms: draft.now_ms(),
+    };
+    draft.put(with_facts(&hub, facts));
+    Ok(Answer::Node(id))
+}
+
+pub(crate) fn rename(draft: &mut Draft, id: NodeId, name: &Label) -> Result<Answer, Rejection> {
+    let node = found(draft.state.node(id), "node", id)?.clone();
+    if node.name != *name {
+        check_name(&draft.state, node.site, name)?;
+        draft.put(Node {
+            name: name.clone(),
+            ..node
+        });
+    }
+    Ok(Answer::Done)
+}
+
+pub(crate) fn set_endpoints(
+    draft: &mut Draft,
+    id: NodeId,
+    endpoints: &[SocketAddr],
+) -> Result<Answer, Rejection> {
+    let endpoints = checked_endpoints(endpoints)?;
+    let node = found(draft.state.node(id), "node", id)?.clone();
+    draft.put(Node { endpoints, ..node });
+    Ok(Answer::Done)
+}
+
+/// The node goes with its services, its part in routes, the grants that name it and the tokens for its place; its
+/// addresses rest.
+pub(crate) fn remove(draft: &mut Draft, id: NodeId) -> Result<Answer, Rejection> {
+    let node = found(draft.state.node(id), "node", id)?.clone();
+    let services: Vec<ServiceId> = draft
+        .state
+        .services_of(id)
+        .map(|service| service.id)
+        .collect();
+    for service in services {
+        routes::detach(draft, service)?;
+        draft.delete(EntityKey::Service(service));
+    }
+    grants::remove_naming(draft, Selector::Node(id));
+    tokens::revoke_replacing(draft, id);
+    addresses::retire(draft, &node.addresses);
+    draft.delete(EntityKey::Lease(id));
+    draft.delete(EntityKey::Node(id));
+    Ok(Answer::Done)
+}
+
+/// The node as its machine describes itself now.
+pub(crate) fn with_facts(node: &Node, facts: &MachineFacts) -> Node {
+    Node {
+        machine: facts.machine,
+        host_name: clean_fact(&facts.host_name),
+        agent_version: clean_fact(&facts.agent_version),
+        os: clean_fact(&facts.os),
+        ..node.clone()
+    }
+}
+
+/// Refuses keys that are another node's than `owner`, and the key that is nobody's.
+pub(crate) fn check_keys(
+    state: &State,
+    wg_key: WgKey,
+    tls_key: Fingerprint,
+    owner: Option<NodeId>,
+) -> Result<(), Rejection> {
+    if wg_key.0 == [0; 32] {
+        return refuse(RefusalCode::Malformed, "a WireGuard key of zeros is no key");
+    }
+    let by_wg = state.index.node_by_wg_key.get(&wg_key);
+    let by_tls = state.index.node_by_tls_key.get(&tls_key);
+    match [by_wg, by_tls]
+        .into_iter()
+        .flatten()
+        .find(|holder| Some(**holder) != owner)
+    {
+        Some(_) => refuse(
+            RefusalCode::KeyTaken,
+            "another node has this key: was this machine's disk copied? Remove its state folder and enrol it anew",
+        ),
+        None => Ok(()),
+    }
+}
+
+/// A rejection that a node hears.
+pub(crate) fn refuse<T>(code: RefusalCode, text: &str) -> Result<T, Rejection> {
+    Err(Rejection::Refused {
+        code,
+        text: text.to_owned(),
+    })
+}
+
+fn check_name(state: &State, site: SiteId, name: &Label) -> Result<(), Rejection> {
+    match state.index.node_by_name.contains_key(&(site, name.clone())) {
+        true => Err(Rejection::Exists {
+            what: "node",
+            name: name.to_string(),
+            hint: " on this site",
+        }),
+        false => Ok(()),
+    }
+}
+
+/// Keeps the order, which says what is best.
+fn checked_endpoints(endpoints: &[SocketAddr]) -> Result<Vec<SocketAddr>, Rejection> {
+    check_count("endpoints", endpoints.len(), MAX_ENDPOINTS)?;
+    let mut checked = Vec::with_capacity(endpoints.len());
+    for endpoint in endpoints {
+        let ip = endpoint.ip();
+        if endpoint.port() == 0 || ip.is_unspecified() || ip.is_multicast() {
+            let problem = format!(
+                "{endpoint} can't be reached; write an address and port like 198.51.100.7:51820"
+            );
+            return Err(Rejection::Invalid {
+                field: "endpoints",
+                problem,
+            });
+        }
+        if !checked.contains(endpoint) {
+            checked.push(*endpoint);
+        }
+    }
+    Ok(checked)
+}

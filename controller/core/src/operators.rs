@@ -1,0 +1,131 @@
+//! Operators and API keys. Passwords come as argon2id hashes; a key's secret is made here and shown once.
+
+use std::collections::BTreeSet;
+
+use malha_proto::{ApiKeyId, Fingerprint, Label, OperatorId, Secret32};
+
+use crate::apply::{check_limit, found};
+use crate::change::EntityKey;
+use crate::command::{Answer, Rejection};
+use crate::draft::Draft;
+use crate::limits::{MAX_API_KEYS, MAX_OPERATORS, MAX_PASSWORD_HASH_CHARS};
+use crate::model::{ApiKey, Operator, Role, Scope};
+
+pub(crate) fn add(
+    draft: &mut Draft,
+    name: &Label,
+    password_hash: &str,
+    role: Role,
+) -> Result<Answer, Rejection> {
+    check_hash(password_hash)?;
+    if draft.state.index.operator_by_name.contains_key(name) {
+        return Err(Rejection::Exists {
+            what: "operator",
+            name: name.to_string(),
+            hint: "",
+        });
+    }
+    check_limit("operators", draft.state.operators.len(), MAX_OPERATORS)?;
+    let id = OperatorId(draft.next_id());
+    let created_ms = draft.now_ms();
+    draft.put(Operator {
+        id,
+        name: name.clone(),
+        password_hash: password_hash.to_owned(),
+        role,
+        created_ms,
+    });
+    Ok(Answer::Operator(id))
+}
+
+pub(crate) fn set_password(
+    draft: &mut Draft,
+    id: OperatorId,
+    password_hash: &str,
+) -> Result<Answer, Rejection> {
+    check_hash(password_hash)?;
+    let operator = found(draft.state.operator(id), "operator", id)?;
+    let changed = Operator {
+        password_hash: password_hash.to_owned(),
+        ..operator.clone()
+    };
+    draft.put(changed);
+    Ok(Answer::Done)
+}
+
+pub(crate) fn remove(draft: &mut Draft, id: OperatorId) -> Result<Answer, Rejection> {
+    let operator = found(draft.state.operator(id), "operator", id)?;
+    let other_owner = draft
+        .state
+        .operators()
+        .any(|other| other.id != id && other.role == Role::Owner);
+    if operator.role == Role::Owner && !other_owner {
+        return Err(Rejection::InUse {
+            what: "operator",
+            name: operator.name.to_string(),
+            by: "the overlay, as its last owner; add another owner first".to_owned(),
+        });
+    }
+    draft.delete(EntityKey::Operator(id));
+    Ok(Answer::Done)
+}
+
+pub(crate) fn add_key(
+    draft: &mut Draft,
+    name: &Label,
+    scopes: &BTreeSet<Scope>,
+    expires_ms: Option<u64>,
+) -> Result<Answer, Rejection> {
+    if scopes.is_empty() {
+        let problem = "a key without scopes can do nothing; give at least one".to_owned();
+        return Err(Rejection::Invalid {
+            field: "scopes",
+            problem,
+        });
+    }
+    if expires_ms.is_some_and(|expires_ms| expires_ms <= draft.now_ms()) {
+        let problem = "the key would be expired from the start; give a time to come".to_owned();
+        return Err(Rejection::Invalid {
+            field: "expires_ms",
+            problem,
+        });
+    }
+    if draft.state.index.api_key_by_name.contains_key(name) {
+        return Err(Rejection::Exists {
+            what: "API key",
+            name: name.to_string(),
+            hint: "",
+        });
+    }
+    check_limit("API keys", draft.state.api_keys.len(), MAX_API_KEYS)?;
+    let secret = Secret32(draft.context.random);
+    let id = ApiKeyId(draft.next_id());
+    let created_ms = draft.now_ms();
+    draft.put(ApiKey {
+        id,
+        name: name.clone(),
+        secret_hash: Fingerprint(secret.hash()),
+        scopes: scopes.clone(),
+        created_ms,
+        expires_ms,
+    });
+    Ok(Answer::ApiKey { id, secret })
+}
+
+pub(crate) fn remove_key(draft: &mut Draft, id: ApiKeyId) -> Result<Answer, Rejection> {
+    found(draft.state.api_key(id), "API key", id)?;
+    draft.delete(EntityKey::ApiKey(id));
+    Ok(Answer::Done)
+}
+
+/// Only the form: whether the hash is strong enough is decided where it is made.
+fn check_hash(hash: &str) -> Result<(), Rejection> {
+    if hash.starts_with("$argon2id$") && hash.len() <= MAX_PASSWORD_HASH_CHARS && hash.is_ascii() {
+        return Ok(());
+    }
+    let problem = "it is not the PHC string of an argon2id hash".to_owned();
+    Err(Rejection::Invalid {
+        field: "password_hash",
+        problem,
+    })
+}

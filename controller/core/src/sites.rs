@@ -1,0 +1,68 @@
+//! Sites: created in an organization, removed when no node is left in them. Their tokens go with them.
+
+use malha_proto::{Label, OrganizationId, SiteId, TokenId};
+
+use crate::apply::{check_limit, found};
+use crate::change::EntityKey;
+use crate::command::{Answer, Rejection};
+use crate::draft::Draft;
+use crate::grants;
+use crate::limits::MAX_SITES;
+use crate::model::{Selector, Site};
+use crate::state::seconds;
+use crate::text::check_display_name;
+
+pub(crate) fn create(
+    draft: &mut Draft,
+    organization: OrganizationId,
+    name: &Label,
+    display_name: &str,
+) -> Result<Answer, Rejection> {
+    check_display_name(display_name)?;
+    found(
+        draft.state.organization(organization),
+        "organization",
+        organization,
+    )?;
+    if draft
+        .state
+        .index
+        .site_by_name
+        .contains_key(&(organization, name.clone()))
+    {
+        return Err(Rejection::Exists {
+            what: "site",
+            name: name.to_string(),
+            hint: " in this organization",
+        });
+    }
+    check_limit("sites", draft.state.sites.len(), MAX_SITES)?;
+    let id = SiteId(draft.next_id());
+    let created_ms = draft.now_ms();
+    draft.put(Site {
+        id,
+        organization,
+        name: name.clone(),
+        display_name: display_name.to_owned(),
+        created_ms,
+    });
+    Ok(Answer::Site(id))
+}
+
+pub(crate) fn remove(draft: &mut Draft, id: SiteId) -> Result<Answer, Rejection> {
+    let site = found(draft.state.site(id), "site", id)?;
+    if let Some(node) = draft.state.nodes_of(id).next() {
+        return Err(Rejection::InUse {
+            what: "site",
+            name: site.name.to_string(),
+            by: format!("node {}", node.name),
+        });
+    }
+    let tokens: Vec<TokenId> = seconds(&draft.state.index.tokens_of_site, id, TokenId(0)).collect();
+    for token in tokens {
+        draft.delete(EntityKey::Token(token));
+    }
+    grants::remove_naming(draft, Selector::Site(id));
+    draft.delete(EntityKey::Site(id));
+    Ok(Answer::Done)
+}

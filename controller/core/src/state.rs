@@ -1,0 +1,79 @@
+//! The state as an immutable value: entities, the indexes over them, and the questions that readers ask. It is changed
+//! only through [`State::apply`]; a clone costs a few reference counts.
+
+mod index;
+mod read;
+mod table;
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use malha_proto::{
+    ApiKeyId, Fingerprint, GrantId, NodeId, OperatorId, OrganizationId, Revision, RouteId,
+    ServiceId, SiteId, TokenId,
+};
+use malha_zone::Zones;
+
+use crate::model::{
+    ApiKey, Grant, Lease, Node, Operator, Organization, RequestRecord, RetiredAddress, Route,
+    Service, Settings, Site, Token,
+};
+
+pub(crate) use index::{Index, host_key, seconds};
+
+/// Everything the controller knows, at one revision. Equal states hold equal entities.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    pub(crate) revision: Revision,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) organizations: OrdMap<OrganizationId, Arc<Organization>>,
+    pub(crate) sites: OrdMap<SiteId, Arc<Site>>,
+    pub(crate) tokens: OrdMap<TokenId, Arc<Token>>,
+    pub(crate) nodes: OrdMap<NodeId, Arc<Node>>,
+    pub(crate) leases: OrdMap<NodeId, Arc<Lease>>,
+    pub(crate) retired: OrdMap<u32, RetiredAddress>,
+    pub(crate) services: OrdMap<ServiceId, Arc<Service>>,
+    pub(crate) routes: OrdMap<RouteId, Arc<Route>>,
+    pub(crate) grants: OrdMap<GrantId, Arc<Grant>>,
+    pub(crate) zones: Zones,
+    pub(crate) operators: OrdMap<OperatorId, Arc<Operator>>,
+    pub(crate) api_keys: OrdMap<ApiKeyId, Arc<ApiKey>>,
+    pub(crate) requests: OrdMap<Fingerprint, Arc<RequestRecord>>,
+    pub(crate) index: Index,
+}
+
+impl State {
+    /// A state with nothing but its settings, before the first change.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            revision: Revision::default(),
+            settings: Arc::new(settings),
+            organizations: OrdMap::new(),
+            sites: OrdMap::new(),
+            tokens: OrdMap::new(),
+            nodes: OrdMap::new(),
+            leases: OrdMap::new(),
+            retired: OrdMap::new(),
+            services: OrdMap::new(),
+            routes: OrdMap::new(),
+            grants: OrdMap::new(),
+            zones: Zones::new(),
+            operators: OrdMap::new(),
+            api_keys: OrdMap::new(),
+            requests: OrdMap::new(),
+            index: Index::default(),
+        }
+    }
+
+    /// The number of the last change.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}

@@ -1,0 +1,112 @@
+//! Enrolment tokens: made with a fresh secret of which only the hash stays, limited in time and number, revocable.
+
+use malha_proto::{Fingerprint, NodeId, Profile, Secret32, SiteId, TokenId};
+
+use crate::apply::{check_limit, found};
+use crate::command::{Answer, Rejection};
+use crate::draft::Draft;
+use crate::limits::{MAX_TOKEN_TTL_S, MAX_TOKEN_USES, MAX_TOKENS, MIN_TOKEN_TTL_S};
+use crate::model::Token;
+use crate::state::seconds;
+
+pub(crate) fn create(
+    draft: &mut Draft,
+    site: SiteId,
+    profile: Profile,
+    uses: u32,
+    ttl_s: u64,
+) -> Result<Answer, Rejection> {
+    found(draft.state.site(site), "site", site)?;
+    if !(1..=MAX_TOKEN_USES).contains(&uses) {
+        let problem = format!("a token is for 1 to {MAX_TOKEN_USES} machines, not {uses}");
+        return Err(Rejection::Invalid {
+            field: "uses",
+            problem,
+        });
+    }
+    issue(draft, site, profile, uses, ttl_s, None)
+}
+
+/// For the machine that takes this node's place. Older such tokens of the node are revoked: one replacement at a time.
+pub(crate) fn create_for_replacement(
+    draft: &mut Draft,
+    id: NodeId,
+    ttl_s: u64,
+) -> Result<Answer, Rejection> {
+    let node = found(draft.state.node(id), "node", id)?;
+    if node.hub {
+        let problem = format!(
+            "node {} is a hub: it lives and dies with its controller",
+            node.name
+        );
+        return Err(Rejection::Invalid {
+            field: "id",
+            problem,
+        });
+    }
+    let (site, profile) = (node.site, node.profile);
+    revoke_replacing(draft, id);
+    issue(draft, site, profile, 1, ttl_s, Some(id))
+}
+
+pub(crate) fn revoke(draft: &mut Draft, id: TokenId) -> Result<Answer, Rejection> {
+    let token = found(draft.state.token(id), "token", id)?;
+    let revoked = Token {
+        revoked: true,
+        ..token.clone()
+    };
+    draft.put(revoked);
+    Ok(Answer::Done)
+}
+
+/// Revokes every token that would give this node's place away.
+pub(crate) fn revoke_replacing(draft: &mut Draft, node: NodeId) {
+    let ids: Vec<TokenId> =
+        seconds(&draft.state.index.tokens_by_replaced, node, TokenId(0)).collect();
+    let tokens: Vec<Token> = ids
+        .iter()
+        .filter_map(|id| draft.state.token(*id))
+        .cloned()
+        .collect();
+    for token in tokens {
+        draft.put(Token {
+            revoked: true,
+            ..token
+        });
+    }
+}
+
+fn issue(
+    draft: &mut Draft,
+    site: SiteId,
+    profile: Profile,
+    uses: u32,
+    ttl_s: u64,
+    replaces: Option<NodeId>,
+) -> Result<Answer, Rejection> {
+    if !(MIN_TOKEN_TTL_S..=MAX_TOKEN_TTL_S).contains(&ttl_s) {
+        let problem = format!(
+            "a token is good for {MIN_TOKEN_TTL_S} to {MAX_TOKEN_TTL_S} seconds, not {ttl_s}"
+        );
+        return Err(Rejection::Invalid {
+            field: "ttl_s",
+            problem,
+        });
+    }
+    check_limit("tokens", draft.state.tokens.len(), MAX_TOKENS)?;
+    let secret = Secret32(draft.context.random);
+    let id = TokenId(draft.next_id());
+    let created_ms = draft.now_ms();
+    draft.put(Token {
+        id,
+        site,
+        profile,
+        secret_hash: Fingerprint(secret.hash()),
+        created_ms,
+        expires_ms: created_ms.saturating_add(ttl_s * 1_000),
+        uses_left: uses,
+        revoked: false,
+        replaces,
+    });
+    Ok(Answer::Token { id, secret })
+}

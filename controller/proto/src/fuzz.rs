@@ -2,21 +2,30 @@
 
 use crate::{
     EnrolToken, FrameDecoder, FrameError, MAX_FRAME_TO_CONTROLLER_BYTES, MAX_FRAME_TO_NODE_BYTES,
-    ToController, ToNode, encode_frame,
+    ToController, ToNode, encode_frame, token::text_of,
 };
 
-/// Bytes as a peer on the control port could send them, in both directions. A message that decodes must encode again to
-/// one that decodes the same.
+/// Bytes as a peer on the control port could send them, in both directions, and the same as the body of one frame: an
+/// attacker counts right. A message that decodes must encode again to one that decodes the same.
 pub fn control_frame(bytes: &[u8]) {
-    drain::<ToController>(bytes, MAX_FRAME_TO_CONTROLLER_BYTES);
-    drain::<ToNode>(bytes, MAX_FRAME_TO_NODE_BYTES);
+    let framed = u32::try_from(bytes.len()).map(|length| [&length.to_be_bytes(), bytes].concat());
+    for stream in [Ok(bytes.to_vec()), framed].into_iter().flatten() {
+        drain::<ToController>(&stream, MAX_FRAME_TO_CONTROLLER_BYTES);
+        drain::<ToNode>(&stream, MAX_FRAME_TO_NODE_BYTES);
+    }
 }
 
-/// A text as a person could paste it for a token. One that parses must print and parse to the same.
+/// A text as a person could paste it for a token, and the same bytes inside a token whose checksum is right. One that
+/// parses must print and parse to the same.
 pub fn token(bytes: &[u8]) {
-    if let Ok(text) = std::str::from_utf8(bytes)
-        && let Ok(token) = text.parse::<EnrolToken>()
-    {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        assert_same_token(text);
+    }
+    assert_same_token(&text_of(bytes.to_vec()));
+}
+
+fn assert_same_token(text: &str) {
+    if let Ok(token) = text.parse::<EnrolToken>() {
         assert_eq!(token.expose().parse().ok(), Some(token));
     }
 }

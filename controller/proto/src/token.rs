@@ -59,10 +59,15 @@ impl EnrolToken {
             Ok(()) => {}
             Err(infallible) => unreachable!("a Vec takes every write: {infallible}"),
         }
-        let sum = checksum(&body);
-        body.extend_from_slice(&sum);
-        format!("{PREFIX}{}", BASE64URL_NOPAD.encode(&body))
+        text_of(body)
     }
+}
+
+/// A version and a message as the text of a token. Whatever they are, the text is whole.
+pub(crate) fn text_of(mut body: Vec<u8>) -> String {
+    let sum = checksum(&body);
+    body.extend_from_slice(&sum);
+    format!("{PREFIX}{}", BASE64URL_NOPAD.encode(&body))
 }
 
 impl FromStr for EnrolToken {

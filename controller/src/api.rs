@@ -1,0 +1,164 @@
+//! The HTTP API under `/api/v1`: a shell that turns requests into commands and the state into documents. It decides
+//! nothing, keeps nothing, and takes no cookie: every request shows an API key.
+
+mod api_keys;
+mod audit;
+mod backup;
+mod body;
+mod caller;
+mod document;
+mod grants;
+mod guard;
+mod listing;
+mod nodes;
+mod operators;
+mod organizations;
+mod problem;
+mod records;
+mod reference;
+mod routes;
+mod serve;
+mod services;
+mod sites;
+mod status;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod write;
+mod zones;
+
+pub use api_keys::{ApiKey, ApiKeyScope, CreatedApiKey, NewApiKey};
+pub use audit::{AuditLine, AuditPage};
+pub use document::{markdown, openapi_json};
+pub use grants::{Grant, GrantProtocol, NewGrant};
+pub use listing::Page;
+pub use nodes::{
+    BrokenHop, Carrier, Claimant, Endpoints, HopHealth, Hops, Keep, Machine, Node, NodeName, NodeProfile, NodeStanding,
+    Quarantine, QuarantineChoice, Replacement, ServiceHealth, Session, Tunnel, UpDown,
+};
+pub use operators::{NewOperator, NewPassword, Operator, OperatorRole, Password};
+pub use organizations::{NewOrganization, Organization};
+pub use problem::Problem;
+pub(crate) use problem::is_direction_mark;
+pub use records::{PutRecordSet, RecordSet};
+pub use reference::Reference;
+pub use routes::{NewRoute, Route};
+pub use serve::serve;
+pub use services::{NewService, Service, ServiceExposure, ServiceProtocol};
+pub use sites::{NewSite, Site};
+pub use status::{BrokenNode, NodeCounts, Settings, Status, StoreStatus};
+pub use tokens::{CreatedToken, NewToken, Token, TokenState};
+pub use write::{Applied, Removed, Written};
+pub use zones::{NewZone, Zone};
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use malha_core::State;
+use malha_proto::{ApiKeyId, Fingerprint};
+use malha_store::Store;
+use tokio::sync::Semaphore;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::coordinator::Handle;
+use crate::live::Live;
+use crate::rate::RateLimit;
+use crate::session::Registry;
+
+/// What the API serves from.
+#[derive(Clone)]
+pub struct ApiContext {
+    pub handle: Handle,
+    pub live: Arc<Live>,
+    pub registry: Arc<Registry>,
+    pub store: Arc<dyn Store>,
+    pub audit_dir: PathBuf,
+    /// The overlay authority; goes into tokens.
+    pub authority: Fingerprint,
+    pub started_ms: u64,
+}
+
+/// The context and the limits, shared by all requests.
+struct Api {
+    context: ApiContext,
+    keys: RateLimit<ApiKeyId>,
+    sources: RateLimit<IpAddr>,
+    /// Requests that may be served at once.
+    places: Arc<Semaphore>,
+}
+
+impl Api {
+    fn state(&self) -> Arc<State> {
+        self.context.handle.state()
+    }
+}
+
+/// Everything under `/api`. Paths outside it are left to whoever this is merged with.
+pub fn router(context: ApiContext) -> Router {
+    let api = Arc::new(Api {
+        context,
+        keys: RateLimit::new(KEY_BURST, KEY_INTERVAL_MS),
+        sources: RateLimit::new(SOURCE_BURST, SOURCE_INTERVAL_MS),
+        places: Arc::new(Semaphore::new(MAX_REQUESTS)),
+    });
+    let (operations, document) = document::described(operations()).split_for_parts();
+    let document: Arc<str> = document::json(&document).into();
+    let inner = operations
+        .route("/openapi.json", axum::routing::get(async move || document::response(&document)))
+        .fallback(guard::not_found)
+        .method_not_allowed_fallback(guard::method_not_allowed);
+    Router::new().nest(PREFIX, guard::guarded(inner, &api).with_state(api))
+}
+
+/// Every operation with its description, paths relative to [`PREFIX`].
+fn operations() -> OpenApiRouter<Arc<Api>> {
+    let v1 = OpenApiRouter::new()
+        .routes(routes!(status::status))
+        .routes(routes!(status::settings))
+        .routes(routes!(organizations::list, organizations::create))
+        .routes(routes!(organizations::show, organizations::remove))
+        .routes(routes!(sites::list, sites::create))
+        .routes(routes!(sites::show, sites::remove))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::show, tokens::revoke))
+        .routes(routes!(nodes::list))
+        .routes(routes!(nodes::show, nodes::remove))
+        .routes(routes!(nodes::rename))
+        .routes(routes!(nodes::set_endpoints))
+        .routes(routes!(nodes::replace))
+        .routes(routes!(nodes::resolve_quarantine))
+        .routes(routes!(services::list, services::create))
+        .routes(routes!(services::show, services::remove))
+        .routes(routes!(routes::list, routes::create))
+        .routes(routes!(routes::show, routes::remove))
+        .routes(routes!(grants::list, grants::create))
+        .routes(routes!(grants::show, grants::remove))
+        .routes(routes!(zones::list, zones::create))
+        .routes(routes!(zones::show, zones::remove))
+        .routes(routes!(records::list))
+        .routes(routes!(records::show, records::put, records::remove))
+        .routes(routes!(operators::list, operators::create))
+        .routes(routes!(operators::show, operators::remove))
+        .routes(routes!(operators::set_password))
+        .routes(routes!(api_keys::list, api_keys::create))
+        .routes(routes!(api_keys::show, api_keys::remove))
+        .routes(routes!(audit::tail))
+        .routes(routes!(backup::download));
+    OpenApiRouter::new().nest(VERSION_PREFIX, v1)
+}
+
+const PREFIX: &str = "/api";
+const VERSION_PREFIX: &str = "/v1";
+/// The longest body; the largest record set is far smaller.
+const MAX_BODY_BYTES: usize = 256 * 1024;
+/// Requests served at once; one that waits for nodes holds its place.
+const MAX_REQUESTS: usize = 512;
+/// Two hundred requests at once for one key, then fifty each second.
+const KEY_BURST: u64 = 200;
+const KEY_INTERVAL_MS: u64 = 20;
+/// Twice that for one source, before its key is looked at.
+const SOURCE_BURST: u64 = 400;
+const SOURCE_INTERVAL_MS: u64 = 10;

@@ -1,0 +1,48 @@
+//! The backup of the whole store as one download. It holds no key in clear: authorities are sealed with the master key,
+//! which is not in it.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State as Shared;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
+use tokio_util::io::ReaderStream;
+
+use crate::api::Api;
+use crate::api::caller::{Admin, Caller};
+use crate::api::problem::{Kind, Problem};
+use crate::clock::now_ms;
+
+/// Download a backup
+///
+/// One moment of the store, while it goes on. The last bytes are a checksum: a download that was cut is refused by
+/// `malha backup verify` and `malha restore`.
+#[utoipa::path(get, path = "/backup", tag = "backup",
+    responses((status = 200, description = "The backup file", body = Vec<u8>, content_type = "application/octet-stream")),
+    security(("api_key" = ["admin"])))]
+pub(super) async fn download(_caller: Caller<Admin>, Shared(api): Shared<Arc<Api>>) -> Result<Response, Problem> {
+    let place = BACKUPS.try_acquire();
+    let place = place.map_err(|_| Problem::new(Kind::Unavailable, "another backup is being taken").after_s(5))?;
+    let (read, mut write) = tokio::io::simplex(BUFFER_BYTES);
+    let store = api.context.store.clone();
+    tokio::spawn(async move {
+        let _place = place;
+        // Without its last bytes the file is no backup: a reader that goes away or an error just ends it early.
+        match malha_store::backup(&*store, now_ms(), &mut write).await {
+            Ok(summary) => tracing::info!(keys = summary.keys, revision = %summary.header.revision, "backup taken"),
+            Err(error) => tracing::error!(%error, "backup not finished"),
+        }
+        let _ = tokio::io::AsyncWriteExt::shutdown(&mut write).await;
+    });
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+        (header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"malha.backup\"")),
+    ];
+    Ok((headers, Body::from_stream(ReaderStream::with_capacity(read, BUFFER_BYTES))).into_response())
+}
+
+/// A backup holds a snapshot, and the store grows while it is held.
+static BACKUPS: Semaphore = Semaphore::const_new(2);
+const BUFFER_BYTES: usize = 64 * 1024;

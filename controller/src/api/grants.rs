@@ -1,0 +1,137 @@
+//! Grants over HTTP: who may open what on whom. Everything not granted is denied.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State as Shared;
+use axum::response::Response;
+use malha_core::{Answer, Command, State};
+use malha_proto::{Allow, GrantId, Protocol};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::api::Api;
+use crate::api::body::{Body, Path, Query};
+use crate::api::caller::{Caller, Read, Write};
+use crate::api::listing::{Listing, Page, page};
+use crate::api::problem::Problem;
+use crate::api::reference::{Reference, selector_text};
+use crate::api::write::{Removed, WriteQuery, Written};
+
+/// A policy rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Grant {
+    #[schema(value_type = String, example = "g18")]
+    pub id: GrantId,
+    /// Who may open: `organization:…`, `site:…`, `node:…` or `profile:…`.
+    pub from: String,
+    /// On whom.
+    pub to: String,
+    #[schema(value_type = GrantProtocol)]
+    pub protocol: Protocol,
+    pub from_port: u16,
+    pub to_port: u16,
+}
+
+/// A grant to be.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewGrant {
+    /// Who may open: `organization:NAME`, `site:ORG/SITE`, `node:ORG/SITE/NODE` or `profile:PROFILE`.
+    pub from: Reference,
+    /// On whom, in the same form.
+    pub to: Reference,
+    #[schema(value_type = GrantProtocol)]
+    pub protocol: Protocol,
+    /// First port; not for ICMP.
+    #[serde(default)]
+    pub from_port: u16,
+    /// Last port, included; the first if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_port: Option<u16>,
+}
+
+/// The transports that can be granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum GrantProtocol {
+    Tcp,
+    Udp,
+    Icmp,
+}
+
+impl Grant {
+    fn of(state: &State, id: GrantId) -> Option<Self> {
+        let grant = state.grant(id)?;
+        Some(Self {
+            id,
+            from: selector_text(state, grant.from),
+            to: selector_text(state, grant.to),
+            protocol: grant.allow.protocol,
+            from_port: grant.allow.from_port,
+            to_port: grant.allow.to_port,
+        })
+    }
+}
+
+/// List grants
+#[utoipa::path(get, path = "/grants", tag = "grants", params(Listing),
+    responses((status = 200, body = Page<Grant>)), security(("api_key" = ["read"])))]
+pub(super) async fn list(
+    _caller: Caller<Read>,
+    Shared(api): Shared<Arc<Api>>,
+    Query(listing): Query<Listing>,
+) -> Result<Json<Page<Grant>>, Problem> {
+    let state = api.state();
+    page(&listing, state.grants().map(|grant| (grant.id, grant.id)), |id| Grant::of(&state, id)).map(Json)
+}
+
+/// Add a grant
+#[utoipa::path(post, path = "/grants", tag = "grants", params(WriteQuery), request_body = NewGrant,
+    responses((status = 201, body = Written<Grant>)), security(("api_key" = ["write"])))]
+pub(super) async fn create(
+    caller: Caller<Write>,
+    Shared(api): Shared<Arc<Api>>,
+    Query(query): Query<WriteQuery>,
+    Body(new): Body<NewGrant>,
+) -> Result<Response, Problem> {
+    let state = api.state();
+    let (from, to) = (new.from.selector(&state, "from")?, new.to.selector(&state, "to")?);
+    let to_port = new.to_port.unwrap_or(new.from_port);
+    let allow = Allow { protocol: new.protocol, from_port: new.from_port, to_port };
+    let made = |answer: &Answer| match answer {
+        Answer::Grant(id) => Some(*id),
+        _ => None,
+    };
+    let (accepted, id, creation) = api.create(&caller, &query, Command::AddGrant { from, to, allow }, made).await?;
+    let resource = Grant::of(&api.state(), id);
+    api.created(&accepted, &query, creation, resource).await
+}
+
+/// Show a grant
+#[utoipa::path(get, path = "/grants/{grant}", tag = "grants", params(("grant" = String, Path, description = "Id")),
+    responses((status = 200, body = Grant)), security(("api_key" = ["read"])))]
+pub(super) async fn show(
+    _caller: Caller<Read>,
+    Shared(api): Shared<Arc<Api>>,
+    Path(reference): Path<Reference>,
+) -> Result<Json<Grant>, Problem> {
+    let state = api.state();
+    let id = reference.grant(&state)?;
+    Grant::of(&state, id).map(Json).ok_or_else(|| Problem::not_found("grant", id))
+}
+
+/// Remove a grant
+#[utoipa::path(delete, path = "/grants/{grant}", tag = "grants",
+    params(("grant" = String, Path, description = "Id"), WriteQuery),
+    responses((status = 200, body = Written<Removed>)), security(("api_key" = ["write"])))]
+pub(super) async fn remove(
+    caller: Caller<Write>,
+    Shared(api): Shared<Arc<Api>>,
+    Path(reference): Path<Reference>,
+    Query(query): Query<WriteQuery>,
+) -> Result<Json<Written<Removed>>, Problem> {
+    let id = reference.grant(&api.state())?;
+    let accepted = api.change(&caller, &query, Command::RemoveGrant { id }).await?;
+    api.removed(&accepted, &query, id).await
+}

@@ -1,0 +1,118 @@
+//! Organizations over HTTP.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State as Shared;
+use axum::response::Response;
+use malha_core::{Answer, Command, State};
+use malha_proto::{Label, OrganizationId};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::api::body::{Body, Path, Query};
+use crate::api::caller::{Caller, Read, Write};
+use crate::api::listing::{Listing, Page, page};
+use crate::api::problem::Problem;
+use crate::api::reference::Reference;
+use crate::api::write::{Removed, WriteQuery, Written};
+use crate::api::Api;
+
+/// An órgão, or a company that owns garages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Organization {
+    #[schema(value_type = String, example = "o12")]
+    pub id: OrganizationId,
+    #[schema(value_type = String, example = "sefaz")]
+    pub name: Label,
+    /// For people.
+    pub display_name: String,
+    pub sites: usize,
+    pub created_ms: u64,
+}
+
+/// An organization to be.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewOrganization {
+    /// One DNS label; it stands in overlay names.
+    #[schema(value_type = String, max_length = 63, example = "sefaz")]
+    pub name: Label,
+    #[serde(default)]
+    #[schema(max_length = 200)]
+    pub display_name: String,
+}
+
+impl Organization {
+    fn of(state: &State, id: OrganizationId) -> Option<Self> {
+        let organization = state.organization(id)?;
+        Some(Self {
+            id,
+            name: organization.name.clone(),
+            display_name: organization.display_name.clone(),
+            sites: state.sites_of(id).count(),
+            created_ms: organization.created_ms,
+        })
+    }
+}
+
+/// List organizations
+#[utoipa::path(get, path = "/organizations", tag = "organizations", params(Listing),
+    responses((status = 200, body = Page<Organization>)), security(("api_key" = ["read"])))]
+pub(super) async fn list(
+    _caller: Caller<Read>,
+    Shared(api): Shared<Arc<Api>>,
+    Query(listing): Query<Listing>,
+) -> Result<Json<Page<Organization>>, Problem> {
+    let state = api.state();
+    let entries = state.organizations().map(|organization| (organization.id, organization.id));
+    page(&listing, entries, |id| Organization::of(&state, id)).map(Json)
+}
+
+/// Create an organization
+#[utoipa::path(post, path = "/organizations", tag = "organizations", params(WriteQuery), request_body = NewOrganization,
+    responses((status = 201, body = Written<Organization>)), security(("api_key" = ["write"])))]
+pub(super) async fn create(
+    caller: Caller<Write>,
+    Shared(api): Shared<Arc<Api>>,
+    Query(query): Query<WriteQuery>,
+    Body(new): Body<NewOrganization>,
+) -> Result<Response, Problem> {
+    let command = Command::CreateOrganization { name: new.name, display_name: new.display_name };
+    let made = |answer: &Answer| match answer {
+        Answer::Organization(id) => Some(*id),
+        _ => None,
+    };
+    let (accepted, id, creation) = api.create(&caller, &query, command, made).await?;
+    let resource = Organization::of(&api.state(), id);
+    api.created(&accepted, &query, creation, resource).await
+}
+
+/// Show an organization
+#[utoipa::path(get, path = "/organizations/{organization}", tag = "organizations",
+    params(("organization" = String, Path, description = "Id or name")),
+    responses((status = 200, body = Organization)), security(("api_key" = ["read"])))]
+pub(super) async fn show(
+    _caller: Caller<Read>,
+    Shared(api): Shared<Arc<Api>>,
+    Path(reference): Path<Reference>,
+) -> Result<Json<Organization>, Problem> {
+    let state = api.state();
+    let id = reference.organization(&state)?;
+    Organization::of(&state, id).map(Json).ok_or_else(|| Problem::not_found("organization", id))
+}
+
+/// Remove an organization without sites
+#[utoipa::path(delete, path = "/organizations/{organization}", tag = "organizations",
+    params(("organization" = String, Path, description = "Id or name"), WriteQuery),
+    responses((status = 200, body = Written<Removed>)), security(("api_key" = ["write"])))]
+pub(super) async fn remove(
+    caller: Caller<Write>,
+    Shared(api): Shared<Arc<Api>>,
+    Path(reference): Path<Reference>,
+    Query(query): Query<WriteQuery>,
+) -> Result<Json<Written<Removed>>, Problem> {
+    let id = reference.organization(&api.state())?;
+    let accepted = api.change(&caller, &query, Command::RemoveOrganization { id }).await?;
+    api.removed(&accepted, &query, id).await
+}

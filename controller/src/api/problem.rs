@@ -1,0 +1,265 @@
+//! What the API answers when it says no: RFC 9457 problem documents. Every error of every room becomes one here, and
+//! nowhere else. It never shows a secret or an inner error's debug form.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use malha_core::Rejection;
+use malha_proto::RefusalCode;
+use malha_store::StoreError;
+use malha_store::audit::AuditError;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::coordinator::SubmitError;
+
+/// A problem document, `application/problem+json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// Names the kind of problem for programs: `urn:malha:problem:not-found`. It stays the same between releases.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What was wrong this time, and what would be right.
+    pub detail: String,
+    /// Names this request; it is in `X-Request-Id` and in the controller's log too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// The field of the body, the query or the path that is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// Seconds after which the same request may succeed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<u64>,
+}
+
+/// The kinds of problems.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Syntax,
+    Unauthenticated,
+    Forbidden,
+    NotFound,
+    MethodNotAllowed,
+    TimedOut,
+    Exists,
+    InUse,
+    OtherRequest,
+    Conflict,
+    Gone,
+    TooLarge,
+    MediaType,
+    Invalid,
+    Limit,
+    TooMany,
+    Unavailable,
+}
+
+impl Kind {
+    const fn parts(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::Syntax => (StatusCode::BAD_REQUEST, "syntax", "The request can't be read"),
+            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "An API key is needed"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "Not allowed"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is no such thing"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method", "This method is not offered here"),
+            Self::TimedOut => (StatusCode::REQUEST_TIMEOUT, "timed-out", "The request took too long"),
+            Self::Exists => (StatusCode::CONFLICT, "exists", "It exists already"),
+            Self::InUse => (StatusCode::CONFLICT, "in-use", "It is still in use"),
+            Self::OtherRequest => (StatusCode::CONFLICT, "other-request", "The Idempotency-Key belongs to another request"),
+            Self::Conflict => (StatusCode::CONFLICT, "conflict", "The present state does not allow it"),
+            Self::Gone => (StatusCode::GONE, "gone", "It was there and is gone"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
+            Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "The body must be JSON"),
+            Self::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "A value is not right"),
+            Self::Limit => (StatusCode::UNPROCESSABLE_ENTITY, "limit", "A limit is reached"),
+            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too-many", "Too many requests"),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not possible now"),
+        }
+    }
+}
+
+impl Problem {
+    pub(crate) fn new(kind: Kind, detail: impl AsRef<str>) -> Self {
+        let (status, slug, title) = kind.parts();
+        Self {
+            kind: format!("{TYPE_PREFIX}{slug}"),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: shown(detail.as_ref(), MAX_DETAIL_CHARS),
+            instance: None,
+            field: None,
+            retry_after_s: None,
+        }
+    }
+
+    pub(crate) fn invalid(field: impl AsRef<str>, problem: impl std::fmt::Display) -> Self {
+        Self::new(Kind::Invalid, format!("{}: {problem}", field.as_ref())).at(field)
+    }
+
+    pub(crate) fn not_found(what: &str, name: impl std::fmt::Display) -> Self {
+        Self::new(Kind::NotFound, format!("there is no {what} {name}"))
+    }
+
+    /// The same problem with the field it is about.
+    pub(crate) fn at(mut self, field: impl AsRef<str>) -> Self {
+        self.field = Some(shown(field.as_ref(), MAX_FIELD_CHARS));
+        self
+    }
+
+    /// The same problem with the time after which another attempt makes sense.
+    pub(crate) fn after_s(mut self, seconds: u64) -> Self {
+        self.retry_after_s = Some(seconds.max(1));
+        self
+    }
+
+    fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The document as it is sent, naming the request.
+    pub(super) fn render(mut self, request_id: &str) -> Response {
+        self.instance = Some(format!("{REQUEST_PREFIX}{request_id}"));
+        let status = self.status();
+        let retry_after = self.retry_after_s.map(HeaderValue::from);
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_TYPE)], body).into_response();
+        if let Some(retry_after) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, retry_after);
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+        }
+        response
+    }
+}
+
+/// Carries the problem to the outermost layer, which knows the request's name and writes the document.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Rejected(rejection) => rejection.into(),
+            SubmitError::Unavailable(_) | SubmitError::Closed => {
+                Self::new(Kind::Unavailable, error.to_string()).after_s(RETRY_S)
+            }
+        }
+    }
+}
+
+impl From<Rejection> for Problem {
+    fn from(rejection: Rejection) -> Self {
+        let detail = rejection.to_string();
+        match rejection {
+            Rejection::NotFound { .. } => Self::new(Kind::NotFound, detail),
+            Rejection::Exists { .. } => Self::new(Kind::Exists, detail),
+            Rejection::InUse { .. } => Self::new(Kind::InUse, detail),
+            Rejection::OtherRequest => Self::new(Kind::OtherRequest, detail),
+            Rejection::Invalid { field, .. } => Self::new(Kind::Invalid, detail).at(field),
+            Rejection::Zone(_) => Self::new(Kind::Invalid, detail),
+            Rejection::Limit { .. } => Self::new(Kind::Limit, detail),
+            Rejection::Refused { code, .. } => Self::refused(code, &detail),
+        }
+    }
+}
+
+impl Problem {
+    fn refused(code: RefusalCode, detail: &str) -> Self {
+        match code {
+            RefusalCode::Busy | RefusalCode::Unavailable => Self::new(Kind::Unavailable, detail).after_s(RETRY_S),
+            RefusalCode::NodeRemoved => Self::new(Kind::NotFound, detail),
+            RefusalCode::Malformed => Self::new(Kind::Invalid, detail),
+            RefusalCode::TokenUnknown | RefusalCode::WrongController => Self::new(Kind::Forbidden, detail),
+            RefusalCode::TokenExpired
+            | RefusalCode::TokenUsed
+            | RefusalCode::TokenRevoked
+            | RefusalCode::NameTaken
+            | RefusalCode::KeyTaken
+            | RefusalCode::Cloned
+            | RefusalCode::Replaced
+            | RefusalCode::PoolExhausted => Self::new(Kind::Conflict, detail),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        Self::new(Kind::Unavailable, error.to_string()).after_s(RETRY_S)
+    }
+}
+
+impl From<AuditError> for Problem {
+    fn from(error: AuditError) -> Self {
+        Self::new(Kind::Unavailable, error.to_string()).after_s(RETRY_S)
+    }
+}
+
+/// Text from outside as it may stand in an answer: on one line, control characters escaped, shortened.
+pub(super) fn shown(text: &str, max_chars: usize) -> String {
+    let mut out = String::new();
+    for (at, c) in text.chars().enumerate() {
+        if at == max_chars {
+            out.push('…');
+            break;
+        }
+        match c {
+            c if c.is_control() || is_direction_mark(c) => out.extend(c.escape_unicode()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Characters that turn or hide the text around them.
+pub(crate) fn is_direction_mark(c: char) -> bool {
+    matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+const TYPE_PREFIX: &str = "urn:malha:problem:";
+const REQUEST_PREFIX: &str = "urn:malha:request:";
+const PROBLEM_TYPE: &str = "application/problem+json";
+const CHALLENGE: &str = "Bearer realm=\"malha\"";
+const MAX_DETAIL_CHARS: usize = 600;
+const MAX_FIELD_CHARS: usize = 100;
+/// After a refused write; the store tries again by itself.
+const RETRY_S: u64 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_rejection_has_its_status() {
+        let rejected = [
+            (Rejection::NotFound { what: "site", name: "a".into() }, 404),
+            (Rejection::Exists { what: "site", name: "a".into(), hint: "" }, 409),
+            (Rejection::InUse { what: "site", name: "a".into(), by: "b".into() }, 409),
+            (Rejection::OtherRequest, 409),
+            (Rejection::Invalid { field: "name", problem: "p".into() }, 422),
+            (Rejection::Limit { what: "sites", limit: 1 }, 422),
+            (Rejection::Zone(malha_zone::ZoneError::CnameAtApex), 422),
+            (Rejection::Refused { code: RefusalCode::PoolExhausted, text: "full".into() }, 409),
+            (Rejection::Refused { code: RefusalCode::TokenUnknown, text: "no".into() }, 403),
+        ];
+        for (rejection, status) in rejected {
+            assert_eq!(Problem::from(rejection.clone()).status, status, "{rejection}");
+        }
+        let unavailable = Problem::from(SubmitError::Unavailable("disk".into()));
+        assert_eq!((unavailable.status, unavailable.retry_after_s), (503, Some(RETRY_S)));
+    }
+
+    #[test]
+    fn what_comes_from_outside_is_escaped_and_shortened() {
+        assert_eq!(shown("a\u{1b}[31m\u{202e}b\nc", 100), "a\\u{1b}[31m\\u{202e}b\\u{a}c");
+        assert_eq!(shown(&"x".repeat(70_000), 10), format!("{}…", "x".repeat(10)));
+    }
+}

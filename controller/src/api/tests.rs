@@ -1,0 +1,10 @@
+//! The API as its clients meet it: requests against a real coordinator on a memory store. No listener runs here.
+
+mod bad_input;
+mod document;
+mod endpoints;
+mod limits;
+mod permission;
+mod repetition;
+pub(crate) mod rig;
+mod waiting;

@@ -1,0 +1,207 @@
+//! `malha node …`. Each hop is shown as what it is; the broken one is named.
+
+use clap::{Subcommand, ValueEnum};
+use http::Method;
+use malha_proto::Hop;
+use serde_json::json;
+
+use crate::api::{BrokenHop, HopHealth, Node, NodeStanding, ServiceHealth, UpDown};
+use crate::cli::exit::Failure;
+use crate::cli::screen::{Screen, size, span};
+use crate::cli::session::{Row, Session};
+use crate::cli::span::Span;
+use crate::cli::text::{self, Word};
+use crate::cli::tokens::{plain, print_created};
+use crate::client::part;
+
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum NodeCommand {
+    /// List nodes with their live hops
+    List {
+        /// Only those of this organization
+        #[arg(long, env = "MALHA_ORG", value_name = "ORG")]
+        org: Option<String>,
+        /// Only those of this site
+        #[arg(long, env = "MALHA_SITE")]
+        site: Option<String>,
+    },
+    /// Show a node with its live hops
+    Show {
+        /// `ORG/SITE/NODE`, its last name if it is the only one, or id
+        node: String,
+    },
+    /// Remove a node and its services; it is cut at every peer
+    Remove { node: String },
+    /// Rename a node
+    Rename { node: String, name: String },
+    /// Print a token with which another machine takes this node's place
+    Replace {
+        node: String,
+        /// How long the token is good: 30m, 12h, 7d
+        #[arg(long, env = "MALHA_TTL", default_value = "1d")]
+        ttl: Span,
+    },
+    /// Choose which of two machines keeps a copied identity
+    Resolve {
+        node: String,
+        #[arg(long, env = "MALHA_KEEP")]
+        keep: Contender,
+        /// Refuse if the machine to keep is not this one
+        #[arg(long, env = "MALHA_MACHINE")]
+        machine: Option<String>,
+    },
+    /// Declare where a node's WireGuard may be reached; none: only it dials
+    Endpoints {
+        node: String,
+        /// `ADDRESS:PORT`, best first
+        endpoints: Vec<String>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Contender {
+    /// The machine that held the identity
+    Holder,
+    /// The machine that showed it too
+    Rival,
+}
+
+impl NodeCommand {
+    pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let at = |node: &str, rest: &str| format!("/nodes/{}{rest}", part(node));
+        match self {
+            Self::List { org, site } => {
+                let query = [("organization", org.as_deref()), ("site", site.as_deref())];
+                session.list::<Node>("/nodes", &query).await
+            }
+            Self::Show { node } => session.show::<Node>(&at(&node, "")).await,
+            Self::Remove { node } => session.remove(&at(&node, "")).await,
+            Self::Rename { node, name } => {
+                session.write::<Node>(Method::PUT, &at(&node, "/name"), &json!({ "name": name })).await
+            }
+            Self::Replace { node, ttl } => {
+                let body = json!({ "ttl_s": ttl.seconds() });
+                let value = session.send(Method::POST, &at(&node, "/replace"), Some(&body)).await?;
+                print_created(session, value)
+            }
+            Self::Resolve { node, keep, machine } => {
+                let keep = match keep {
+                    Contender::Holder => "holder",
+                    Contender::Rival => "rival",
+                };
+                let body = json!({ "keep": keep, "machine": machine });
+                session.write::<Node>(Method::PUT, &at(&node, "/quarantine"), &body).await
+            }
+            Self::Endpoints { node, endpoints } => {
+                let body = json!({ "endpoints": endpoints });
+                session.write::<Node>(Method::PUT, &at(&node, "/endpoints"), &body).await
+            }
+        }
+    }
+}
+
+impl Row for Node {
+    const COLUMNS: &'static [Word] = &[
+        Word::Node,
+        Word::State,
+        Word::Control,
+        Word::Tunnel,
+        Word::Services,
+        Word::Broken,
+        Word::Addresses,
+        Word::Profile,
+        Word::Id,
+    ];
+
+    fn cells(&self, screen: &Screen) -> Vec<String> {
+        let up = self.services.iter().filter(|service| service.health.state == UpDown::Up).count();
+        let services = if self.services.is_empty() { String::new() } else { format!("{up}/{}", self.services.len()) };
+        let profile = if self.hub { screen.word(Word::Hub) } else { plain(&self.profile) };
+        vec![
+            self.path.clone(),
+            standing(self.state, screen),
+            health(&self.hops.control, screen),
+            health(&self.hops.tunnel, screen),
+            services,
+            self.broken.as_ref().map(|broken| broken_hop(broken, screen)).unwrap_or_default(),
+            self.address_v4.to_string(),
+            profile,
+            self.id.to_string(),
+        ]
+    }
+
+    fn details(&self, screen: &Screen) -> Vec<(Word, String)> {
+        let machine = &self.machine;
+        let mut lines = vec![
+            (Word::Addresses, self.address_v6.to_string()),
+            (Word::OverlayName, self.overlay_name.clone()),
+            (Word::Endpoints, self.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+            (Word::Machine, format!("{} · {} · malha-node {}", machine.host_name, machine.os, machine.agent_version)),
+            (Word::Enrolled, screen.moment(self.enrolled_ms)),
+        ];
+        if let Some(session) = &self.session {
+            let line = format!("{} {}, {} {}", plain(&session.transport), session.remote, screen.word(Word::Revision), session.applied_revision);
+            lines.push((Word::Control, line));
+        }
+        if let Some(tunnel) = &self.tunnel {
+            lines.extend(tunnel.endpoint.map(|endpoint| (Word::Tunnel, endpoint.to_string())));
+            lines.extend(tunnel.handshake_age_ms.map(|age_ms| (Word::Handshake, text::ago(screen.lang, span(age_ms)))));
+            lines.push((Word::Received, size(tunnel.rx_bytes)));
+            lines.push((Word::Sent, size(tunnel.tx_bytes)));
+        }
+        lines.extend(self.services.iter().map(|service| (Word::Services, service_line(service, screen))));
+        if let Some(quarantine) = &self.quarantine {
+            lines.push((Word::Quarantine, screen.moment(quarantine.since_ms)));
+            for (word, claimant) in [(Word::Holder, &quarantine.holder), (Word::Rival, &quarantine.rival)] {
+                let source = claimant.source.map(|source| format!(" · {source}")).unwrap_or_default();
+                lines.push((word, format!("{} · {}{source}", claimant.host_name, claimant.machine)));
+            }
+        }
+        lines
+    }
+}
+
+fn service_line(service: &ServiceHealth, screen: &Screen) -> String {
+    let cause = match service.health.state {
+        UpDown::Down => format!(" ({})", plain(&service.cause)),
+        UpDown::Up | UpDown::Unknown => String::new(),
+    };
+    format!("{} :{} {}{cause}", service.name, service.port, health(&service.health, screen))
+}
+
+fn standing(state: NodeStanding, screen: &Screen) -> String {
+    screen.word(match state {
+        NodeStanding::Active => Word::Active,
+        NodeStanding::Quarantined => Word::Quarantined,
+        NodeStanding::Rekeying => Word::Rekeying,
+    })
+}
+
+/// A hop in words, with how long it has been so.
+pub(super) fn health(hop: &HopHealth, screen: &Screen) -> String {
+    let word = match hop.state {
+        UpDown::Unknown => Word::Unknown,
+        UpDown::Up => Word::Up,
+        UpDown::Down => Word::Down,
+    };
+    match hop.since_ms {
+        Some(since_ms) => text::since(screen.lang, screen.word(word), screen.age(since_ms)),
+        None => screen.word(word),
+    }
+}
+
+/// The hop to blame in words, with how long it has been broken.
+pub(super) fn broken_hop(broken: &BrokenHop, screen: &Screen) -> String {
+    let hop = screen.word(match broken.hop {
+        Hop::Control => Word::HopControl,
+        Hop::Link => Word::HopLink,
+        Hop::Agent => Word::HopAgent,
+        Hop::Tunnel => Word::HopTunnel,
+        Hop::Service => Word::HopService,
+    });
+    let age = screen.age(broken.since_ms);
+    match broken.service.as_deref().and_then(|service| service.rsplit('/').next()) {
+        Some(service) => text::broken_service(screen.lang, hop, service, age),
+        None => text::broken_since(screen.lang, hop, age),
+    }
+}

@@ -1,0 +1,125 @@
+//! `malha org …` and `malha site …`.
+
+use clap::Subcommand;
+use http::Method;
+use serde_json::json;
+
+use crate::api::{Organization, Site};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::screen::Screen;
+use crate::cli::session::{Row, Session};
+use crate::cli::text::Word;
+use crate::client::part;
+
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum OrganizationCommand {
+    /// Create an organization
+    Add {
+        /// One DNS label, like `sefaz`
+        name: String,
+        /// Its name for people
+        #[arg(long, env = "MALHA_DISPLAY_NAME", default_value = "", hide_default_value = true)]
+        display_name: String,
+    },
+    /// List organizations
+    List,
+    /// Show an organization
+    Show {
+        /// Name or id
+        organization: String,
+    },
+    /// Remove an organization without sites
+    Remove {
+        /// Name or id
+        organization: String,
+    },
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum SiteCommand {
+    /// Create a site
+    Add {
+        /// `ORG/SITE`
+        site: String,
+        /// Its name for people
+        #[arg(long, env = "MALHA_DISPLAY_NAME", default_value = "", hide_default_value = true)]
+        display_name: String,
+    },
+    /// List sites
+    List {
+        /// Only those of this organization
+        #[arg(long, env = "MALHA_ORG", value_name = "ORG")]
+        org: Option<String>,
+    },
+    /// Show a site
+    Show {
+        /// `ORG/SITE` or id
+        site: String,
+    },
+    /// Remove a site without nodes
+    Remove {
+        /// `ORG/SITE` or id
+        site: String,
+    },
+}
+
+impl OrganizationCommand {
+    pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let at = |organization: &str| format!("/organizations/{}", part(organization));
+        match self {
+            Self::Add { name, display_name } => {
+                let body = json!({ "name": name, "display_name": display_name });
+                session.write::<Organization>(Method::POST, "/organizations", &body).await
+            }
+            Self::List => session.list::<Organization>("/organizations", &[]).await,
+            Self::Show { organization } => session.show::<Organization>(&at(&organization)).await,
+            Self::Remove { organization } => session.remove(&at(&organization)).await,
+        }
+    }
+}
+
+impl SiteCommand {
+    pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let at = |site: &str| format!("/sites/{}", part(site));
+        match self {
+            Self::Add { site, display_name } => {
+                let (organization, name) = site
+                    .split_once('/')
+                    .ok_or_else(|| Failure::new(Exit::Usage, "write ORG/SITE, like sefaz/producao"))?;
+                let body = json!({ "organization": organization, "name": name, "display_name": display_name });
+                session.write::<Site>(Method::POST, "/sites", &body).await
+            }
+            Self::List { org } => session.list::<Site>("/sites", &[("organization", org.as_deref())]).await,
+            Self::Show { site } => session.show::<Site>(&at(&site)).await,
+            Self::Remove { site } => session.remove(&at(&site)).await,
+        }
+    }
+}
+
+impl Row for Organization {
+    const COLUMNS: &'static [Word] = &[Word::Name, Word::Title, Word::Sites, Word::Created, Word::Id];
+
+    fn cells(&self, screen: &Screen) -> Vec<String> {
+        vec![
+            self.name.to_string(),
+            self.display_name.clone(),
+            self.sites.to_string(),
+            screen.moment(self.created_ms),
+            self.id.to_string(),
+        ]
+    }
+}
+
+impl Row for Site {
+    const COLUMNS: &'static [Word] = &[Word::Site, Word::Title, Word::Nodes, Word::Created, Word::Id];
+
+    fn cells(&self, screen: &Screen) -> Vec<String> {
+        vec![
+            self.path.clone(),
+            self.display_name.clone(),
+            self.nodes.to_string(),
+            screen.moment(self.created_ms),
+            self.id.to_string(),
+        ]
+    }
+}

@@ -1,0 +1,1 @@
+//! The CLI as its users meet it.

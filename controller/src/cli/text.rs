@@ -1,0 +1,238 @@
+//! Every word and sentence that the CLI says to people beside its `--help`, in Portuguese and English side by side.
+
+use std::fmt::Display;
+
+/// The language of what is said to people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Lang {
+    Pt,
+    #[default]
+    En,
+}
+
+impl Lang {
+    /// The language of a tag or locale, like `pt-BR` or `pt_BR.UTF-8`. English where it is none of ours.
+    #[must_use]
+    pub(super) fn of(tag: &str) -> Self {
+        if tag.to_ascii_lowercase().starts_with("pt") { Self::Pt } else { Self::En }
+    }
+
+    /// What was given, else what the locale says.
+    #[must_use]
+    pub(super) fn choose(given: Option<&str>) -> Self {
+        let variable = |name| std::env::var(name).ok().filter(|tag| !tag.is_empty());
+        let given = given.map(str::to_owned);
+        given.or_else(|| variable("LC_ALL")).or_else(|| variable("LANG")).map_or(Self::default(), |tag| Self::of(&tag))
+    }
+}
+
+macro_rules! words {
+    ($($name:ident { $pt:literal, $en:literal })*) => {
+        /// A word or a fixed sentence.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Word {
+            $($name,)*
+        }
+
+        impl Word {
+            pub(crate) fn text(self, lang: Lang) -> &'static str {
+                match (self, lang) {
+                    $((Self::$name, Lang::Pt) => $pt, (Self::$name, Lang::En) => $en,)*
+                }
+            }
+
+            /// For the test that no two words of a language are empty.
+            #[cfg(test)]
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$name,)*];
+        }
+    };
+}
+
+words! {
+    Id { "id", "id" }
+    Name { "nome", "name" }
+    Title { "descrição", "title" }
+    Site { "local", "site" }
+    Sites { "locais", "sites" }
+    Node { "nó", "node" }
+    Nodes { "nós", "nodes" }
+    Created { "criado", "created" }
+    Enrolled { "cadastrado", "enrolled" }
+    Expires { "validade", "expires" }
+    State { "estado", "state" }
+    Profile { "perfil", "profile" }
+    Uses { "usos", "uses" }
+    Replaces { "substitui", "replaces" }
+    Addresses { "endereços", "addresses" }
+    OverlayName { "nome na rede", "overlay name" }
+    Endpoints { "pontos públicos", "endpoints" }
+    Machine { "máquina", "machine" }
+    Control { "controle", "control" }
+    Tunnel { "túnel", "tunnel" }
+    Services { "serviços", "services" }
+    Broken { "problema", "broken" }
+    Handshake { "negociação", "handshake" }
+    Received { "recebido", "received" }
+    Sent { "enviado", "sent" }
+    Port { "porta", "port" }
+    Target { "destino", "target" }
+    Kind { "tipo", "kind" }
+    Exposure { "exposição", "exposure" }
+    Host { "endereço", "host" }
+    Path { "caminho", "path" }
+    From { "de", "from" }
+    To { "para", "to" }
+    Allow { "permite", "allows" }
+    Zone { "zona", "zone" }
+    Serial { "série", "serial" }
+    NameServers { "servidores", "name servers" }
+    Contact { "contato", "contact" }
+    RecordSets { "registros", "record sets" }
+    Type { "tipo", "type" }
+    Ttl { "ttl", "ttl" }
+    Data { "dados", "data" }
+    Source { "origem", "source" }
+    Role { "papel", "role" }
+    Scopes { "escopos", "scopes" }
+    When { "quando", "when" }
+    Actor { "quem", "who" }
+    Action { "ação", "action" }
+    Outcome { "resultado", "outcome" }
+    Version { "versão", "version" }
+    Revision { "revisão", "revision" }
+    Started { "iniciado", "started" }
+    Store { "armazenamento", "store" }
+    Routes { "rotas", "routes" }
+    Zones { "zonas", "zones" }
+    Organizations { "organizações", "organizations" }
+    Quarantine { "quarentena", "quarantine" }
+    Up { "no ar", "up" }
+    Down { "fora", "down" }
+    Unknown { "sem sinal ainda", "not seen yet" }
+    HopControl { "canal de controle", "control channel" }
+    HopLink { "rede da máquina", "the machine's network" }
+    HopAgent { "agente na máquina", "the agent on the machine" }
+    HopTunnel { "túnel", "tunnel" }
+    HopService { "serviço local", "the local service" }
+    Active { "ativo", "active" }
+    Quarantined { "em quarentena", "quarantined" }
+    Rekeying { "trocando chaves", "changing keys" }
+    Used { "usado", "used" }
+    Expired { "vencido", "expired" }
+    Revoked { "revogado", "revoked" }
+    Never { "nunca", "never" }
+    Now { "agora", "now" }
+    Nothing { "Nada aqui ainda.", "Nothing here yet." }
+    Serving { "gravando", "takes writes" }
+    Hub { "central", "hub" }
+    Holder { "titular", "holder" }
+    Rival { "rival", "rival" }
+    Accepted { "aceito", "accepted" }
+    Refused { "recusado", "refused" }
+    Failed { "falhou", "failed" }
+    HintKey {
+        "Use --key-file ARQUIVO ou a variável MALHA_API_KEY; a primeira chave está em admin.key na pasta de dados.",
+        "Use --key-file FILE or the variable MALHA_API_KEY; the first key is in admin.key in the data folder."
+    }
+    HintScope {
+        "Use uma chave com esse escopo, ou crie uma com \"malha key add\".",
+        "Use a key with that scope, or make one with \"malha key add\"."
+    }
+    HintUnreachable {
+        "O \"malha serve\" está no ar? Informe o endereço com --api.",
+        "Is \"malha serve\" running? Name its address with --api."
+    }
+    HintLater { "Tente de novo em alguns segundos.", "Try again in a few seconds." }
+    HintLook { "Veja o que existe com \"list\" no lugar deste comando.", "See what there is with \"list\" in place of this command." }
+}
+
+macro_rules! sentences {
+    ($($name:ident($($value:ident),*) { $pt:literal, $en:literal })*) => {$(
+        pub(crate) fn $name(lang: Lang $(, $value: impl Display)*) -> String {
+            match lang {
+                Lang::Pt => format!($pt),
+                Lang::En => format!($en),
+            }
+        }
+    )*};
+}
+
+sentences! {
+    ago(span) { "há {span}", "{span} ago" }
+    ahead(span) { "em {span}", "in {span}" }
+    since(state, span) { "{state} há {span}", "{state} for {span}" }
+    broken_since(hop, span) { "{hop}, há {span}", "{hop}, for {span}" }
+    broken_service(hop, service, span) { "{hop} {service}, há {span}", "{hop} {service}, for {span}" }
+    removed(what, revision) { "{what} removido (revisão {revision})", "{what} removed (revision {revision})" }
+    written(revision) { "gravado na revisão {revision}", "written at revision {revision}" }
+    applied(nodes, of, millis) {
+        "aplicado por {nodes} de {of} nós em {millis} ms", "applied by {nodes} of {of} nodes in {millis} ms"
+    }
+    lagging(names) { "ainda não aplicaram: {names}", "not applied yet by: {names}" }
+    offline(names) { "desconectados, aplicam ao voltar: {names}", "not connected, will apply when back: {names}" }
+    token_made(id, site, expires) {
+        "Token {id} para {site}, validade {expires}. É mostrado só agora; na máquina: malha-node up TOKEN",
+        "Token {id} for {site}, expires {expires}. It is shown only now; on the machine: malha-node up TOKEN"
+    }
+    key_made(id, name) {
+        "Chave {id} ({name}). É mostrada só agora; guarde-a num arquivo com modo 0600.",
+        "Key {id} ({name}). It is shown only now; keep it in a file of mode 0600."
+    }
+    password_made(name) {
+        "Senha de {name}. É mostrada só agora.", "Password of {name}. It is shown only now."
+    }
+    initialized(config, data) {
+        "Controlador criado: configuração {config}, dados em {data}.",
+        "Controller made: configuration {config}, data in {data}."
+    }
+    first_operator(name) {
+        "Primeiro operador: {name}. A senha é mostrada só agora:", "First operator: {name}. The password is shown only now:"
+    }
+    master_key(path) {
+        "Guarde uma cópia de {path} longe daqui: sem ela um backup não abre as chaves das autoridades.",
+        "Keep a copy of {path} elsewhere: without it a backup can't open the keys of the authorities."
+    }
+    next_step(config) { "Agora: malha serve --config {config}", "Now: malha serve --config {config}" }
+    config_right(config) { "{config}: tudo certo", "{config}: all right" }
+    backup_written(path, bytes, revision) {
+        "{path}: {bytes} bytes, revisão {revision} do armazenamento, conferido",
+        "{path}: {bytes} bytes, store revision {revision}, verified"
+    }
+    backup_right(path, keys, taken, sha256) {
+        "{path}: inteiro, {keys} registros, feito {taken}, SHA-256 {sha256}",
+        "{path}: whole, {keys} records, taken {taken}, SHA-256 {sha256}"
+    }
+    restored(data, keys) {
+        "{data}: {keys} registros restaurados. A chave mestra não está no backup: ponha o arquivo dela no lugar antes de iniciar.",
+        "{data}: {keys} records restored. The master key is not in the backup: put its file in place before you start."
+    }
+    store_right(keys, revision, bytes) {
+        "inteiro: {keys} registros, revisão {revision}, {bytes} bytes", "whole: {keys} records, revision {revision}, {bytes} bytes"
+    }
+    store_damaged(damages) { "{damages} registros danificados:", "{damages} damaged records:" }
+    audit_right(lines, segments, hash) {
+        "inteiro: {lines} linhas em {segments} arquivos, última {hash}", "whole: {lines} lines in {segments} files, last {hash}"
+    }
+    replaces_note(node) {
+        "A máquina que usar este token fica com o lugar de {node}.", "The machine that uses this token takes the place of {node}."
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_there_in_both_languages() {
+        for word in Word::ALL {
+            assert!(!word.text(Lang::Pt).is_empty() && !word.text(Lang::En).is_empty(), "{word:?}");
+        }
+    }
+
+    #[test]
+    fn the_locale_chooses_the_language() {
+        assert_eq!(Lang::of("pt_BR.UTF-8"), Lang::Pt);
+        assert_eq!(Lang::of("C.UTF-8"), Lang::En);
+        assert_eq!(Lang::choose(Some("pt-BR")), Lang::Pt);
+    }
+}

@@ -1,0 +1,228 @@
+//! The hub: the node beside the controller. It turns its own netmap into tunnel peers and dials for the edge and the prober.
+//! It learns its netmap from the state like any node, only without a wire.
+
+mod prober;
+
+pub use prober::Prober;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ipnet::IpNet;
+use malha_core::State;
+use malha_proto::{Netmap, NodeId, Peer, Protocol, WgKey};
+use malha_proxy::{ByteStream, Dialer};
+use malha_tunnel::{Allow, Engine, PeerConfig, PrivateKey, PublicKey, Tunnel, TunnelConfig, TunnelError};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::now_ms;
+use crate::config::{self, EngineChoice};
+use crate::coordinator::Handle;
+use crate::live::{Live, TunnelSeen};
+
+/// The hub's tunnel and what it was last told.
+pub struct Hub {
+    node: NodeId,
+    tunnel: Arc<dyn Tunnel>,
+    handle: Handle,
+    live: Arc<Live>,
+    /// Which node a peer key is; written by the driver, read by the status loop beside it.
+    keys: Mutex<BTreeMap<WgKey, NodeId>>,
+}
+
+impl Hub {
+    /// Starts the tunnel with the addresses that the state gives the hub's node.
+    pub fn start(
+        config: &config::Hub,
+        key: PrivateKey,
+        node: NodeId,
+        handle: Handle,
+        live: Arc<Live>,
+    ) -> Result<Self, TunnelError> {
+        let state = handle.state();
+        let addresses = overlay_addresses(&state, node);
+        let tunnel = malha_tunnel::start(
+            choose_engine(config.engine),
+            TunnelConfig {
+                listen: config.listen.clone(),
+                mtu_bytes: usize::from(config.mtu_bytes),
+                interface: config.interface.clone(),
+                max_connections: MAX_CONNECTIONS,
+                ..TunnelConfig::new(key, addresses)
+            },
+        )?;
+        Ok(Self { node, tunnel, handle, live, keys: Mutex::default() })
+    }
+
+    /// Which data plane runs.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        self.tunnel.engine()
+    }
+
+    /// The underlay addresses in use.
+    pub async fn listen_addrs(&self) -> Vec<SocketAddr> {
+        self.tunnel.listen_addrs().await
+    }
+
+    /// Keeps the tunnel's peers as the state says and tells [`Live`] what the tunnel sees, until `stop`.
+    pub async fn run(&self, stop: CancellationToken) {
+        let mut committed = self.handle.committed();
+        let mut applied = None;
+        self.apply(&mut applied).await;
+        let mut events = self.tunnel.events();
+        let mut look_at = Instant::now();
+        loop {
+            tokio::select! {
+                change = committed.recv() => match change {
+                    Ok(change) if change.affected.nodes.contains(&self.node) => self.apply(&mut applied).await,
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(_)) => self.apply(&mut applied).await,
+                    Err(RecvError::Closed) => break,
+                },
+                // A storm of handshakes must not become a storm of looks: an event only brings the next look forward.
+                event = events.recv() => match event {
+                    Ok(_) | Err(RecvError::Lagged(_)) => look_at = look_at.min(Instant::now() + EVENT_PAUSE),
+                    Err(RecvError::Closed) => break,
+                },
+                () = sleep_until(look_at) => {
+                    self.look().await;
+                    look_at = Instant::now() + LOOK_INTERVAL;
+                }
+                () = stop.cancelled() => break,
+            }
+        }
+        self.tunnel.shutdown().await;
+    }
+
+    async fn apply(&self, applied: &mut Option<Netmap>) {
+        let Some(newer) = self.handle.state().netmap(self.node) else { return };
+        let (put, gone) = match applied.as_ref() {
+            Some(older) => {
+                let delta = older.diff(&newer);
+                let changed = delta.peers.iter().filter_map(|peer| older.peers.get(&peer.id).map(|old| (old, peer)));
+                let rekeyed: Vec<WgKey> =
+                    changed.filter(|(old, new)| old.key != new.key).map(|(old, _)| old.key).collect();
+                let gone = delta.peers_gone.iter().filter_map(|id| older.peers.get(id)).map(|peer| peer.key);
+                let gone: Vec<WgKey> = gone.chain(rekeyed).collect();
+                (delta.peers, gone)
+            }
+            None => (newer.peers.values().cloned().collect(), Vec::new()),
+        };
+        for key in gone {
+            self.keys().remove(&key);
+            if let Err(error) = self.tunnel.remove_peer(PublicKey::from_bytes(key.0)).await {
+                tracing::error!(%error, "the hub's tunnel could not drop a peer");
+            }
+        }
+        for peer in put {
+            self.keys().insert(peer.key, peer.id);
+            if let Err(error) = self.tunnel.set_peer(peer_config(&peer)).await {
+                tracing::error!(%error, node = %peer.id, "the hub's tunnel could not take a peer");
+            }
+        }
+        *applied = Some(newer);
+    }
+
+    async fn look(&self) {
+        let now_ms = now_ms();
+        let peers = self.tunnel.peers().await;
+        let keys = self.keys().clone();
+        let seen = peers.into_iter().filter_map(|peer| {
+            let node = keys.get(&WgKey(*peer.public_key.as_bytes()))?;
+            let at = |age: Option<Duration>| age.map(|age| now_ms.saturating_sub(millis(age)));
+            let seen = TunnelSeen {
+                endpoint: peer.endpoint,
+                handshake_ms: at(peer.last_handshake_age),
+                heard_ms: at(peer.last_rx_age),
+                port_unreachable_ms: at(peer.port_unreachable_age),
+                rx_bytes: peer.rx_bytes,
+                tx_bytes: peer.tx_bytes,
+            };
+            Some((*node, seen))
+        });
+        self.live.tunnels(seen.collect(), now_ms);
+    }
+
+    fn keys(&self) -> std::sync::MutexGuard<'_, BTreeMap<WgKey, NodeId>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Dialer for Hub {
+    async fn dial(&self, address: SocketAddr, timeout: Duration) -> io::Result<Box<dyn ByteStream>> {
+        let stream = self.tunnel.dial(address, Instant::now() + timeout).await?;
+        Ok(Box::new(stream))
+    }
+}
+
+/// A netmap's peer as the tunnel takes it.
+#[must_use]
+pub fn peer_config(peer: &Peer) -> PeerConfig {
+    let own = [IpAddr::V4(peer.addresses.v4), IpAddr::V6(peer.addresses.v6)];
+    PeerConfig {
+        endpoints: peer.endpoints.clone(),
+        allowed_ips: own.into_iter().map(IpNet::from).collect(),
+        keepalive_s: peer.keepalive_s,
+        ingress: peer.allow.iter().map(ingress).collect(),
+        ..PeerConfig::new(PublicKey::from_bytes(peer.key.0))
+    }
+}
+
+fn ingress(allow: &malha_proto::Allow) -> Allow {
+    match allow.protocol {
+        Protocol::Tcp => Allow::tcp(allow.from_port..=allow.to_port),
+        Protocol::Udp => Allow::udp(allow.from_port..=allow.to_port),
+        Protocol::Icmp => Allow::icmp(),
+    }
+}
+
+fn overlay_addresses(state: &State, node: NodeId) -> Vec<IpNet> {
+    let pools = state.settings().pools;
+    let addresses = state.node(node).map(|node| node.addresses);
+    let nets = addresses.map(|addresses| {
+        [
+            IpNet::new(addresses.v4.into(), pools.v4.prefix_len()),
+            IpNet::new(addresses.v6.into(), pools.v6.prefix_len()),
+        ]
+    });
+    nets.into_iter().flatten().filter_map(Result::ok).collect()
+}
+
+fn choose_engine(choice: EngineChoice) -> Engine {
+    match choice {
+        EngineChoice::Netstack => Engine::Netstack,
+        EngineChoice::Userspace => Engine::Userspace,
+        EngineChoice::Auto if can_make_tun() => Engine::Userspace,
+        EngineChoice::Auto => Engine::Netstack,
+    }
+}
+
+/// Opening the device shows that it exists and that we may; making an interface also needs CAP_NET_ADMIN.
+fn can_make_tun() -> bool {
+    let capabilities = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = capabilities.lines().find_map(|line| line.strip_prefix("CapEff:")).map(str::trim);
+    let effective = effective.and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0);
+    effective >> CAP_NET_ADMIN & 1 == 1
+        && std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").is_ok()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// From an event of the tunnel to the look at its peers.
+const EVENT_PAUSE: Duration = Duration::from_millis(20);
+/// How often the tunnel's peers are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// In-tunnel TCP connections of a hub: proxied requests and probes.
+const MAX_CONNECTIONS: usize = 8_192;
+/// capabilities(7).
+const CAP_NET_ADMIN: u32 = 12;

@@ -1,0 +1,198 @@
+//! What is observed now, in memory only: sessions, reports, probes, tunnels. It gathers; malha-core's diagnosis judges. A
+//! restart of the controller forgets it, and the next seconds bring it back.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+
+use malha_core::State;
+use malha_core::health::{Diagnosis, Observed, ServiceObserved};
+use malha_proto::{FarewellReason, Hop, HopState, NodeId, NodeReport, PathProbe, ServiceId, ServiceState};
+use tokio::sync::watch;
+
+use crate::clock::now_ms;
+
+/// The hub's side of a node's tunnel. Times are milliseconds of the Unix epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TunnelSeen {
+    pub endpoint: Option<SocketAddr>,
+    pub handshake_ms: Option<u64>,
+    pub heard_ms: Option<u64>,
+    pub port_unreachable_ms: Option<u64>,
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
+}
+
+/// The observations of all nodes. One per controller.
+pub struct Live {
+    /// Locked for a map access or one diagnosis; sessions, prober, hub and readers meet here.
+    nodes: Mutex<BTreeMap<NodeId, LiveNode>>,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct LiveNode {
+    observed: Observed,
+    reports: BTreeMap<ServiceId, ServiceState>,
+    tunnel: Option<TunnelSeen>,
+    verdict: Option<Diagnosis>,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self { nodes: Mutex::default(), changed: watch::channel(0).0 }
+    }
+}
+
+impl Live {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Changes whenever a verdict, or something shown beside it, changed.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// A session opened.
+    pub fn session_opened(&self, node: NodeId, now_ms: u64) {
+        self.note(node, now_ms, |live| live.observed.session_ms = Some(now_ms));
+    }
+
+    /// The session ended, and the node has no other.
+    pub fn session_closed(&self, node: NodeId, farewell: Option<FarewellReason>, now_ms: u64) {
+        self.note(node, now_ms, |live| {
+            live.observed.session_ms = None;
+            live.observed.ended = Some((now_ms, farewell));
+        });
+    }
+
+    /// A node told what it sees of its services.
+    pub fn report(&self, node: NodeId, report: &NodeReport, now_ms: u64) {
+        self.note(node, now_ms, |live| {
+            for service in &report.services {
+                live.reports.insert(service.service, service.state);
+                if let Some(observed) = live.observed.services.get_mut(&service.service) {
+                    observed.report = service.state;
+                }
+            }
+        });
+    }
+
+    /// A probe through the real path came back.
+    pub fn probed(&self, node: NodeId, service: ServiceId, probe: PathProbe, now_ms: u64) {
+        self.note(node, now_ms, |live| {
+            let report = live.reports.get(&service).copied().unwrap_or(ServiceState::Unknown);
+            live.observed.services.insert(service, ServiceObserved { probe, probed_ms: now_ms, report });
+        });
+    }
+
+    /// What the hub's tunnel sees of its peers.
+    pub fn tunnels(&self, seen: BTreeMap<NodeId, TunnelSeen>, now_ms: u64) {
+        let mut nodes = self.lock();
+        let mut changed = false;
+        for (node, tunnel) in seen {
+            let live = nodes.entry(node).or_default();
+            let former = live.tunnel.replace(tunnel);
+            live.observed.heard_ms = tunnel.heard_ms;
+            live.observed.port_unreachable_ms = tunnel.port_unreachable_ms;
+            let first_handshake = former.and_then(|former| former.handshake_ms).is_none() && tunnel.handshake_ms.is_some();
+            changed |= live.judge(now_ms) || first_handshake;
+        }
+        drop(nodes);
+        self.ring(changed);
+    }
+
+    /// Forgets what is gone from the state.
+    pub fn forget_removed(&self, state: &State) {
+        self.lock().retain(|node, live| {
+            live.observed.services.retain(|service, _| state.service(*service).is_some());
+            live.reports.retain(|service, _| state.service(*service).is_some());
+            state.node(*node).is_some()
+        });
+    }
+
+    /// The verdict on a node, as of now. None for a node that is not in the state; all hops unknown for one never seen.
+    #[must_use]
+    pub fn diagnosis(&self, state: &State, node: NodeId) -> Option<Diagnosis> {
+        state.node(node)?;
+        let mut nodes = self.lock();
+        let live = nodes.entry(node).or_default();
+        live.observed.services.retain(|service, _| state.service(*service).is_some());
+        live.judge(now_ms());
+        live.verdict.clone()
+    }
+
+    /// The hub's side of a node's tunnel.
+    #[must_use]
+    pub fn tunnel(&self, node: NodeId) -> Option<TunnelSeen> {
+        self.lock().get(&node).and_then(|live| live.tunnel)
+    }
+
+    /// The hop that keeps requests from a service, if one does, and since when.
+    #[must_use]
+    pub fn service_broken(&self, state: &State, service: ServiceId) -> Option<(Hop, u64)> {
+        let node = state.service(service)?.node;
+        let nodes = self.lock();
+        let verdict = nodes.get(&node)?.verdict.as_ref()?;
+        match (verdict.broken, verdict.services.get(&service)) {
+            (_, Some(HopState::Down(since_ms))) => Some((Hop::Service, *since_ms)),
+            (Some(broken), _) if matches!(broken.hop, Hop::Link | Hop::Agent | Hop::Tunnel) => {
+                Some((broken.hop, broken.since_ms))
+            }
+            _ => None,
+        }
+    }
+
+    fn note(&self, node: NodeId, now_ms: u64, note: impl FnOnce(&mut LiveNode)) {
+        let mut nodes = self.lock();
+        let live = nodes.entry(node).or_default();
+        note(live);
+        let changed = live.judge(now_ms);
+        drop(nodes);
+        self.ring(changed);
+    }
+
+    fn ring(&self, changed: bool) {
+        if changed {
+            self.changed.send_modify(|count| *count += 1);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeId, LiveNode>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LiveNode {
+    /// Judges anew; says whether the verdict changed.
+    fn judge(&mut self, now_ms: u64) -> bool {
+        let verdict = self.observed.diagnose(self.verdict.as_ref(), now_ms);
+        let changed = self.verdict.as_ref() != Some(&verdict);
+        self.verdict = Some(verdict);
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: NodeId = NodeId(1);
+    const WEB: ServiceId = ServiceId(2);
+
+    #[test]
+    fn only_a_changed_verdict_rings() {
+        let live = Live::new();
+        let mut changes = live.changes();
+        live.probed(NODE, WEB, PathProbe::Answered, 1_000);
+        assert!(changes.has_changed().unwrap());
+        changes.mark_unchanged();
+        live.probed(NODE, WEB, PathProbe::Answered, 2_000);
+        assert!(!changes.has_changed().unwrap());
+        live.probed(NODE, WEB, PathProbe::OriginFailed, 3_000);
+        assert!(changes.has_changed().unwrap());
+    }
+}

@@ -1,0 +1,196 @@
+//! Prometheus: counts and gauges of this controller, read where they live at each scrape. No name, address or key is a label.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use malha_core::health::Diagnosis;
+use malha_dns::{DnsCounters, DnsEvent};
+use malha_proto::HopState;
+use malha_proxy::{EdgeCounters, Hop};
+use malha_store::Store;
+use malha_zone::{Rcode, Transport};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry as Exposition;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::coordinator::Handle;
+use crate::live::Live;
+use crate::session::Registry;
+
+/// Where the figures come from.
+#[derive(Clone)]
+pub struct Metrics {
+    pub handle: Handle,
+    pub live: Arc<Live>,
+    pub registry: Arc<Registry>,
+    pub edge: Arc<EdgeCounters>,
+    pub dns: Option<Arc<DnsCounters>>,
+    pub store: Arc<dyn Store>,
+}
+
+impl Metrics {
+    /// Serves `/metrics` until `stop`.
+    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
+        let router = Router::new().route("/metrics", get(scrape)).with_state(self);
+        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await {
+            tracing::error!(%error, "the metrics listener ended");
+        }
+    }
+}
+
+async fn scrape(State(metrics): State<Metrics>) -> Response {
+    let store = metrics.store.health().await;
+    let mut registry = Exposition::with_prefix("malha");
+    registry.register_collector(Box::new(Figures::gather(&metrics, &store)));
+    let mut text = String::new();
+    match prometheus_client::encoding::text::encode(&mut text, &registry) {
+        Ok(()) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// One scrape's figures.
+#[derive(Debug)]
+struct Figures(Vec<Figure>);
+
+#[derive(Debug)]
+struct Figure {
+    name: &'static str,
+    help: &'static str,
+    label: Option<(&'static str, String)>,
+    value: Value,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Value {
+    Gauge(i64),
+    Counter(u64),
+}
+
+impl Figures {
+    fn gather(metrics: &Metrics, store: &malha_store::Health) -> Self {
+        let mut figures = Self(Vec::new());
+        let state = metrics.handle.state();
+        figures.gauge("revision", "Newest committed revision", state.revision().0);
+        figures.gauge("nodes", "Enrolled nodes", state.nodes().len() as u64);
+        figures.gauge("sessions", "Open control sessions", metrics.registry.count() as u64);
+        figures.gauge("services", "Services", state.services().len() as u64);
+        figures.gauge("routes", "Public routes", state.routes().len() as u64);
+        figures.gauge("store_file_bytes", "Size of the store's file", store.file_bytes.unwrap_or(0));
+        figures.gauge("store_queued_commits", "Commits that wait for the disk", store.queued_commits as u64);
+        figures.hops(metrics);
+        figures.edge(&metrics.edge);
+        if let Some(dns) = &metrics.dns {
+            figures.dns(dns);
+        }
+        figures
+    }
+
+    /// How many nodes have which hop up: what a health alert watches.
+    fn hops(&mut self, metrics: &Metrics) {
+        let state = metrics.handle.state();
+        let diagnoses: Vec<Diagnosis> =
+            state.nodes().filter(|node| !node.hub).filter_map(|node| metrics.live.diagnosis(&state, node.id)).collect();
+        let up = |hop: fn(&Diagnosis) -> HopState| {
+            diagnoses.iter().filter(|diagnosis| matches!(hop(diagnosis), HopState::Up(_))).count() as u64
+        };
+        let (control, tunnel) = (up(|diagnosis| diagnosis.control), up(|diagnosis| diagnosis.tunnel));
+        let services = diagnoses.iter().flat_map(|diagnosis| diagnosis.services.values());
+        let services = services.filter(|state| matches!(state, HopState::Up(_))).count() as u64;
+        for (hop, count) in [("control", control), ("tunnel", tunnel), ("service", services)] {
+            self.push("hops_up", "Hops that work now", Some(("hop", hop.to_owned())), Value::Gauge(signed(count)));
+        }
+        let broken = diagnoses.iter().filter(|diagnosis| diagnosis.broken.is_some()).count() as u64;
+        self.gauge("nodes_broken", "Nodes with a broken hop", broken);
+    }
+
+    fn edge(&mut self, edge: &EdgeCounters) {
+        self.gauge("edge_open_connections", "Open client connections of the edge", edge.open_connections.value());
+        self.counter("edge_bytes_in", "Bytes from clients", edge.bytes_in.value());
+        self.counter("edge_bytes_out", "Bytes to clients", edge.bytes_out.value());
+        for class in 1..=5 {
+            let label = Some(("class", format!("{class}xx")));
+            self.push("edge_responses", "Responses by class", label, Value::Counter(edge.responses(class)));
+        }
+        for hop in Hop::ALL {
+            let label = Some(("hop", hop.to_string()));
+            self.push("edge_failures", "Failed requests by hop", label, Value::Counter(edge.failures(hop)));
+        }
+    }
+
+    fn dns(&mut self, dns: &DnsCounters) {
+        for transport in [Transport::Udp, Transport::Tcp] {
+            for rcode in Rcode::ALL {
+                let label = Some(("transport_rcode", format!("{transport:?}_{rcode:?}").to_lowercase()));
+                self.push("dns_answers", "DNS answers", label, Value::Counter(dns.answers(transport, rcode)));
+            }
+        }
+        for event in DnsEvent::ALL {
+            let label = Some(("event", event.as_str().to_owned()));
+            self.push("dns_events", "What happened beside DNS answers", label, Value::Counter(dns.events(event)));
+        }
+    }
+
+    fn gauge(&mut self, name: &'static str, help: &'static str, value: u64) {
+        self.push(name, help, None, Value::Gauge(signed(value)));
+    }
+
+    fn counter(&mut self, name: &'static str, help: &'static str, value: u64) {
+        self.push(name, help, None, Value::Counter(value));
+    }
+
+    fn push(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        label: Option<(&'static str, String)>,
+        value: Value,
+    ) {
+        self.0.push(Figure { name, help, label, value });
+    }
+}
+
+impl prometheus_client::collector::Collector for Figures {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        for family in self.0.chunk_by(|a, b| a.name == b.name) {
+            let Some(first) = family.first() else { continue };
+            let kind = match first.value {
+                Value::Gauge(_) => MetricType::Gauge,
+                Value::Counter(_) => MetricType::Counter,
+            };
+            let mut metric = encoder.encode_descriptor(first.name, first.help, None, kind)?;
+            let labelled = family.iter().filter_map(|figure| Some((figure.label.clone()?, figure.value)));
+            for (label, value) in labelled {
+                value.encode(metric.encode_family(&[label])?)?;
+            }
+            if first.label.is_none() {
+                first.value.encode(metric)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Value {
+    fn encode(self, encoder: prometheus_client::encoding::MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        match self {
+            Self::Gauge(value) => ConstGauge::new(value).encode(encoder),
+            Self::Counter(value) => ConstCounter::new(value).encode(encoder),
+        }
+    }
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -1,0 +1,112 @@
+//! What the edge and the DNS server serve, built anew from the committed state and what is observed, and swapped in whole.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use malha_core::{Route, State};
+use malha_pki::EdgeCertificates;
+use malha_proto::{HostName, ServiceId};
+use malha_proxy::{BackendHealth, BackendSpec, Protocol, RouteSpec, RouteTable};
+use malha_zone::Zones;
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::coordinator::Handle;
+use crate::live::Live;
+
+/// Keeps route table, edge certificates and DNS zones as the state says.
+pub struct Publisher {
+    pub handle: Handle,
+    pub live: Arc<Live>,
+    pub certificates: Arc<EdgeCertificates>,
+    /// Hosts that the edge serves by itself, like the dashboard's.
+    pub own_hosts: Vec<HostName>,
+    pub routes: watch::Sender<Arc<RouteTable>>,
+    pub zones: watch::Sender<Arc<Zones>>,
+}
+
+impl Publisher {
+    /// Publishes once at the start and then after changes, until `stop`. DNS changes are published at once; health changes
+    /// at most each [`HEALTH_PAUSE`].
+    pub async fn run(self, stop: CancellationToken) {
+        let mut state = self.handle.watch();
+        let mut health = self.live.changes();
+        loop {
+            let now = state.borrow_and_update().clone();
+            health.mark_unchanged();
+            self.publish(&now);
+            let changed = async {
+                tokio::select! {
+                    changed = state.changed() => changed.is_ok(),
+                    changed = health.changed() => {
+                        tokio::time::sleep(HEALTH_PAUSE).await;
+                        changed.is_ok()
+                    }
+                }
+            };
+            tokio::select! {
+                going_on = changed => if !going_on { return },
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    fn publish(&self, state: &State) {
+        self.zones.send_replace(Arc::new(state.zones().clone()));
+        let hosts: BTreeSet<HostName> =
+            state.routes().map(|route| route.host.clone()).chain(self.own_hosts.iter().cloned()).collect();
+        if let Err(error) = self.certificates.set_hosts(hosts, OffsetDateTime::now_utc()) {
+            tracing::error!(%error, "edge certificates stay as they were");
+        }
+        let specs = state.routes().filter_map(|route| route_spec(state, &self.live, route)).collect();
+        match RouteTable::build(specs) {
+            Ok(table) => {
+                self.routes.send_replace(Arc::new(table));
+            }
+            Err(error) => tracing::error!(%error, "the route table stays as it was"),
+        }
+    }
+}
+
+fn route_spec(state: &State, live: &Live, route: &Route) -> Option<RouteSpec> {
+    let backends: Vec<BackendSpec> =
+        route.services.iter().filter_map(|service| backend_spec(state, live, *service)).collect();
+    Some(RouteSpec {
+        id: route.id.0,
+        host: route.host.as_str().parse().ok()?,
+        path_prefix: route.path.clone(),
+        backends,
+    })
+}
+
+fn backend_spec(state: &State, live: &Live, id: ServiceId) -> Option<BackendSpec> {
+    let service = state.service(id)?;
+    let node = state.node(service.node)?;
+    let site = state.site(node.site)?;
+    let organization = state.organization(site.organization)?;
+    Some(BackendSpec {
+        service: id.0,
+        node: node.name.to_string(),
+        address: SocketAddr::from((node.addresses.v4, service.port.number())),
+        site_name: shown(&site.display_name, site.name.as_str()),
+        org_name: shown(&organization.display_name, organization.name.as_str()),
+        health: live.service_broken(state, id).map_or(BackendHealth::Up, |(hop, since_ms)| BackendHealth::Down {
+            hop: match hop {
+                malha_proto::Hop::Service => malha_proxy::Hop::Origin,
+                _ => malha_proxy::Hop::Tunnel,
+            },
+            since_ms,
+        }),
+        protocol: Protocol::Http,
+    })
+}
+
+fn shown(display_name: &str, name: &str) -> String {
+    if display_name.is_empty() { name.to_owned() } else { display_name.to_owned() }
+}
+
+/// Health flaps are gathered for this long: at ten thousand routes a table takes some milliseconds to build.
+const HEALTH_PAUSE: Duration = Duration::from_millis(100);

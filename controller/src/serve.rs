@@ -1,0 +1,374 @@
+//! One controller as one process: opens the data folder, binds every listener, starts the parts, and ends them in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use malha_core::{Answer, Command};
+use malha_dns::DnsServer;
+use malha_pki::{EdgeCertificates, server_config_control};
+use malha_proto::{Fingerprint, HostName, MachineFacts, MachineId, NodeId, WgKey};
+use malha_proxy::{ControlHandoff, Edge, EdgeConfig, InternalHosts, RouteTable};
+use malha_zone::Zones;
+use time::OffsetDateTime;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::accounts::Sessions;
+use crate::api::{self, ApiContext};
+use crate::config::Config;
+use crate::console::ControllerConsole;
+use crate::coordinator::{Actor, Coordinator, Handle};
+use crate::folder::{self, Folder};
+use crate::hub::{Hub, Prober};
+use crate::live::Live;
+use crate::metrics::Metrics;
+use crate::publish::Publisher;
+use crate::rate::RateLimit;
+use crate::session::{
+    ControlListener, ENROLMENT_BURST, ENROLMENT_INTERVAL_MS, Registry, SessionContext, dispatch,
+};
+
+/// A controller that runs; its parts end when its token is cancelled.
+pub struct Running {
+    pub handle: Handle,
+    pub live: Arc<Live>,
+    pub registry: Arc<Registry>,
+    pub hub: NodeId,
+    pub engine: malha_tunnel::Engine,
+    pub addresses: Addresses,
+    /// The authority behind the edge's certificates, PEM.
+    pub edge_authority_pem: String,
+    pub overlay_authority: Fingerprint,
+    store: Arc<dyn malha_store::Store>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Where everything listens, port 0 resolved.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    pub control: Vec<SocketAddr>,
+    pub hub: Vec<SocketAddr>,
+    pub https: Vec<SocketAddr>,
+    pub http: Vec<SocketAddr>,
+    pub dns: Vec<SocketAddr>,
+    pub api: SocketAddr,
+    pub metrics: Option<SocketAddr>,
+}
+
+/// Serves until `stop`, then drains.
+pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let running = start(&config, stop.clone()).await?;
+    tracing::info!(
+        control = ?running.addresses.control,
+        https = ?running.addresses.https,
+        dns = ?running.addresses.dns,
+        api = %running.addresses.api,
+        engine = %running.engine,
+        revision = %running.handle.state().revision(),
+        "malha serves"
+    );
+    stop.cancelled().await;
+    running.finish().await;
+    Ok(())
+}
+
+/// Starts every part. On an error nothing keeps running.
+pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<Running> {
+    let guard = stop.clone().drop_guard();
+    let Folder { store, state, audit, overlay, edge: edge_authority, hub_key } =
+        folder::open(&config.data, &config.master_key_file()).await?;
+    let (overlay, edge_authority) = (Arc::new(overlay), Arc::new(edge_authority));
+    let tasks = TaskTracker::new();
+    let (coordinator, handle) = Coordinator::new(state, store.clone(), audit);
+    // The coordinator outlives the others by a moment, so that their last commands are still answered.
+    let writer_stop = CancellationToken::new();
+    tasks.spawn(coordinator.run(writer_stop.clone()));
+    let hub_node = settle(config, &handle, WgKey(*hub_key.public_key().as_bytes()), overlay.fingerprint()).await?;
+
+    let bound = Bound::bind(config, &overlay).await?;
+    let live = Arc::new(Live::new());
+    let registry = Arc::new(Registry::default());
+    let hub = Arc::new(Hub::start(&config.hub, hub_key, hub_node, handle.clone(), live.clone()).context("the hub's tunnel")?);
+    let certificates = Arc::new(EdgeCertificates::new(edge_authority.clone(), EDGE_CERTIFICATE_DAYS));
+    let context = Arc::new(SessionContext {
+        handle: handle.clone(),
+        live: live.clone(),
+        registry: registry.clone(),
+        authority: overlay.clone(),
+        enrolments: RateLimit::new(ENROLMENT_BURST, ENROLMENT_INTERVAL_MS),
+        stop: stop.clone(),
+    });
+    let running = Running {
+        handle: handle.clone(),
+        live: live.clone(),
+        registry: registry.clone(),
+        hub: hub_node,
+        engine: hub.engine(),
+        addresses: bound.addresses(hub.listen_addrs().await)?,
+        edge_authority_pem: edge_authority.certificate_pem().to_owned(),
+        overlay_authority: overlay.fingerprint(),
+        store: store.clone(),
+        stop: stop.clone(),
+        tasks: tasks.clone(),
+    };
+    let api = ApiContext {
+        handle: handle.clone(),
+        live: live.clone(),
+        registry: registry.clone(),
+        store: store.clone(),
+        audit_dir: folder::audit_dir(&config.data),
+        authority: overlay.fingerprint(),
+        started_ms: crate::clock::now_ms(),
+    };
+    let sessions = Arc::new(Sessions::new()?);
+    let console = Arc::new(ControllerConsole::new(&api, sessions, config.edge.public_https_port));
+    bound.spawn(config, Parts { tasks: &tasks, context, hub, certificates, api, console, stop: stop.clone() });
+    tasks.spawn(sweep(handle, stop.clone()));
+    tasks.spawn(async move {
+        stop.cancelled().await;
+        tokio::time::sleep(WRITER_GRACE).await;
+        writer_stop.cancel();
+    });
+    tasks.close();
+    guard.disarm();
+    Ok(running)
+}
+
+impl Running {
+    /// Stops every part and waits for it, at most [`DRAIN`].
+    pub async fn finish(self) {
+        self.stop.cancel();
+        if tokio::time::timeout(DRAIN, self.tasks.wait()).await.is_err() {
+            tracing::warn!("some parts did not end in time");
+        }
+        if let Err(error) = self.store.close().await {
+            tracing::error!(%error, "closing the store");
+        }
+    }
+}
+
+/// Brings the state in line with the configuration: addresses, and the hub's node.
+async fn settle(config: &Config, handle: &Handle, wg_key: WgKey, authority: Fingerprint) -> anyhow::Result<NodeId> {
+    let submit = async |command| handle.submit(command, Actor::controller(), None).await.map(|accepted| accepted.answer);
+    let state = handle.state();
+    if state.settings().controllers != config.control.addresses {
+        submit(Command::SetControllers { controllers: config.control.addresses.clone() }).await?;
+    }
+    if state.settings().edge_addresses != config.edge.addresses {
+        submit(Command::SetEdgeAddresses { addresses: config.edge.addresses.clone() }).await?;
+    }
+    let organization = match state.organization_by_name(OWN_ORGANIZATION) {
+        Some(organization) => organization.id,
+        None => {
+            let name = OWN_ORGANIZATION.parse()?;
+            match submit(Command::CreateOrganization { name, display_name: "Malha".to_owned() }).await? {
+                Answer::Organization(id) => id,
+                other => anyhow::bail!("creating the hub's organization gave {other:?}"),
+            }
+        }
+    };
+    let site = match state.site_by_path(&format!("{OWN_ORGANIZATION}/{HUB_SITE}")) {
+        Some(site) => site.id,
+        None => {
+            let name = HUB_SITE.parse()?;
+            match submit(Command::CreateSite { organization, name, display_name: "Hub".to_owned() }).await? {
+                Answer::Site(id) => id,
+                other => anyhow::bail!("creating the hub's site gave {other:?}"),
+            }
+        }
+    };
+    let adopt = Command::AdoptHub {
+        site,
+        name: HUB_NODE.parse()?,
+        wg_key,
+        tls_key: authority,
+        endpoints: config.hub.endpoints.clone(),
+        facts: own_facts(),
+    };
+    match submit(adopt).await? {
+        Answer::Node(id) => Ok(id),
+        other => anyhow::bail!("adopting the hub gave {other:?}"),
+    }
+}
+
+fn own_facts() -> MachineFacts {
+    let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+    MachineFacts {
+        host_name,
+        machine: MachineId([0; 16]),
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        os: std::env::consts::OS.to_owned(),
+        engine: None,
+    }
+}
+
+/// Every listener, before anything is served.
+struct Bound {
+    control: ControlListener,
+    control_tls: Arc<rustls::ServerConfig>,
+    edge: Edge,
+    dns: Option<DnsServer>,
+    api: TcpListener,
+    /// The dashboard for the edge: the same pages with cookies that are Secure.
+    behind_edge: TcpListener,
+    metrics: Option<TcpListener>,
+}
+
+/// What the listeners serve.
+struct Parts<'a> {
+    tasks: &'a TaskTracker,
+    context: Arc<SessionContext>,
+    hub: Arc<Hub>,
+    certificates: Arc<EdgeCertificates>,
+    api: ApiContext,
+    console: Arc<ControllerConsole>,
+    stop: CancellationToken,
+}
+
+impl Bound {
+    async fn bind(config: &Config, overlay: &malha_pki::Authority) -> anyhow::Result<Self> {
+        let certificate = overlay.issue_controller(&[], OffsetDateTime::now_utc(), CONTROL_CERTIFICATE_DAYS)?;
+        let control_tls = server_config_control(overlay, &certificate)?;
+        let edge = EdgeConfig {
+            http: config.edge.http.clone(),
+            ..EdgeConfig::new(config.edge.https.clone(), config.edge.public_https_port)
+        };
+        let tcp = async |address: SocketAddr, key: &str| {
+            TcpListener::bind(address).await.with_context(|| format!("TCP {address} can't be had; free it or change {key}"))
+        };
+        Ok(Self {
+            control: ControlListener::bind(&config.control.listen, control_tls.clone())?,
+            control_tls: Arc::new(control_tls),
+            edge: Edge::bind(edge).context("edge.https and edge.http")?,
+            dns: match config.dns.listen.as_slice() {
+                [] => None,
+                addresses => Some(DnsServer::bind(addresses, malha_dns::Limits::default()).context("dns.listen")?),
+            },
+            api: tcp(config.api.listen, "api.listen").await?,
+            behind_edge: tcp(SocketAddr::from(([127, 0, 0, 1], 0)), "nothing: any loopback port will do").await?,
+            metrics: match config.metrics.listen {
+                Some(address) => Some(tcp(address, "metrics.listen").await?),
+                None => None,
+            },
+        })
+    }
+
+    fn addresses(&self, hub: Vec<SocketAddr>) -> anyhow::Result<Addresses> {
+        let edge = self.edge.local_addrs();
+        Ok(Addresses {
+            control: self.control.local_addrs(),
+            hub,
+            https: edge.https,
+            http: edge.http,
+            dns: self.dns.as_ref().map(DnsServer::local_addrs).unwrap_or_default(),
+            api: self.api.local_addr()?,
+            metrics: self.metrics.as_ref().map(TcpListener::local_addr).transpose()?,
+        })
+    }
+
+    fn spawn(self, config: &Config, parts: Parts<'_>) {
+        let Parts { tasks, context, hub, certificates, api, console, stop } = parts;
+        let (handle, live) = (context.handle.clone(), context.live.clone());
+        let (routes, routes_out) = watch::channel(Arc::new(RouteTable::default()));
+        let (zones, zones_out) = watch::channel(Arc::new(Zones::default()));
+        let own_hosts: Vec<HostName> = config.api.public_host.iter().cloned().collect();
+        let behind_edge = self.behind_edge.local_addr().ok();
+        let internal = own_hosts.iter().filter_map(|host| Some((host.as_str().parse().ok()?, behind_edge?)));
+        let internal = InternalHosts::new(internal.collect::<Vec<_>>());
+        let (handed_over, control_streams) = mpsc::channel(HANDOFF_CAPACITY);
+        let control = ControlHandoff { config: self.control_tls, streams: handed_over };
+        let publisher = Publisher {
+            handle: handle.clone(),
+            live: live.clone(),
+            certificates: certificates.clone(),
+            own_hosts,
+            routes,
+            zones,
+        };
+        let metrics = Metrics {
+            handle: handle.clone(),
+            live: live.clone(),
+            registry: context.registry.clone(),
+            edge: self.edge.counters(),
+            dns: self.dns.as_ref().map(DnsServer::counters),
+            store: api.store.clone(),
+        };
+        let prober = Prober { dialer: hub.clone(), handle: handle.clone(), live };
+        tasks.spawn(publisher.run(stop.clone()));
+        tasks.spawn(dispatch(context.clone()));
+        tasks.spawn(self.control.run(context, control_streams));
+        tasks.spawn(renew_certificates(certificates.clone(), stop.clone()));
+        tasks.spawn(prober.run(stop.clone()));
+        let dialer = hub.clone();
+        tasks.spawn({
+            let stop = stop.clone();
+            async move { hub.run(stop).await }
+        });
+        let edge = self.edge.run(routes_out, certificates, dialer, Some(control), Some(internal), stop.clone());
+        tasks.spawn(async move {
+            if let Err(error) = edge.await {
+                tracing::error!(%error, "the edge ended");
+            }
+        });
+        if let Some(dns) = self.dns {
+            let answering = dns.run(zones_out, stop.clone());
+            tasks.spawn(async move {
+                if let Err(error) = answering.await {
+                    tracing::error!(%error, "the DNS server ended");
+                }
+            });
+        }
+        for (listener, secure_cookies) in [(self.api, false), (self.behind_edge, true)] {
+            let router = api::router(api.clone()).merge(malha_web::router(
+                console.clone(),
+                malha_web::WebConfig { secure_cookies, ..malha_web::WebConfig::default() },
+            ));
+            tasks.spawn(api::serve(listener, router, secure_cookies, stop.clone()));
+        }
+        if let Some(listener) = self.metrics {
+            tasks.spawn(metrics.serve(listener, stop));
+        }
+    }
+}
+
+async fn renew_certificates(certificates: Arc<EdgeCertificates>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(RENEWAL_INTERVAL) => {}
+            () = stop.cancelled() => return,
+        }
+        if let Err(error) = certificates.renew_due(OffsetDateTime::now_utc()) {
+            tracing::error!(%error, "edge certificates were not renewed");
+        }
+    }
+}
+
+async fn sweep(handle: Handle, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP_INTERVAL) => {}
+            () = stop.cancelled() => return,
+        }
+        if let Err(error) = handle.submit(Command::Sweep, Actor::controller(), None).await {
+            tracing::warn!(%error, "sweep");
+        }
+    }
+}
+
+/// The organization, site and node of the hub.
+pub const OWN_ORGANIZATION: &str = "malha";
+const HUB_SITE: &str = "hub";
+const HUB_NODE: &str = "hub";
+/// Issued at each start of the controller.
+const CONTROL_CERTIFICATE_DAYS: u16 = 800;
+const EDGE_CERTIFICATE_DAYS: u16 = 90;
+const HANDOFF_CAPACITY: usize = 1_024;
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60 * 60);
+const WRITER_GRACE: Duration = Duration::from_millis(500);
+const DRAIN: Duration = Duration::from_secs(15);

@@ -1,0 +1,60 @@
+//! Control sessions: one per online node, over QUIC or TLS, both alike above the stream. They carry what the coordinator
+//! committed and what nodes report; they decide nothing.
+
+mod channel;
+mod enrolment;
+mod listener;
+mod node;
+mod registry;
+
+pub use channel::{Channel, ChannelError, PeerCertificate, Transport};
+pub use listener::{ControlListener, ListenError};
+pub use registry::{Registry, SessionSummary};
+
+use std::sync::Arc;
+
+use malha_core::Topic;
+use malha_pki::Authority;
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+
+use crate::coordinator::Handle;
+use crate::live::Live;
+use crate::rate::RateLimit;
+
+/// What every session shares.
+pub struct SessionContext {
+    pub handle: Handle,
+    pub live: Arc<Live>,
+    pub registry: Arc<Registry>,
+    /// Signs node certificates.
+    pub authority: Arc<Authority>,
+    /// Enrolment attempts per source address.
+    pub enrolments: RateLimit<std::net::IpAddr>,
+    pub stop: CancellationToken,
+}
+
+/// Sixty enrolments at once from one address (a workshop behind one NAT), then two per second.
+pub const ENROLMENT_BURST: u64 = 60;
+pub const ENROLMENT_INTERVAL_MS: u64 = 500;
+
+/// Rings the sessions that a commit affects, and ends those of removed nodes, until the context stops.
+pub async fn dispatch(context: Arc<SessionContext>) {
+    let mut committed = context.handle.committed();
+    loop {
+        let change = tokio::select! {
+            change = committed.recv() => change,
+            () = context.stop.cancelled() => return,
+        };
+        match change {
+            Ok(change) => {
+                context.registry.ring(&change.affected.nodes);
+                if change.affected.topics.contains(&Topic::Services) || !change.affected.removed.is_empty() {
+                    context.live.forget_removed(&context.handle.state());
+                }
+            }
+            Err(RecvError::Lagged(_)) => context.registry.ring_all(),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}

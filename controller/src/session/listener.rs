@@ -1,0 +1,174 @@
+//! Where control connections come in: QUIC on UDP, and TLS streams that the edge hands over from its TCP port. It bounds
+//! how many there are; what they say is for the session.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use malha_pki::{certificate_key, node_identity};
+use malha_proto::SESSION_TIMEOUT_MS;
+use quinn::crypto::rustls::QuicServerConfig;
+use rustls_pki_types::CertificateDer;
+use thiserror::Error;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_rustls::server::TlsStream;
+use tokio_util::task::TaskTracker;
+
+use crate::session::{Channel, PeerCertificate, SessionContext, Transport, node};
+
+/// Why the control channel can't listen.
+#[derive(Debug, Error)]
+pub enum ListenError {
+    #[error("control channel: UDP {address}: {source}; free the port or change control.listen")]
+    Bind { address: SocketAddr, source: std::io::Error },
+    #[error("control channel: TLS configuration: {0}")]
+    Tls(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
+}
+
+/// The QUIC endpoints of the control channel, bound.
+pub struct ControlListener {
+    endpoints: Vec<quinn::Endpoint>,
+}
+
+impl ControlListener {
+    /// Binds every address, or none.
+    pub fn bind(addresses: &[SocketAddr], tls: rustls::ServerConfig) -> Result<Self, ListenError> {
+        let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+        config.transport_config(Arc::new(transport_config()));
+        let endpoints = addresses.iter().map(|address| {
+            bind_udp(*address)
+                .and_then(|socket| {
+                    let runtime = Arc::new(quinn::TokioRuntime);
+                    quinn::Endpoint::new(quinn::EndpointConfig::default(), Some(config.clone()), socket, runtime)
+                })
+                .map_err(|source| ListenError::Bind { address: *address, source })
+        });
+        Ok(Self { endpoints: endpoints.collect::<Result<_, _>>()? })
+    }
+
+    /// The addresses in use, for port 0.
+    #[must_use]
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.endpoints.iter().filter_map(|endpoint| endpoint.local_addr().ok()).collect()
+    }
+
+    /// Accepts from QUIC and from `handed_over` until the context stops, then waits for the sessions' goodbyes.
+    pub async fn run(
+        self,
+        context: Arc<SessionContext>,
+        mut handed_over: mpsc::Receiver<(TlsStream<tokio::net::TcpStream>, SocketAddr)>,
+    ) {
+        let sessions = TaskTracker::new();
+        let places = Arc::new(Semaphore::new(MAX_SESSIONS));
+        for endpoint in &self.endpoints {
+            sessions.spawn(accept_quic(endpoint.clone(), context.clone(), places.clone(), sessions.clone()));
+        }
+        loop {
+            let handed = tokio::select! {
+                handed = handed_over.recv() => handed,
+                () = context.stop.cancelled() => None,
+            };
+            let Some((stream, remote)) = handed else { break };
+            if let Ok(place) = places.clone().try_acquire_owned() {
+                sessions.spawn(serve_tls(context.clone(), stream, remote, place));
+            }
+        }
+        context.stop.cancelled().await;
+        sessions.close();
+        let _ = tokio::time::timeout(DRAIN, sessions.wait()).await;
+        for endpoint in &self.endpoints {
+            endpoint.close(0_u32.into(), b"shutdown");
+        }
+    }
+}
+
+async fn accept_quic(
+    endpoint: quinn::Endpoint,
+    context: Arc<SessionContext>,
+    places: Arc<Semaphore>,
+    sessions: TaskTracker,
+) {
+    loop {
+        let incoming = tokio::select! {
+            incoming = endpoint.accept() => incoming,
+            () = context.stop.cancelled() => return,
+        };
+        let Some(incoming) = incoming else { return };
+        match places.clone().try_acquire_owned() {
+            Ok(place) => {
+                sessions.spawn(serve_quic(context.clone(), incoming, place));
+            }
+            Err(_) => incoming.refuse(),
+        }
+    }
+}
+
+async fn serve_quic(context: Arc<SessionContext>, incoming: quinn::Incoming, _place: OwnedSemaphorePermit) {
+    let remote = incoming.remote_address();
+    let opened = tokio::time::timeout(HANDSHAKE_TIMEOUT, async {
+        let connection = incoming.await?;
+        let (send, receive) = connection.accept_bi().await?;
+        Ok::<_, quinn::ConnectionError>((connection, send, receive))
+    });
+    let (connection, send, receive) = match opened.await {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(error)) => return tracing::debug!(%error, %remote, "QUIC handshake failed"),
+        Err(_) => return tracing::debug!(%remote, "QUIC handshake took too long"),
+    };
+    let chain = connection.peer_identity().and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let certificate = chain.and_then(|chain| peer_certificate(chain.first()?));
+    node::serve(context, Channel::new(receive, send, remote, Transport::Quic, certificate)).await;
+    connection.close(0_u32.into(), b"");
+}
+
+async fn serve_tls(
+    context: Arc<SessionContext>,
+    stream: TlsStream<tokio::net::TcpStream>,
+    remote: SocketAddr,
+    _place: OwnedSemaphorePermit,
+) {
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| peer_certificate(chain.first()?));
+    let (read, write) = tokio::io::split(stream);
+    node::serve(context, Channel::new(read, write, remote, Transport::Tls, certificate)).await;
+}
+
+/// Who a verified certificate names; None for one that is no node's, which then may only enrol.
+fn peer_certificate(certificate: &CertificateDer<'_>) -> Option<PeerCertificate> {
+    let node = node_identity(certificate).ok()?;
+    let key = certificate_key(certificate).ok()?;
+    Some(PeerCertificate { node, key })
+}
+
+fn transport_config() -> quinn::TransportConfig {
+    let mut transport = quinn::TransportConfig::default();
+    let idle = quinn::VarInt::from_u32(u32::try_from(SESSION_TIMEOUT_MS).unwrap_or(u32::MAX));
+    transport
+        .max_idle_timeout(Some(idle.into()))
+        .max_concurrent_bidi_streams(1_u32.into())
+        .max_concurrent_uni_streams(0_u32.into())
+        .datagram_receive_buffer_size(None)
+        .stream_receive_window(STREAM_WINDOW_BYTES.into())
+        .receive_window((STREAM_WINDOW_BYTES * 2).into());
+    transport
+}
+
+/// A UDP socket of one family: an IPv6 one takes no IPv4, so that both can be bound on one port.
+fn bind_udp(address: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::DGRAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// Open control connections, sessions and enrolments together.
+const MAX_SESSIONS: usize = 60_000;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const DRAIN: Duration = Duration::from_secs(3);
+const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+/// For storms of reconnections; best effort.
+const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;

@@ -1,0 +1,255 @@
+//! One node's session from hello to end: sends what changed for it, takes its reports, renews its keys.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use malha_core::{Answer, Command, NodeSync};
+use malha_pki::request_key;
+use malha_proto::{
+    FarewellReason, Hello, Lease, NodeId, RefusalCode, Revision, SESSION_TIMEOUT_MS, ToController, ToNode, Welcome, WgKey,
+};
+use tokio::time::{Instant, timeout};
+
+use crate::clock::now_ms;
+use crate::coordinator::Actor;
+use crate::session::enrolment::{enrol, refusal, sign};
+use crate::session::registry::{Order, Seat, SessionSummary};
+use crate::session::{Channel, ChannelError, PeerCertificate, SessionContext};
+
+/// Serves one stream until it ends.
+pub(super) async fn serve(context: Arc<SessionContext>, mut channel: Channel) {
+    let first = match timeout(FIRST_MESSAGE_TIMEOUT, channel.receive()).await {
+        Ok(Ok(first)) => first,
+        Ok(Err(error)) => return tracing::debug!(%error, remote = %channel.remote, "no first message"),
+        Err(_) => return tracing::debug!(remote = %channel.remote, "silent connection closed"),
+    };
+    match (first, channel.certificate) {
+        (ToController::Enrol(request), _) => enrol(&context, channel, *request).await,
+        (ToController::Hello(hello), Some(certificate)) => {
+            if let Some(session) = Session::open(context, channel, certificate, *hello).await {
+                session.run().await;
+            }
+        }
+        (ToController::Hello(_), None) => {
+            channel.finish(&malformed("a session needs the node's certificate; enrol first")).await;
+        }
+        _ => channel.finish(&malformed("a session opens with Enrol or Hello")).await,
+    }
+}
+
+struct Session {
+    context: Arc<SessionContext>,
+    channel: Channel,
+    node: NodeId,
+    instance: u64,
+    /// The lease offered to this session.
+    lease: Lease,
+    seat: Seat,
+    sync: NodeSync,
+}
+
+/// Why the session's loop ended.
+enum End {
+    /// The node said goodbye.
+    Farewell(FarewellReason),
+    /// The transport ended or went silent.
+    Lost(ChannelError),
+    Silent,
+    /// We end it with this last message.
+    Close(Box<ToNode>),
+}
+
+impl Session {
+    async fn open(
+        context: Arc<SessionContext>,
+        mut channel: Channel,
+        certificate: PeerCertificate,
+        hello: Hello,
+    ) -> Option<Self> {
+        let node = certificate.node;
+        let live = context.registry.challenge(node, hello.instance, CHALLENGE_PATIENCE).await;
+        let command = Command::OpenSession {
+            node,
+            tls_key: certificate.key,
+            lease: hello.lease.clone(),
+            instance: hello.instance,
+            facts: hello.facts.clone(),
+            source: Some(channel.remote),
+            live,
+        };
+        let answer = context.handle.submit(command, Actor::node(node, channel.remote.ip()), None).await;
+        let (lease, rekey) = match answer.map(|accepted| accepted.answer) {
+            Ok(Answer::Session { lease, rekey }) => (lease, rekey),
+            Ok(_) => {
+                context.registry.order(node, Order::Cloned);
+                channel.finish(&cloned()).await;
+                return None;
+            }
+            Err(error) => {
+                channel.finish(&refusal(&error)).await;
+                return None;
+            }
+        };
+        let state = context.handle.state();
+        let (sync, first) = NodeSync::open(node, hello.applied, hello.digest, &state, &context.handle.history());
+        let welcome = ToNode::Welcome(Box::new(Welcome {
+            lease: lease.clone(),
+            revision: state.revision(),
+            seen_as: Some(channel.remote),
+            controllers: state.settings().controllers.clone(),
+            rekey: rekey.then_some(true),
+        }));
+        let sent = channel.send(&welcome).await;
+        let sent = match (sent, first) {
+            (Ok(()), Some(first)) => channel.send(&first).await,
+            (sent, _) => sent,
+        };
+        if let Err(error) = sent {
+            tracing::debug!(%error, %node, "session ended before its first map");
+            return None;
+        }
+        let summary = SessionSummary {
+            instance: hello.instance,
+            transport: channel.transport,
+            remote: channel.remote,
+            since_ms: now_ms(),
+            facts: hello.facts,
+            applied: sync.applied_revision(),
+        };
+        let seat = context.registry.sit(node, summary);
+        context.live.session_opened(node, now_ms());
+        Some(Self { context, channel, node, instance: hello.instance, lease, seat, sync })
+    }
+
+    async fn run(mut self) {
+        let end = self.talk().await;
+        let (farewell, last) = match end {
+            End::Farewell(reason) => (Some(reason), None),
+            End::Lost(error) => {
+                tracing::debug!(%error, node = %self.node, "session lost");
+                (None, None)
+            }
+            End::Silent => (None, None),
+            End::Close(last) => (None, Some(last)),
+        };
+        if self.context.registry.leave(&self.seat) {
+            self.context.live.session_closed(self.node, farewell, now_ms());
+        }
+        if let Some(last) = last {
+            self.channel.finish(&last).await;
+        }
+    }
+
+    async fn talk(&mut self) -> End {
+        let mut silent_at = Instant::now() + SESSION_TIMEOUT;
+        loop {
+            let step = tokio::select! {
+                message = self.channel.receive() => match message {
+                    Ok(message) => {
+                        silent_at = Instant::now() + SESSION_TIMEOUT;
+                        self.seat.heard();
+                        self.take(message).await
+                    }
+                    Err(error) => Err(End::Lost(error)),
+                },
+                () = self.seat.bell.notified() => self.advance().await,
+                _ = self.seat.order.changed() => Err(self.ordered()),
+                () = tokio::time::sleep_until(silent_at) => Err(End::Silent),
+                () = self.context.stop.cancelled() => Err(End::Close(Box::new(ToNode::Farewell { reason: FarewellReason::Restart }))),
+            };
+            if let Err(end) = step {
+                return end;
+            }
+        }
+    }
+
+    async fn take(&mut self, message: ToController) -> Result<(), End> {
+        match message {
+            ToController::LeaseSaved => {
+                let command = Command::ConfirmLease { node: self.node, instance: self.instance, lease: self.lease.clone() };
+                self.submit(command).await.map(|_| ())
+            }
+            ToController::Applied { revision } => self.applied(revision).await,
+            ToController::Report(report) => {
+                self.context.live.report(self.node, &report, now_ms());
+                self.send(&ToNode::Heartbeat).await
+            }
+            ToController::NeedSnapshot => {
+                self.sync.need_snapshot();
+                self.advance().await
+            }
+            ToController::Renew { csr, wg_key } => self.renew(&csr, wg_key).await,
+            ToController::Farewell { reason } => Err(End::Farewell(reason)),
+            ToController::Enrol(_) | ToController::Hello(_) => {
+                Err(End::Close(Box::new(malformed("a session opens only once"))))
+            }
+        }
+    }
+
+    async fn applied(&mut self, revision: Revision) -> Result<(), End> {
+        self.sync.applied(revision);
+        self.context.registry.applied(&self.seat, self.sync.applied_revision());
+        self.advance().await
+    }
+
+    /// Sends what the node does not know yet, if anything.
+    async fn advance(&mut self) -> Result<(), End> {
+        let state = self.context.handle.state();
+        if state.node(self.node).is_none() {
+            return Err(End::Close(Box::new(removed())));
+        }
+        let next = self.sync.advance(&state, &self.context.handle.history());
+        match next {
+            Some(message) => self.send(&message).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn renew(&mut self, csr: &[u8], wg_key: Option<WgKey>) -> Result<(), End> {
+        let tls_key =
+            request_key(csr).map_err(|error| End::Close(Box::new(malformed(&error.to_string()))))?;
+        let command = Command::RenewNode { node: self.node, instance: self.instance, tls_key, wg_key };
+        self.submit(command).await?;
+        let certificate = sign(&self.context, &self.context.handle.state(), self.node, csr);
+        let certificate = certificate.map_err(|text| End::Close(Box::new(malformed(&text))))?;
+        self.send(&ToNode::Renewed { certificate }).await
+    }
+
+    async fn submit(&mut self, command: Command) -> Result<Answer, End> {
+        let actor = Actor::node(self.node, self.channel.remote.ip());
+        let accepted = self.context.handle.submit(command, actor, None).await;
+        accepted.map(|accepted| accepted.answer).map_err(|error| End::Close(Box::new(refusal(&error))))
+    }
+
+    async fn send(&mut self, message: &ToNode) -> Result<(), End> {
+        self.channel.send(message).await.map_err(End::Lost)
+    }
+
+    fn ordered(&self) -> End {
+        End::Close(Box::new(match *self.seat.order.borrow() {
+            Order::Cloned => cloned(),
+            Order::Removed => removed(),
+            Order::Superseded | Order::Continue => ToNode::Farewell { reason: FarewellReason::Superseded },
+        }))
+    }
+}
+
+fn cloned() -> ToNode {
+    ToNode::Refused {
+        code: RefusalCode::Cloned,
+        text: "another machine shows the same identity; both are held apart until the operator chooses one".to_owned(),
+    }
+}
+
+fn removed() -> ToNode {
+    ToNode::Refused { code: RefusalCode::NodeRemoved, text: "this node was removed by the operator".to_owned() }
+}
+
+fn malformed(text: &str) -> ToNode {
+    ToNode::Refused { code: RefusalCode::Malformed, text: text.to_owned() }
+}
+
+const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
+const SESSION_TIMEOUT: Duration = Duration::from_millis(SESSION_TIMEOUT_MS);
+/// A living node reports within one heartbeat; half of another for the way.
+const CHALLENGE_PATIENCE: Duration = Duration::from_millis(malha_proto::HEARTBEAT_INTERVAL_MS * 3 / 2);

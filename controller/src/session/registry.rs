@@ -1,0 +1,236 @@
+//! Which node has an open session, and the bell to ring when something changed for it. One per controller.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use malha_core::LiveSession;
+use malha_proto::{MachineFacts, NodeId, Revision};
+use tokio::sync::{Notify, watch};
+
+use crate::session::Transport;
+
+/// What the registry knows of an open session.
+#[derive(Clone, Debug)]
+pub struct SessionSummary {
+    pub instance: u64,
+    pub transport: Transport,
+    pub remote: SocketAddr,
+    pub since_ms: u64,
+    pub facts: MachineFacts,
+    /// The newest revision that the node said it runs with.
+    pub applied: Revision,
+}
+
+/// What may be told to an open session from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Continue,
+    /// A newer session of the same process took over.
+    Superseded,
+    /// Two machines show this identity.
+    Cloned,
+    /// The node is gone or its key is no longer good.
+    Removed,
+}
+
+/// The handle of one session, held by its task.
+pub struct Seat {
+    pub bell: Arc<Notify>,
+    pub order: watch::Receiver<Order>,
+    /// Counts frames received; the sign of life for a rival's hello.
+    heard: watch::Sender<u64>,
+    number: u64,
+    node: NodeId,
+}
+
+/// All open sessions.
+pub struct Registry {
+    /// Locked for a map access only; sessions, the dispatcher and the API meet here.
+    seats: Mutex<Seats>,
+    applied: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Seats {
+    by_node: BTreeMap<NodeId, Entry>,
+    next_number: u64,
+}
+
+struct Entry {
+    number: u64,
+    summary: SessionSummary,
+    bell: Arc<Notify>,
+    order: watch::Sender<Order>,
+    heard: watch::Receiver<u64>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self { seats: Mutex::default(), applied: watch::channel(0).0 }
+    }
+}
+
+impl Registry {
+    /// Takes the node's seat; whoever sat there is told that it was superseded.
+    pub fn sit(&self, node: NodeId, summary: SessionSummary) -> Seat {
+        let bell = Arc::new(Notify::new());
+        let (order, order_out) = watch::channel(Order::Continue);
+        let (heard, heard_out) = watch::channel(0);
+        let mut seats = self.lock();
+        seats.next_number += 1;
+        let number = seats.next_number;
+        let entry = Entry { number, summary, bell: bell.clone(), order, heard: heard_out };
+        if let Some(former) = seats.by_node.insert(node, entry) {
+            former.order.send_replace(Order::Superseded);
+        }
+        Seat { bell, order: order_out, heard, number, node }
+    }
+
+    /// Leaves the seat, if it is still this session's. Says whether it was.
+    pub fn leave(&self, seat: &Seat) -> bool {
+        let mut seats = self.lock();
+        let still = seats.by_node.get(&seat.node).is_some_and(|entry| entry.number == seat.number);
+        if still {
+            seats.by_node.remove(&seat.node);
+        }
+        drop(seats);
+        if still {
+            self.applied.send_modify(|count| *count += 1);
+        }
+        still
+    }
+
+    /// Notes a revision that a node said it runs with.
+    pub fn applied(&self, seat: &Seat, revision: Revision) {
+        let mut seats = self.lock();
+        if let Some(entry) = seats.by_node.get_mut(&seat.node).filter(|entry| entry.number == seat.number) {
+            entry.summary.applied = entry.summary.applied.max(revision);
+        }
+        drop(seats);
+        self.applied.send_modify(|count| *count += 1);
+    }
+
+    /// Changes whenever a node applied something or left.
+    #[must_use]
+    pub fn progress(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
+    }
+
+    /// Rings for each of these nodes that is here.
+    pub fn ring<'a>(&self, nodes: impl IntoIterator<Item = &'a NodeId>) {
+        let seats = self.lock();
+        for node in nodes {
+            if let Some(entry) = seats.by_node.get(node) {
+                entry.bell.notify_one();
+            }
+        }
+    }
+
+    /// Rings for everyone.
+    pub fn ring_all(&self) {
+        for entry in self.lock().by_node.values() {
+            entry.bell.notify_one();
+        }
+    }
+
+    /// Tells a node's open session to end.
+    pub fn order(&self, node: NodeId, order: Order) {
+        if let Some(entry) = self.lock().by_node.get(&node) {
+            entry.order.send_replace(order);
+        }
+    }
+
+    #[must_use]
+    pub fn find(&self, node: NodeId) -> Option<SessionSummary> {
+        self.lock().by_node.get(&node).map(|entry| entry.summary.clone())
+    }
+
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.lock().by_node.len()
+    }
+
+    /// The open session of a node that another process now claims to be. If it is another instance, waits until it is
+    /// heard, at most `patience`: a machine that still talks can't have been restarted.
+    pub async fn challenge(&self, node: NodeId, newcomer: u64, patience: std::time::Duration) -> Option<LiveSession> {
+        let (summary, mut heard) = {
+            let seats = self.lock();
+            let entry = seats.by_node.get(&node)?;
+            (entry.summary.clone(), entry.heard.clone())
+        };
+        heard.mark_unchanged();
+        let alive = summary.instance != newcomer
+            && tokio::time::timeout(patience, heard.changed()).await.is_ok_and(|heard| heard.is_ok());
+        Some(LiveSession { instance: summary.instance, alive, facts: summary.facts, source: Some(summary.remote) })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Seats> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    /// A frame came in.
+    pub fn heard(&self) {
+        self.heard.send_modify(|count| *count += 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use malha_proto::MachineId;
+    use std::time::Duration;
+
+    fn summary(instance: u64) -> SessionSummary {
+        SessionSummary {
+            instance,
+            transport: Transport::Quic,
+            remote: "192.0.2.1:1".parse().unwrap(),
+            since_ms: 0,
+            facts: MachineFacts {
+                host_name: "garagem".into(),
+                machine: MachineId([1; 16]),
+                agent_version: "1".into(),
+                os: "linux".into(),
+                engine: None,
+            },
+            applied: Revision(0),
+        }
+    }
+
+    #[test]
+    fn the_newer_session_of_a_node_supersedes_the_older_and_keeps_its_seat_when_that_leaves() {
+        let registry = Registry::default();
+        let old = registry.sit(NodeId(1), summary(7));
+        let new = registry.sit(NodeId(1), summary(8));
+        assert_eq!(*old.order.borrow(), Order::Superseded);
+        assert!(!registry.leave(&old));
+        assert_eq!(registry.find(NodeId(1)).map(|summary| summary.instance), Some(8));
+        assert!(registry.leave(&new));
+        assert_eq!(registry.count(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_challenged_session_counts_as_alive_only_when_it_is_heard_after_the_challenge() {
+        let registry = Registry::default();
+        let seat = registry.sit(NodeId(1), summary(7));
+        seat.heard();
+        let silent = registry.challenge(NodeId(1), 8, Duration::from_secs(2)).await;
+        assert!(silent.is_some_and(|live| !live.alive));
+        let (spoken, ()) = tokio::join!(registry.challenge(NodeId(1), 8, Duration::from_secs(2)), async {
+            tokio::task::yield_now().await;
+            seat.heard();
+        });
+        assert!(spoken.is_some_and(|live| live.alive));
+    }
+
+    #[tokio::test]
+    async fn a_reconnection_of_the_same_process_is_not_made_to_wait() {
+        let registry = Registry::default();
+        let _seat = registry.sit(NodeId(1), summary(7));
+        let live = registry.challenge(NodeId(1), 7, Duration::from_secs(3_600)).await;
+        assert!(live.is_some_and(|live| !live.alive && live.instance == 7));
+    }
+}

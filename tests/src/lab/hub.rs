@@ -1,0 +1,136 @@
+//! The machine with the public address that runs `malha serve`, and the operator who sits at it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::binaries;
+use super::internet::{HUB, HUB_NAME, Internet};
+use super::namespace::Namespace;
+use super::patience::{PATIENCE, eventually};
+use super::process::{Process, checked, output};
+
+/// One installation of the controller, with its data in `data` of its folder.
+pub struct Hub {
+    pub namespace: Namespace,
+    controller: Option<Process>,
+    folder: PathBuf,
+}
+
+impl Hub {
+    pub(super) fn new(internet: &Internet, lab: &Path) -> Result<Self> {
+        let namespace = Namespace::new("hub")?;
+        internet.attach(&namespace, "wan", HUB)?;
+        let folder = lab.join("hub");
+        fs::create_dir_all(&folder)?;
+        Ok(Self { namespace, controller: None, folder })
+    }
+
+    /// `malha init`, as on a new server.
+    pub fn init(&self) -> Result<()> {
+        let config = self.config();
+        let data = self.data();
+        let words = ["init", "--host", HUB_NAME, "--address", HUB];
+        checked(self.command(&words)?.arg("--config").arg(config).arg("--data").arg(data)).map(drop)
+    }
+
+    /// `malha restore` into the data folder, which must be gone, with the secrets that were kept elsewhere.
+    pub fn restore(&self, backup: &Path, kept: &Path) -> Result<()> {
+        checked(self.command(&["restore"])?.arg(backup).arg("--data").arg(self.data()))?;
+        for secret in SECRETS {
+            fs::copy(kept.join(secret), self.data().join(secret)).with_context(|| format!("bringing {secret} back"))?;
+        }
+        Ok(())
+    }
+
+    /// What a backup leaves out on purpose, copied to a folder elsewhere.
+    pub fn keep_secrets(&self, kept: &Path) -> Result<()> {
+        fs::create_dir_all(kept)?;
+        for secret in SECRETS {
+            fs::copy(self.data().join(secret), kept.join(secret))?;
+        }
+        Ok(())
+    }
+
+    /// `malha serve`, until the API answers.
+    pub fn serve(&mut self) -> Result<()> {
+        let mut command = self.command(&["serve"])?;
+        command.arg("--config").arg(self.config());
+        let log = self.folder.with_file_name("hub-serve.log");
+        self.controller = Some(Process::start("malha serve", &mut command, &log)?);
+        eventually("the API answers", PATIENCE, || {
+            self.controller()?.check_runs()?;
+            self.malha(&["status"]).map(drop)
+        })
+    }
+
+    /// The running controller.
+    pub fn controller(&mut self) -> Result<&mut Process> {
+        self.controller.as_mut().context("no controller was started")
+    }
+
+    /// Cuts the power of the controller while others use it.
+    pub fn cut(&self) -> Result<()> {
+        self.controller.as_ref().context("no controller was started")?.cut()
+    }
+
+    /// A command of the operator that must succeed, and what it prints.
+    pub fn malha(&self, words: &[&str]) -> Result<String> {
+        checked(&mut self.operator(words)?)
+    }
+
+    /// The same with `--json`.
+    pub fn json(&self, words: &[&str]) -> Result<Value> {
+        let text = checked(self.operator(words)?.arg("--json"))?;
+        serde_json::from_str(&text).with_context(|| format!("malha {} --json: {text}", words.join(" ")))
+    }
+
+    /// A command of the operator, however it ends.
+    pub fn attempt(&self, words: &[&str]) -> Result<Output> {
+        output(&mut self.operator(words)?)
+    }
+
+    /// The text of a new token. `words` are those of `malha token add` or `malha node replace`.
+    pub fn token(&self, words: &[&str]) -> Result<String> {
+        Ok(self.malha(words)?.trim().to_owned())
+    }
+
+    /// A node as `malha node show` gives it.
+    pub fn node(&self, path: &str) -> Result<Value> {
+        self.json(&["node", "show", path])
+    }
+
+    /// The authority of the edge's certificates, for clients.
+    #[must_use]
+    pub fn edge_authority(&self) -> PathBuf {
+        self.data().join("edge-ca.pem")
+    }
+
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("malha.toml")
+    }
+
+    /// `malha` on this machine.
+    pub fn command(&self, words: &[&str]) -> Result<Command> {
+        let mut command = self.namespace.command(binaries::malha()?);
+        command.args(words);
+        Ok(command)
+    }
+
+    fn operator(&self, words: &[&str]) -> Result<Command> {
+        let mut command = self.command(words)?;
+        command.env("MALHA_KEY_FILE", self.data().join("admin.key"));
+        Ok(command)
+    }
+}
+
+const SECRETS: [&str; 2] = ["master.key", "admin.key"];

@@ -1,0 +1,10 @@
+//! Whole installations in network namespaces: the real programs on a small internet with NAT, address changes, power cuts and
+//! somebody who listens. Needs root; says so and passes otherwise.
+#![forbid(unsafe_code)]
+
+mod health;
+mod identity;
+mod recovery;
+mod roaming;
+mod tokens;
+mod url;

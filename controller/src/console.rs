@@ -58,7 +58,6 @@ pub struct ControllerConsole {
     authority: Fingerprint,
     /// The port in the addresses of routes.
     public_https_port: u16,
-    started_ms: u64,
     notices: broadcast::Sender<ChangeNotice>,
     /// The newest look at all nodes, which pages that are drawn together share. Locked while one is taken.
     census: Mutex<Option<Arc<Census>>>,
@@ -77,7 +76,6 @@ impl ControllerConsole {
             live,
             registry,
             authority,
-            started_ms,
             ..
         } = context.clone();
         let owing = Owing::everyone(&handle.state());
@@ -88,7 +86,6 @@ impl ControllerConsole {
             sessions,
             authority,
             public_https_port,
-            started_ms,
             notices: broadcast::channel(NOTICE_CAPACITY).0,
             census: Mutex::new(None),
             owing: Mutex::new(owing),

@@ -28,6 +28,7 @@ pub struct Live {
     /// Locked for a map access or one diagnosis; sessions, prober, hub and readers meet here.
     nodes: Mutex<BTreeMap<NodeId, LiveNode>>,
     changed: watch::Sender<u64>,
+    started_ms: u64,
 }
 
 #[derive(Default)]
@@ -40,7 +41,7 @@ struct LiveNode {
 
 impl Default for Live {
     fn default() -> Self {
-        Self { nodes: Mutex::default(), changed: watch::channel(0).0 }
+        Self { nodes: Mutex::default(), changed: watch::channel(0).0, started_ms: now_ms() }
     }
 }
 
@@ -114,15 +115,30 @@ impl Live {
         });
     }
 
-    /// The verdict on a node, as of now. None for a node that is not in the state; all hops unknown for one never seen.
+    /// The verdict on a node, as of now. None for a node that is not in the state; all hops unknown for one never seen. The
+    /// hub is this process: it is up as long as there is one to ask.
     #[must_use]
     pub fn diagnosis(&self, state: &State, node: NodeId) -> Option<Diagnosis> {
-        state.node(node)?;
+        if state.node(node)?.hub {
+            return Some(Diagnosis {
+                control: HopState::Up(self.started_ms),
+                link: HopState::Up(self.started_ms),
+                agent: HopState::Up(self.started_ms),
+                tunnel: HopState::Up(self.started_ms),
+                services: BTreeMap::new(),
+                causes: BTreeMap::new(),
+                broken: None,
+            });
+        }
         let mut nodes = self.lock();
         let live = nodes.entry(node).or_default();
         live.observed.services.retain(|service, _| state.service(*service).is_some());
-        live.judge(now_ms());
-        live.verdict.clone()
+        // Time alone may have changed the verdict; whoever notices tells the others.
+        let changed = live.judge(now_ms());
+        let verdict = live.verdict.clone();
+        drop(nodes);
+        self.ring(changed);
+        verdict
     }
 
     /// The hub's side of a node's tunnel.

@@ -299,6 +299,7 @@ impl Bound {
             store: api.store.clone(),
         };
         let prober = Prober { dialer: hub.clone(), handle: handle.clone(), live };
+        tasks.spawn(console.clone().run(stop.clone()));
         tasks.spawn(publisher.run(stop.clone()));
         tasks.spawn(dispatch(context.clone()));
         tasks.spawn(self.control.run(context, control_streams));

@@ -159,7 +159,7 @@ catalogue! {
     ProbeBadAnswer: "resposta inválida", "bad answer";
     ProbeUnknown: "desconhecido", "unknown";
     BreakNeverConnected: "Controle: inscrito, mas o agente ainda não se conectou.", "Control: enrolled, but the agent has not connected yet.";
-    BreakAgentStopped: "Controle: o agente encerrou a sessão e o túnel está mudo; o agente está parado.", "Control: the agent closed its session and the tunnel is silent; the agent is stopped.";
+    BreakAgentStopped: "Agente: sem sessão de controle e com o túnel mudo; o agente está parado.", "Agent: no control session and a silent tunnel; the agent is stopped.";
     BreakLinkDown: "Controle e túnel silenciaram juntos: a máquina ou o enlace dela está fora.", "Control and tunnel fell silent together: the machine or its link is down.";
     BreakControlDown: "Controle: sem sessão com o agente; o túnel continua passando tráfego.", "Control: no session with the agent; the tunnel still carries traffic.";
     BreakTunnelDown: "Túnel: o agente está conectado, mas não há handshake recente.", "Tunnel: the agent is connected, but there is no recent handshake.";
@@ -321,6 +321,23 @@ catalogue! {
     DidRemoveRoute: "removeu a rota", "removed the route";
     DidPutRecordSet: "gravou o registro", "saved the record set";
     DidDeleteRecordSet: "excluiu o registro", "deleted the record set";
+    DidSetControllers: "definiu os endereços do controlador", "set the controller's addresses";
+    DidSetEdgeAddresses: "definiu os endereços da borda", "set the edge's addresses";
+    DidRemoveOrganization: "removeu a organização", "removed the organization";
+    DidRemoveSite: "removeu o local", "removed the site";
+    DidAdoptHub: "adotou o hub", "adopted the hub";
+    DidRenameNode: "renomeou o nó", "renamed the node";
+    DidSetEndpoints: "definiu os endpoints do nó", "set the node's endpoints";
+    DidRenew: "renovou seu certificado", "renewed its certificate";
+    DidAddGrant: "adicionou a permissão", "added the grant";
+    DidRemoveGrant: "removeu a permissão", "removed the grant";
+    DidAddZone: "adicionou a zona", "added the zone";
+    DidRemoveZone: "removeu a zona", "removed the zone";
+    DidAddOperator: "adicionou o operador", "added the operator";
+    DidSetPassword: "trocou a senha do operador", "changed the operator's password";
+    DidRemoveOperator: "removeu o operador", "removed the operator";
+    DidAddApiKey: "adicionou a chave de API", "added the API key";
+    DidRemoveApiKey: "removeu a chave de API", "removed the API key";
 
     // Wrong input that is seen before the console is asked
     WrongProfile: "Escolha um dos perfis da lista.", "Choose one of the profiles in the list.";

@@ -26,6 +26,8 @@ pub struct Context {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveSession {
     pub instance: u64,
+    /// The key of its certificate: a machine that was replaced may still be connected.
+    pub tls_key: Fingerprint,
     /// It sent a frame after the newcomer's hello came in: it is alive.
     pub alive: bool,
     pub facts: MachineFacts,
@@ -56,7 +58,8 @@ pub enum Command {
     RemoveSite {
         id: SiteId,
     },
-    /// The node that runs beside this controller. Repeating it with the same key updates endpoints.
+    /// The node that runs beside this controller. Repeating it with the same TLS key updates the endpoints, and the WireGuard
+    /// key, which a restored backup does not bring back.
     AdoptHub {
         site: SiteId,
         name: Label,

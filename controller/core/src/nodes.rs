@@ -31,12 +31,17 @@ pub(crate) fn adopt_hub(
     let known = draft
         .state
         .index
-        .node_by_wg_key
-        .get(&wg_key)
+        .node_by_tls_key
+        .get(&tls_key)
         .and_then(|id| draft.state.node(*id));
-    if let Some(hub) = known.filter(|node| node.hub && node.tls_key == tls_key) {
+    if let Some(hub) = known.filter(|node| node.hub) {
         let (id, hub) = (hub.id, with_facts(hub, facts));
-        draft.put(Node { endpoints, ..hub });
+        check_keys(&draft.state, wg_key, tls_key, Some(id))?;
+        draft.put(Node {
+            wg_key,
+            endpoints,
+            ..hub
+        });
         return Ok(Answer::Node(id));
     }
     check_keys(&draft.state, wg_key, tls_key, None)?;
@@ -93,8 +98,18 @@ pub(crate) fn set_endpoints(
 
 /// The node goes with its services, its part in routes, the grants that name it and the tokens for its place; its
 /// addresses rest.
+/// A hub is its controller's own node.
+pub(crate) fn refuse_hub(node: &Node) -> Result<(), Rejection> {
+    if !node.hub {
+        return Ok(());
+    }
+    let problem = format!("node {} is a hub: it lives and dies with its controller", node.name);
+    Err(Rejection::Invalid { field: "id", problem })
+}
+
 pub(crate) fn remove(draft: &mut Draft, id: NodeId) -> Result<Answer, Rejection> {
     let node = found(draft.state.node(id), "node", id)?.clone();
+    refuse_hub(&node)?;
     let services: Vec<ServiceId> = draft
         .state
         .services_of(id)

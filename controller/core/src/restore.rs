@@ -8,7 +8,9 @@ use malha_zone::{RecordSet, Zone, ZoneName};
 use thiserror::Error;
 
 use crate::change::{Entity, EntityKey};
-use crate::model::{Grant, Node, RecordSource, Route, Selector, Settings, Token, ZoneHead};
+use crate::model::{
+    Grant, Node, RecordSource, Route, Selector, Service, Settings, Token, ZoneHead,
+};
 use crate::state::{State, host_key};
 use crate::zones::with_managed;
 
@@ -93,21 +95,7 @@ impl Builder {
             Entity::Token(it) => exists(record, it.site, state.site(it.site))?,
             Entity::Node(it) => self.check_node(record, it)?,
             Entity::Lease(it) => exists(record, it.node, state.node(it.node))?,
-            Entity::Service(it) => {
-                exists(record, it.node, state.node(it.node))?;
-                unique(
-                    record,
-                    "port",
-                    !index.service_by_port.contains_key(&(it.node, it.port)),
-                )?;
-                unique(
-                    record,
-                    "name",
-                    !index
-                        .service_by_name
-                        .contains_key(&(it.node, it.name.clone())),
-                )?;
-            }
+            Entity::Service(it) => self.check_service(record, it)?,
             Entity::Route(it) => self.check_route(record, it)?,
             Entity::Grant(it) => self.check_grant(record, it)?,
             Entity::Zone(head) => {
@@ -185,6 +173,28 @@ impl Builder {
             });
         }
         Ok(())
+    }
+
+    fn check_service(&self, record: &str, it: &Service) -> Result<(), RestoreError> {
+        exists(record, it.node, self.state.node(it.node))?;
+        unique(
+            record,
+            "port",
+            !self
+                .state
+                .index
+                .service_by_port
+                .contains_key(&(it.node, it.port)),
+        )?;
+        unique(
+            record,
+            "name",
+            !self
+                .state
+                .index
+                .service_by_name
+                .contains_key(&(it.node, it.name.clone())),
+        )
     }
 
     fn check_route(&self, record: &str, route: &Route) -> Result<(), RestoreError> {

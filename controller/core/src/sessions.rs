@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | a key that never was the node's, or was before another machine took its place | an older machine | `Replaced` |
 //! | anything, while quarantined or rekeying, except the chosen machine's | one of the two | `Cloned` |
-//! | a good key and a lease of the set, no other process alive | the machine | a session |
+//! | a good key and a lease of the set, no other process alive with a key of the node | the machine | a session |
 //! | a good key and a lease of the set, another process alive | a copy | quarantine |
 //! | another lease, from the process that was answered last | an older hello that came late | `Busy` |
 //! | another lease with a key that a copy holds, which was turned away | that copy | `Replaced` |
@@ -86,9 +86,11 @@ fn judge(node: &Node, known: Option<&Lease>, hello: &Hello) -> Result<Verdict, R
     let good_lease = known.is_none_or(|lease| lease.accepts(&hello.lease.0));
     let binding = known.and_then(|lease| lease.bound_to.as_ref());
     let bound = binding.is_none_or(|bound| bound.allows(hello.facts.machine, hello.instance));
-    let rival_alive = hello
-        .live
-        .is_some_and(|live| live.alive && live.instance != hello.instance);
+    let rival_alive = hello.live.is_some_and(|live| {
+        live.alive
+            && live.instance != hello.instance
+            && self::standing(node, &live.tls_key) != Standing::Unknown
+    });
     match (&node.state, standing) {
         (_, Standing::Unknown) => refuse(
             RefusalCode::Replaced,

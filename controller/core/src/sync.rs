@@ -18,7 +18,7 @@ pub struct NodeSync {
     sent: Option<Revision>,
     /// The newest revision whose netmap has the content of that map.
     current: Revision,
-    /// What was sent and not acknowledged: the map's revision, and `current` as it was when the next one was sent.
+    /// The revisions of the maps that were sent and not acknowledged, oldest first.
     unacknowledged: VecDeque<Revision>,
     /// The newest revision that the node is known to run with.
     applied: Revision,

@@ -7,6 +7,7 @@ use crate::command::{Answer, Rejection};
 use crate::draft::Draft;
 use crate::limits::{MAX_TOKEN_TTL_S, MAX_TOKEN_USES, MAX_TOKENS, MIN_TOKEN_TTL_S};
 use crate::model::Token;
+use crate::nodes::refuse_hub;
 use crate::state::seconds;
 
 pub(crate) fn create(
@@ -34,16 +35,7 @@ pub(crate) fn create_for_replacement(
     ttl_s: u64,
 ) -> Result<Answer, Rejection> {
     let node = found(draft.state.node(id), "node", id)?;
-    if node.hub {
-        let problem = format!(
-            "node {} is a hub: it lives and dies with its controller",
-            node.name
-        );
-        return Err(Rejection::Invalid {
-            field: "id",
-            problem,
-        });
-    }
+    refuse_hub(node)?;
     let (site, profile) = (node.site, node.profile);
     revoke_replacing(draft, id);
     issue(draft, site, profile, 1, ttl_s, Some(id))

@@ -1,16 +1,17 @@
 //! The nodes that a change is said to affect against a full recompute, and what sessions send against full maps.
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use malha_core::{History, NodeSync, State, affected};
+use malha_core::{Command, History, MAX_UNACKNOWLEDGED, NodeSync, State, affected};
 use malha_proto::{Netmap, NodeId, ToNode};
 use proptest::prelude::*;
 use world::{World, any_dice};
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(36))]
 
     #[test]
     fn affected_nodes_are_exactly_those_whose_netmap_differs(rolls in prop::collection::vec(any_dice(), 40..120)) {
@@ -60,14 +61,20 @@ proptest! {
         let ids: Vec<NodeId> = world.state.nodes().map(|node| node.id).collect();
         let mut machines: BTreeMap<NodeId, Machine> =
             ids.into_iter().map(|id| (id, Machine::connect(id, None, &world.state, &history))).collect();
+        let mut digests = BTreeMap::from([(world.state.revision(), full_recompute(&world.state))]);
         for (dice, weather) in rolls {
             let command = world.roll(dice);
             if world.run(command).is_ok() {
                 history.push(&world.state);
+                digests.entry(world.state.revision()).or_insert_with(|| full_recompute(&world.state));
             }
             machines.retain(|id, _| world.state.node(*id).is_some());
             for (id, machine) in &mut machines {
                 machine.weather(*id, weather, &world.state, &history);
+                let applied = machine.sync.applied_revision();
+                if let Some(acknowledged) = machine.acknowledged {
+                    prop_assert_eq!(Some(&acknowledged), digests[&applied].get(id), "{} at {}", id, applied);
+                }
             }
         }
         for (id, machine) in &mut machines {
@@ -88,6 +95,8 @@ struct Machine {
     map: Option<Netmap>,
     sync: NodeSync,
     on_the_way: Vec<ToNode>,
+    /// The digest of the map that it said it runs with.
+    acknowledged: Option<[u8; 32]>,
     needless: usize,
 }
 
@@ -96,10 +105,13 @@ impl Machine {
         let applied = map.as_ref().map(|map| map.revision);
         let digest = map.as_ref().map(Netmap::digest);
         let (sync, first) = NodeSync::open(id, applied, digest, state, history);
+        // A session that starts with a snapshot knows nothing of what the node runs with.
+        let acknowledged = digest.filter(|_| !matches!(first, Some(ToNode::Snapshot(_))));
         Self {
             map,
             sync,
             on_the_way: first.into_iter().collect(),
+            acknowledged,
             needless: 0,
         }
     }
@@ -136,13 +148,22 @@ impl Machine {
                 other => panic!("{other:?}"),
             }
             if acknowledges && let Some(map) = &self.map {
-                self.sync.applied(map.revision);
+                acknowledge(&mut self.sync, map, &mut self.acknowledged);
             }
         }
         if acknowledges && let Some(map) = &self.map {
-            self.sync.applied(map.revision);
+            acknowledge(&mut self.sync, map, &mut self.acknowledged);
         }
         self.on_the_way.extend(self.sync.advance(state, history));
+    }
+}
+
+/// An acknowledgement counts unless a snapshot was asked for since the message was sent.
+fn acknowledge(sync: &mut NodeSync, map: &Netmap, acknowledged: &mut Option<[u8; 32]>) {
+    let before = sync.applied_revision();
+    sync.applied(map.revision);
+    if sync.applied_revision() != before {
+        *acknowledged = Some(map.digest());
     }
 }
 
@@ -151,4 +172,49 @@ fn full_recompute(state: &State) -> BTreeMap<NodeId, [u8; 32]> {
         .nodes()
         .filter_map(|node| Some((node.id, state.netmap(node.id)?.digest())))
         .collect()
+}
+
+#[test]
+fn what_happens_while_acknowledgements_are_missing_becomes_one_delta() {
+    let mut world = World::furnished();
+    let mut history = History::new();
+    history.push(&world.state);
+    let hub = world.state.nodes().find(|node| node.hub).unwrap().id;
+    let garage = world.state.nodes().last().unwrap().id;
+    let (mut sync, first) = NodeSync::open(hub, None, None, &world.state, &history);
+    assert!(matches!(first, Some(ToNode::Snapshot(_))));
+    let mut rename = |sync: &mut NodeSync, n: u32| {
+        world
+            .run(Command::RenameNode {
+                id: garage,
+                name: world::label(&format!("nome-{n}")),
+            })
+            .unwrap();
+        history.push(&world.state);
+        (
+            sync.advance(&world.state, &history),
+            world.state.clone(),
+            history.clone(),
+        )
+    };
+    for n in 1..MAX_UNACKNOWLEDGED as u32 {
+        assert!(rename(&mut sync, n).0.is_some());
+    }
+    for n in 10..20 {
+        assert_eq!(
+            rename(&mut sync, n).0,
+            None,
+            "no more is sent before an acknowledgement"
+        );
+    }
+    let (_, state, history) = rename(&mut sync, 20);
+    let Some(ToNode::Snapshot(map)) = first else {
+        unreachable!()
+    };
+    sync.applied(map.revision);
+    let Some(ToNode::Delta(delta)) = sync.advance(&state, &history) else {
+        panic!("nothing came")
+    };
+    assert_eq!(delta.peers.len(), 1, "eleven changes of one peer are one");
+    assert_eq!(delta.to, state.revision());
 }

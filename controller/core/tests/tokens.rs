@@ -1,4 +1,5 @@
 //! Enrolment tokens as their holders meet them: each fault has its own answer, and no race makes two machines of one use.
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 mod world;
 
@@ -101,6 +102,34 @@ fn a_key_that_is_another_nodes_is_refused() {
         refusal(world.run(enrol_command(token, secret, 1, None))),
         RefusalCode::KeyTaken
     );
+}
+
+#[test]
+fn a_reply_is_repeated_only_to_both_keys_of_the_machine() {
+    let mut world = World::furnished();
+    let (token, secret) = world.token(site(&world), Profile::Garage, 2);
+    enrolled(world.run(enrol_command(token, secret.clone(), 1, None)));
+    let Command::Enrol {
+        token,
+        secret,
+        tls_key,
+        name,
+        facts,
+        ..
+    } = enrol_command(token, secret, 1, None)
+    else {
+        unreachable!()
+    };
+    let wg_key = malha_proto::WgKey([77; 32]);
+    let other = Command::Enrol {
+        token,
+        secret,
+        wg_key,
+        tls_key,
+        name,
+        facts,
+    };
+    assert_eq!(refusal(world.run(other)), RefusalCode::KeyTaken);
 }
 
 #[test]

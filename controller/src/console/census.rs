@@ -74,11 +74,6 @@ impl Standing {
 
     fn of(console: &ControllerConsole, state: &State, node: &Node) -> Option<Self> {
         let diagnosis = console.live.diagnosis(state, node.id)?;
-        let diagnosis = if node.hub {
-            serving(diagnosis, console.started_ms)
-        } else {
-            diagnosis
-        };
         let standing = standing(state, node, &diagnosis);
         let broken = match standing {
             model::NodeState::Pending if node.is_active() => Some(hops::never_connected(node)),
@@ -99,8 +94,8 @@ impl Standing {
 impl ControllerConsole {
     /// The present state with every node judged. As fresh as the last notice, and never older than [`MAX_AGE`].
     pub(super) fn census(&self) -> Arc<Census> {
-        let state = self.state();
         let mut kept = self.census.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state();
         match kept
             .as_ref()
             .filter(|census| census.is_of(state.revision()))
@@ -113,17 +108,6 @@ impl ControllerConsole {
     /// Makes the next look a new one.
     pub(super) fn forget_census(&self) {
         *self.census.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
-/// The hub is this process: there is no way to it that could break.
-fn serving(diagnosis: Diagnosis, started_ms: u64) -> Diagnosis {
-    let up = HopState::Up(started_ms);
-    Diagnosis {
-        control: up,
-        tunnel: up,
-        broken: None,
-        ..diagnosis
     }
 }
 
@@ -142,5 +126,5 @@ fn standing(state: &State, node: &Node, diagnosis: &Diagnosis) -> model::NodeSta
     }
 }
 
-/// Verdicts change with time too: a probe of six seconds ago proves nothing.
+/// Verdicts change with time too: an old probe proves nothing.
 const MAX_AGE: Duration = Duration::from_secs(1);

@@ -1,7 +1,6 @@
 //! Nodes: found and listed with their hops, shown in full, removed, and let out of quarantine.
 
 use malha_core::{Command, Contender, Node, State};
-use malha_proto::Revision;
 use malha_web::Viewer;
 use malha_web::model::{
     Claimant, Keep, Listing, NodeDetail, NodeId, NodeQuery, NodeRow, Outcome, Profile, Quarantine,
@@ -44,9 +43,8 @@ pub(super) fn detail(console: &ControllerConsole, id: &NodeId) -> Option<NodeDet
     let standing = census.standing(id.as_str().parse().ok()?)?;
     let node = state.node(standing.id)?;
     let applied = match console.registry.find(node.id) {
-        Some(session) => session.applied,
-        None if node.hub => state.revision(),
-        None => Revision::default(),
+        Some(session) => Some(session.applied),
+        None => node.hub.then(|| state.revision()),
     };
     let name = state
         .node_name(node.id)
@@ -57,7 +55,7 @@ pub(super) fn detail(console: &ControllerConsole, id: &NodeId) -> Option<NodeDet
         enrolled_at: at(node.enrolled_ms),
         overlay_name: name.unwrap_or_default().into(),
         software: software(node).into(),
-        applied_revision: applied.0,
+        applied_revision: applied.map(|revision| revision.0),
         services: state
             .services_of(node.id)
             .map(|service| services::row(standing, service))

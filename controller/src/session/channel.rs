@@ -27,6 +27,14 @@ pub struct PeerCertificate {
     pub key: Fingerprint,
 }
 
+/// Where the other side is.
+#[derive(Debug)]
+pub enum Remote {
+    Fixed(SocketAddr),
+    /// A QUIC connection goes on when the node's address changes.
+    Path(quinn::Connection),
+}
+
 /// Why a channel ended.
 #[derive(Debug, Error)]
 pub enum ChannelError {
@@ -46,7 +54,7 @@ pub struct Channel {
     write: Box<dyn AsyncWrite + Send + Unpin>,
     decoder: FrameDecoder,
     buffer: Box<[u8; READ_BYTES]>,
-    pub remote: SocketAddr,
+    remote: Remote,
     pub transport: Transport,
     pub certificate: Option<PeerCertificate>,
 }
@@ -55,7 +63,7 @@ impl Channel {
     pub fn new(
         read: impl AsyncRead + Send + Unpin + 'static,
         write: impl AsyncWrite + Send + Unpin + 'static,
-        remote: SocketAddr,
+        remote: Remote,
         transport: Transport,
         certificate: Option<PeerCertificate>,
     ) -> Self {
@@ -67,6 +75,15 @@ impl Channel {
             remote,
             transport,
             certificate,
+        }
+    }
+
+    /// The node's address and port now.
+    #[must_use]
+    pub fn remote(&self) -> SocketAddr {
+        match &self.remote {
+            Remote::Fixed(address) => *address,
+            Remote::Path(connection) => connection.remote_address(),
         }
     }
 

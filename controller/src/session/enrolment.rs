@@ -14,7 +14,7 @@ use crate::session::{Channel, SessionContext};
 
 /// Answers one enrolment and ends the stream.
 pub(super) async fn enrol(context: &Arc<SessionContext>, channel: Channel, request: EnrolRequest) {
-    let source = channel.remote.ip();
+    let source = channel.remote().ip();
     let answer = match context.enrolments.take(&source, now_ms()) {
         Ok(()) => answer(context, source, request).await,
         Err(_) => refused(RefusalCode::Busy, "too many enrolments from this address; try again in a few seconds"),

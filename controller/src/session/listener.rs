@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_rustls::server::TlsStream;
 use tokio_util::task::TaskTracker;
 
-use crate::session::{Channel, PeerCertificate, SessionContext, Transport, node};
+use crate::session::{Channel, PeerCertificate, Remote, SessionContext, Transport, node};
 
 /// Why the control channel can't listen.
 #[derive(Debug, Error)]
@@ -117,7 +117,8 @@ async fn serve_quic(context: Arc<SessionContext>, incoming: quinn::Incoming, _pl
     };
     let chain = connection.peer_identity().and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
     let certificate = chain.and_then(|chain| peer_certificate(chain.first()?));
-    node::serve(context, Channel::new(receive, send, remote, Transport::Quic, certificate)).await;
+    let path = Remote::Path(connection.clone());
+    node::serve(context, Channel::new(receive, send, path, Transport::Quic, certificate)).await;
     connection.close(0_u32.into(), b"");
 }
 
@@ -129,7 +130,7 @@ async fn serve_tls(
 ) {
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| peer_certificate(chain.first()?));
     let (read, write) = tokio::io::split(stream);
-    node::serve(context, Channel::new(read, write, remote, Transport::Tls, certificate)).await;
+    node::serve(context, Channel::new(read, write, Remote::Fixed(remote), Transport::Tls, certificate)).await;
 }
 
 /// Who a verified certificate names; None for one that is no node's, which then may only enrol.

@@ -20,8 +20,8 @@ use crate::session::{Channel, ChannelError, PeerCertificate, SessionContext};
 pub(super) async fn serve(context: Arc<SessionContext>, mut channel: Channel) {
     let first = match timeout(FIRST_MESSAGE_TIMEOUT, channel.receive()).await {
         Ok(Ok(first)) => first,
-        Ok(Err(error)) => return tracing::debug!(%error, remote = %channel.remote, "no first message"),
-        Err(_) => return tracing::debug!(remote = %channel.remote, "silent connection closed"),
+        Ok(Err(error)) => return tracing::debug!(%error, remote = %channel.remote(), "no first message"),
+        Err(_) => return tracing::debug!(remote = %channel.remote(), "silent connection closed"),
     };
     match (first, channel.certificate) {
         (ToController::Enrol(request), _) => enrol(&context, channel, *request).await,
@@ -74,10 +74,10 @@ impl Session {
             lease: hello.lease.clone(),
             instance: hello.instance,
             facts: hello.facts.clone(),
-            source: Some(channel.remote),
+            source: Some(channel.remote()),
             live,
         };
-        let answer = context.handle.submit(command, Actor::node(node, channel.remote.ip()), None).await;
+        let answer = context.handle.submit(command, Actor::node(node, channel.remote().ip()), None).await;
         let (lease, rekey) = match answer.map(|accepted| accepted.answer) {
             Ok(Answer::Session { lease, rekey }) => (lease, rekey),
             Ok(_) => {
@@ -95,7 +95,7 @@ impl Session {
         let welcome = ToNode::Welcome(Box::new(Welcome {
             lease: lease.clone(),
             revision: state.revision(),
-            seen_as: Some(channel.remote),
+            seen_as: Some(channel.remote()),
             controllers: state.settings().controllers.clone(),
             rekey: rekey.then_some(true),
         }));
@@ -110,8 +110,9 @@ impl Session {
         }
         let summary = SessionSummary {
             instance: hello.instance,
+            tls_key: certificate.key,
             transport: channel.transport,
-            remote: channel.remote,
+            remote: channel.remote(),
             since_ms: now_ms(),
             facts: hello.facts,
             applied: sync.applied_revision(),
@@ -171,6 +172,7 @@ impl Session {
             }
             ToController::Applied { revision } => self.applied(revision).await,
             ToController::Report(report) => {
+                self.context.registry.moved(&self.seat, self.channel.remote());
                 self.context.live.report(self.node, &report, now_ms());
                 self.send(&ToNode::Heartbeat).await
             }
@@ -216,7 +218,7 @@ impl Session {
     }
 
     async fn submit(&mut self, command: Command) -> Result<Answer, End> {
-        let actor = Actor::node(self.node, self.channel.remote.ip());
+        let actor = Actor::node(self.node, self.channel.remote().ip());
         let accepted = self.context.handle.submit(command, actor, None).await;
         accepted.map(|accepted| accepted.answer).map_err(|error| End::Close(Box::new(refusal(&error))))
     }

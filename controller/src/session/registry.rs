@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use malha_core::LiveSession;
-use malha_proto::{MachineFacts, NodeId, Revision};
+use malha_proto::{Fingerprint, MachineFacts, NodeId, Revision};
 use tokio::sync::{Notify, watch};
 
 use crate::session::Transport;
@@ -14,6 +14,8 @@ use crate::session::Transport;
 #[derive(Clone, Debug)]
 pub struct SessionSummary {
     pub instance: u64,
+    /// SHA-256 of the public key of its certificate.
+    pub tls_key: Fingerprint,
     pub transport: Transport,
     pub remote: SocketAddr,
     pub since_ms: u64,
@@ -72,9 +74,11 @@ impl Default for Registry {
 }
 
 impl Registry {
-    /// Takes the node's seat; whoever sat there is told that it was superseded.
+    /// Takes the node's seat; whoever sat there is told that it was superseded. The bell rings once, for what was committed
+    /// between the session's first look at the state and now.
     pub fn sit(&self, node: NodeId, summary: SessionSummary) -> Seat {
         let bell = Arc::new(Notify::new());
+        bell.notify_one();
         let (order, order_out) = watch::channel(Order::Continue);
         let (heard, heard_out) = watch::channel(0);
         let mut seats = self.lock();
@@ -109,6 +113,14 @@ impl Registry {
         }
         drop(seats);
         self.applied.send_modify(|count| *count += 1);
+    }
+
+    /// Notes where a node's session comes from now.
+    pub fn moved(&self, seat: &Seat, remote: SocketAddr) {
+        let mut seats = self.lock();
+        if let Some(entry) = seats.by_node.get_mut(&seat.node).filter(|entry| entry.number == seat.number) {
+            entry.summary.remote = remote;
+        }
     }
 
     /// Changes whenever a node applied something or left.
@@ -162,7 +174,8 @@ impl Registry {
         heard.mark_unchanged();
         let alive = summary.instance != newcomer
             && tokio::time::timeout(patience, heard.changed()).await.is_ok_and(|heard| heard.is_ok());
-        Some(LiveSession { instance: summary.instance, alive, facts: summary.facts, source: Some(summary.remote) })
+        let SessionSummary { instance, tls_key, remote, facts, .. } = summary;
+        Some(LiveSession { instance, tls_key, alive, facts, source: Some(remote) })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Seats> {
@@ -186,6 +199,7 @@ mod tests {
     fn summary(instance: u64) -> SessionSummary {
         SessionSummary {
             instance,
+            tls_key: Fingerprint([2; 32]),
             transport: Transport::Quic,
             remote: "192.0.2.1:1".parse().unwrap(),
             since_ms: 0,

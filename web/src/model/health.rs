@@ -83,7 +83,7 @@ pub struct BrokenHop {
 pub enum BreakKind {
     /// Control: the node has enrolled but has not come back since.
     NeverConnected,
-    /// Control: the agent closed its session and the tunnel is silent: the agent is stopped.
+    /// Agent: it said that it stops, or only its machine still answers.
     AgentStopped,
     /// Control: session and tunnel fell silent together: the machine or its link is off.
     LinkDown,

@@ -89,8 +89,8 @@ pub struct NodeDetail {
     pub overlay_name: Untrusted,
     /// The agent's version and the machine's system, as reported.
     pub software: Untrusted,
-    /// The revision that the node has applied.
-    pub applied_revision: u64,
+    /// The revision that the node has applied; `None` while it has no session to say so.
+    pub applied_revision: Option<u64>,
     pub services: Vec<ServiceRow>,
     pub quarantine: Option<Quarantine>,
 }

@@ -131,7 +131,11 @@ fn facts(visit: &Visit, node: &NodeDetail) -> Markup {
             }))
             (fact(visit, Text::Addresses, html! { span.stacked { (nodes::addresses(&node.row)) } }))
             (fact(visit, Text::OverlayName, html! { span.mono { (node.overlay_name) } }))
-            (fact(visit, Text::AppliedRevision, html! { (node.applied_revision) }))
+            (fact(visit, Text::AppliedRevision, html! {
+                @match node.applied_revision {
+                    Some(revision) => (revision), None => (visit.say(Text::NotYetKnown))
+                }
+            }))
             (fact(visit, Text::EnrolledAt, moment::absolute_time(visit, node.enrolled_at)))
             (fact(visit, Text::Software, html! { (node.software) }))
             (fact(visit, Text::PublicKey, html! { span.mono { (node.public_key) } }))

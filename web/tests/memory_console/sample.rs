@@ -158,7 +158,7 @@ pub(super) fn node(
         enrolled_at: ago(now, 3_000_000),
         overlay_name: format!("{name}.{site}.{organization}.malha.internal").into(),
         software: "malha-node 0.1.0 · Debian 13".into(),
-        applied_revision: 418,
+        applied_revision: Some(418),
         services: Vec::new(),
         quarantine: None,
     }

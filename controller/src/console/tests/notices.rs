@@ -7,7 +7,7 @@ use malha_proto::{PathProbe, Revision};
 use malha_web::Console;
 use malha_web::model::{ChangeNotice, Exposure, Topic, Topics};
 use tokio::sync::broadcast::Receiver;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::rig::{Rig, owner, parsed};
 
@@ -48,6 +48,23 @@ async fn many_commits_in_a_moment_are_one_notice_with_their_topics() {
     );
     assert!(!topics.meets(Topic::Dns) && !topics.meets(Topic::Tokens));
     assert!(changes.is_empty());
+}
+
+#[tokio::test]
+async fn a_storm_of_commits_does_not_become_a_storm_of_notices() {
+    let rig = running().await;
+    let mut changes = rig.console.changes();
+    let started = Instant::now();
+    for number in 0..50 {
+        create_organization(&rig, &format!("agencia-{number}")).await;
+    }
+    told(&mut changes).await;
+    let rounds = started.elapsed().as_millis() / 100;
+    assert!(
+        changes.len() as u128 <= rounds,
+        "{} notices more in {rounds} rounds",
+        changes.len()
+    );
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ async fn ask(rig: &Rig, viewer: &Viewer, write: &str) -> Option<Refused> {
         name: "a".to_owned(),
         record_type: "A".to_owned(),
     };
-    let refused = match write {
+    match write {
         "create_organization" => console
             .create_organization(viewer, NewOrganization { name })
             .await
@@ -87,8 +87,7 @@ async fn ask(rig: &Rig, viewer: &Viewer, write: &str) -> Option<Refused> {
         }
         "delete_record_set" => console.delete_record_set(viewer, key()).await.err(),
         other => panic!("{other}"),
-    };
-    refused
+    }
 }
 
 #[tokio::test]

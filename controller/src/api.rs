@@ -33,12 +33,13 @@ pub use document::{markdown, openapi_json};
 pub use grants::{Grant, GrantProtocol, NewGrant};
 pub use listing::Page;
 pub use nodes::{
-    BrokenHop, Carrier, Claimant, Endpoints, HopHealth, Hops, Keep, Machine, Node, NodeName, NodeProfile, NodeStanding,
-    Quarantine, QuarantineChoice, Replacement, ServiceHealth, Session, Tunnel, UpDown,
+    BrokenHop, Carrier, Claimant, Endpoints, HopHealth, Hops, Keep, Machine, Node, NodeName,
+    NodeProfile, NodeStanding, Quarantine, QuarantineChoice, Replacement, ServiceHealth, Session,
+    Tunnel, UpDown,
 };
 pub use operators::{NewOperator, NewPassword, Operator, OperatorRole, Password};
 pub use organizations::{NewOrganization, Organization};
-pub use problem::Problem;
+pub use problem::ProblemDocument;
 pub(crate) use problem::is_direction_mark;
 pub use records::{PutRecordSet, RecordSet};
 pub use reference::Reference;
@@ -88,6 +89,8 @@ struct Api {
     sources: RateLimit<IpAddr>,
     /// Requests that may be served at once.
     places: Arc<Semaphore>,
+    /// Backups that may be taken at once.
+    backups: Arc<Semaphore>,
 }
 
 impl Api {
@@ -98,16 +101,24 @@ impl Api {
 
 /// Everything under `/api`. Paths outside it are left to whoever this is merged with.
 pub fn router(context: ApiContext) -> Router {
+    limited(context, KEY_BURST, SOURCE_BURST)
+}
+
+fn limited(context: ApiContext, key_burst: u64, source_burst: u64) -> Router {
     let api = Arc::new(Api {
         context,
-        keys: RateLimit::new(KEY_BURST, KEY_INTERVAL_MS),
-        sources: RateLimit::new(SOURCE_BURST, SOURCE_INTERVAL_MS),
+        keys: RateLimit::new(key_burst, KEY_INTERVAL_MS),
+        sources: RateLimit::new(source_burst, SOURCE_INTERVAL_MS),
         places: Arc::new(Semaphore::new(MAX_REQUESTS)),
+        backups: Arc::new(Semaphore::new(backup::MAX_BACKUPS)),
     });
     let (operations, document) = document::described(operations()).split_for_parts();
     let document: Arc<str> = document::json(&document).into();
     let inner = operations
-        .route("/openapi.json", axum::routing::get(async move || document::response(&document)))
+        .route(
+            "/openapi.json",
+            axum::routing::get(async move || document::response(&document)),
+        )
         .fallback(guard::not_found)
         .method_not_allowed_fallback(guard::method_not_allowed);
     Router::new().nest(PREFIX, guard::guarded(inner, &api).with_state(api))

@@ -117,13 +117,9 @@ enum Command {
     #[command(subcommand)]
     Store(integrity::StoreCommand),
     /// Print completions for a shell
-    Completions {
-        shell: clap_complete::Shell,
-    },
+    Completions { shell: clap_complete::Shell },
     /// Write the manual pages into a folder
-    Man {
-        dir: PathBuf,
-    },
+    Man { dir: PathBuf },
     /// Print the API's document
     #[command(hide = true)]
     Openapi {
@@ -143,7 +139,11 @@ struct DemoNodeArgs {
 /// The whole program.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Cli { command, connection, output } = Cli::parse();
+    let Cli {
+        command,
+        connection,
+        output,
+    } = Cli::parse();
     // The agent brings its own runtime.
     if let Command::DemoNode(DemoNodeArgs { args }) = command {
         return malha_node::cli::main(std::iter::once(OsString::from("malha-node")).chain(args));
@@ -151,9 +151,15 @@ pub fn main() -> ExitCode {
     let lang = Lang::choose(output.lang.as_deref());
     let json = output.json;
     let screen = Screen { json, lang };
-    let ended = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let ended = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime.block_on(run(command, &connection, screen)),
-        Err(error) => Err(Failure::new(Exit::Internal, format!("the runtime can't start: {error}"))),
+        Err(error) => Err(Failure::new(
+            Exit::Internal,
+            format!("the runtime can't start: {error}"),
+        )),
     };
     match ended {
         Ok(code) => code,
@@ -164,7 +170,11 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command, connection: &Connection, screen: Screen) -> Result<ExitCode, Failure> {
+async fn run(
+    command: Command,
+    connection: &Connection,
+    screen: Screen,
+) -> Result<ExitCode, Failure> {
     match command {
         Command::Init(args) => init::run(args, &screen).await?,
         Command::Serve(args) => serve::run(args, &screen).await?,
@@ -175,7 +185,9 @@ async fn run(command: Command, connection: &Connection, screen: Screen) -> Resul
         Command::Completions { shell } => documents::completions(shell),
         Command::Man { dir } => documents::man(&dir)?,
         Command::Openapi { markdown } => documents::openapi(markdown),
-        Command::Audit(integrity::AuditCommand::Verify { data }) => integrity::verify_audit(data, &screen).await?,
+        Command::Audit(integrity::AuditCommand::Verify { data }) => {
+            integrity::verify_audit(data, &screen).await?
+        }
         Command::Backup(args) => match args.local()? {
             Some(local) => backup::run_local(local, &screen).await?,
             None => backup::download(args, &Session::open(connection, screen)?).await?,
@@ -201,7 +213,9 @@ async fn run_remote(command: Command, session: &Session) -> Result<(), Failure> 
         Command::Record(command) => command.run(session).await,
         Command::Operator(command) => command.run(session).await,
         Command::Key(command) => command.run(session).await,
-        Command::Audit(integrity::AuditCommand::Tail { lines }) => status::audit_tail(session, lines).await,
+        Command::Audit(integrity::AuditCommand::Tail { lines }) => {
+            status::audit_tail(session, lines).await
+        }
         _ => Ok(()),
     }
 }
@@ -210,11 +224,16 @@ async fn run_remote(command: Command, session: &Session) -> Result<(), Failure> 
 fn report(failure: &Failure, screen: &Screen) {
     if screen.json {
         let problem = failure.problem.clone();
-        let document = problem.unwrap_or_else(|| serde_json::json!({ "detail": failure.text, "exit": failure.exit as u8 }));
+        let document = problem.unwrap_or_else(
+            || serde_json::json!({ "detail": failure.text, "exit": failure.exit as u8 }),
+        );
         return screen.note(&document.to_string());
     }
     screen.note(&format!("malha: {}", failure.text));
-    let status = failure.problem.as_ref().and_then(|problem| problem["status"].as_u64());
+    let status = failure
+        .problem
+        .as_ref()
+        .and_then(|problem| problem["status"].as_u64());
     let hint = match (status, failure.exit) {
         (Some(403), _) => Some(Word::HintScope),
         (_, Exit::NotAllowed) => Some(Word::HintKey),

@@ -23,7 +23,7 @@ use serde_json::Value;
 use thiserror::Error;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use crate::api::Problem;
+use crate::api::ProblemDocument;
 
 /// A connection to one controller's API.
 pub struct Client {
@@ -52,10 +52,14 @@ pub enum ClientError {
     TimedOut { url: String },
     /// The controller said no.
     #[error("{}", .0.detail)]
-    Problem(Box<Problem>),
+    Problem(Box<ProblemDocument>),
     /// Somebody answered who is no controller of ours.
     #[error("{url} answered {status}, which is not Malha's API: {problem}")]
-    Strange { url: String, status: u16, problem: String },
+    Strange {
+        url: String,
+        status: u16,
+        problem: String,
+    },
     /// The answer could not be put where it should go.
     #[error("writing the answer: {0}")]
     Write(std::io::Error),
@@ -68,10 +72,13 @@ impl Client {
         let base = base(url)?;
         if base.starts_with("https") && ca.is_none() {
             let problem = "name the authority of its certificate with --ca FILE".to_owned();
-            return Err(ClientError::Address { url: url.to_owned(), problem });
+            return Err(ClientError::Address {
+                url: url.to_owned(),
+                problem,
+            });
         }
-        let mut authorization =
-            HeaderValue::from_str(&format!("Bearer {}", key.trim())).map_err(|_| ClientError::Key)?;
+        let mut authorization = HeaderValue::from_str(&format!("Bearer {}", key.trim()))
+            .map_err(|_| ClientError::Key)?;
         authorization.set_sensitive(true);
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -81,7 +88,11 @@ impl Client {
             .https_or_http()
             .enable_http1()
             .wrap_connector(connector);
-        Ok(Self { http: HttpClient::builder(TokioExecutor::new()).build(connector), base, authorization })
+        Ok(Self {
+            http: HttpClient::builder(TokioExecutor::new()).build(connector),
+            base,
+            authorization,
+        })
     }
 
     /// Reads a resource.
@@ -90,17 +101,33 @@ impl Client {
     }
 
     /// Sends a request below `/api/v1`, with a JSON body if there is one.
-    pub async fn send(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<Value, ClientError> {
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<Value, ClientError> {
         let response = self.request(method, path, body).await?;
         let status = response.status();
-        let whole = tokio::time::timeout(TIMEOUT, Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect()).await;
+        let whole = tokio::time::timeout(
+            TIMEOUT,
+            Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect(),
+        )
+        .await;
         let bytes = match whole {
             Ok(Ok(whole)) => whole.to_bytes(),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                return Err(self.strange(status, format!("it is longer than {MAX_ANSWER_BYTES} bytes")));
+                return Err(self.strange(
+                    status,
+                    format!("it is longer than {MAX_ANSWER_BYTES} bytes"),
+                ));
             }
             Ok(Err(error)) => return Err(self.unreachable(&*error)),
-            Err(_) => return Err(ClientError::TimedOut { url: self.base.clone() }),
+            Err(_) => {
+                return Err(ClientError::TimedOut {
+                    url: self.base.clone(),
+                });
+            }
         };
         if status.is_success() {
             serde_json::from_slice(&bytes).map_err(|error| self.strange(status, error.to_string()))
@@ -110,7 +137,11 @@ impl Client {
     }
 
     /// Reads a resource of any length into `writer`; gives the number of bytes.
-    pub async fn download(&self, path: &str, writer: &mut (impl AsyncWrite + Unpin)) -> Result<u64, ClientError> {
+    pub async fn download(
+        &self,
+        path: &str,
+        writer: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<u64, ClientError> {
         let response = self.request(Method::GET, path, None::<&()>).await?;
         let status = response.status();
         let mut body = response.into_body();
@@ -122,7 +153,9 @@ impl Client {
         let mut bytes = 0;
         loop {
             let frame = tokio::time::timeout(TIMEOUT, body.frame()).await;
-            let frame = frame.map_err(|_| ClientError::TimedOut { url: self.base.clone() })?;
+            let frame = frame.map_err(|_| ClientError::TimedOut {
+                url: self.base.clone(),
+            })?;
             let Some(frame) = frame else { break };
             if let Ok(data) = frame.map_err(|error| self.unreachable(&error))?.into_data() {
                 writer.write_all(&data).await.map_err(ClientError::Write)?;
@@ -140,20 +173,28 @@ impl Client {
         body: Option<&impl Serialize>,
     ) -> Result<Response<Incoming>, ClientError> {
         let url = format!("{}/api/v1{path}", self.base);
-        let mut request = Request::builder().method(method).uri(url).header(AUTHORIZATION, &self.authorization);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(url)
+            .header(AUTHORIZATION, &self.authorization);
         let body = match body {
             Some(body) => {
                 request = request.header(CONTENT_TYPE, "application/json");
-                let bytes = serde_json::to_vec(body).map_err(|error| self.address(error.to_string()))?;
+                let bytes =
+                    serde_json::to_vec(body).map_err(|error| self.address(error.to_string()))?;
                 Full::from(bytes)
             }
             None => Full::default(),
         };
-        let request = request.body(body).map_err(|error| self.address(error.to_string()))?;
+        let request = request
+            .body(body)
+            .map_err(|error| self.address(error.to_string()))?;
         match tokio::time::timeout(TIMEOUT, self.http.request(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(self.unreachable(&error)),
-            Err(_) => Err(ClientError::TimedOut { url: self.base.clone() }),
+            Err(_) => Err(ClientError::TimedOut {
+                url: self.base.clone(),
+            }),
         }
     }
 
@@ -165,11 +206,18 @@ impl Client {
     }
 
     fn strange(&self, status: StatusCode, problem: String) -> ClientError {
-        ClientError::Strange { url: self.base.clone(), status: status.as_u16(), problem }
+        ClientError::Strange {
+            url: self.base.clone(),
+            status: status.as_u16(),
+            problem,
+        }
     }
 
     fn address(&self, problem: String) -> ClientError {
-        ClientError::Address { url: self.base.clone(), problem }
+        ClientError::Address {
+            url: self.base.clone(),
+            problem,
+        }
     }
 
     /// The innermost cause says what happened; the outer ones only that something did.
@@ -178,7 +226,10 @@ impl Client {
         while let Some(inner) = cause.source() {
             cause = inner;
         }
-        ClientError::Unreachable { url: self.base.clone(), problem: cause.to_string() }
+        ClientError::Unreachable {
+            url: self.base.clone(),
+            problem: cause.to_string(),
+        }
     }
 }
 
@@ -188,7 +239,9 @@ pub fn part(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => out.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => {
+                out.push(char::from(byte))
+            }
             // A part that is only dots would be taken for a step up.
             b'.' if text.bytes().any(|b| b != b'.') => out.push('.'),
             byte => out.push_str(&format!("%{byte:02X}")),
@@ -198,10 +251,17 @@ pub fn part(text: &str) -> String {
 }
 
 fn base(url: &str) -> Result<String, ClientError> {
-    let refuse = |problem: &str| ClientError::Address { url: url.to_owned(), problem: problem.to_owned() };
-    let uri: Uri = url.parse().map_err(|_| refuse("write it like http://127.0.0.1:8480 or https://hub.example"))?;
+    let refuse = |problem: &str| ClientError::Address {
+        url: url.to_owned(),
+        problem: problem.to_owned(),
+    };
+    let uri: Uri = url
+        .parse()
+        .map_err(|_| refuse("write it like http://127.0.0.1:8480 or https://hub.example"))?;
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err(refuse("write it like http://127.0.0.1:8480 or https://hub.example"));
+        return Err(refuse(
+            "write it like http://127.0.0.1:8480 or https://hub.example",
+        ));
     };
     if uri.path() != "/" || uri.query().is_some() || authority.as_str().contains('@') {
         return Err(refuse("give scheme, host and port only"));
@@ -209,34 +269,50 @@ fn base(url: &str) -> Result<String, ClientError> {
     match scheme {
         "https" => {}
         "http" if is_this_machine(authority.host()) => {}
-        "http" => return Err(refuse("plain http would show the API key to the network; use https with --ca FILE")),
+        "http" => {
+            return Err(refuse(
+                "plain http would show the API key to the network; use https with --ca FILE",
+            ));
+        }
         _ => return Err(refuse("only http and https are spoken")),
     }
     Ok(format!("{scheme}://{authority}"))
 }
 
 fn is_this_machine(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let address = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 fn tls(ca: Option<&Path>) -> Result<ClientConfig, ClientError> {
     let mut roots = RootCertStore::empty();
     if let Some(path) = ca {
-        let refuse = |problem: String| ClientError::Authority { path: path.to_owned(), problem };
-        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| refuse(error.to_string()))?;
+        let refuse = |problem: String| ClientError::Authority {
+            path: path.to_owned(),
+            problem,
+        };
+        let certificates =
+            CertificateDer::pem_file_iter(path).map_err(|error| refuse(error.to_string()))?;
         for certificate in certificates {
             let certificate = certificate.map_err(|error| refuse(error.to_string()))?;
-            roots.add(certificate).map_err(|error| refuse(error.to_string()))?;
+            roots
+                .add(certificate)
+                .map_err(|error| refuse(error.to_string()))?;
         }
         if roots.is_empty() {
             return Err(refuse("it holds no certificate in PEM form".to_owned()));
         }
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let versions = versions
-        .map_err(|error| ClientError::Address { url: "https".to_owned(), problem: error.to_string() })?;
+    let versions =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let versions = versions.map_err(|error| ClientError::Address {
+        url: "https".to_owned(),
+        problem: error.to_string(),
+    })?;
     Ok(versions.with_root_certificates(roots).with_no_client_auth())
 }
 
@@ -251,7 +327,10 @@ mod tests {
     use super::*;
 
     fn problem(url: &str) -> String {
-        Client::new(url, "malha_key_x", None).map(|_| ()).unwrap_err().to_string()
+        Client::new(url, "malha_key_x", None)
+            .map(|_| ())
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
@@ -259,17 +338,37 @@ mod tests {
         assert!(problem("http://hub.example:8480").contains("--ca"));
         assert!(problem("http://192.0.2.1").contains("--ca"));
         assert!(problem("https://hub.example").contains("--ca"));
-        for url in ["http://127.0.0.1:8480", "http://localhost:1", "http://[::1]:8480/"] {
+        for url in [
+            "http://127.0.0.1:8480",
+            "http://localhost:1",
+            "http://[::1]:8480/",
+        ] {
             assert!(Client::new(url, "malha_key_x", None).is_ok(), "{url}");
         }
     }
 
     #[test]
     fn hostile_addresses_are_refused() {
-        for url in ["", "127.0.0.1:8480", "ftp://127.0.0.1", "http://a@127.0.0.1", "http://127.0.0.1/x", "http://127.0.0.1?x"] {
-            assert!(matches!(Client::new(url, "k", None), Err(ClientError::Address { .. })), "{url:?}");
+        for url in [
+            "",
+            "127.0.0.1:8480",
+            "ftp://127.0.0.1",
+            "http://a@127.0.0.1",
+            "http://127.0.0.1/x",
+            "http://127.0.0.1?x",
+        ] {
+            assert!(
+                matches!(
+                    Client::new(url, "k", None),
+                    Err(ClientError::Address { .. })
+                ),
+                "{url:?}"
+            );
         }
-        assert!(matches!(Client::new("http://127.0.0.1", "a\nb", None), Err(ClientError::Key)));
+        assert!(matches!(
+            Client::new("http://127.0.0.1", "a\nb", None),
+            Err(ClientError::Key)
+        ));
     }
 
     #[test]

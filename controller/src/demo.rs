@@ -61,9 +61,10 @@ pub async fn garage(args: GarageArgs) -> anyhow::Result<ExitCode> {
 
 async fn show(args: &Args, stop: &CancellationToken) -> anyhow::Result<ExitCode> {
     eprintln!("{}", narration::STARTING);
-    let world = tokio::select! {
-        world = World::start(args, stop) => world?,
-        () = stop.cancelled() => return Ok(ExitCode::SUCCESS),
+    let world = match World::start(args, stop).await {
+        Ok(world) => world,
+        Err(_) if stop.is_cancelled() => return Ok(ExitCode::SUCCESS),
+        Err(error) => return Err(error),
     };
     println!("{}", narration::welcome(&world));
     let walked = world.walk().await;
@@ -73,23 +74,26 @@ async fn show(args: &Args, stop: &CancellationToken) -> anyhow::Result<ExitCode>
     println!("\n{}", narration::LIVE);
     narration::live(&world, stop).await;
     println!("\n{}", narration::CLEANING);
-    world.finish().await;
+    world.house.finish().await;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn check_once(args: &Args, stop: &CancellationToken) -> anyhow::Result<ExitCode> {
-    let walked = tokio::select! {
-        world = World::start(args, stop) => match world {
-            Ok(world) => {
-                let mut walked = world.hops.clone();
-                walked.extend(world.walk().await);
-                world.finish().await;
-                walked
+    let walked = match World::start(args, stop).await {
+        Ok(world) => {
+            let mut walked = world.hops.clone();
+            tokio::select! {
+                rest = world.walk() => walked.extend(rest),
+                () = stop.cancelled() => {}
             }
-            Err(error) => vec![world::failed_hop(&error)],
-        },
-        () = stop.cancelled() => anyhow::bail!("interrupted"),
+            world.house.finish().await;
+            walked
+        }
+        Err(error) => vec![world::failed_hop(&error)],
     };
+    if stop.is_cancelled() {
+        anyhow::bail!("interrupted");
+    }
     report(&walked, args.json)
 }
 

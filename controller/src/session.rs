@@ -7,7 +7,7 @@ mod listener;
 mod node;
 mod registry;
 
-pub use channel::{Channel, ChannelError, PeerCertificate, Transport};
+pub use channel::{Channel, ChannelError, PeerCertificate, Remote, Transport};
 pub use listener::{ControlListener, ListenError};
 pub use registry::{Registry, SessionSummary};
 

@@ -7,7 +7,10 @@ use std::path::Path;
 use malha::coordinator::{Actor, Coordinator, Handle, SubmitError};
 use malha::folder;
 use malha_core::{Answer, Command, Rejection};
-use malha_proto::{Fingerprint, Label, MachineFacts, MachineId, Profile, RefusalCode, Secret32, SiteId, TokenId, WgKey};
+use malha_proto::{
+    Fingerprint, Label, MachineFacts, MachineId, Profile, RefusalCode, Secret32, SiteId, TokenId,
+    WgKey,
+};
 use malha_store::audit;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -24,17 +27,31 @@ async fn open(data: &Path) -> Controller {
     let (coordinator, handle) = Coordinator::new(opened.state, opened.store.clone(), opened.audit);
     let stop = CancellationToken::new();
     let task = tokio::spawn(coordinator.run(stop.clone()));
-    Controller { handle, store: opened.store, task, stop }
+    Controller {
+        handle,
+        store: opened.store,
+        task,
+        stop,
+    }
 }
 
 async fn create(data: &Path) -> Controller {
-    folder::create(data, &data.join("master.key"), "malha.internal".parse().unwrap()).await.unwrap();
+    folder::create(
+        data,
+        &data.join("master.key"),
+        "malha.internal".parse().unwrap(),
+    )
+    .await
+    .unwrap();
     open(data).await
 }
 
 impl Controller {
     async fn submit(&self, command: Command) -> Result<Answer, SubmitError> {
-        self.handle.submit(command, Actor::controller(), None).await.map(|accepted| accepted.answer)
+        self.handle
+            .submit(command, Actor::controller(), None)
+            .await
+            .map(|accepted| accepted.answer)
     }
 
     async fn close(self) {
@@ -44,16 +61,34 @@ impl Controller {
     }
 
     async fn site(&self) -> SiteId {
-        let organization = Command::CreateOrganization { name: label("vendor"), display_name: String::new() };
-        let Answer::Organization(organization) = self.submit(organization).await.unwrap() else { unreachable!() };
-        let site = Command::CreateSite { organization, name: label("garagem-01"), display_name: String::new() };
-        let Answer::Site(site) = self.submit(site).await.unwrap() else { unreachable!() };
+        let organization = Command::CreateOrganization {
+            name: label("vendor"),
+            display_name: String::new(),
+        };
+        let Answer::Organization(organization) = self.submit(organization).await.unwrap() else {
+            unreachable!()
+        };
+        let site = Command::CreateSite {
+            organization,
+            name: label("garagem-01"),
+            display_name: String::new(),
+        };
+        let Answer::Site(site) = self.submit(site).await.unwrap() else {
+            unreachable!()
+        };
         site
     }
 
     async fn token(&self, site: SiteId, uses: u32) -> (TokenId, Secret32) {
-        let command = Command::CreateToken { site, profile: Profile::Garage, uses, ttl_s: 600 };
-        let Answer::Token { id, secret } = self.submit(command).await.unwrap() else { unreachable!() };
+        let command = Command::CreateToken {
+            site,
+            profile: Profile::Garage,
+            uses,
+            ttl_s: 600,
+        };
+        let Answer::Token { id, secret } = self.submit(command).await.unwrap() else {
+            unreachable!()
+        };
         (id, secret)
     }
 }
@@ -85,7 +120,10 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
     let controller = create(data.path()).await;
     let site = controller.site().await;
     let (token, secret) = controller.token(site, 1).await;
-    controller.submit(enrolment(token, &secret, 1)).await.unwrap();
+    controller
+        .submit(enrolment(token, &secret, 1))
+        .await
+        .unwrap();
     let before = controller.handle.state();
     controller.close().await;
 
@@ -102,7 +140,10 @@ async fn of_many_machines_that_show_one_single_use_token_at_once_exactly_one_enr
     let (token, secret) = controller.token(site, 1).await;
     let attempts: Vec<_> = (1..=100)
         .map(|machine| {
-            let (handle, command) = (controller.handle.clone(), enrolment(token, &secret, machine));
+            let (handle, command) = (
+                controller.handle.clone(),
+                enrolment(token, &secret, machine),
+            );
             tokio::spawn(async move { handle.submit(command, Actor::controller(), None).await })
         })
         .collect();
@@ -110,7 +151,9 @@ async fn of_many_machines_that_show_one_single_use_token_at_once_exactly_one_enr
     for attempt in attempts {
         match attempt.await.unwrap() {
             Ok(_) => enrolled += 1,
-            Err(SubmitError::Rejected(Rejection::Refused { code, .. })) => assert_eq!(code, RefusalCode::TokenUsed),
+            Err(SubmitError::Rejected(Rejection::Refused { code, .. })) => {
+                assert_eq!(code, RefusalCode::TokenUsed)
+            }
             Err(other) => panic!("{other}"),
         }
     }
@@ -125,10 +168,24 @@ async fn the_audit_log_names_each_change_and_agrees_with_the_store() {
     let controller = create(data.path()).await;
     let site = controller.site().await;
     let (token, _) = controller.token(site, 1).await;
-    controller.submit(Command::RevokeToken { id: token }).await.unwrap();
+    controller
+        .submit(Command::RevokeToken { id: token })
+        .await
+        .unwrap();
     let lines = controller.handle.audit_tail(10).await.unwrap();
-    let actions: Vec<&str> = lines.iter().map(|line| line.record.action.as_str()).collect();
-    assert_eq!(actions, ["organization.create", "site.create", "token.create", "token.revoke"]);
+    let actions: Vec<&str> = lines
+        .iter()
+        .map(|line| line.record.action.as_str())
+        .collect();
+    assert_eq!(
+        actions,
+        [
+            "organization.create",
+            "site.create",
+            "token.create",
+            "token.revoke"
+        ]
+    );
     let head = folder::audit_head(&*controller.store).await.unwrap();
     controller.close().await;
     let report = audit::verify(&folder::audit_dir(data.path()), Some(head)).unwrap();
@@ -140,8 +197,13 @@ async fn a_rejected_command_leaves_neither_revision_nor_audit_line() {
     let data = tempfile::tempdir().unwrap();
     let controller = create(data.path()).await;
     let before = controller.handle.state();
-    let refused = controller.submit(Command::RemoveSite { id: SiteId(99) }).await;
-    assert!(matches!(refused, Err(SubmitError::Rejected(Rejection::NotFound { .. }))));
+    let refused = controller
+        .submit(Command::RemoveSite { id: SiteId(99) })
+        .await;
+    assert!(matches!(
+        refused,
+        Err(SubmitError::Rejected(Rejection::NotFound { .. }))
+    ));
     assert_eq!(*controller.handle.state(), *before);
     assert!(controller.handle.audit_tail(10).await.unwrap().is_empty());
     controller.close().await;
@@ -151,7 +213,10 @@ async fn a_rejected_command_leaves_neither_revision_nor_audit_line() {
 async fn a_second_controller_in_the_same_folder_is_refused() {
     let data = tempfile::tempdir().unwrap();
     let controller = create(data.path()).await;
-    let error = folder::open(data.path(), &data.path().join("master.key")).await.err().unwrap();
+    let error = folder::open(data.path(), &data.path().join("master.key"))
+        .await
+        .err()
+        .unwrap();
     assert!(error.to_string().contains("in use"), "{error}");
     controller.close().await;
 }

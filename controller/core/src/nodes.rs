@@ -96,8 +96,6 @@ pub(crate) fn set_endpoints(
     Ok(Answer::Done)
 }
 
-/// The node goes with its services, its part in routes, the grants that name it and the tokens for its place; its
-/// addresses rest.
 /// A hub is its controller's own node.
 pub(crate) fn refuse_hub(node: &Node) -> Result<(), Rejection> {
     if !node.hub {
@@ -107,6 +105,8 @@ pub(crate) fn refuse_hub(node: &Node) -> Result<(), Rejection> {
     Err(Rejection::Invalid { field: "id", problem })
 }
 
+/// The node goes with its services, its part in routes, the grants that name it and the tokens for its place; its
+/// addresses rest.
 pub(crate) fn remove(draft: &mut Draft, id: NodeId) -> Result<Answer, Rejection> {
     let node = found(draft.state.node(id), "node", id)?.clone();
     refuse_hub(&node)?;

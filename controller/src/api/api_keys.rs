@@ -94,7 +94,12 @@ pub(super) async fn list(
     Query(listing): Query<Listing>,
 ) -> Result<Json<Page<ApiKey>>, Problem> {
     let state = api.state();
-    page(&listing, state.api_keys().map(|key| (key.id, key.id)), |id| ApiKey::of(&state, id)).map(Json)
+    page(
+        &listing,
+        state.api_keys().map(|key| (key.id, key.id)),
+        |id| ApiKey::of(&state, id),
+    )
+    .map(Json)
 }
 
 /// Create an API key
@@ -108,12 +113,20 @@ pub(super) async fn create(
     Query(query): Query<WriteQuery>,
     Body(new): Body<NewApiKey>,
 ) -> Result<Response, Problem> {
-    let NewApiKey { name, scopes, expires_ms } = new;
+    let NewApiKey {
+        name,
+        scopes,
+        expires_ms,
+    } = new;
     let made = |answer: &Answer| match answer {
         Answer::ApiKey { id, .. } => Some(*id),
         _ => None,
     };
-    let command = Command::AddApiKey { name, scopes, expires_ms };
+    let command = Command::AddApiKey {
+        name,
+        scopes,
+        expires_ms,
+    };
     let (accepted, id, creation) = api.create(&caller, &query, command, made).await?;
     let key = match &accepted.answer {
         Answer::ApiKey { secret, .. } => Some(api_key_text(secret)),
@@ -135,7 +148,9 @@ pub(super) async fn show(
 ) -> Result<Json<ApiKey>, Problem> {
     let state = api.state();
     let id = reference.api_key(&state)?;
-    ApiKey::of(&state, id).map(Json).ok_or_else(|| Problem::not_found("API key", id))
+    ApiKey::of(&state, id)
+        .map(Json)
+        .ok_or_else(|| Problem::not_found("API key", id))
 }
 
 /// Remove an API key; it is refused from then on
@@ -149,7 +164,9 @@ pub(super) async fn remove(
     Query(query): Query<WriteQuery>,
 ) -> Result<Json<Written<Removed>>, Problem> {
     let id = reference.api_key(&api.state())?;
-    let accepted = api.change(&caller, &query, Command::RemoveApiKey { id }).await?;
+    let accepted = api
+        .change(&caller, &query, Command::RemoveApiKey { id })
+        .await?;
     api.removed(&accepted, &query, id).await
 }
 

@@ -91,9 +91,19 @@ pub(super) async fn tail(
         None => api.context.handle.audit_tail(limit).await?,
         Some(after) => {
             let recent = api.context.handle.audit_tail(MAX_TAIL_ENTRIES).await?;
-            recent.into_iter().filter(|entry| entry.sequence > after).take(limit).collect()
+            recent
+                .into_iter()
+                .filter(|entry| entry.sequence > after)
+                .take(limit)
+                .collect()
         }
     };
-    let next = entries.last().map_or(query.after.unwrap_or(0), |entry| entry.sequence).to_string();
-    Ok(Json(AuditPage { items: entries.into_iter().map(AuditLine::from).collect(), next }))
+    let next = entries
+        .last()
+        .map_or(query.after.unwrap_or(0), |entry| entry.sequence)
+        .to_string();
+    Ok(Json(AuditPage {
+        items: entries.into_iter().map(AuditLine::from).collect(),
+        next,
+    }))
 }

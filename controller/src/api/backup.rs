@@ -2,12 +2,12 @@
 //! which is not in it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::Semaphore;
 use tokio_util::io::ReaderStream;
 
 use crate::api::Api;
@@ -22,27 +22,47 @@ use crate::clock::now_ms;
 #[utoipa::path(get, path = "/backup", tag = "backup",
     responses((status = 200, description = "The backup file", body = Vec<u8>, content_type = "application/octet-stream")),
     security(("api_key" = ["admin"])))]
-pub(super) async fn download(_caller: Caller<Admin>, Shared(api): Shared<Arc<Api>>) -> Result<Response, Problem> {
-    let place = BACKUPS.try_acquire();
-    let place = place.map_err(|_| Problem::new(Kind::Unavailable, "another backup is being taken").after_s(5))?;
-    let (read, mut write) = tokio::io::simplex(BUFFER_BYTES);
+pub(super) async fn download(
+    _caller: Caller<Admin>,
+    Shared(api): Shared<Arc<Api>>,
+) -> Result<Response, Problem> {
+    let place = api.backups.clone().try_acquire_owned();
+    let place = place
+        .map_err(|_| Problem::new(Kind::Unavailable, "another backup is being taken").after_s(5))?;
+    let (read, mut write) = tokio::io::duplex(BUFFER_BYTES);
     let store = api.context.store.clone();
     tokio::spawn(async move {
         let _place = place;
-        // Without its last bytes the file is no backup: a reader that goes away or an error just ends it early.
-        match malha_store::backup(&*store, now_ms(), &mut write).await {
-            Ok(summary) => tracing::info!(keys = summary.keys, revision = %summary.header.revision, "backup taken"),
-            Err(error) => tracing::error!(%error, "backup not finished"),
+        // Without its last bytes the file is no backup: a reader that goes away, one that stalls, or an error ends it early.
+        match tokio::time::timeout(DEADLINE, malha_store::backup(&*store, now_ms(), &mut write))
+            .await
+        {
+            Ok(Ok(summary)) => {
+                tracing::info!(keys = summary.keys, revision = %summary.header.revision, "backup taken");
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "backup not finished"),
+            Err(_) => tracing::warn!("backup not finished: its reader is too slow"),
         }
         let _ = tokio::io::AsyncWriteExt::shutdown(&mut write).await;
     });
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
-        (header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"malha.backup\"")),
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/octet-stream"),
+        ),
+        (
+            header::CONTENT_DISPOSITION,
+            HeaderValue::from_static("attachment; filename=\"malha.backup\""),
+        ),
     ];
-    Ok((headers, Body::from_stream(ReaderStream::with_capacity(read, BUFFER_BYTES))).into_response())
+    Ok((
+        headers,
+        Body::from_stream(ReaderStream::with_capacity(read, BUFFER_BYTES)),
+    )
+        .into_response())
 }
 
 /// A backup holds a snapshot, and the store grows while it is held.
-static BACKUPS: Semaphore = Semaphore::const_new(2);
+pub(super) const MAX_BACKUPS: usize = 2;
+const DEADLINE: Duration = Duration::from_secs(15 * 60);
 const BUFFER_BYTES: usize = 64 * 1024;

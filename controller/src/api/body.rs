@@ -5,7 +5,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::{header, request::Parts};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
 use crate::api::problem::{Kind, Problem};
@@ -23,11 +23,19 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let content_type = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
         if !content_type.is_some_and(is_json) {
-            return Err(Problem::new(Kind::MediaType, "send the body with Content-Type: application/json"));
+            return Err(Problem::new(
+                Kind::MediaType,
+                "send the body with Content-Type: application/json",
+            ));
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| unread(&rejection))?;
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(|rejection| unread(&rejection))?;
         parse(&bytes).map(Self)
     }
 }
@@ -37,13 +45,19 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let query = axum::extract::Query::from_request_parts(parts, state).await;
-        query.map(|axum::extract::Query(query)| Self(query)).map_err(|rejection| {
-            let text = rejection.body_text();
-            let problem = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
-            let at = quoted(problem).or_else(|| problem.split_once(": ").map(|(field, _)| field));
-            let document = Problem::new(Kind::Syntax, format!("the query of the URL: {problem}"));
-            at.map_or(document.clone(), |field| document.at(field))
-        })
+        query
+            .map(|axum::extract::Query(query)| Self(query))
+            .map_err(|rejection| {
+                let text = rejection.body_text();
+                let problem = text
+                    .strip_prefix("Failed to deserialize query string: ")
+                    .unwrap_or(&text);
+                let at =
+                    quoted(problem).or_else(|| problem.split_once(": ").map(|(field, _)| field));
+                let document =
+                    Problem::new(Kind::Syntax, format!("the query of the URL: {problem}"));
+                at.map_or(document.clone(), |field| document.at(field))
+            })
     }
 }
 
@@ -53,7 +67,12 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let path = axum::extract::Path::from_request_parts(parts, state).await;
         path.map(|axum::extract::Path(path)| Self(path))
-            .map_err(|rejection| Problem::new(Kind::Syntax, format!("the path of the URL: {}", rejection.body_text())))
+            .map_err(|rejection| {
+                Problem::new(
+                    Kind::Syntax,
+                    format!("the path of the URL: {}", rejection.body_text()),
+                )
+            })
     }
 }
 
@@ -70,10 +89,21 @@ fn unread(rejection: &BytesRejection) -> Problem {
 }
 
 pub(super) fn too_large() -> Problem {
-    Problem::new(Kind::TooLarge, format!("a body has at most {} KiB", super::MAX_BODY_BYTES / 1024))
+    Problem::new(
+        Kind::TooLarge,
+        format!("a body has at most {} KiB", super::MAX_BODY_BYTES / 1024),
+    )
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // serde would also take a list of the fields' values.
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        serde_json::from_slice::<IgnoredAny>(bytes).map_err(|error| refuse(&error, "."))?;
+        return Err(Problem::new(
+            Kind::Invalid,
+            "the body must be a JSON object, like {\"name\": \"sefaz\"}",
+        ));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
@@ -87,10 +117,16 @@ fn refuse(error: &serde_json::Error, path: &str) -> Problem {
     let text = error.to_string();
     let named = (path != ".").then_some(path).or_else(|| quoted(&text));
     let (kind, place) = match error.classify() {
-        Category::Data => (Kind::Invalid, named.map(|field| format!("{field}: ")).unwrap_or_default()),
-        Category::Syntax | Category::Eof | Category::Io => {
-            (Kind::Syntax, named.map_or("the body is not JSON: ".to_owned(), |field| format!("the body is not JSON, in {field}: ")))
-        }
+        Category::Data => (
+            Kind::Invalid,
+            named.map(|field| format!("{field}: ")).unwrap_or_default(),
+        ),
+        Category::Syntax | Category::Eof | Category::Io => (
+            Kind::Syntax,
+            named.map_or("the body is not JSON: ".to_owned(), |field| {
+                format!("the body is not JSON, in {field}: ")
+            }),
+        ),
     };
     let problem = Problem::new(kind, format!("{place}{text}"));
     named.map_or(problem.clone(), |field| problem.at(field))
@@ -119,30 +155,52 @@ mod tests {
     }
 
     fn problem(body: &str) -> Problem {
-        parse::<New>(body.as_bytes()).map(|new| (new.name, new.tags)).unwrap_err()
+        parse::<New>(body.as_bytes())
+            .map(|new| (new.name, new.tags))
+            .unwrap_err()
     }
 
     #[test]
     fn broken_json_is_named_with_line_and_column() {
         let problem = problem("{\n \"name\": \"a\",\n}");
         assert_eq!(problem.status, 400);
-        assert!(problem.detail.contains("line 3 column 1"), "{}", problem.detail);
+        assert!(
+            problem.detail.contains("line 3 column 1"),
+            "{}",
+            problem.detail
+        );
     }
 
     #[test]
     fn a_wrong_value_is_named_with_its_path() {
         let problem = problem(r#"{"name":"a","tags":["b","C"]}"#);
-        assert_eq!((problem.status, problem.field.as_deref()), (422, Some("tags[1]")));
+        assert_eq!(
+            (problem.status, problem.field.as_deref()),
+            (422, Some("tags[1]"))
+        );
         assert!(problem.detail.contains("'C'"), "{}", problem.detail);
     }
 
     #[test]
     fn missing_unknown_and_repeated_fields_are_named() {
-        for (body, field) in
-            [("{}", "name"), (r#"{"name":"a","nome":1}"#, "nome"), (r#"{"name":"a","name":"b"}"#, "name")]
-        {
+        for (body, field) in [
+            ("{}", "name"),
+            (r#"{"name":"a","nome":1}"#, "nome"),
+            (r#"{"name":"a","name":"b"}"#, "name"),
+        ] {
             let problem = problem(body);
-            assert_eq!((problem.status, problem.field.as_deref()), (422, Some(field)), "{body}");
+            assert_eq!(
+                (problem.status, problem.field.as_deref()),
+                (422, Some(field)),
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_list_of_values_is_no_object() {
+        for body in ["[\"a\"]", " [\"a\", []]", "null", "\"a\"", "1"] {
+            assert_eq!(problem(body).status, 422, "{body}");
         }
     }
 

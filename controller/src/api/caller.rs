@@ -54,7 +54,11 @@ impl<P> Caller<P> {
     /// Names this creation for repetition: the same key of another caller is another name.
     pub(super) fn request(&self) -> Option<Fingerprint> {
         let text = self.idempotency_key.as_ref()?;
-        let digest = Sha256::new().chain_update(self.key.to_string()).chain_update([0]).chain_update(text).finalize();
+        let digest = Sha256::new()
+            .chain_update(self.key.to_string())
+            .chain_update([0])
+            .chain_update(text)
+            .finalize();
         Some(Fingerprint(digest.into()))
     }
 }
@@ -68,14 +72,26 @@ impl<P: Permission> FromRequestParts<Arc<Api>> for Caller<P> {
         let key = bearer(&parts.headers).and_then(|text| accounts::api_key(&state, text, now_ms));
         let key = key.ok_or_else(unauthenticated)?;
         api.keys.take(&key.id, now_ms).map_err(|wait_ms| {
-            Problem::new(Kind::TooMany, "this API key is used too often").after_s(wait_ms.div_ceil(1_000))
+            Problem::new(Kind::TooMany, "this API key is used too often")
+                .after_s(wait_ms.div_ceil(1_000))
         })?;
         if !key.scopes.iter().any(|scope| includes(*scope, P::SCOPE)) {
             let needed = scope_text(P::SCOPE);
-            return Err(Problem::new(Kind::Forbidden, format!("this needs an API key with the scope {needed}")));
+            return Err(Problem::new(
+                Kind::Forbidden,
+                format!("this needs an API key with the scope {needed}"),
+            ));
         }
-        let actor = Actor { name: format!("key:{}", key.name), source: Some(source(parts)) };
-        Ok(Self { actor, key: key.id, idempotency_key: idempotency_key(&parts.headers)?, permission: PhantomData })
+        let actor = Actor {
+            name: format!("key:{}", key.name),
+            source: Some(source(parts)),
+        };
+        Ok(Self {
+            actor,
+            key: key.id,
+            idempotency_key: idempotency_key(&parts.headers)?,
+            permission: PhantomData,
+        })
     }
 }
 
@@ -102,7 +118,9 @@ pub(super) fn scope_text(scope: Scope) -> &'static str {
 /// Where a request comes from; the unspecified address when the listener did not say.
 pub(super) fn source(parts: &Parts) -> IpAddr {
     let info = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-    info.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip())
+    info.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| {
+        address.ip()
+    })
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -114,16 +132,24 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// One answer for a missing, an unknown, a removed and an expired key.
 fn unauthenticated() -> Problem {
-    Problem::new(Kind::Unauthenticated, "send a valid key as \"Authorization: Bearer malha_key_…\"")
+    Problem::new(
+        Kind::Unauthenticated,
+        "send a valid key as \"Authorization: Bearer malha_key_…\"",
+    )
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
+        return Ok(None);
+    };
     let text = value.to_str().ok().filter(|text| {
-        (1..=MAX_IDEMPOTENCY_KEY_CHARS).contains(&text.len()) && text.bytes().all(|b| (0x21..=0x7e).contains(&b))
+        (1..=MAX_IDEMPOTENCY_KEY_CHARS).contains(&text.len())
+            && text.bytes().all(|b| (0x21..=0x7e).contains(&b))
     });
     let text = text.ok_or_else(|| {
-        let problem = format!("Idempotency-Key: give 1 to {MAX_IDEMPOTENCY_KEY_CHARS} visible ASCII characters");
+        let problem = format!(
+            "Idempotency-Key: give 1 to {MAX_IDEMPOTENCY_KEY_CHARS} visible ASCII characters"
+        );
         Problem::new(Kind::Syntax, problem).at(IDEMPOTENCY_KEY)
     })?;
     Ok(Some(text.to_owned()))
@@ -140,7 +166,11 @@ mod tests {
     fn scopes_include_what_the_documentation_says() {
         use Scope::{Admin, Dns, Enrol, Read, Write};
         let all = [Read, Enrol, Write, Dns, Admin];
-        let included = |held| all.into_iter().filter(|needed| includes(held, *needed)).collect::<Vec<_>>();
+        let included = |held| {
+            all.into_iter()
+                .filter(|needed| includes(held, *needed))
+                .collect::<Vec<_>>()
+        };
         assert_eq!(included(Read), [Read]);
         assert_eq!(included(Enrol), [Read, Enrol]);
         assert_eq!(included(Dns), [Read, Dns]);
@@ -159,7 +189,13 @@ mod tests {
 
     #[test]
     fn an_idempotency_key_is_short_and_visible() {
-        for (text, right) in [("a-1", true), ("", false), ("a b", false), (&*"x".repeat(129), false), ("\t", false)] {
+        for (text, right) in [
+            ("a-1", true),
+            ("", false),
+            ("a b", false),
+            (&*"x".repeat(129), false),
+            ("\t", false),
+        ] {
             let mut headers = HeaderMap::new();
             headers.insert(IDEMPOTENCY_KEY, text.parse().unwrap());
             assert_eq!(idempotency_key(&headers).is_ok(), right, "{text:?}");

@@ -15,12 +15,12 @@ use utoipa::PartialSchema;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    Components, ContentBuilder, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApi, PathItem, Ref, RefOr, Required,
-    ResponseBuilder, Type,
+    Components, ContentBuilder, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApi, PathItem, Ref,
+    RefOr, Required, ResponseBuilder, Type,
 };
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::api::problem::Problem;
+use crate::api::problem::ProblemDocument;
 use crate::api::{Api, PREFIX, operations};
 
 /// The document as `/api/openapi.json` serves it and `docs/openapi.json` holds it.
@@ -36,7 +36,10 @@ pub(super) fn json(document: &OpenApi) -> String {
 }
 
 pub(super) fn response(document: &str) -> Response {
-    let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    let headers = [(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    )];
     (headers, document.to_owned()).into_response()
 }
 
@@ -47,16 +50,25 @@ pub(super) fn described(mut operations: OpenApiRouter<Arc<Api>>) -> OpenApiRoute
         .title("Malha")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(DESCRIPTION))
-        .license(Some(LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build()))
+        .license(Some(
+            LicenseBuilder::new()
+                .name("Apache-2.0")
+                .identifier(Some("Apache-2.0"))
+                .build(),
+        ))
         .build();
     let scheme = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("malha_key_…")
-        .description(Some("An API key; every scope may read, write includes enrol and dns, admin is all."))
+        .description(Some(
+            "An API key; every scope may read, write includes enrol and dns, admin is all.",
+        ))
         .build();
     let components = document.components.get_or_insert_with(Components::new);
     components.add_security_scheme(API_KEY, SecurityScheme::Http(scheme));
-    components.schemas.insert(PROBLEM.to_owned(), Problem::schema());
+    components
+        .schemas
+        .insert(PROBLEM.to_owned(), ProblemDocument::schema());
     let paths = std::mem::take(&mut document.paths.paths);
     for (path, mut item) in paths {
         let path = format!("{PREFIX}{path}");
@@ -67,8 +79,12 @@ pub(super) fn described(mut operations: OpenApiRouter<Arc<Api>>) -> OpenApiRoute
 }
 
 fn describe_item(path: &str, item: &mut PathItem) {
-    let methods =
-        [("get", &mut item.get), ("post", &mut item.post), ("put", &mut item.put), ("delete", &mut item.delete)];
+    let methods = [
+        ("get", &mut item.get),
+        ("post", &mut item.post),
+        ("put", &mut item.put),
+        ("delete", &mut item.delete),
+    ];
     for (method, operation) in methods {
         if let Some(operation) = operation {
             describe(path, method, operation);
@@ -79,16 +95,30 @@ fn describe_item(path: &str, item: &mut PathItem) {
 fn describe(path: &str, method: &str, operation: &mut Operation) {
     let words = path.trim_start_matches("/api/v1").replace(['{', '}'], "");
     operation.operation_id = Some(format!("{method}{}", words.replace(['/', '-'], "_")));
-    let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name(PROBLEM))).build();
-    let refused = ResponseBuilder::new().description("What was wrong").content(PROBLEM_TYPE, problem).build();
-    operation.responses.responses.insert("default".to_owned(), RefOr::T(refused));
+    let problem = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name(PROBLEM)))
+        .build();
+    let refused = ResponseBuilder::new()
+        .description("What was wrong")
+        .content(PROBLEM_TYPE, problem)
+        .build();
+    operation
+        .responses
+        .responses
+        .insert("default".to_owned(), RefOr::T(refused));
     if method == "post" {
-        operation.parameters.get_or_insert_default().push(RefOr::T(idempotency_key()));
+        operation
+            .parameters
+            .get_or_insert_default()
+            .push(RefOr::T(idempotency_key()));
         if let Some(RefOr::T(created)) = operation.responses.responses.get("201").cloned() {
             let again = ResponseBuilder::from(created)
                 .description("The same Idempotency-Key created this before; header `Idempotent-Replay: true`")
                 .build();
-            operation.responses.responses.insert("200".to_owned(), RefOr::T(again));
+            operation
+                .responses
+                .responses
+                .insert("200".to_owned(), RefOr::T(again));
         }
     }
     for response in operation.responses.responses.values_mut() {

@@ -83,7 +83,12 @@ pub(super) async fn list(
     Query(listing): Query<Listing>,
 ) -> Result<Json<Page<Grant>>, Problem> {
     let state = api.state();
-    page(&listing, state.grants().map(|grant| (grant.id, grant.id)), |id| Grant::of(&state, id)).map(Json)
+    page(
+        &listing,
+        state.grants().map(|grant| (grant.id, grant.id)),
+        |id| Grant::of(&state, id),
+    )
+    .map(Json)
 }
 
 /// Add a grant
@@ -96,14 +101,23 @@ pub(super) async fn create(
     Body(new): Body<NewGrant>,
 ) -> Result<Response, Problem> {
     let state = api.state();
-    let (from, to) = (new.from.selector(&state, "from")?, new.to.selector(&state, "to")?);
+    let (from, to) = (
+        new.from.selector(&state, "from")?,
+        new.to.selector(&state, "to")?,
+    );
     let to_port = new.to_port.unwrap_or(new.from_port);
-    let allow = Allow { protocol: new.protocol, from_port: new.from_port, to_port };
+    let allow = Allow {
+        protocol: new.protocol,
+        from_port: new.from_port,
+        to_port,
+    };
     let made = |answer: &Answer| match answer {
         Answer::Grant(id) => Some(*id),
         _ => None,
     };
-    let (accepted, id, creation) = api.create(&caller, &query, Command::AddGrant { from, to, allow }, made).await?;
+    let (accepted, id, creation) = api
+        .create(&caller, &query, Command::AddGrant { from, to, allow }, made)
+        .await?;
     let resource = Grant::of(&api.state(), id);
     api.created(&accepted, &query, creation, resource).await
 }
@@ -118,7 +132,9 @@ pub(super) async fn show(
 ) -> Result<Json<Grant>, Problem> {
     let state = api.state();
     let id = reference.grant(&state)?;
-    Grant::of(&state, id).map(Json).ok_or_else(|| Problem::not_found("grant", id))
+    Grant::of(&state, id)
+        .map(Json)
+        .ok_or_else(|| Problem::not_found("grant", id))
 }
 
 /// Remove a grant
@@ -132,6 +148,8 @@ pub(super) async fn remove(
     Query(query): Query<WriteQuery>,
 ) -> Result<Json<Written<Removed>>, Problem> {
     let id = reference.grant(&api.state())?;
-    let accepted = api.change(&caller, &query, Command::RemoveGrant { id }).await?;
+    let accepted = api
+        .change(&caller, &query, Command::RemoveGrant { id })
+        .await?;
     api.removed(&accepted, &query, id).await
 }

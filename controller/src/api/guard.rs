@@ -25,11 +25,20 @@ pub(super) fn guarded(inner: Router<Arc<Api>>, api: &Arc<Api>) -> Router<Arc<Api
 }
 
 pub(super) async fn not_found(uri: Uri) -> Problem {
-    Problem::new(Kind::NotFound, format!("there is nothing at {}; /api/openapi.json lists what there is", uri.path()))
+    Problem::new(
+        Kind::NotFound,
+        format!(
+            "there is nothing at {}; /api/openapi.json lists what there is",
+            uri.path()
+        ),
+    )
 }
 
 pub(super) async fn method_not_allowed() -> Problem {
-    Problem::new(Kind::MethodNotAllowed, "another method is needed here; the Allow header lists them")
+    Problem::new(
+        Kind::MethodNotAllowed,
+        "another method is needed here; the Allow header lists them",
+    )
 }
 
 /// Names the request, writes problems as documents, and sets the headers of every answer.
@@ -49,21 +58,36 @@ async fn finish(request: Request, next: Next) -> Response {
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, value);
     }
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+    );
     response
 }
 
 /// Refuses what is too much before anything is read of it.
-async fn admit(State(api): State<Arc<Api>>, request: Request, next: Next) -> Result<Response, Problem> {
+async fn admit(
+    State(api): State<Arc<Api>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let source = caller::source(&parts);
     api.sources.take(&source, now_ms()).map_err(|wait_ms| {
-        Problem::new(Kind::TooMany, "too many requests from this address").after_s(wait_ms.div_ceil(1_000))
+        Problem::new(Kind::TooMany, "too many requests from this address")
+            .after_s(wait_ms.div_ceil(1_000))
     })?;
     let place = api.places.clone().try_acquire_owned();
-    let _place = place.map_err(|_| Problem::new(Kind::Unavailable, "too many requests are being served").after_s(1))?;
+    let _place = place.map_err(|_| {
+        Problem::new(Kind::Unavailable, "too many requests are being served").after_s(1)
+    })?;
     Ok(next.run(Request::from_parts(parts, body)).await)
 }
 
@@ -71,7 +95,10 @@ async fn deadline(request: Request, next: Next) -> Response {
     match tokio::time::timeout(DEADLINE, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
-            let detail = format!("it was given up after {} s; a write may still take effect", DEADLINE.as_secs());
+            let detail = format!(
+                "it was given up after {} s; a write may still take effect",
+                DEADLINE.as_secs()
+            );
             Problem::new(Kind::TimedOut, detail).into_response()
         }
     }

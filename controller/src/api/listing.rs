@@ -41,7 +41,12 @@ where
     K: Ord + Display + FromStr<Err: Display>,
 {
     let after = listing.after.as_deref().map(str::parse::<K>).transpose();
-    page_after(listing.limit, after.map_err(|error| Problem::invalid("after", error))?, entries, show)
+    page_after(
+        listing.limit,
+        after.map_err(|error| Problem::invalid("after", error))?,
+        entries,
+        show,
+    )
 }
 
 /// The same with a cursor that is already read.
@@ -52,7 +57,9 @@ pub(super) fn page_after<K: Ord + Display, E, T>(
     show: impl Fn(E) -> Option<T>,
 ) -> Result<Page<T>, Problem> {
     let limit = checked_limit(limit)?;
-    let mut following = entries.skip_while(|(key, _)| after.as_ref().is_some_and(|after| key <= after)).peekable();
+    let mut following = entries
+        .skip_while(|(key, _)| after.as_ref().is_some_and(|after| key <= after))
+        .peekable();
     let mut items = Vec::new();
     let mut last = None;
     while let Some((key, entry)) = following.next_if(|_| items.len() < limit) {
@@ -68,7 +75,10 @@ pub(super) fn checked_limit(limit: Option<usize>) -> Result<usize, Problem> {
     match limit {
         None => Ok(DEFAULT_LIMIT),
         Some(limit @ 1..=MAX_LIMIT) => Ok(limit),
-        Some(other) => Err(Problem::invalid("limit", format!("give 1 to {MAX_LIMIT}, not {other}"))),
+        Some(other) => Err(Problem::invalid(
+            "limit",
+            format!("give 1 to {MAX_LIMIT}, not {other}"),
+        )),
     }
 }
 
@@ -83,7 +93,10 @@ mod tests {
         let mut pages = Vec::new();
         let mut after = None;
         loop {
-            let listing = Listing { limit: Some(limit), after };
+            let listing = Listing {
+                limit: Some(limit),
+                after,
+            };
             let page = page(&listing, (1..=count).map(|key| (key, key)), Some).unwrap();
             pages.push(page.items);
             after = page.next;
@@ -103,11 +116,25 @@ mod tests {
     #[test]
     fn a_size_out_of_range_and_a_strange_cursor_are_refused() {
         for listing in [
-            Listing { limit: Some(0), after: None },
-            Listing { limit: Some(MAX_LIMIT + 1), after: None },
-            Listing { limit: None, after: Some("..".into()) },
+            Listing {
+                limit: Some(0),
+                after: None,
+            },
+            Listing {
+                limit: Some(MAX_LIMIT + 1),
+                after: None,
+            },
+            Listing {
+                limit: None,
+                after: Some("..".into()),
+            },
         ] {
-            assert_eq!(page(&listing, [(1, 1)].into_iter(), Some).unwrap_err().status, 422);
+            assert_eq!(
+                page(&listing, [(1, 1)].into_iter(), Some)
+                    .unwrap_err()
+                    .status,
+                422
+            );
         }
     }
 }

@@ -4,8 +4,8 @@
 mod representation;
 
 pub use representation::{
-    BrokenHop, Carrier, Claimant, HopHealth, Hops, Machine, Node, NodeProfile, NodeStanding, Quarantine, ServiceHealth, Session,
-    Tunnel, UpDown,
+    BrokenHop, Carrier, Claimant, HopHealth, Hops, Machine, Node, NodeProfile, NodeStanding,
+    Quarantine, ServiceHealth, Session, Tunnel, UpDown,
 };
 
 use std::net::SocketAddr;
@@ -97,15 +97,34 @@ pub(super) struct NodeListing {
 pub(super) async fn list(
     _caller: Caller<Read>,
     Shared(api): Shared<Arc<Api>>,
-    Query(NodeListing { organization, site, limit, after }): Query<NodeListing>,
+    Query(NodeListing {
+        organization,
+        site,
+        limit,
+        after,
+    }): Query<NodeListing>,
 ) -> Result<Json<Page<Node>>, Problem> {
     let state = api.state();
-    let organization = organization.map(|reference| reference.organization(&state)).transpose()?;
+    let organization = organization
+        .map(|reference| reference.organization(&state))
+        .transpose()?;
     let site = site.map(|reference| reference.site(&state)).transpose()?;
-    let nodes = state.nodes().filter(|node| site.is_none_or(|id| node.site == id)).filter(|node| {
-        organization.is_none_or(|id| state.site(node.site).is_some_and(|site| site.organization == id))
-    });
-    page(&Listing { limit, after }, nodes.map(|node| (node.id, node.id)), |id| Node::of(&api, &state, id)).map(Json)
+    let nodes = state
+        .nodes()
+        .filter(|node| site.is_none_or(|id| node.site == id))
+        .filter(|node| {
+            organization.is_none_or(|id| {
+                state
+                    .site(node.site)
+                    .is_some_and(|site| site.organization == id)
+            })
+        });
+    page(
+        &Listing { limit, after },
+        nodes.map(|node| (node.id, node.id)),
+        |id| Node::of(&api, &state, id),
+    )
+    .map(Json)
 }
 
 /// Show a node with its live hops
@@ -135,7 +154,9 @@ pub(super) async fn remove(
     Query(query): Query<WriteQuery>,
 ) -> Result<Json<Written<Removed>>, Problem> {
     let id = reference.node(&api.state())?;
-    let accepted = api.change(&caller, &query, Command::RemoveNode { id }).await?;
+    let accepted = api
+        .change(&caller, &query, Command::RemoveNode { id })
+        .await?;
     api.removed(&accepted, &query, id).await
 }
 
@@ -151,8 +172,12 @@ pub(super) async fn rename(
     Body(new): Body<NodeName>,
 ) -> Result<Json<Written<Node>>, Problem> {
     let id = reference.node(&api.state())?;
-    let accepted = api.change(&caller, &query, Command::RenameNode { id, name: new.name }).await?;
-    api.written(&accepted, &query, shown(&api, id)?).await.map(Json)
+    let accepted = api
+        .change(&caller, &query, Command::RenameNode { id, name: new.name })
+        .await?;
+    api.written(&accepted, &query, shown(&api, id)?)
+        .await
+        .map(Json)
 }
 
 /// Declare a node's public endpoints
@@ -167,9 +192,14 @@ pub(super) async fn set_endpoints(
     Body(new): Body<Endpoints>,
 ) -> Result<Json<Written<Node>>, Problem> {
     let id = reference.node(&api.state())?;
-    let command = Command::SetNodeEndpoints { id, endpoints: new.endpoints };
+    let command = Command::SetNodeEndpoints {
+        id,
+        endpoints: new.endpoints,
+    };
     let accepted = api.change(&caller, &query, command).await?;
-    api.written(&accepted, &query, shown(&api, id)?).await.map(Json)
+    api.written(&accepted, &query, shown(&api, id)?)
+        .await
+        .map(Json)
 }
 
 /// Create a token that gives a node's place to another machine
@@ -187,7 +217,10 @@ pub(super) async fn replace(
     Body(new): Body<Replacement>,
 ) -> Result<Response, Problem> {
     let id = reference.node(&api.state())?;
-    let command = Command::ReplaceNode { id, ttl_s: new.ttl_s };
+    let command = Command::ReplaceNode {
+        id,
+        ttl_s: new.ttl_s,
+    };
     let (accepted, token, creation) = api.create(&caller, &query, command, made_token).await?;
     let resource = api.created_token(token, &accepted.answer);
     api.created(&accepted, &query, creation, resource).await
@@ -213,16 +246,35 @@ pub(super) async fn resolve_quarantine(
             Keep::Holder => &quarantine.holder,
             Keep::Rival => &quarantine.rival,
         },
-        _ => return Err(Problem::new(Kind::Conflict, "this node is not in quarantine; there is nothing to choose")),
+        _ => {
+            return Err(Problem::new(
+                Kind::Conflict,
+                "this node is not in quarantine; there is nothing to choose",
+            ));
+        }
     };
-    if let Some(machine) = choice.machine.filter(|machine| *machine != contender.machine) {
-        let problem = format!("machine {machine} is not the one to keep; look at the quarantine again");
+    if let Some(machine) = choice
+        .machine
+        .filter(|machine| *machine != contender.machine)
+    {
+        let problem =
+            format!("machine {machine} is not the one to keep; look at the quarantine again");
         return Err(Problem::new(Kind::Conflict, problem).at("machine"));
     }
-    let Contender { machine: keep, instance, .. } = *contender;
-    let command = Command::ResolveQuarantine { node: id, keep, instance };
+    let Contender {
+        machine: keep,
+        instance,
+        ..
+    } = *contender;
+    let command = Command::ResolveQuarantine {
+        node: id,
+        keep,
+        instance,
+    };
     let accepted = api.change(&caller, &query, command).await?;
-    api.written(&accepted, &query, shown(&api, id)?).await.map(Json)
+    api.written(&accepted, &query, shown(&api, id)?)
+        .await
+        .map(Json)
 }
 
 fn shown(api: &Api, id: NodeId) -> Result<Node, Problem> {

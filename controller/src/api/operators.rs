@@ -89,7 +89,12 @@ impl<'de> Deserialize<'de> for Password {
 impl Operator {
     fn of(state: &State, id: OperatorId) -> Option<Self> {
         let operator = state.operator(id)?;
-        Some(Self { id, name: operator.name.clone(), role: operator.role, created_ms: operator.created_ms })
+        Some(Self {
+            id,
+            name: operator.name.clone(),
+            role: operator.role,
+            created_ms: operator.created_ms,
+        })
     }
 }
 
@@ -116,7 +121,11 @@ pub(super) async fn create(
     Body(new): Body<NewOperator>,
 ) -> Result<Response, Problem> {
     let password_hash = hashed(new.password).await?;
-    let command = Command::AddOperator { name: new.name, password_hash, role: new.role };
+    let command = Command::AddOperator {
+        name: new.name,
+        password_hash,
+        role: new.role,
+    };
     let made = |answer: &Answer| match answer {
         Answer::Operator(id) => Some(*id),
         _ => None,
@@ -137,7 +146,9 @@ pub(super) async fn show(
 ) -> Result<Json<Operator>, Problem> {
     let state = api.state();
     let id = reference.operator(&state)?;
-    Operator::of(&state, id).map(Json).ok_or_else(|| Problem::not_found("operator", id))
+    Operator::of(&state, id)
+        .map(Json)
+        .ok_or_else(|| Problem::not_found("operator", id))
 }
 
 /// Give an operator another password
@@ -153,8 +164,11 @@ pub(super) async fn set_password(
 ) -> Result<Json<Written<Operator>>, Problem> {
     let id = reference.operator(&api.state())?;
     let password_hash = hashed(new.password).await?;
-    let accepted = api.change(&caller, &query, Command::SetPassword { id, password_hash }).await?;
-    let operator = Operator::of(&api.state(), id).ok_or_else(|| Problem::not_found("operator", id))?;
+    let accepted = api
+        .change(&caller, &query, Command::SetPassword { id, password_hash })
+        .await?;
+    let operator =
+        Operator::of(&api.state(), id).ok_or_else(|| Problem::not_found("operator", id))?;
     api.written(&accepted, &query, operator).await.map(Json)
 }
 
@@ -169,7 +183,9 @@ pub(super) async fn remove(
     Query(query): Query<WriteQuery>,
 ) -> Result<Json<Written<Removed>>, Problem> {
     let id = reference.operator(&api.state())?;
-    let accepted = api.change(&caller, &query, Command::RemoveOperator { id }).await?;
+    let accepted = api
+        .change(&caller, &query, Command::RemoveOperator { id })
+        .await?;
     api.removed(&accepted, &query, id).await
 }
 
@@ -178,7 +194,9 @@ async fn hashed(password: Password) -> Result<String, Problem> {
     let hash = tokio::task::spawn_blocking(move || hash_password(&password.0)).await;
     match hash {
         Ok(Ok(hash)) => Ok(hash),
-        Ok(Err(error @ PasswordError::Length)) => Err(Problem::new(Kind::Invalid, error.to_string()).at("password")),
+        Ok(Err(error @ PasswordError::Length)) => {
+            Err(Problem::new(Kind::Invalid, error.to_string()).at("password"))
+        }
         Ok(Err(PasswordError::Hash(_))) | Err(_) => {
             Err(Problem::new(Kind::Unavailable, "the password could not be hashed").after_s(1))
         }

@@ -10,13 +10,13 @@ use malha_proto::{Label, OrganizationId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::api::Api;
 use crate::api::body::{Body, Path, Query};
 use crate::api::caller::{Caller, Read, Write};
 use crate::api::listing::{Listing, Page, page};
 use crate::api::problem::Problem;
 use crate::api::reference::Reference;
 use crate::api::write::{Removed, WriteQuery, Written};
-use crate::api::Api;
 
 /// An órgão, or a company that owns garages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -65,7 +65,9 @@ pub(super) async fn list(
     Query(listing): Query<Listing>,
 ) -> Result<Json<Page<Organization>>, Problem> {
     let state = api.state();
-    let entries = state.organizations().map(|organization| (organization.id, organization.id));
+    let entries = state
+        .organizations()
+        .map(|organization| (organization.id, organization.id));
     page(&listing, entries, |id| Organization::of(&state, id)).map(Json)
 }
 
@@ -78,7 +80,10 @@ pub(super) async fn create(
     Query(query): Query<WriteQuery>,
     Body(new): Body<NewOrganization>,
 ) -> Result<Response, Problem> {
-    let command = Command::CreateOrganization { name: new.name, display_name: new.display_name };
+    let command = Command::CreateOrganization {
+        name: new.name,
+        display_name: new.display_name,
+    };
     let made = |answer: &Answer| match answer {
         Answer::Organization(id) => Some(*id),
         _ => None,
@@ -99,7 +104,9 @@ pub(super) async fn show(
 ) -> Result<Json<Organization>, Problem> {
     let state = api.state();
     let id = reference.organization(&state)?;
-    Organization::of(&state, id).map(Json).ok_or_else(|| Problem::not_found("organization", id))
+    Organization::of(&state, id)
+        .map(Json)
+        .ok_or_else(|| Problem::not_found("organization", id))
 }
 
 /// Remove an organization without sites
@@ -113,6 +120,8 @@ pub(super) async fn remove(
     Query(query): Query<WriteQuery>,
 ) -> Result<Json<Written<Removed>>, Problem> {
     let id = reference.organization(&api.state())?;
-    let accepted = api.change(&caller, &query, Command::RemoveOrganization { id }).await?;
+    let accepted = api
+        .change(&caller, &query, Command::RemoveOrganization { id })
+        .await?;
     api.removed(&accepted, &query, id).await
 }

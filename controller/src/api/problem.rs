@@ -14,7 +14,8 @@ use crate::coordinator::SubmitError;
 
 /// A problem document, `application/problem+json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Problem {
+#[schema(as = Problem)]
+pub struct ProblemDocument {
     /// Names the kind of problem for programs: `urn:malha:problem:not-found`. It stays the same between releases.
     #[serde(rename = "type")]
     pub kind: String,
@@ -33,6 +34,18 @@ pub struct Problem {
     /// Seconds after which the same request may succeed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_s: Option<u64>,
+}
+
+/// The error of every handler: a document to be, boxed because it travels through every result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem(Box<ProblemDocument>);
+
+impl std::ops::Deref for Problem {
+    type Target = ProblemDocument;
+
+    fn deref(&self) -> &ProblemDocument {
+        &self.0
+    }
 }
 
 /// The kinds of problems.
@@ -60,23 +73,71 @@ pub(crate) enum Kind {
 impl Kind {
     const fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::Syntax => (StatusCode::BAD_REQUEST, "syntax", "The request can't be read"),
-            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "An API key is needed"),
+            Self::Syntax => (
+                StatusCode::BAD_REQUEST,
+                "syntax",
+                "The request can't be read",
+            ),
+            Self::Unauthenticated => (
+                StatusCode::UNAUTHORIZED,
+                "unauthenticated",
+                "An API key is needed",
+            ),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "Not allowed"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is no such thing"),
-            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method", "This method is not offered here"),
-            Self::TimedOut => (StatusCode::REQUEST_TIMEOUT, "timed-out", "The request took too long"),
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method",
+                "This method is not offered here",
+            ),
+            Self::TimedOut => (
+                StatusCode::REQUEST_TIMEOUT,
+                "timed-out",
+                "The request took too long",
+            ),
             Self::Exists => (StatusCode::CONFLICT, "exists", "It exists already"),
             Self::InUse => (StatusCode::CONFLICT, "in-use", "It is still in use"),
-            Self::OtherRequest => (StatusCode::CONFLICT, "other-request", "The Idempotency-Key belongs to another request"),
-            Self::Conflict => (StatusCode::CONFLICT, "conflict", "The present state does not allow it"),
+            Self::OtherRequest => (
+                StatusCode::CONFLICT,
+                "other-request",
+                "The Idempotency-Key belongs to another request",
+            ),
+            Self::Conflict => (
+                StatusCode::CONFLICT,
+                "conflict",
+                "The present state does not allow it",
+            ),
             Self::Gone => (StatusCode::GONE, "gone", "It was there and is gone"),
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
-            Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "The body must be JSON"),
-            Self::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "A value is not right"),
-            Self::Limit => (StatusCode::UNPROCESSABLE_ENTITY, "limit", "A limit is reached"),
-            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too-many", "Too many requests"),
-            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not possible now"),
+            Self::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too-large",
+                "The body is too large",
+            ),
+            Self::MediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "media-type",
+                "The body must be JSON",
+            ),
+            Self::Invalid => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid",
+                "A value is not right",
+            ),
+            Self::Limit => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "limit",
+                "A limit is reached",
+            ),
+            Self::TooMany => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too-many",
+                "Too many requests",
+            ),
+            Self::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "Not possible now",
+            ),
         }
     }
 }
@@ -84,7 +145,7 @@ impl Kind {
 impl Problem {
     pub(crate) fn new(kind: Kind, detail: impl AsRef<str>) -> Self {
         let (status, slug, title) = kind.parts();
-        Self {
+        Self(Box::new(ProblemDocument {
             kind: format!("{TYPE_PREFIX}{slug}"),
             title: title.to_owned(),
             status: status.as_u16(),
@@ -92,7 +153,7 @@ impl Problem {
             instance: None,
             field: None,
             retry_after_s: None,
-        }
+        }))
     }
 
     pub(crate) fn invalid(field: impl AsRef<str>, problem: impl std::fmt::Display) -> Self {
@@ -105,32 +166,37 @@ impl Problem {
 
     /// The same problem with the field it is about.
     pub(crate) fn at(mut self, field: impl AsRef<str>) -> Self {
-        self.field = Some(shown(field.as_ref(), MAX_FIELD_CHARS));
+        self.0.field = Some(shown(field.as_ref(), MAX_FIELD_CHARS));
         self
     }
 
     /// The same problem with the time after which another attempt makes sense.
     pub(crate) fn after_s(mut self, seconds: u64) -> Self {
-        self.retry_after_s = Some(seconds.max(1));
+        self.0.retry_after_s = Some(seconds.max(1));
         self
     }
 
     fn status(&self) -> StatusCode {
-        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     /// The document as it is sent, naming the request.
     pub(super) fn render(mut self, request_id: &str) -> Response {
-        self.instance = Some(format!("{REQUEST_PREFIX}{request_id}"));
+        self.0.instance = Some(format!("{REQUEST_PREFIX}{request_id}"));
         let status = self.status();
         let retry_after = self.retry_after_s.map(HeaderValue::from);
-        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let body = serde_json::to_vec(&*self.0).unwrap_or_default();
         let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_TYPE)], body).into_response();
         if let Some(retry_after) = retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, retry_after);
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, retry_after);
         }
         if status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+            response.headers_mut().insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static(CHALLENGE),
+            );
         }
         response
     }
@@ -175,10 +241,14 @@ impl From<Rejection> for Problem {
 impl Problem {
     fn refused(code: RefusalCode, detail: &str) -> Self {
         match code {
-            RefusalCode::Busy | RefusalCode::Unavailable => Self::new(Kind::Unavailable, detail).after_s(RETRY_S),
+            RefusalCode::Busy | RefusalCode::Unavailable => {
+                Self::new(Kind::Unavailable, detail).after_s(RETRY_S)
+            }
             RefusalCode::NodeRemoved => Self::new(Kind::NotFound, detail),
             RefusalCode::Malformed => Self::new(Kind::Invalid, detail),
-            RefusalCode::TokenUnknown | RefusalCode::WrongController => Self::new(Kind::Forbidden, detail),
+            RefusalCode::TokenUnknown | RefusalCode::WrongController => {
+                Self::new(Kind::Forbidden, detail)
+            }
             RefusalCode::TokenExpired
             | RefusalCode::TokenUsed
             | RefusalCode::TokenRevoked
@@ -240,26 +310,83 @@ mod tests {
     #[test]
     fn each_rejection_has_its_status() {
         let rejected = [
-            (Rejection::NotFound { what: "site", name: "a".into() }, 404),
-            (Rejection::Exists { what: "site", name: "a".into(), hint: "" }, 409),
-            (Rejection::InUse { what: "site", name: "a".into(), by: "b".into() }, 409),
+            (
+                Rejection::NotFound {
+                    what: "site",
+                    name: "a".into(),
+                },
+                404,
+            ),
+            (
+                Rejection::Exists {
+                    what: "site",
+                    name: "a".into(),
+                    hint: "",
+                },
+                409,
+            ),
+            (
+                Rejection::InUse {
+                    what: "site",
+                    name: "a".into(),
+                    by: "b".into(),
+                },
+                409,
+            ),
             (Rejection::OtherRequest, 409),
-            (Rejection::Invalid { field: "name", problem: "p".into() }, 422),
-            (Rejection::Limit { what: "sites", limit: 1 }, 422),
+            (
+                Rejection::Invalid {
+                    field: "name",
+                    problem: "p".into(),
+                },
+                422,
+            ),
+            (
+                Rejection::Limit {
+                    what: "sites",
+                    limit: 1,
+                },
+                422,
+            ),
             (Rejection::Zone(malha_zone::ZoneError::CnameAtApex), 422),
-            (Rejection::Refused { code: RefusalCode::PoolExhausted, text: "full".into() }, 409),
-            (Rejection::Refused { code: RefusalCode::TokenUnknown, text: "no".into() }, 403),
+            (
+                Rejection::Refused {
+                    code: RefusalCode::PoolExhausted,
+                    text: "full".into(),
+                },
+                409,
+            ),
+            (
+                Rejection::Refused {
+                    code: RefusalCode::TokenUnknown,
+                    text: "no".into(),
+                },
+                403,
+            ),
         ];
         for (rejection, status) in rejected {
-            assert_eq!(Problem::from(rejection.clone()).status, status, "{rejection}");
+            assert_eq!(
+                Problem::from(rejection.clone()).status,
+                status,
+                "{rejection}"
+            );
         }
         let unavailable = Problem::from(SubmitError::Unavailable("disk".into()));
-        assert_eq!((unavailable.status, unavailable.retry_after_s), (503, Some(RETRY_S)));
+        assert_eq!(
+            (unavailable.status, unavailable.retry_after_s),
+            (503, Some(RETRY_S))
+        );
     }
 
     #[test]
     fn what_comes_from_outside_is_escaped_and_shortened() {
-        assert_eq!(shown("a\u{1b}[31m\u{202e}b\nc", 100), "a\\u{1b}[31m\\u{202e}b\\u{a}c");
-        assert_eq!(shown(&"x".repeat(70_000), 10), format!("{}…", "x".repeat(10)));
+        assert_eq!(
+            shown("a\u{1b}[31m\u{202e}b\nc", 100),
+            "a\\u{1b}[31m\\u{202e}b\\u{a}c"
+        );
+        assert_eq!(
+            shown(&"x".repeat(70_000), 10),
+            format!("{}…", "x".repeat(10))
+        );
     }
 }

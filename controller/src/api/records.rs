@@ -75,10 +75,21 @@ pub(super) async fn list(
 ) -> Result<Json<Page<RecordSet>>, Problem> {
     let origin = zone_name(&origin)?;
     let state = api.state();
-    let zone = state.zone(&origin).ok_or_else(|| Problem::not_found("zone", &origin))?;
-    let after = listing.after.as_deref().map(|text| cursor(&origin, text)).transpose()?;
-    let entries = zone.sets().filter_map(|set| Some((Cursor::of(&origin, set.name(), set.rtype())?, set)));
-    page_after(listing.limit, after, entries, |set| Some(RecordSet::from(set))).map(Json)
+    let zone = state
+        .zone(&origin)
+        .ok_or_else(|| Problem::not_found("zone", &origin))?;
+    let after = listing
+        .after
+        .as_deref()
+        .map(|text| cursor(&origin, text))
+        .transpose()?;
+    let entries = zone
+        .sets()
+        .filter_map(|set| Some((Cursor::of(&origin, set.name(), set.rtype())?, set)));
+    page_after(listing.limit, after, entries, |set| {
+        Some(RecordSet::from(set))
+    })
+    .map(Json)
 }
 
 /// Show a record set
@@ -118,12 +129,21 @@ pub(super) async fn put(
         RecordSource::Operator,
     );
     let set = set.map_err(|error| {
-        let field = if matches!(error, SetError::Ttl { .. }) { "ttl_s" } else { "data" };
+        let field = if matches!(error, SetError::Ttl { .. }) {
+            "ttl_s"
+        } else {
+            "data"
+        };
         Problem::invalid(field, error)
     })?;
-    let command = Command::PutRecordSet { zone: place.zone.clone(), set };
+    let command = Command::PutRecordSet {
+        zone: place.zone.clone(),
+        set,
+    };
     let accepted = api.change(&caller, &query, command).await?;
-    api.written(&accepted, &query, place.read(&api)?).await.map(Json)
+    api.written(&accepted, &query, place.read(&api)?)
+        .await
+        .map(Json)
 }
 
 /// Delete a record set
@@ -140,7 +160,13 @@ pub(super) async fn remove(
 ) -> Result<Json<Written<Removed>>, Problem> {
     let Place { zone, name, rtype } = Place::parse(&origin, &name, &rtype)?;
     let removed = format!("{name} {rtype} in {zone}");
-    let accepted = api.change(&caller, &query, Command::DeleteRecordSet { zone, name, rtype }).await?;
+    let accepted = api
+        .change(
+            &caller,
+            &query,
+            Command::DeleteRecordSet { zone, name, rtype },
+        )
+        .await?;
     api.removed(&accepted, &query, removed).await
 }
 
@@ -154,21 +180,32 @@ struct Place {
 impl Place {
     fn parse(zone: &str, name: &str, rtype: &str) -> Result<Self, Problem> {
         let zone = zone_name(zone)?;
-        let name: RecordName = name.parse().map_err(|error| Problem::invalid("name", error))?;
-        let name = name.relative_to(&zone).map_err(|error| Problem::invalid("name", error))?;
-        let rtype = rtype.parse().map_err(|error: malha_zone::UnknownRecordType| Problem::invalid("type", error))?;
+        let name: RecordName = name
+            .parse()
+            .map_err(|error| Problem::invalid("name", error))?;
+        let name = name
+            .relative_to(&zone)
+            .map_err(|error| Problem::invalid("name", error))?;
+        let rtype = rtype
+            .parse()
+            .map_err(|error: malha_zone::UnknownRecordType| Problem::invalid("type", error))?;
         Ok(Self { zone, name, rtype })
     }
 
     fn read(&self, api: &Api) -> Result<RecordSet, Problem> {
         let state = api.state();
-        let zone = state.zone(&self.zone).ok_or_else(|| Problem::not_found("zone", &self.zone))?;
+        let zone = state
+            .zone(&self.zone)
+            .ok_or_else(|| Problem::not_found("zone", &self.zone))?;
         if self.rtype == RecordType::Soa && self.name.is_apex() {
             return Ok((&zone.soa_set()).into());
         }
         let set = zone.set(&self.name, self.rtype);
         set.map(Into::into).ok_or_else(|| {
-            Problem::not_found("record set", format!("{} {} in {}", self.name, self.rtype, self.zone))
+            Problem::not_found(
+                "record set",
+                format!("{} {} in {}", self.name, self.rtype, self.zone),
+            )
         })
     }
 }
@@ -183,7 +220,11 @@ struct Cursor {
 
 impl Cursor {
     fn of(zone: &ZoneName, name: &RecordName, rtype: RecordType) -> Option<Self> {
-        Some(Self { absolute: name.absolute_in(zone).ok()?, rtype, name: name.clone() })
+        Some(Self {
+            absolute: name.absolute_in(zone).ok()?,
+            rtype,
+            name: name.clone(),
+        })
     }
 }
 
@@ -198,7 +239,12 @@ fn cursor(zone: &ZoneName, text: &str) -> Result<Cursor, Problem> {
         let (name, rtype) = text.split_once('/')?;
         Cursor::of(zone, &name.parse().ok()?, rtype.parse().ok()?)
     };
-    read().ok_or_else(|| Problem::invalid("after", "give what `next` of the page before said, like \"www/A\""))
+    read().ok_or_else(|| {
+        Problem::invalid(
+            "after",
+            "give what `next` of the page before said, like \"www/A\"",
+        )
+    })
 }
 
 fn default_ttl_s() -> u32 {

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use malha_core::{Selector, State};
 use malha_proto::{
-    ApiKeyId, GrantId, HostName, Label, NodeId, OperatorId, OrganizationId, Profile, RouteId, ServiceId, SiteId, TokenId,
+    ApiKeyId, GrantId, HostName, Label, NodeId, OperatorId, OrganizationId, Profile, RouteId,
+    ServiceId, SiteId, TokenId,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -24,9 +25,9 @@ impl TryFrom<String> for Reference {
     fn try_from(text: String) -> Result<Self, String> {
         match text.len() {
             0 => Err("a name or an id is missing".to_owned()),
-            length @ MAX_REFERENCE_BYTES.. => {
-                Err(format!("it has {length} bytes; a name or id has less than {MAX_REFERENCE_BYTES}"))
-            }
+            length @ MAX_REFERENCE_BYTES.. => Err(format!(
+                "it has {length} bytes; a name or id has less than {MAX_REFERENCE_BYTES}"
+            )),
             _ => Ok(Self(text)),
         }
     }
@@ -39,25 +40,43 @@ impl Reference {
     }
 
     pub(super) fn organization(&self, state: &State) -> Result<OrganizationId, Problem> {
-        self.find("organization", |id| state.organization(id).map(|it| it.id), |path| {
-            state.organization_by_name(path).map(|it| it.id)
-        })
+        self.find(
+            "organization",
+            |id| state.organization(id).map(|it| it.id),
+            |path| state.organization_by_name(path).map(|it| it.id),
+        )
     }
 
     /// `org/site`, or the site's name alone if no other site has it.
     pub(super) fn site(&self, state: &State) -> Result<SiteId, Problem> {
-        if let Some(id) = self.only(state.sites().map(|site| (&site.name, site.id)), "site", "org/site")? {
+        if let Some(id) = self.only(
+            state.sites().map(|site| (&site.name, site.id)),
+            "site",
+            "org/site",
+        )? {
             return Ok(id);
         }
-        self.find("site", |id| state.site(id).map(|it| it.id), |path| state.site_by_path(path).map(|it| it.id))
+        self.find(
+            "site",
+            |id| state.site(id).map(|it| it.id),
+            |path| state.site_by_path(path).map(|it| it.id),
+        )
     }
 
     /// `org/site/node`, or the node's name alone if no other node has it.
     pub(super) fn node(&self, state: &State) -> Result<NodeId, Problem> {
-        if let Some(id) = self.only(state.nodes().map(|node| (&node.name, node.id)), "node", "org/site/node")? {
+        if let Some(id) = self.only(
+            state.nodes().map(|node| (&node.name, node.id)),
+            "node",
+            "org/site/node",
+        )? {
             return Ok(id);
         }
-        self.find("node", |id| state.node(id).map(|it| it.id), |path| state.node_by_path(path).map(|it| it.id))
+        self.find(
+            "node",
+            |id| state.node(id).map(|it| it.id),
+            |path| state.node_by_path(path).map(|it| it.id),
+        )
     }
 
     /// A node as above, `/`, and the service's name.
@@ -65,20 +84,33 @@ impl Reference {
         let Some((node, name)) = self.0.rsplit_once('/') else {
             return self.find("service", |id| state.service(id).map(|it| it.id), |_| None);
         };
-        let node = Self::try_from(node.to_owned()).map_err(|problem| Problem::invalid("service", problem))?;
+        let node = Self::try_from(node.to_owned())
+            .map_err(|problem| Problem::invalid("service", problem))?;
         let node = node.node(state)?;
-        let service = name.parse().ok().and_then(|name| state.service_by_name(node, &name));
-        service.map(|service| service.id).ok_or_else(|| self.unknown("service"))
+        let service = name
+            .parse()
+            .ok()
+            .and_then(|name| state.service_by_name(node, &name));
+        service
+            .map(|service| service.id)
+            .ok_or_else(|| self.unknown("service"))
     }
 
     /// `host` or `host/path`.
     pub(super) fn route(&self, state: &State) -> Result<RouteId, Problem> {
-        self.find("route", |id| state.route(id).map(|it| it.id), |place| {
-            let (host, path) = place.split_at(place.find('/').unwrap_or(place.len()));
-            let host: HostName = host.parse().ok()?;
-            let path = if path.is_empty() { "/" } else { path };
-            state.routes_at(&host).find(|route| route.path == path).map(|route| route.id)
-        })
+        self.find(
+            "route",
+            |id| state.route(id).map(|it| it.id),
+            |place| {
+                let (host, path) = place.split_at(place.find('/').unwrap_or(place.len()));
+                let host: HostName = host.parse().ok()?;
+                let path = if path.is_empty() { "/" } else { path };
+                state
+                    .routes_at(&host)
+                    .find(|route| route.path == path)
+                    .map(|route| route.id)
+            },
+        )
     }
 
     pub(super) fn token(&self, state: &State) -> Result<TokenId, Problem> {
@@ -90,21 +122,31 @@ impl Reference {
     }
 
     pub(super) fn operator(&self, state: &State) -> Result<OperatorId, Problem> {
-        self.find("operator", |id| state.operator(id).map(|it| it.id), |name| {
-            state.operator_by_name(name).map(|it| it.id)
-        })
+        self.find(
+            "operator",
+            |id| state.operator(id).map(|it| it.id),
+            |name| state.operator_by_name(name).map(|it| it.id),
+        )
     }
 
     pub(super) fn api_key(&self, state: &State) -> Result<ApiKeyId, Problem> {
-        self.find("API key", |id| state.api_key(id).map(|it| it.id), |name| {
-            state.api_keys().find(|key| key.name.as_str() == name).map(|key| key.id)
-        })
+        self.find(
+            "API key",
+            |id| state.api_key(id).map(|it| it.id),
+            |name| {
+                state
+                    .api_keys()
+                    .find(|key| key.name.as_str() == name)
+                    .map(|key| key.id)
+            },
+        )
     }
 
     /// `organization:sefaz`, `site:sefaz/producao`, `node:sefaz/producao/ss-1`, `profile:central`, each with a name or id.
     pub(super) fn selector(&self, state: &State, field: &'static str) -> Result<Selector, Problem> {
         let (kind, rest) = self.0.split_once(':').unwrap_or(("", &self.0));
-        let rest = Self::try_from(rest.to_owned()).map_err(|problem| Problem::invalid(field, problem))?;
+        let rest =
+            Self::try_from(rest.to_owned()).map_err(|problem| Problem::invalid(field, problem))?;
         let selector = match kind {
             "organization" => rest.organization(state).map(Selector::Organization),
             "site" => rest.site(state).map(Selector::Site),
@@ -144,10 +186,15 @@ impl Reference {
         if self.0.contains('/') || self.0.parse::<I>().is_ok() {
             return Ok(None);
         }
-        let mut with_it = named.filter(|(name, _)| name.as_str() == self.0).map(|(_, id)| id);
+        let mut with_it = named
+            .filter(|(name, _)| name.as_str() == self.0)
+            .map(|(_, id)| id);
         let first = with_it.next();
         match with_it.next() {
-            Some(_) => Err(Problem::invalid(what, format!("several have the name {}; write {path}", self.0))),
+            Some(_) => Err(Problem::invalid(
+                what,
+                format!("several have the name {}; write {path}", self.0),
+            )),
             None => Ok(first),
         }
     }
@@ -164,27 +211,40 @@ fn profile(text: &str) -> Result<Profile, Problem> {
 
 /// Of an organization: its name.
 pub(super) fn organization_path(state: &State, id: OrganizationId) -> String {
-    state.organization(id).map_or_else(|| id.to_string(), |organization| organization.name.to_string())
+    state.organization(id).map_or_else(
+        || id.to_string(),
+        |organization| organization.name.to_string(),
+    )
 }
 
 /// `org/site`.
 pub(super) fn site_path(state: &State, id: SiteId) -> String {
     state.site(id).map_or_else(
         || id.to_string(),
-        |site| format!("{}/{}", organization_path(state, site.organization), site.name),
+        |site| {
+            format!(
+                "{}/{}",
+                organization_path(state, site.organization),
+                site.name
+            )
+        },
     )
 }
 
 /// `org/site/node`.
 pub(super) fn node_path(state: &State, id: NodeId) -> String {
-    state.node(id).map_or_else(|| id.to_string(), |node| format!("{}/{}", site_path(state, node.site), node.name))
+    state.node(id).map_or_else(
+        || id.to_string(),
+        |node| format!("{}/{}", site_path(state, node.site), node.name),
+    )
 }
 
 /// `org/site/node/service`.
 pub(super) fn service_path(state: &State, id: ServiceId) -> String {
-    state
-        .service(id)
-        .map_or_else(|| id.to_string(), |service| format!("{}/{}", node_path(state, service.node), service.name))
+    state.service(id).map_or_else(
+        || id.to_string(),
+        |service| format!("{}/{}", node_path(state, service.node), service.name),
+    )
 }
 
 /// The text that [`Reference::selector`] reads.
@@ -195,7 +255,12 @@ pub(super) fn selector_text(state: &State, selector: Selector) -> String {
         Selector::Node(id) => format!("node:{}", node_path(state, id)),
         Selector::Profile(profile) => {
             let name = serde_json::to_value(profile).ok();
-            format!("profile:{}", name.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default())
+            format!(
+                "profile:{}",
+                name.as_ref()
+                    .and_then(serde_json::Value::as_str)
+                    .unwrap_or_default()
+            )
         }
     }
 }

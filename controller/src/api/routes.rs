@@ -56,7 +56,11 @@ impl Route {
             id,
             host: route.host.clone(),
             path: route.path.clone(),
-            services: route.services.iter().map(|service| service_path(state, *service)).collect(),
+            services: route
+                .services
+                .iter()
+                .map(|service| service_path(state, *service))
+                .collect(),
             created_ms: route.created_ms,
         })
     }
@@ -71,7 +75,12 @@ pub(super) async fn list(
     Query(listing): Query<Listing>,
 ) -> Result<Json<Page<Route>>, Problem> {
     let state = api.state();
-    page(&listing, state.routes().map(|route| (route.id, route.id)), |id| Route::of(&state, id)).map(Json)
+    page(
+        &listing,
+        state.routes().map(|route| (route.id, route.id)),
+        |id| Route::of(&state, id),
+    )
+    .map(Json)
 }
 
 /// Add a route
@@ -86,9 +95,17 @@ pub(super) async fn create(
     Body(new): Body<NewRoute>,
 ) -> Result<Response, Problem> {
     let state = api.state();
-    let services = new.services.iter().map(|service| service.service(&state)).collect::<Result<_, _>>();
+    let services = new
+        .services
+        .iter()
+        .map(|service| service.service(&state))
+        .collect::<Result<_, _>>();
     let services = services.map_err(|problem| problem.at("services"))?;
-    let command = Command::AddRoute { host: new.host, path: new.path, services };
+    let command = Command::AddRoute {
+        host: new.host,
+        path: new.path,
+        services,
+    };
     let made = |answer: &Answer| match answer {
         Answer::Route(id) => Some(*id),
         _ => None,
@@ -109,7 +126,9 @@ pub(super) async fn show(
 ) -> Result<Json<Route>, Problem> {
     let state = api.state();
     let id = reference.route(&state)?;
-    Route::of(&state, id).map(Json).ok_or_else(|| Problem::not_found("route", id))
+    Route::of(&state, id)
+        .map(Json)
+        .ok_or_else(|| Problem::not_found("route", id))
 }
 
 /// Remove a route
@@ -125,7 +144,9 @@ pub(super) async fn remove(
     Query(query): Query<WriteQuery>,
 ) -> Result<Json<Written<Removed>>, Problem> {
     let id = reference.route(&api.state())?;
-    let accepted = api.change(&caller, &query, Command::RemoveRoute { id }).await?;
+    let accepted = api
+        .change(&caller, &query, Command::RemoveRoute { id })
+        .await?;
     api.removed(&accepted, &query, id).await
 }
 

@@ -21,7 +21,12 @@ use tower::ServiceExt;
 
 /// Serves until `stop`. `behind_edge`: the listener is reached through our own edge only, whose `X-Forwarded-For` names the
 /// visitor; anywhere else that header is somebody's claim and is not looked at.
-pub async fn serve(listener: TcpListener, router: Router, behind_edge: bool, stop: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    behind_edge: bool,
+    stop: CancellationToken,
+) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     let (connections, cut) = (TaskTracker::new(), CancellationToken::new());
@@ -32,7 +37,13 @@ pub async fn serve(listener: TcpListener, router: Router, behind_edge: bool, sto
         };
         match (accepted, places.clone().try_acquire_owned()) {
             (Ok((stream, remote)), Ok(place)) => {
-                let served = serve_connection(stream, remote, router.clone(), behind_edge, graceful.watcher());
+                let served = serve_connection(
+                    stream,
+                    remote,
+                    router.clone(),
+                    behind_edge,
+                    graceful.watcher(),
+                );
                 let cut = cut.clone();
                 connections.spawn(async move {
                     let _place = place;
@@ -51,7 +62,10 @@ pub async fn serve(listener: TcpListener, router: Router, behind_edge: bool, sto
     }
     drop(listener);
     connections.close();
-    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(DRAIN, graceful.shutdown())
+        .await
+        .is_err()
+    {
         cut.cancel();
     }
     connections.wait().await;
@@ -73,15 +87,20 @@ async fn serve_connection(
         request.map(axum::body::Body::new)
     });
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_headers(MAX_HEADERS);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_headers(MAX_HEADERS);
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(HEADER_TIMEOUT)
+        .keep_alive_timeout(KEEP_ALIVE)
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADER_BYTES);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let connection =
+        builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "API connection");
     }
@@ -94,8 +113,9 @@ fn visitor(headers: &HeaderMap) -> Option<IpAddr> {
 }
 
 const MAX_CONNECTIONS: usize = 2_048;
-/// For the head of a request, and for a connection that waits for its next one.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+/// For the head of a request, and for a connection that waits for its next one: longer than the edge keeps an idle one, so
+/// that no request of it meets a connection that is just being closed.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const MAX_HEADERS: usize = 64;
 const MAX_HEADER_BYTES: u32 = 32 * 1024;
@@ -115,9 +135,15 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let source = async |ConnectInfo(source): ConnectInfo<SocketAddr>| source.ip().to_string();
         let stop = CancellationToken::new();
-        let served = tokio::spawn(serve(listener, Router::new().route("/", get(source)), behind_edge, stop.clone()));
+        let served = tokio::spawn(serve(
+            listener,
+            Router::new().route("/", get(source)),
+            behind_edge,
+            stop.clone(),
+        ));
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.9\r\nConnection: close\r\n\r\n";
+        let request =
+            "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.9\r\nConnection: close\r\n\r\n";
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -138,13 +164,26 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             let endless = async || {
-                let first = futures_util::stream::once(async { Ok::<_, std::io::Error>(bytes::Bytes::from("x")) });
-                axum::body::Body::from_stream(futures_util::StreamExt::chain(first, futures_util::stream::pending()))
+                let first = futures_util::stream::once(async {
+                    Ok::<_, std::io::Error>(bytes::Bytes::from("x"))
+                });
+                axum::body::Body::from_stream(futures_util::StreamExt::chain(
+                    first,
+                    futures_util::stream::pending(),
+                ))
             };
             let stop = CancellationToken::new();
-            let served = tokio::spawn(serve(listener, Router::new().route("/", get(endless)), false, stop.clone()));
+            let served = tokio::spawn(serve(
+                listener,
+                Router::new().route("/", get(endless)),
+                false,
+                stop.clone(),
+            ));
             let mut stream = TcpStream::connect(address).await.unwrap();
-            stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            stream
+                .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                .await
+                .unwrap();
             stream.read_u8().await.unwrap();
             stop.cancel();
             served.await.unwrap();

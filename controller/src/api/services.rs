@@ -103,7 +103,11 @@ impl Service {
     fn of(api: &Api, state: &State, id: ServiceId) -> Option<Self> {
         let service = state.service(id)?;
         let diagnosis = api.context.live.diagnosis(state, service.node)?;
-        let health = diagnosis.services.get(&id).copied().unwrap_or(malha_proto::HopState::Unknown);
+        let health = diagnosis
+            .services
+            .get(&id)
+            .copied()
+            .unwrap_or(malha_proto::HopState::Unknown);
         Some(Self {
             id,
             path: service_path(state, id),
@@ -129,9 +133,14 @@ pub(super) async fn list(
 ) -> Result<Json<Page<Service>>, Problem> {
     let state = api.state();
     let node = node.map(|reference| reference.node(&state)).transpose()?;
-    let services = state.services().filter(|service| node.is_none_or(|id| service.node == id));
+    let services = state
+        .services()
+        .filter(|service| node.is_none_or(|id| service.node == id));
     let entries = services.map(|service| (service.id, service.id));
-    page(&Listing { limit, after }, entries, |id| Service::of(&api, &state, id)).map(Json)
+    page(&Listing { limit, after }, entries, |id| {
+        Service::of(&api, &state, id)
+    })
+    .map(Json)
 }
 
 /// Add a service to a node
@@ -143,9 +152,26 @@ pub(super) async fn create(
     Query(query): Query<WriteQuery>,
     Body(new): Body<NewService>,
 ) -> Result<Response, Problem> {
-    let node = new.node.node(&api.state()).map_err(|problem| problem.at("node"))?;
-    let NewService { name, port, target, kind, exposure, .. } = new;
-    let command = Command::AddService { node, name, port, target, kind, exposure };
+    let node = new
+        .node
+        .node(&api.state())
+        .map_err(|problem| problem.at("node"))?;
+    let NewService {
+        name,
+        port,
+        target,
+        kind,
+        exposure,
+        ..
+    } = new;
+    let command = Command::AddService {
+        node,
+        name,
+        port,
+        target,
+        kind,
+        exposure,
+    };
     let made = |answer: &Answer| match answer {
         Answer::Service(id) => Some(*id),
         _ => None,
@@ -166,7 +192,9 @@ pub(super) async fn show(
 ) -> Result<Json<Service>, Problem> {
     let state = api.state();
     let id = reference.service(&state)?;
-    Service::of(&api, &state, id).map(Json).ok_or_else(|| Problem::not_found("service", id))
+    Service::of(&api, &state, id)
+        .map(Json)
+        .ok_or_else(|| Problem::not_found("service", id))
 }
 
 /// Remove a service that no route uses
@@ -180,7 +208,9 @@ pub(super) async fn remove(
     Query(query): Query<WriteQuery>,
 ) -> Result<Json<Written<Removed>>, Problem> {
     let id = reference.service(&api.state())?;
-    let accepted = api.change(&caller, &query, Command::RemoveService { id }).await?;
+    let accepted = api
+        .change(&caller, &query, Command::RemoveService { id })
+        .await?;
     api.removed(&accepted, &query, id).await
 }
 

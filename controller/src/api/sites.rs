@@ -10,13 +10,13 @@ use malha_proto::{Label, OrganizationId, SiteId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::api::Api;
 use crate::api::body::{Body, Path, Query};
 use crate::api::caller::{Caller, Read, Write};
 use crate::api::listing::{Listing, Page, page};
 use crate::api::problem::Problem;
 use crate::api::reference::{Reference, organization_path, site_path};
 use crate::api::write::{Removed, WriteQuery, Written};
-use crate::api::Api;
 
 /// A garage, or one environment of an órgão.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -86,12 +86,25 @@ impl Site {
 pub(super) async fn list(
     _caller: Caller<Read>,
     Shared(api): Shared<Arc<Api>>,
-    Query(SiteListing { organization, limit, after }): Query<SiteListing>,
+    Query(SiteListing {
+        organization,
+        limit,
+        after,
+    }): Query<SiteListing>,
 ) -> Result<Json<Page<Site>>, Problem> {
     let state = api.state();
-    let organization = organization.map(|reference| reference.organization(&state)).transpose()?;
-    let sites = state.sites().filter(|site| organization.is_none_or(|id| site.organization == id));
-    page(&Listing { limit, after }, sites.map(|site| (site.id, site.id)), |id| Site::of(&state, id)).map(Json)
+    let organization = organization
+        .map(|reference| reference.organization(&state))
+        .transpose()?;
+    let sites = state
+        .sites()
+        .filter(|site| organization.is_none_or(|id| site.organization == id));
+    page(
+        &Listing { limit, after },
+        sites.map(|site| (site.id, site.id)),
+        |id| Site::of(&state, id),
+    )
+    .map(Json)
 }
 
 /// Create a site
@@ -103,8 +116,15 @@ pub(super) async fn create(
     Query(query): Query<WriteQuery>,
     Body(new): Body<NewSite>,
 ) -> Result<Response, Problem> {
-    let organization = new.organization.organization(&api.state()).map_err(|problem| problem.at("organization"))?;
-    let command = Command::CreateSite { organization, name: new.name, display_name: new.display_name };
+    let organization = new
+        .organization
+        .organization(&api.state())
+        .map_err(|problem| problem.at("organization"))?;
+    let command = Command::CreateSite {
+        organization,
+        name: new.name,
+        display_name: new.display_name,
+    };
     let made = |answer: &Answer| match answer {
         Answer::Site(id) => Some(*id),
         _ => None,
@@ -125,7 +145,9 @@ pub(super) async fn show(
 ) -> Result<Json<Site>, Problem> {
     let state = api.state();
     let id = reference.site(&state)?;
-    Site::of(&state, id).map(Json).ok_or_else(|| Problem::not_found("site", id))
+    Site::of(&state, id)
+        .map(Json)
+        .ok_or_else(|| Problem::not_found("site", id))
 }
 
 /// Remove a site without nodes
@@ -139,6 +161,8 @@ pub(super) async fn remove(
     Query(query): Query<WriteQuery>,
 ) -> Result<Json<Written<Removed>>, Problem> {
     let id = reference.site(&api.state())?;
-    let accepted = api.change(&caller, &query, Command::RemoveSite { id }).await?;
+    let accepted = api
+        .change(&caller, &query, Command::RemoveSite { id })
+        .await?;
     api.removed(&accepted, &query, id).await
 }

@@ -93,7 +93,10 @@ pub struct Settings {
 /// Show the controller at a glance
 #[utoipa::path(get, path = "/status", tag = "status",
     responses((status = 200, body = Status)), security(("api_key" = ["read"])))]
-pub(super) async fn status(_caller: Caller<Read>, Shared(api): Shared<Arc<Api>>) -> Result<Json<Status>, Problem> {
+pub(super) async fn status(
+    _caller: Caller<Read>,
+    Shared(api): Shared<Arc<Api>>,
+) -> Result<Json<Status>, Problem> {
     let health = api.context.store.health().await;
     let cause = match &health.condition {
         Condition::Serving => None,
@@ -128,7 +131,10 @@ pub(super) async fn status(_caller: Caller<Read>, Shared(api): Shared<Arc<Api>>)
 /// Show the settings that all nodes share
 #[utoipa::path(get, path = "/settings", tag = "status",
     responses((status = 200, body = Settings)), security(("api_key" = ["read"])))]
-pub(super) async fn settings(_caller: Caller<Read>, Shared(api): Shared<Arc<Api>>) -> Json<Settings> {
+pub(super) async fn settings(
+    _caller: Caller<Read>,
+    Shared(api): Shared<Arc<Api>>,
+) -> Json<Settings> {
     let state = api.state();
     let settings = state.settings();
     Json(Settings {
@@ -144,18 +150,30 @@ pub(super) async fn settings(_caller: Caller<Read>, Shared(api): Shared<Arc<Api>
 
 fn node_counts(api: &Api) -> (NodeCounts, Vec<BrokenNode>) {
     let state = api.state();
-    let mut counts =
-        NodeCounts { all: state.nodes().len(), connected: api.context.registry.count(), ..NodeCounts::default() };
+    let mut counts = NodeCounts {
+        all: state.nodes().len(),
+        connected: api.context.registry.count(),
+        ..NodeCounts::default()
+    };
     let mut shown = Vec::new();
     for node in state.nodes() {
         counts.quarantined += usize::from(!matches!(node.state, NodeState::Active));
         let diagnosis = api.context.live.diagnosis(&state, node.id);
-        let Some(broken) = diagnosis.and_then(|diagnosis| diagnosis.broken) else { continue };
+        let Some(broken) = diagnosis.and_then(|diagnosis| diagnosis.broken) else {
+            continue;
+        };
         counts.broken += 1;
         if shown.len() < MAX_BROKEN_SHOWN {
             let service = broken.service.map(|service| service_path(&state, service));
-            let hop = BrokenHop { hop: broken.hop, since_ms: broken.since_ms, service };
-            shown.push(BrokenNode { node: node_path(&state, node.id), broken: hop });
+            let hop = BrokenHop {
+                hop: broken.hop,
+                since_ms: broken.since_ms,
+                service,
+            };
+            shown.push(BrokenNode {
+                node: node_path(&state, node.id),
+                broken: hop,
+            });
         }
     }
     (counts, shown)

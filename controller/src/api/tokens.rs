@@ -10,6 +10,7 @@ use malha_proto::{EnrolToken, Profile, Secret32, SiteId, TokenId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::api::Api;
 use crate::api::body::{Body, Path, Query};
 use crate::api::caller::{Caller, Enrol, Read};
 use crate::api::listing::{Listing, Page, page};
@@ -17,7 +18,6 @@ use crate::api::nodes::NodeProfile;
 use crate::api::problem::Problem;
 use crate::api::reference::{Reference, node_path, site_path};
 use crate::api::write::{WriteQuery, Written};
-use crate::api::Api;
 use crate::clock::now_ms;
 
 /// An enrolment token without its secret.
@@ -135,7 +135,13 @@ impl Api {
 
     fn token_text(&self, state: &State, id: TokenId, secret: &Secret32) -> String {
         let controllers = state.settings().controllers.clone();
-        EnrolToken { id, secret: secret.clone(), authority: self.context.authority, controllers }.expose()
+        EnrolToken {
+            id,
+            secret: secret.clone(),
+            authority: self.context.authority,
+            controllers,
+        }
+        .expose()
     }
 }
 
@@ -149,8 +155,15 @@ pub(super) async fn list(
 ) -> Result<Json<Page<Token>>, Problem> {
     let state = api.state();
     let site = site.map(|reference| reference.site(&state)).transpose()?;
-    let tokens = state.tokens().filter(|token| site.is_none_or(|id| token.site == id));
-    page(&Listing { limit, after }, tokens.map(|token| (token.id, token.id)), |id| Token::of(&state, id)).map(Json)
+    let tokens = state
+        .tokens()
+        .filter(|token| site.is_none_or(|id| token.site == id));
+    page(
+        &Listing { limit, after },
+        tokens.map(|token| (token.id, token.id)),
+        |id| Token::of(&state, id),
+    )
+    .map(Json)
 }
 
 /// Create an enrolment token
@@ -165,8 +178,16 @@ pub(super) async fn create(
     Query(query): Query<WriteQuery>,
     Body(new): Body<NewToken>,
 ) -> Result<Response, Problem> {
-    let site = new.site.site(&api.state()).map_err(|problem| problem.at("site"))?;
-    let command = Command::CreateToken { site, profile: new.profile, uses: new.uses, ttl_s: new.ttl_s };
+    let site = new
+        .site
+        .site(&api.state())
+        .map_err(|problem| problem.at("site"))?;
+    let command = Command::CreateToken {
+        site,
+        profile: new.profile,
+        uses: new.uses,
+        ttl_s: new.ttl_s,
+    };
     let (accepted, id, creation) = api.create(&caller, &query, command, made_token).await?;
     let resource = api.created_token(id, &accepted.answer);
     api.created(&accepted, &query, creation, resource).await
@@ -182,7 +203,9 @@ pub(super) async fn show(
 ) -> Result<Json<Token>, Problem> {
     let state = api.state();
     let id = reference.token(&state)?;
-    Token::of(&state, id).map(Json).ok_or_else(|| Problem::not_found("token", id))
+    Token::of(&state, id)
+        .map(Json)
+        .ok_or_else(|| Problem::not_found("token", id))
 }
 
 /// Revoke an enrolment token
@@ -198,7 +221,9 @@ pub(super) async fn revoke(
     Query(query): Query<WriteQuery>,
 ) -> Result<Json<Written<Token>>, Problem> {
     let id = reference.token(&api.state())?;
-    let accepted = api.change(&caller, &query, Command::RevokeToken { id }).await?;
+    let accepted = api
+        .change(&caller, &query, Command::RevokeToken { id })
+        .await?;
     let token = Token::of(&api.state(), id).ok_or_else(|| Problem::not_found("token", id))?;
     api.written(&accepted, &query, token).await.map(Json)
 }

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
+use crate::api::Api;
 use crate::api::caller::Caller;
 use crate::api::problem::{Kind, Problem};
 use crate::api::reference::node_path;
-use crate::api::Api;
 use crate::coordinator::Accepted;
 
 /// What a write gives back: the revision that holds it and the resource as it is then.
@@ -82,9 +82,14 @@ impl WriteQuery {
     fn patience(&self) -> Result<Option<Duration>, Problem> {
         let timeout_ms = self.timeout_ms.unwrap_or(DEFAULT_WAIT_MS);
         if !(1..=MAX_WAIT_MS).contains(&timeout_ms) {
-            return Err(Problem::invalid("timeout_ms", format!("give 1 to {MAX_WAIT_MS}, not {timeout_ms}")));
+            return Err(Problem::invalid(
+                "timeout_ms",
+                format!("give 1 to {MAX_WAIT_MS}, not {timeout_ms}"),
+            ));
         }
-        Ok(self.wait.map(|Wait::Applied| Duration::from_millis(timeout_ms)))
+        Ok(self
+            .wait
+            .map(|Wait::Applied| Duration::from_millis(timeout_ms)))
     }
 }
 
@@ -97,7 +102,11 @@ impl Api {
         command: Command,
     ) -> Result<Accepted, Problem> {
         query.patience()?;
-        Ok(self.context.handle.submit(command, caller.actor.clone(), None).await?)
+        Ok(self
+            .context
+            .handle
+            .submit(command, caller.actor.clone(), None)
+            .await?)
     }
 
     /// Submits a creation. `made` reads the new id from the answer.
@@ -109,12 +118,17 @@ impl Api {
         made: impl Fn(&Answer) -> Option<I>,
     ) -> Result<(Accepted, I, Creation), Problem> {
         query.patience()?;
-        let accepted = self.context.handle.submit(command, caller.actor.clone(), caller.request()).await?;
+        let accepted = self
+            .context
+            .handle
+            .submit(command, caller.actor.clone(), caller.request())
+            .await?;
         let (id, creation) = match &accepted.answer {
             Answer::AlreadyCreated { created } => (created.parse().ok(), Creation::Before),
             answer => (made(answer), Creation::Now),
         };
-        id.map(|id| (accepted, id, creation)).ok_or_else(strange_answer)
+        id.map(|id| (accepted, id, creation))
+            .ok_or_else(strange_answer)
     }
 
     /// The answer to a creation: 201, or 200 for a repeated one.
@@ -126,12 +140,17 @@ impl Api {
         resource: Option<T>,
     ) -> Result<Response, Problem> {
         let Some(resource) = resource else {
-            return Err(Problem::new(Kind::Gone, "it was created and has been removed since"));
+            return Err(Problem::new(
+                Kind::Gone,
+                "it was created and has been removed since",
+            ));
         };
         let written = self.written(accepted, query, resource).await?;
         Ok(match creation {
             Creation::Now => (StatusCode::CREATED, Json(written)).into_response(),
-            Creation::Before => ([(REPLAY, HeaderValue::from_static("true"))], Json(written)).into_response(),
+            Creation::Before => {
+                ([(REPLAY, HeaderValue::from_static("true"))], Json(written)).into_response()
+            }
         })
     }
 
@@ -146,7 +165,11 @@ impl Api {
             Some(patience) => Some(self.wait_applied(accepted, patience).await),
             None => None,
         };
-        Ok(Written { revision: accepted.revision.0, resource, applied })
+        Ok(Written {
+            revision: accepted.revision.0,
+            resource,
+            applied,
+        })
     }
 
     /// The answer to a removal.
@@ -156,7 +179,15 @@ impl Api {
         query: &WriteQuery,
         removed: impl ToString,
     ) -> Result<Json<Written<Removed>>, Problem> {
-        self.written(accepted, query, Removed { removed: removed.to_string() }).await.map(Json)
+        self.written(
+            accepted,
+            query,
+            Removed {
+                removed: removed.to_string(),
+            },
+        )
+        .await
+        .map(Json)
     }
 
     async fn wait_applied(&self, accepted: &Accepted, patience: Duration) -> Applied {
@@ -168,7 +199,12 @@ impl Api {
             let state = self.state();
             self.note_applied(&state, accepted.revision, &mut convergence);
             let done = convergence.is_done(&state, |node| self.is_online(node));
-            if done || !matches!(tokio::time::timeout_at(start + patience, progress.changed()).await, Ok(Ok(()))) {
+            if done
+                || !matches!(
+                    tokio::time::timeout_at(start + patience, progress.changed()).await,
+                    Ok(Ok(()))
+                )
+            {
                 let elapsed_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
                 return self.applied(&convergence, elapsed_ms);
             }
@@ -190,9 +226,17 @@ impl Api {
     fn applied(&self, convergence: &Convergence, elapsed_ms: u64) -> Applied {
         let state = self.state();
         let progress = convergence.progress(&state, |node| self.is_online(node));
-        let (laggards, offline): (Vec<_>, Vec<_>) =
-            convergence.waiting().filter(|node| state.node(*node).is_some()).partition(|node| self.is_online(*node));
-        let names = |nodes: Vec<NodeId>| nodes.into_iter().take(MAX_NAMES).map(|node| node_path(&state, node)).collect();
+        let (laggards, offline): (Vec<_>, Vec<_>) = convergence
+            .waiting()
+            .filter(|node| state.node(*node).is_some())
+            .partition(|node| self.is_online(*node));
+        let names = |nodes: Vec<NodeId>| {
+            nodes
+                .into_iter()
+                .take(MAX_NAMES)
+                .map(|node| node_path(&state, node))
+                .collect()
+        };
         Applied {
             nodes: progress.applied,
             of: progress.total,
@@ -208,7 +252,10 @@ impl Api {
 }
 
 pub(super) fn strange_answer() -> Problem {
-    Problem::new(Kind::Unavailable, "the controller gave an answer of another kind; look whether the change is there")
+    Problem::new(
+        Kind::Unavailable,
+        "the controller gave an answer of another kind; look whether the change is there",
+    )
 }
 
 pub(super) const REPLAY: HeaderName = HeaderName::from_static("idempotent-replay");

@@ -53,7 +53,10 @@ impl Zone {
     fn of(state: &State, origin: &ZoneName) -> Option<Self> {
         let zone = state.zone(origin)?;
         let servers = zone.set(&RecordName::apex(), RecordType::Ns);
-        let servers = servers.into_iter().flat_map(|set| set.data()).map(|data| undotted(&data.to_string()));
+        let servers = servers
+            .into_iter()
+            .flat_map(|set| set.data())
+            .map(|data| undotted(&data.to_string()));
         Some(Self {
             origin: zone.origin().clone(),
             serial: zone.serial().value(),
@@ -74,7 +77,10 @@ pub(super) async fn list(
     Query(listing): Query<Listing>,
 ) -> Result<Json<Page<Zone>>, Problem> {
     let state = api.state();
-    let entries = state.zones().iter().map(|zone| (zone.origin().clone(), zone.origin().clone()));
+    let entries = state
+        .zones()
+        .iter()
+        .map(|zone| (zone.origin().clone(), zone.origin().clone()));
     page(&listing, entries, |origin| Zone::of(&state, &origin)).map(Json)
 }
 
@@ -87,8 +93,16 @@ pub(super) async fn create(
     Query(query): Query<WriteQuery>,
     Body(new): Body<NewZone>,
 ) -> Result<Response, Problem> {
-    let NewZone { origin, name_servers, contact } = new;
-    let command = Command::AddZone { origin: origin.clone(), name_servers, contact };
+    let NewZone {
+        origin,
+        name_servers,
+        contact,
+    } = new;
+    let command = Command::AddZone {
+        origin: origin.clone(),
+        name_servers,
+        contact,
+    };
     let made = |answer: &Answer| matches!(answer, Answer::Zone).then(|| origin.clone());
     let (accepted, origin, creation) = api.create(&caller, &query, command, made).await?;
     let resource = Zone::of(&api.state(), &origin);
@@ -104,7 +118,9 @@ pub(super) async fn show(
     Path(origin): Path<String>,
 ) -> Result<Json<Zone>, Problem> {
     let origin = zone_name(&origin)?;
-    Zone::of(&api.state(), &origin).map(Json).ok_or_else(|| Problem::not_found("zone", &origin))
+    Zone::of(&api.state(), &origin)
+        .map(Json)
+        .ok_or_else(|| Problem::not_found("zone", &origin))
 }
 
 /// Remove a zone with its record sets
@@ -120,13 +136,22 @@ pub(super) async fn remove(
     Query(query): Query<WriteQuery>,
 ) -> Result<Json<Written<Removed>>, Problem> {
     let origin = zone_name(&origin)?;
-    let accepted = api.change(&caller, &query, Command::RemoveZone { origin: origin.clone() }).await?;
+    let accepted = api
+        .change(
+            &caller,
+            &query,
+            Command::RemoveZone {
+                origin: origin.clone(),
+            },
+        )
+        .await?;
     api.removed(&accepted, &query, origin).await
 }
 
 /// The zone that a path names.
 pub(super) fn zone_name(text: &str) -> Result<ZoneName, Problem> {
-    text.parse().map_err(|error: malha_zone::NameError| Problem::invalid("zone", error))
+    text.parse()
+        .map_err(|error: malha_zone::NameError| Problem::invalid("zone", error))
 }
 
 fn undotted(name: &str) -> String {

@@ -52,8 +52,13 @@ pub(super) enum LocalBackup {
 impl BackupArgs {
     pub(super) fn local(&self) -> Result<Option<LocalBackup>, Failure> {
         match (&self.verb, &self.file, &self.data) {
-            (Some(BackupVerb::Verify { file }), _, _) => Ok(Some(LocalBackup::Verify(file.clone()))),
-            (None, Some(file), Some(data)) => Ok(Some(LocalBackup::Take { file: file.clone(), data: data.clone() })),
+            (Some(BackupVerb::Verify { file }), _, _) => {
+                Ok(Some(LocalBackup::Verify(file.clone())))
+            }
+            (None, Some(file), Some(data)) => Ok(Some(LocalBackup::Take {
+                file: file.clone(),
+                data: data.clone(),
+            })),
             (None, Some(_), None) => Ok(None),
             (None, None, _) => Err(Failure::new(Exit::Usage, "name the file to write")),
         }
@@ -78,7 +83,9 @@ pub(super) async fn run_local(local: LocalBackup, screen: &Screen) -> Result<(),
             let partial = Partial::create(&file)?;
             let mut writer = tokio::fs::File::from_std(partial.handle()?);
             malha_store::backup(&*store, now_ms(), &mut writer).await?;
-            tokio::io::AsyncWriteExt::flush(&mut writer).await.map_err(|error| Failure::file(&file, &error))?;
+            tokio::io::AsyncWriteExt::flush(&mut writer)
+                .await
+                .map_err(|error| Failure::file(&file, &error))?;
             store.close().await?;
             show_written(&partial.publish()?, &file, screen);
             Ok(())
@@ -94,7 +101,11 @@ pub(super) async fn restore(args: RestoreArgs, screen: &Screen) -> Result<(), Fa
     if screen.json {
         screen.json(&json!({ "data": args.data, "backup": summary(&restored.backup) }));
     } else {
-        screen.note(&text::restored(screen.lang, args.data.display(), restored.backup.keys));
+        screen.note(&text::restored(
+            screen.lang,
+            args.data.display(),
+            restored.backup.keys,
+        ));
     }
     Ok(())
 }
@@ -108,8 +119,18 @@ async fn forget_leases(store: &dyn Store) -> Result<(), Failure> {
         if page.items.is_empty() {
             break;
         }
-        let ops = page.items.into_iter().map(|item| Op::Delete(item.key)).collect();
-        if let CommitOutcome::Conflict(conflict) = store.commit(Batch { ops, ..Batch::default() }).await? {
+        let ops = page
+            .items
+            .into_iter()
+            .map(|item| Op::Delete(item.key))
+            .collect();
+        if let CommitOutcome::Conflict(conflict) = store
+            .commit(Batch {
+                ops,
+                ..Batch::default()
+            })
+            .await?
+        {
             return Err(Failure::new(Exit::Conflict, conflict.to_string()));
         }
     }
@@ -123,7 +144,13 @@ fn verify(path: &Path, screen: &Screen) -> Result<(), Failure> {
         screen.json(&summary(&found));
     } else {
         let taken = screen.moment(found.header.taken_at_ms);
-        screen.line(&text::backup_right(screen.lang, path.display(), found.keys, taken, &found.sha256));
+        screen.line(&text::backup_right(
+            screen.lang,
+            path.display(),
+            found.keys,
+            taken,
+            &found.sha256,
+        ));
     }
     Ok(())
 }
@@ -133,7 +160,12 @@ fn show_written(backup: &BackupSummary, path: &Path, screen: &Screen) {
         return screen.json(&summary(backup));
     }
     let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    screen.note(&text::backup_written(screen.lang, path.display(), bytes, backup.header.revision));
+    screen.note(&text::backup_written(
+        screen.lang,
+        path.display(),
+        bytes,
+        backup.header.revision,
+    ));
 }
 
 fn summary(backup: &BackupSummary) -> Value {
@@ -155,18 +187,31 @@ struct Partial {
 impl Partial {
     fn create(target: &Path) -> Result<Self, Failure> {
         if target.exists() {
-            return Err(Failure::new(Exit::Conflict, format!("{} exists already; name another file", target.display())));
+            return Err(Failure::new(
+                Exit::Conflict,
+                format!("{} exists already; name another file", target.display()),
+            ));
         }
         let mut name = target.as_os_str().to_owned();
         name.push(".partial");
         let path = PathBuf::from(name);
-        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let made = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path);
         made.map_err(|error| Failure::file(&path, &error))?;
-        Ok(Self { path, target: target.to_owned() })
+        Ok(Self {
+            path,
+            target: target.to_owned(),
+        })
     }
 
     fn handle(&self) -> Result<File, Failure> {
-        OpenOptions::new().write(true).open(&self.path).map_err(|error| Failure::file(&self.path, &error))
+        OpenOptions::new()
+            .write(true)
+            .open(&self.path)
+            .map_err(|error| Failure::file(&self.path, &error))
     }
 
     /// Verifies it, makes it durable and gives it its name.
@@ -174,9 +219,17 @@ impl Partial {
         let failed = |error: &std::io::Error| Failure::file(&self.path, error);
         let mut file = File::open(&self.path).map_err(|error| failed(&error))?;
         let summary = verify_backup(&mut file)?;
-        file.sync_all().and_then(|()| std::fs::hard_link(&self.path, &self.target)).map_err(|error| failed(&error))?;
-        let parent = self.target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(parent).and_then(|folder| folder.sync_all()).map_err(|error| failed(&error))?;
+        file.sync_all()
+            .and_then(|()| std::fs::hard_link(&self.path, &self.target))
+            .map_err(|error| failed(&error))?;
+        let parent = self
+            .target
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        File::open(parent)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|error| failed(&error))?;
         Ok(summary)
     }
 }

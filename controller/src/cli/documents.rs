@@ -1,5 +1,6 @@
 //! What the program can say about itself: shell completions, manual pages, and the document of its API.
 
+use std::io::Write;
 use std::path::Path;
 
 use clap::CommandFactory;
@@ -10,7 +11,9 @@ use crate::cli::Cli;
 use crate::cli::exit::Failure;
 
 pub(super) fn completions(shell: Shell) {
-    clap_complete::generate(shell, &mut Cli::command(), "malha", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "malha", &mut script);
+    print(&script);
 }
 
 /// One page per command.
@@ -22,5 +25,17 @@ pub(super) fn man(dir: &Path) -> Result<(), Failure> {
 
 pub(super) fn openapi(as_markdown: bool) {
     let document = openapi_json();
-    print!("{}", if as_markdown { markdown(&document) } else { document });
+    print(
+        if as_markdown {
+            markdown(&document)
+        } else {
+            document
+        }
+        .as_bytes(),
+    );
+}
+
+fn print(bytes: &[u8]) {
+    // Whoever closed the pipe has read enough.
+    let _ = std::io::stdout().lock().write_all(bytes);
 }

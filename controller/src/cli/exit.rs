@@ -62,7 +62,11 @@ pub(super) struct Failure {
 
 impl Failure {
     pub(super) fn new(exit: Exit, text: impl Into<String>) -> Self {
-        Self { exit, text: text.into(), problem: None }
+        Self {
+            exit,
+            text: text.into(),
+            problem: None,
+        }
     }
 
     /// A file that could not be read or written.
@@ -80,10 +84,12 @@ impl Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let exit = match &error {
-            ClientError::Address { .. } | ClientError::Authority { .. } | ClientError::Key => Exit::Usage,
-            ClientError::Unreachable { .. } | ClientError::TimedOut { .. } | ClientError::Strange { .. } => {
-                Exit::Unreachable
+            ClientError::Address { .. } | ClientError::Authority { .. } | ClientError::Key => {
+                Exit::Usage
             }
+            ClientError::Unreachable { .. }
+            | ClientError::TimedOut { .. }
+            | ClientError::Strange { .. } => Exit::Unreachable,
             ClientError::Problem(problem) => of_status(problem.status),
             ClientError::Write(_) => Exit::Internal,
         };
@@ -91,7 +97,11 @@ impl From<ClientError> for Failure {
             ClientError::Problem(problem) => serde_json::to_value(problem).ok(),
             _ => None,
         };
-        Self { exit, text: error.to_string(), problem }
+        Self {
+            exit,
+            text: error.to_string(),
+            problem,
+        }
     }
 }
 

@@ -23,7 +23,12 @@ use crate::folder::{self, Folder};
 #[derive(Clone, Debug, Args)]
 pub(super) struct InitArgs {
     /// The configuration file; written if it does not exist, else used as it is
-    #[arg(long, env = "MALHA_CONFIG", value_name = "FILE", default_value = "malha.toml")]
+    #[arg(
+        long,
+        env = "MALHA_CONFIG",
+        value_name = "FILE",
+        default_value = "malha.toml"
+    )]
     config: PathBuf,
     /// The data folder, for a new configuration file [default: /var/lib/malha]
     #[arg(long, env = "MALHA_DATA", value_name = "DIR")]
@@ -35,7 +40,12 @@ pub(super) struct InitArgs {
     #[arg(long, env = "MALHA_ADDRESS", value_name = "IP")]
     address: Option<IpAddr>,
     /// The zone of names inside the overlay; not public
-    #[arg(long, env = "MALHA_OVERLAY_ZONE", value_name = "ZONE", default_value = "malha.internal")]
+    #[arg(
+        long,
+        env = "MALHA_OVERLAY_ZONE",
+        value_name = "ZONE",
+        default_value = "malha.internal"
+    )]
     overlay_zone: HostName,
 }
 
@@ -78,20 +88,35 @@ fn configuration(args: &InitArgs) -> Result<(Config, bool), Failure> {
         );
         return Err(Failure::new(Exit::Usage, text));
     };
-    let data = args.data.clone().unwrap_or_else(|| PathBuf::from(USUAL_DATA));
+    let data = args
+        .data
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(USUAL_DATA));
     let data = std::path::absolute(&data).map_err(|error| Failure::file(&data, &error))?;
     let config = Config::for_server(data, host.as_str(), address);
-    let text = toml::to_string(&config).map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&args.config);
-    file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-        .map_err(|error| Failure::file(&args.config, &error))?;
+    let text = toml::to_string(&config)
+        .map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&args.config);
+    file.and_then(|mut file| {
+        file.write_all(text.as_bytes())
+            .and_then(|()| file.sync_all())
+    })
+    .map_err(|error| Failure::file(&args.config, &error))?;
     // Read as `malha serve` will, so that what was written is known to be right.
     Ok((Config::read(&args.config)?, true))
 }
 
 async fn make(config: &Config, overlay_zone: HostName) -> Result<FirstSecrets, Failure> {
     folder::create(&config.data, &config.master_key_file(), overlay_zone).await?;
-    let Folder { store, state, audit, .. } = folder::open(&config.data, &config.master_key_file()).await?;
+    let Folder {
+        store,
+        state,
+        audit,
+        ..
+    } = folder::open(&config.data, &config.master_key_file()).await?;
     let (coordinator, handle) = Coordinator::new(state, store.clone(), audit);
     let stop = CancellationToken::new();
     let running = tokio::spawn(coordinator.run(stop.clone()));
@@ -108,13 +133,30 @@ async fn first_secrets(handle: &Handle, data: &Path) -> Result<FirstSecrets, Fai
     let password = random_password().map_err(|error| internal(&error))?;
     let password_hash = hash_password(&password).map_err(|error| internal(&error))?;
     let name = FIRST_OPERATOR.parse().map_err(|error| internal(&error))?;
-    let operator = Command::AddOperator { name, password_hash, role: Role::Owner };
-    handle.submit(operator, Actor::controller(), None).await.map_err(|error| internal(&error))?;
+    let operator = Command::AddOperator {
+        name,
+        password_hash,
+        role: Role::Owner,
+    };
+    handle
+        .submit(operator, Actor::controller(), None)
+        .await
+        .map_err(|error| internal(&error))?;
     let name = FIRST_KEY.parse().map_err(|error| internal(&error))?;
-    let key = Command::AddApiKey { name, scopes: [Scope::Admin].into(), expires_ms: None };
-    let accepted = handle.submit(key, Actor::controller(), None).await.map_err(|error| internal(&error))?;
+    let key = Command::AddApiKey {
+        name,
+        scopes: [Scope::Admin].into(),
+        expires_ms: None,
+    };
+    let accepted = handle
+        .submit(key, Actor::controller(), None)
+        .await
+        .map_err(|error| internal(&error))?;
     let Answer::ApiKey { secret, .. } = accepted.answer else {
-        return Err(Failure::new(Exit::Internal, "creating the first API key gave no key"));
+        return Err(Failure::new(
+            Exit::Internal,
+            "creating the first API key gave no key",
+        ));
     };
     let key_file = folder::admin_key_file(data);
     folder::write_secret(&key_file, &api_key_text(&secret))?;

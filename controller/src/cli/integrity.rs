@@ -55,13 +55,19 @@ pub(super) fn check_store(command: &StoreCommand, screen: &Screen) -> Result<(),
             "named_damages": report.named_damages,
         }));
     } else if report.is_intact() {
-        screen.line(&text::store_right(screen.lang, report.keys, report.revision, report.file_bytes));
+        screen.line(&text::store_right(
+            screen.lang,
+            report.keys,
+            report.revision,
+            report.file_bytes,
+        ));
     }
     if report.is_intact() {
         return Ok(());
     }
-    let lines: Vec<String> =
-        std::iter::once(text::store_damaged(screen.lang, report.damages)).chain(report.named_damages).collect();
+    let lines: Vec<String> = std::iter::once(text::store_damaged(screen.lang, report.damages))
+        .chain(report.named_damages)
+        .collect();
     Err(Failure::new(Exit::Damaged, lines.join("; ")))
 }
 
@@ -79,7 +85,12 @@ pub(super) async fn verify_audit(data: Option<PathBuf>, screen: &Screen) -> Resu
             "compared_with_store": expected.is_some(),
         }));
     } else {
-        screen.line(&text::audit_right(screen.lang, report.head.sequence, report.segments, report.head.hash));
+        screen.line(&text::audit_right(
+            screen.lang,
+            report.head.sequence,
+            report.segments,
+            report.head.hash,
+        ));
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use clap::{Subcommand, ValueEnum};
 use http::Method;
-use malha_proto::Hop;
+use malha_proto::{Hop, ServiceState};
 use serde_json::json;
 
 use crate::api::{BrokenHop, HopHealth, Node, NodeStanding, ServiceHealth, UpDown};
@@ -77,24 +77,36 @@ impl NodeCommand {
             Self::Show { node } => session.show::<Node>(&at(&node, "")).await,
             Self::Remove { node } => session.remove(&at(&node, "")).await,
             Self::Rename { node, name } => {
-                session.write::<Node>(Method::PUT, &at(&node, "/name"), &json!({ "name": name })).await
+                session
+                    .write::<Node>(Method::PUT, &at(&node, "/name"), &json!({ "name": name }))
+                    .await
             }
             Self::Replace { node, ttl } => {
                 let body = json!({ "ttl_s": ttl.seconds() });
-                let value = session.send(Method::POST, &at(&node, "/replace"), Some(&body)).await?;
+                let value = session
+                    .send(Method::POST, &at(&node, "/replace"), Some(&body))
+                    .await?;
                 print_created(session, value)
             }
-            Self::Resolve { node, keep, machine } => {
+            Self::Resolve {
+                node,
+                keep,
+                machine,
+            } => {
                 let keep = match keep {
                     Contender::Holder => "holder",
                     Contender::Rival => "rival",
                 };
                 let body = json!({ "keep": keep, "machine": machine });
-                session.write::<Node>(Method::PUT, &at(&node, "/quarantine"), &body).await
+                session
+                    .write::<Node>(Method::PUT, &at(&node, "/quarantine"), &body)
+                    .await
             }
             Self::Endpoints { node, endpoints } => {
                 let body = json!({ "endpoints": endpoints });
-                session.write::<Node>(Method::PUT, &at(&node, "/endpoints"), &body).await
+                session
+                    .write::<Node>(Method::PUT, &at(&node, "/endpoints"), &body)
+                    .await
             }
         }
     }
@@ -114,16 +126,31 @@ impl Row for Node {
     ];
 
     fn cells(&self, screen: &Screen) -> Vec<String> {
-        let up = self.services.iter().filter(|service| service.health.state == UpDown::Up).count();
-        let services = if self.services.is_empty() { String::new() } else { format!("{up}/{}", self.services.len()) };
-        let profile = if self.hub { screen.word(Word::Hub) } else { plain(&self.profile) };
+        let up = self
+            .services
+            .iter()
+            .filter(|service| service.health.state == UpDown::Up)
+            .count();
+        let services = if self.services.is_empty() {
+            String::new()
+        } else {
+            format!("{up}/{}", self.services.len())
+        };
+        let profile = if self.hub {
+            screen.word(Word::Hub)
+        } else {
+            plain(&self.profile)
+        };
         vec![
             self.path.clone(),
             standing(self.state, screen),
             health(&self.hops.control, screen),
             health(&self.hops.tunnel, screen),
             services,
-            self.broken.as_ref().map(|broken| broken_hop(broken, screen)).unwrap_or_default(),
+            self.broken
+                .as_ref()
+                .map(|broken| broken_hop(broken, screen))
+                .unwrap_or_default(),
             self.address_v4.to_string(),
             profile,
             self.id.to_string(),
@@ -135,26 +162,66 @@ impl Row for Node {
         let mut lines = vec![
             (Word::Addresses, self.address_v6.to_string()),
             (Word::OverlayName, self.overlay_name.clone()),
-            (Word::Endpoints, self.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
-            (Word::Machine, format!("{} · {} · malha-node {}", machine.host_name, machine.os, machine.agent_version)),
+            (
+                Word::Endpoints,
+                self.endpoints
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            ),
+            (
+                Word::Machine,
+                format!(
+                    "{} · {} · malha-node {}",
+                    machine.host_name, machine.os, machine.agent_version
+                ),
+            ),
             (Word::Enrolled, screen.moment(self.enrolled_ms)),
         ];
         if let Some(session) = &self.session {
-            let line = format!("{} {}, {} {}", plain(&session.transport), session.remote, screen.word(Word::Revision), session.applied_revision);
+            let line = format!(
+                "{} {}, {} {}",
+                plain(&session.transport),
+                session.remote,
+                screen.word(Word::Revision),
+                session.applied_revision
+            );
             lines.push((Word::Control, line));
         }
         if let Some(tunnel) = &self.tunnel {
-            lines.extend(tunnel.endpoint.map(|endpoint| (Word::Tunnel, endpoint.to_string())));
-            lines.extend(tunnel.handshake_age_ms.map(|age_ms| (Word::Handshake, text::ago(screen.lang, span(age_ms)))));
+            lines.extend(
+                tunnel
+                    .endpoint
+                    .map(|endpoint| (Word::Tunnel, endpoint.to_string())),
+            );
+            lines.extend(
+                tunnel
+                    .handshake_age_ms
+                    .map(|age_ms| (Word::Handshake, text::ago(screen.lang, span(age_ms)))),
+            );
             lines.push((Word::Received, size(tunnel.rx_bytes)));
             lines.push((Word::Sent, size(tunnel.tx_bytes)));
         }
-        lines.extend(self.services.iter().map(|service| (Word::Services, service_line(service, screen))));
+        lines.extend(
+            self.services
+                .iter()
+                .map(|service| (Word::Services, service_line(service, screen))),
+        );
         if let Some(quarantine) = &self.quarantine {
             lines.push((Word::Quarantine, screen.moment(quarantine.since_ms)));
-            for (word, claimant) in [(Word::Holder, &quarantine.holder), (Word::Rival, &quarantine.rival)] {
-                let source = claimant.source.map(|source| format!(" · {source}")).unwrap_or_default();
-                lines.push((word, format!("{} · {}{source}", claimant.host_name, claimant.machine)));
+            for (word, claimant) in [
+                (Word::Holder, &quarantine.holder),
+                (Word::Rival, &quarantine.rival),
+            ] {
+                let source = claimant
+                    .source
+                    .map(|source| format!(" · {source}"))
+                    .unwrap_or_default();
+                lines.push((
+                    word,
+                    format!("{} · {}{source}", claimant.host_name, claimant.machine),
+                ));
             }
         }
         lines
@@ -163,10 +230,25 @@ impl Row for Node {
 
 fn service_line(service: &ServiceHealth, screen: &Screen) -> String {
     let cause = match service.health.state {
-        UpDown::Down => format!(" ({})", plain(&service.cause)),
+        UpDown::Down => format!(" ({})", screen.word(cause_word(service.cause))),
         UpDown::Up | UpDown::Unknown => String::new(),
     };
-    format!("{} :{} {}{cause}", service.name, service.port, health(&service.health, screen))
+    format!(
+        "{} :{} {}{cause}",
+        service.name,
+        service.port,
+        health(&service.health, screen)
+    )
+}
+
+fn cause_word(cause: ServiceState) -> Word {
+    match cause {
+        ServiceState::Up => Word::CauseUp,
+        ServiceState::Refused => Word::CauseRefused,
+        ServiceState::Timeout => Word::CauseTimeout,
+        ServiceState::Broken => Word::CauseBroken,
+        ServiceState::Unknown => Word::Unknown,
+    }
 }
 
 fn standing(state: NodeStanding, screen: &Screen) -> String {
@@ -200,7 +282,11 @@ pub(super) fn broken_hop(broken: &BrokenHop, screen: &Screen) -> String {
         Hop::Service => Word::HopService,
     });
     let age = screen.age(broken.since_ms);
-    match broken.service.as_deref().and_then(|service| service.rsplit('/').next()) {
+    match broken
+        .service
+        .as_deref()
+        .and_then(|service| service.rsplit('/').next())
+    {
         Some(service) => text::broken_service(screen.lang, hop, service, age),
         None => text::broken_since(screen.lang, hop, age),
     }

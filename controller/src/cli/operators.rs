@@ -62,7 +62,12 @@ pub(super) enum KeyCommand {
         /// One DNS label; it names the caller in the audit log
         name: String,
         /// What it may do: read, enrol, write, dns, admin; several times for several
-        #[arg(long = "scope", env = "MALHA_SCOPES", required = true, value_delimiter = ',')]
+        #[arg(
+            long = "scope",
+            env = "MALHA_SCOPES",
+            required = true,
+            value_delimiter = ','
+        )]
         scopes: Vec<String>,
         /// How long it is good: 12h, 90d; for ever if absent
         #[arg(long, env = "MALHA_TTL")]
@@ -98,17 +103,32 @@ impl OperatorCommand {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         let at = |operator: &str| format!("/operators/{}", part(operator));
         match self {
-            Self::Add { name, role, password_stdin } => {
+            Self::Add {
+                name,
+                role,
+                password_stdin,
+            } => {
                 let (password, made) = password(password_stdin)?;
-                let body = NewOperatorBody { name: &name, role: &role, password: &password };
-                let value = session.send(Method::POST, "/operators", Some(&body)).await?;
+                let body = NewOperatorBody {
+                    name: &name,
+                    role: &role,
+                    password: &password,
+                };
+                let value = session
+                    .send(Method::POST, "/operators", Some(&body))
+                    .await?;
                 print_operator(session, value, made)
             }
             Self::List => session.list::<Operator>("/operators", &[]).await,
             Self::Show { operator } => session.show::<Operator>(&at(&operator)).await,
-            Self::Password { operator, password_stdin } => {
+            Self::Password {
+                operator,
+                password_stdin,
+            } => {
                 let (password, made) = password(password_stdin)?;
-                let body = NewPasswordBody { password: &password };
+                let body = NewPasswordBody {
+                    password: &password,
+                };
                 let path = format!("{}/password", at(&operator));
                 let value = session.send(Method::PUT, &path, Some(&body)).await?;
                 print_operator(session, value, made)
@@ -123,7 +143,8 @@ impl KeyCommand {
         let at = |key: &str| format!("/api-keys/{}", part(key));
         match self {
             Self::Add { name, scopes, ttl } => {
-                let expires_ms = ttl.map(|ttl| now_ms().saturating_add(ttl.seconds().saturating_mul(1_000)));
+                let expires_ms =
+                    ttl.map(|ttl| now_ms().saturating_add(ttl.seconds().saturating_mul(1_000)));
                 let body = json!({ "name": name, "scopes": scopes, "expires_ms": expires_ms });
                 let value = session.send(Method::POST, "/api-keys", Some(&body)).await?;
                 if session.screen.json {
@@ -131,7 +152,11 @@ impl KeyCommand {
                     return Ok(());
                 }
                 let created: CreatedApiKey = parse(value)?;
-                session.screen.note(&text::key_made(session.screen.lang, created.about.id, &created.about.name));
+                session.screen.note(&text::key_made(
+                    session.screen.lang,
+                    created.about.id,
+                    &created.about.name,
+                ));
                 for line in created.key.iter().chain(&created.note) {
                     session.screen.line(line);
                 }
@@ -147,7 +172,8 @@ impl KeyCommand {
 /// The password to set, and its text if it was made here and must be shown.
 fn password(from_stdin: bool) -> Result<(Password, Option<String>), Failure> {
     if !from_stdin {
-        let made = random_password().map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
+        let made =
+            random_password().map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
         return Ok((Password::new(made.clone()), Some(made)));
     }
     let mut line = String::new();
@@ -155,12 +181,19 @@ fn password(from_stdin: bool) -> Result<(Password, Option<String>), Failure> {
     read.map_err(|error| Failure::new(Exit::Internal, format!("standard input: {error}")))?;
     let password = line.trim_end_matches(['\r', '\n']).to_owned();
     if password.is_empty() {
-        return Err(Failure::new(Exit::Refused, "no password came from standard input"));
+        return Err(Failure::new(
+            Exit::Refused,
+            "no password came from standard input",
+        ));
     }
     Ok((Password::new(password), None))
 }
 
-fn print_operator(session: &Session, mut value: Value, made: Option<String>) -> Result<(), Failure> {
+fn print_operator(
+    session: &Session,
+    mut value: Value,
+    made: Option<String>,
+) -> Result<(), Failure> {
     let screen = &session.screen;
     if screen.json {
         if let (Some(password), Some(fields)) = (made, value.as_object_mut()) {
@@ -182,16 +215,35 @@ impl Row for Operator {
     const COLUMNS: &'static [Word] = &[Word::Name, Word::Role, Word::Created, Word::Id];
 
     fn cells(&self, screen: &Screen) -> Vec<String> {
-        vec![self.name.to_string(), plain(&self.role), screen.moment(self.created_ms), self.id.to_string()]
+        vec![
+            self.name.to_string(),
+            plain(&self.role),
+            screen.moment(self.created_ms),
+            self.id.to_string(),
+        ]
     }
 }
 
 impl Row for ApiKey {
-    const COLUMNS: &'static [Word] = &[Word::Name, Word::Scopes, Word::Created, Word::Expires, Word::Id];
+    const COLUMNS: &'static [Word] = &[
+        Word::Name,
+        Word::Scopes,
+        Word::Created,
+        Word::Expires,
+        Word::Id,
+    ];
 
     fn cells(&self, screen: &Screen) -> Vec<String> {
         let scopes: Vec<String> = self.scopes.iter().map(plain).collect();
-        let expires = self.expires_ms.map_or_else(|| screen.word(Word::Never), |at_ms| screen.moment(at_ms));
-        vec![self.name.to_string(), scopes.join(", "), screen.moment(self.created_ms), expires, self.id.to_string()]
+        let expires = self
+            .expires_ms
+            .map_or_else(|| screen.word(Word::Never), |at_ms| screen.moment(at_ms));
+        vec![
+            self.name.to_string(),
+            scopes.join(", "),
+            screen.moment(self.created_ms),
+            expires,
+            self.id.to_string(),
+        ]
     }
 }

@@ -18,7 +18,12 @@ pub(super) enum OrganizationCommand {
         /// One DNS label, like `sefaz`
         name: String,
         /// Its name for people
-        #[arg(long, env = "MALHA_DISPLAY_NAME", default_value = "", hide_default_value = true)]
+        #[arg(
+            long,
+            env = "MALHA_DISPLAY_NAME",
+            default_value = "",
+            hide_default_value = true
+        )]
         display_name: String,
     },
     /// List organizations
@@ -42,7 +47,12 @@ pub(super) enum SiteCommand {
         /// `ORG/SITE`
         site: String,
         /// Its name for people
-        #[arg(long, env = "MALHA_DISPLAY_NAME", default_value = "", hide_default_value = true)]
+        #[arg(
+            long,
+            env = "MALHA_DISPLAY_NAME",
+            default_value = "",
+            hide_default_value = true
+        )]
         display_name: String,
     },
     /// List sites
@@ -69,7 +79,9 @@ impl OrganizationCommand {
         match self {
             Self::Add { name, display_name } => {
                 let body = json!({ "name": name, "display_name": display_name });
-                session.write::<Organization>(Method::POST, "/organizations", &body).await
+                session
+                    .write::<Organization>(Method::POST, "/organizations", &body)
+                    .await
             }
             Self::List => session.list::<Organization>("/organizations", &[]).await,
             Self::Show { organization } => session.show::<Organization>(&at(&organization)).await,
@@ -83,13 +95,17 @@ impl SiteCommand {
         let at = |site: &str| format!("/sites/{}", part(site));
         match self {
             Self::Add { site, display_name } => {
-                let (organization, name) = site
-                    .split_once('/')
-                    .ok_or_else(|| Failure::new(Exit::Usage, "write ORG/SITE, like sefaz/producao"))?;
+                let (organization, name) = site.split_once('/').ok_or_else(|| {
+                    Failure::new(Exit::Usage, "write ORG/SITE, like sefaz/producao")
+                })?;
                 let body = json!({ "organization": organization, "name": name, "display_name": display_name });
                 session.write::<Site>(Method::POST, "/sites", &body).await
             }
-            Self::List { org } => session.list::<Site>("/sites", &[("organization", org.as_deref())]).await,
+            Self::List { org } => {
+                session
+                    .list::<Site>("/sites", &[("organization", org.as_deref())])
+                    .await
+            }
             Self::Show { site } => session.show::<Site>(&at(&site)).await,
             Self::Remove { site } => session.remove(&at(&site)).await,
         }
@@ -97,7 +113,13 @@ impl SiteCommand {
 }
 
 impl Row for Organization {
-    const COLUMNS: &'static [Word] = &[Word::Name, Word::Title, Word::Sites, Word::Created, Word::Id];
+    const COLUMNS: &'static [Word] = &[
+        Word::Name,
+        Word::Title,
+        Word::Sites,
+        Word::Created,
+        Word::Id,
+    ];
 
     fn cells(&self, screen: &Screen) -> Vec<String> {
         vec![
@@ -111,7 +133,13 @@ impl Row for Organization {
 }
 
 impl Row for Site {
-    const COLUMNS: &'static [Word] = &[Word::Site, Word::Title, Word::Nodes, Word::Created, Word::Id];
+    const COLUMNS: &'static [Word] = &[
+        Word::Site,
+        Word::Title,
+        Word::Nodes,
+        Word::Created,
+        Word::Id,
+    ];
 
     fn cells(&self, screen: &Screen) -> Vec<String> {
         vec![

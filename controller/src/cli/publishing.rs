@@ -58,7 +58,12 @@ pub(super) enum RouteCommand {
         /// `HOST` or `HOST/PATH`; the first label may be `*`
         place: String,
         /// A public HTTP service; several times to spread over several
-        #[arg(long = "service", env = "MALHA_SERVICE", required = true, value_delimiter = ',')]
+        #[arg(
+            long = "service",
+            env = "MALHA_SERVICE",
+            required = true,
+            value_delimiter = ','
+        )]
         services: Vec<String>,
     },
     /// List routes
@@ -85,7 +90,12 @@ pub(super) enum GrantCommand {
         #[arg(long, env = "MALHA_PROTOCOL", default_value = "tcp", value_parser = PossibleValuesParser::new(["tcp", "udp", "icmp"]))]
         protocol: String,
         /// A port or a range: 5500 or 5500-5577; not for icmp
-        #[arg(long, env = "MALHA_PORTS", default_value = "", hide_default_value = true)]
+        #[arg(
+            long,
+            env = "MALHA_PORTS",
+            default_value = "",
+            hide_default_value = true
+        )]
         ports: String,
     },
     /// List grants
@@ -100,13 +110,26 @@ impl ServiceCommand {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         let at = |service: &str| format!("/services/{}", part(service));
         match self {
-            Self::Add { node, name, port, target, kind, exposure } => {
+            Self::Add {
+                node,
+                name,
+                port,
+                target,
+                kind,
+                exposure,
+            } => {
                 let body = json!({
                     "node": node, "name": name, "port": port, "target": target, "kind": kind, "exposure": exposure,
                 });
-                session.write::<Service>(Method::POST, "/services", &body).await
+                session
+                    .write::<Service>(Method::POST, "/services", &body)
+                    .await
             }
-            Self::List { node } => session.list::<Service>("/services", &[("node", node.as_deref())]).await,
+            Self::List { node } => {
+                session
+                    .list::<Service>("/services", &[("node", node.as_deref())])
+                    .await
+            }
             Self::Show { service } => session.show::<Service>(&at(&service)).await,
             Self::Remove { service } => session.remove(&at(&service)).await,
         }
@@ -134,7 +157,12 @@ impl GrantCommand {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         let at = |grant: &str| format!("/grants/{}", part(grant));
         match self {
-            Self::Add { from, to, protocol, ports } => {
+            Self::Add {
+                from,
+                to,
+                protocol,
+                ports,
+            } => {
                 let (from_port, to_port) = port_range(&protocol, &ports)?;
                 let body = json!({
                     "from": from, "to": to, "protocol": protocol, "from_port": from_port, "to_port": to_port,
@@ -149,17 +177,36 @@ impl GrantCommand {
 }
 
 fn port_range(protocol: &str, ports: &str) -> Result<(u16, u16), Failure> {
-    let wrong = || Failure::new(Exit::Usage, "--ports: write a port or a range, like 5500 or 5500-5577");
+    let wrong = || {
+        Failure::new(
+            Exit::Usage,
+            "--ports: write a port or a range, like 5500 or 5500-5577",
+        )
+    };
     if protocol == "icmp" {
-        return if ports.is_empty() { Ok((0, 0)) } else { Err(Failure::new(Exit::Usage, "--ports: icmp has no ports")) };
+        return if ports.is_empty() {
+            Ok((0, 0))
+        } else {
+            Err(Failure::new(Exit::Usage, "--ports: icmp has no ports"))
+        };
     }
     let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
-    Ok((first.parse().map_err(|_| wrong())?, last.parse().map_err(|_| wrong())?))
+    Ok((
+        first.parse().map_err(|_| wrong())?,
+        last.parse().map_err(|_| wrong())?,
+    ))
 }
 
 impl Row for Service {
-    const COLUMNS: &'static [Word] =
-        &[Word::Name, Word::Port, Word::Target, Word::Kind, Word::Exposure, Word::State, Word::Id];
+    const COLUMNS: &'static [Word] = &[
+        Word::Name,
+        Word::Port,
+        Word::Target,
+        Word::Kind,
+        Word::Exposure,
+        Word::State,
+        Word::Id,
+    ];
 
     fn cells(&self, screen: &Screen) -> Vec<String> {
         vec![
@@ -175,7 +222,13 @@ impl Row for Service {
 }
 
 impl Row for Route {
-    const COLUMNS: &'static [Word] = &[Word::Host, Word::Path, Word::Services, Word::Created, Word::Id];
+    const COLUMNS: &'static [Word] = &[
+        Word::Host,
+        Word::Path,
+        Word::Services,
+        Word::Created,
+        Word::Id,
+    ];
 
     fn cells(&self, screen: &Screen) -> Vec<String> {
         vec![
@@ -198,7 +251,12 @@ impl Row for Grant {
             (_, true) => format!("{protocol} {}", self.from_port),
             (_, false) => format!("{protocol} {}-{}", self.from_port, self.to_port),
         };
-        vec![self.from.clone(), self.to.clone(), allow, self.id.to_string()]
+        vec![
+            self.from.clone(),
+            self.to.clone(),
+            allow,
+            self.id.to_string(),
+        ]
     }
 }
 
@@ -211,8 +269,19 @@ mod tests {
         assert_eq!(port_range("tcp", "5500").unwrap(), (5_500, 5_500));
         assert_eq!(port_range("udp", "5500-5577").unwrap(), (5_500, 5_577));
         assert_eq!(port_range("icmp", "").unwrap(), (0, 0));
-        for (protocol, ports) in [("tcp", ""), ("tcp", "-"), ("tcp", "1-2-3"), ("tcp", "65536"), ("tcp", "a"), ("icmp", "1")] {
-            assert_eq!(port_range(protocol, ports).unwrap_err().exit, Exit::Usage, "{protocol} {ports}");
+        for (protocol, ports) in [
+            ("tcp", ""),
+            ("tcp", "-"),
+            ("tcp", "1-2-3"),
+            ("tcp", "65536"),
+            ("tcp", "a"),
+            ("icmp", "1"),
+        ] {
+            assert_eq!(
+                port_range(protocol, ports).unwrap_err().exit,
+                Exit::Usage,
+                "{protocol} {ports}"
+            );
         }
     }
 }

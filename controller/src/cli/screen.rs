@@ -38,7 +38,10 @@ impl Screen {
         if rows.is_empty() {
             return self.note(Word::Nothing.text(self.lang));
         }
-        let heads: Vec<String> = columns.iter().map(|word| word.text(self.lang).to_uppercase()).collect();
+        let heads: Vec<String> = columns
+            .iter()
+            .map(|word| word.text(self.lang).to_uppercase())
+            .collect();
         for line in aligned(&heads, rows) {
             self.line(&line);
         }
@@ -46,10 +49,21 @@ impl Screen {
 
     /// One thing, a line per property; empty ones are left out.
     pub(super) fn details(&self, columns: &[Word], cells: &[String]) {
-        let width = columns.iter().map(|word| word.text(self.lang).chars().count()).max().unwrap_or(0);
-        for (word, cell) in columns.iter().zip(cells).filter(|(_, cell)| !cell.is_empty()) {
+        let width = columns
+            .iter()
+            .map(|word| word.text(self.lang).chars().count())
+            .max()
+            .unwrap_or(0);
+        for (word, cell) in columns
+            .iter()
+            .zip(cells)
+            .filter(|(_, cell)| !cell.is_empty())
+        {
             let head = word.text(self.lang);
-            self.line(&format!("{head}{}  {cell}", " ".repeat(width - head.chars().count())));
+            self.line(&format!(
+                "{head}{}  {cell}",
+                " ".repeat(width - head.chars().count())
+            ));
         }
     }
 
@@ -87,17 +101,31 @@ pub(super) fn span(millis: u64) -> String {
 /// Bytes in the unit that people use.
 pub(super) fn size(bytes: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let step = (0..units.len() - 1).find(|step| bytes >> (10 * (step + 1)) == 0).unwrap_or(units.len() - 1);
+    let step = (0..units.len() - 1)
+        .find(|step| bytes >> (10 * (step + 1)) == 0)
+        .unwrap_or(units.len() - 1);
     format!("{} {}", bytes >> (10 * step), units[step])
 }
 
 fn aligned(heads: &[String], rows: &[Vec<String>]) -> Vec<String> {
-    let rows: Vec<Vec<String>> =
-        std::iter::once(heads).chain(rows.iter().map(Vec::as_slice)).map(|row| row.iter().map(|cell| safe(cell)).collect()).collect();
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..heads.len()).map(|column| width(column).unwrap_or(0)).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(heads)
+        .chain(rows.iter().map(Vec::as_slice))
+        .map(|row| row.iter().map(|cell| safe(cell)).collect())
+        .collect();
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+    };
+    let widths: Vec<usize> = (0..heads.len())
+        .map(|column| width(column).unwrap_or(0))
+        .collect();
     let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect()
@@ -135,9 +163,12 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_hostile_cells_are_written_out() {
-        let rows = [vec!["a\u{1b}[2J".to_owned(), "1".to_owned()], vec!["á".to_owned(), "2".to_owned()]];
+        let rows = [
+            vec!["a\u{1b}[2J".to_owned(), "1".to_owned()],
+            vec!["á".to_owned(), "2".to_owned()],
+        ];
         let lines = aligned(&["NOME".to_owned(), "ID".to_owned()], &rows);
-        assert_eq!(lines, ["NOME       ID", "a\\u{1b}[2J  1", "á          2"]);
+        assert_eq!(lines, ["NOME        ID", "a\\u{1b}[2J  1", "á           2"]);
     }
 
     #[test]
@@ -145,12 +176,26 @@ mod tests {
         let text = serde_json::to_string(&"a\u{202e}\u{9b}\u{7f}\n").unwrap();
         let safe = json_safe(&text);
         assert!(safe.is_ascii());
-        assert_eq!(serde_json::from_str::<String>(&safe).unwrap(), "a\u{202e}\u{9b}\u{7f}\n");
+        assert_eq!(
+            serde_json::from_str::<String>(&safe).unwrap(),
+            "a\u{202e}\u{9b}\u{7f}\n"
+        );
     }
 
     #[test]
     fn ages_and_sizes_are_short() {
-        assert_eq!([span(1_500), span(180_000), span(7_300_000), span(172_800_000)], ["1 s", "3 min", "2 h", "2 d"]);
-        assert_eq!([size(0), size(1_023), size(2_048), size(u64::MAX)], ["0 B", "1023 B", "2 KiB", "16777215 TiB"]);
+        assert_eq!(
+            [
+                span(1_500),
+                span(180_000),
+                span(7_300_000),
+                span(172_800_000)
+            ],
+            ["1 s", "3 min", "2 h", "2 d"]
+        );
+        assert_eq!(
+            [size(0), size(1_023), size(2_048), size(u64::MAX)],
+            ["0 B", "1023 B", "2 KiB", "16777215 TiB"]
+        );
     }
 }

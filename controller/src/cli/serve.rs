@@ -1,5 +1,6 @@
 //! `malha serve`: reads the configuration, opens the log, and runs the controller until a signal.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -16,7 +17,12 @@ use crate::folder;
 #[derive(Clone, Debug, Args)]
 pub(super) struct ServeArgs {
     /// The configuration file
-    #[arg(long, env = "MALHA_CONFIG", value_name = "FILE", default_value = "malha.toml")]
+    #[arg(
+        long,
+        env = "MALHA_CONFIG",
+        value_name = "FILE",
+        default_value = "malha.toml"
+    )]
     config: PathBuf,
     /// Only check the configuration and that its data folder is there
     #[arg(long, env = "MALHA_CHECK")]
@@ -25,8 +31,12 @@ pub(super) struct ServeArgs {
 
 pub(super) async fn run(args: ServeArgs, screen: &Screen) -> Result<(), Failure> {
     let config = Config::read(&args.config)?;
-    let filter = EnvFilter::try_new(&config.log.level)
-        .map_err(|error| Failure::new(Exit::Refused, format!("{}: log.level: {error}", args.config.display())))?;
+    let filter = EnvFilter::try_new(&config.log.level).map_err(|error| {
+        Failure::new(
+            Exit::Refused,
+            format!("{}: log.level: {error}", args.config.display()),
+        )
+    })?;
     if !folder::store_dir(&config.data).exists() {
         return Err(folder::FolderError::Missing(config.data).into());
     }
@@ -43,7 +53,10 @@ pub(super) async fn run(args: ServeArgs, screen: &Screen) -> Result<(), Failure>
 }
 
 fn open_log(log: &Log, filter: EnvFilter) -> Result<(), Failure> {
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let opened = match log.format {
         LogFormat::Human => subscriber.try_init(),
         LogFormat::Json => subscriber.json().try_init(),
@@ -52,7 +65,10 @@ fn open_log(log: &Log, filter: EnvFilter) -> Result<(), Failure> {
 }
 
 async fn stop_on_signal(stop: CancellationToken) {
-    let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    let (interrupt, terminate) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    );
     let (Ok(mut interrupt), Ok(mut terminate)) = (interrupt, terminate) else {
         return tracing::error!("no signal can be heard; end this process with SIGKILL");
     };

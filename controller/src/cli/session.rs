@@ -55,7 +55,11 @@ impl Session {
     pub(super) fn open(connection: &Connection, screen: Screen) -> Result<Self, Failure> {
         let key = key(connection.key_file.as_deref())?;
         let client = Client::new(&connection.api, &key, connection.ca.as_deref())?;
-        Ok(Self { client, screen, wait: connection.wait })
+        Ok(Self {
+            client,
+            screen,
+            wait: connection.wait,
+        })
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -63,14 +67,25 @@ impl Session {
     }
 
     /// Every page of a list, as one.
-    pub(super) async fn list<T: Row>(&self, path: &str, query: &[(&str, Option<&str>)]) -> Result<(), Failure> {
+    pub(super) async fn list<T: Row>(
+        &self,
+        path: &str,
+        query: &[(&str, Option<&str>)],
+    ) -> Result<(), Failure> {
         let mut items: Vec<Value> = Vec::new();
         let mut after: Option<String> = None;
         loop {
-            let mut pairs: Vec<(&str, &str)> = query.iter().filter_map(|(name, value)| Some((*name, (*value)?))).collect();
+            let mut pairs: Vec<(&str, &str)> = query
+                .iter()
+                .filter_map(|(name, value)| Some((*name, (*value)?)))
+                .collect();
             pairs.push(("limit", PAGE));
             pairs.extend(after.as_deref().map(|after| ("after", after)));
-            let page: Page<Value> = parse(self.client.read(&format!("{path}{}", query_text(&pairs))).await?)?;
+            let page: Page<Value> = parse(
+                self.client
+                    .read(&format!("{path}{}", query_text(&pairs)))
+                    .await?,
+            )?;
             items.extend(page.items);
             after = page.next;
             if after.is_none() || items.len() >= MAX_LISTED {
@@ -81,8 +96,11 @@ impl Session {
             self.screen.json(&json!({ "items": items }));
             return Ok(());
         }
-        let rows = items.into_iter().map(|item| Ok(parse::<T>(item)?.cells(&self.screen)));
-        self.screen.table(T::COLUMNS, &rows.collect::<Result<Vec<_>, Failure>>()?);
+        let rows = items
+            .into_iter()
+            .map(|item| Ok(parse::<T>(item)?.cells(&self.screen)));
+        self.screen
+            .table(T::COLUMNS, &rows.collect::<Result<Vec<_>, Failure>>()?);
         Ok(())
     }
 
@@ -93,14 +111,20 @@ impl Session {
     }
 
     /// A change whose answer is the thing as it is then.
-    pub(super) async fn write<T: Row>(&self, method: Method, path: &str, body: &Value) -> Result<(), Failure> {
+    pub(super) async fn write<T: Row>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<(), Failure> {
         let value = self.send(method, path, Some(body)).await?;
         if self.screen.json {
             self.screen.json(&value);
             return Ok(());
         }
         self.shown::<T>(value.clone())?;
-        self.screen.note(&text::written(self.screen.lang, &value["revision"]));
+        self.screen
+            .note(&text::written(self.screen.lang, &value["revision"]));
         self.applied(&value)
     }
 
@@ -112,22 +136,41 @@ impl Session {
             return Ok(());
         }
         let what = value["removed"].as_str().unwrap_or_default();
-        self.screen.note(&text::removed(self.screen.lang, what, &value["revision"]));
+        self.screen
+            .note(&text::removed(self.screen.lang, what, &value["revision"]));
         self.applied(&value)
     }
 
     /// A change, its answer for the caller to show.
-    pub(super) async fn send(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<Value, Failure> {
-        let path = if self.wait { format!("{path}?{WAIT}") } else { path.to_owned() };
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<Value, Failure> {
+        let path = if self.wait {
+            format!("{path}?{WAIT}")
+        } else {
+            path.to_owned()
+        };
         Ok(self.client.send(method, &path, body).await?)
     }
 
     /// What `--wait` found.
     pub(super) fn applied(&self, value: &Value) -> Result<(), Failure> {
-        let Some(applied) = value.get("applied") else { return Ok(()) };
-        let Applied { nodes, of, elapsed_ms, laggards, offline } = parse(applied.clone())?;
+        let Some(applied) = value.get("applied") else {
+            return Ok(());
+        };
+        let Applied {
+            nodes,
+            of,
+            elapsed_ms,
+            laggards,
+            offline,
+        } = parse(applied.clone())?;
         let lang = self.screen.lang;
-        self.screen.note(&text::applied(lang, nodes, of, elapsed_ms));
+        self.screen
+            .note(&text::applied(lang, nodes, of, elapsed_ms));
         if !laggards.is_empty() {
             self.screen.note(&text::lagging(lang, laggards.join(", ")));
         }
@@ -158,7 +201,11 @@ pub(super) fn data_folder(given: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(given) = given {
         return Ok(given.to_owned());
     }
-    match USUAL_CONFIGS.map(Path::new).into_iter().find(|path| path.exists()) {
+    match USUAL_CONFIGS
+        .map(Path::new)
+        .into_iter()
+        .find(|path| path.exists())
+    {
         Some(config) => Ok(Config::read(config)?.data),
         None => Ok(PathBuf::from(USUAL_DATA)),
     }
@@ -167,7 +214,10 @@ pub(super) fn data_folder(given: Option<&Path>) -> Result<PathBuf, Failure> {
 /// Reads an answer as what it should be.
 pub(super) fn parse<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
     serde_json::from_value(value).map_err(|error| {
-        Failure::new(Exit::Unreachable, format!("the answer is not what this malha expects: {error}; are both of one version?"))
+        Failure::new(
+            Exit::Unreachable,
+            format!("the answer is not what this malha expects: {error}; are both of one version?"),
+        )
     })
 }
 
@@ -175,7 +225,10 @@ fn key(file: Option<&Path>) -> Result<String, Failure> {
     if let Some(file) = file {
         return read_key(file);
     }
-    if let Some(key) = std::env::var("MALHA_API_KEY").ok().filter(|key| !key.is_empty()) {
+    if let Some(key) = std::env::var("MALHA_API_KEY")
+        .ok()
+        .filter(|key| !key.is_empty())
+    {
         return Ok(key);
     }
     let data = std::env::var_os("MALHA_DATA").map(PathBuf::from);
@@ -193,8 +246,10 @@ fn read_key(file: &Path) -> Result<String, Failure> {
 }
 
 fn query_text(pairs: &[(&str, &str)]) -> String {
-    let pairs: Vec<String> =
-        pairs.iter().map(|(name, value)| format!("{name}={}", crate::client::part(value))).collect();
+    let pairs: Vec<String> = pairs
+        .iter()
+        .map(|(name, value)| format!("{name}={}", crate::client::part(value)))
+        .collect();
     format!("?{}", pairs.join("&"))
 }
 

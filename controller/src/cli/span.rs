@@ -26,8 +26,17 @@ impl FromStr for Span {
             "d" => 86_400,
             _ => return Err(wrong()),
         };
-        let number: u64 = digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten().ok_or_else(wrong)?;
-        number.checked_mul(unit_s).filter(|seconds| *seconds > 0).map(Self).ok_or_else(wrong)
+        let number: u64 = digits
+            .bytes()
+            .all(|b| b.is_ascii_digit())
+            .then(|| digits.parse().ok())
+            .flatten()
+            .ok_or_else(wrong)?;
+        number
+            .checked_mul(unit_s)
+            .filter(|seconds| *seconds > 0)
+            .map(Self)
+            .ok_or_else(wrong)
     }
 }
 
@@ -39,7 +48,21 @@ mod tests {
     fn units_are_read_and_everything_else_is_refused() {
         assert_eq!("90s".parse(), Ok(Span(90)));
         assert_eq!("7d".parse(), Ok(Span(604_800)));
-        for text in ["", "7", "d", "-1d", "+1d", "0s", "1.5h", "1 d", "99999999999999999999d", "9999999999999999999d", "1D", "1w", "١d"] {
+        for text in [
+            "",
+            "7",
+            "d",
+            "-1d",
+            "+1d",
+            "0s",
+            "1.5h",
+            "1 d",
+            "99999999999999999999d",
+            "9999999999999999999d",
+            "1D",
+            "1w",
+            "١d",
+        ] {
             assert!(text.parse::<Span>().is_err(), "{text:?}");
         }
     }

@@ -16,13 +16,20 @@ pub(super) async fn status(session: &Session) -> Result<(), Failure> {
 
 /// The newest lines of the audit log.
 pub(super) async fn audit_tail(session: &Session, lines: u16) -> Result<(), Failure> {
-    let value = session.client().read(&format!("/audit?limit={lines}")).await?;
+    let value = session
+        .client()
+        .read(&format!("/audit?limit={lines}"))
+        .await?;
     if session.screen.json {
         session.screen.json(&value);
         return Ok(());
     }
     let page: AuditPage = parse(value)?;
-    let rows: Vec<Vec<String>> = page.items.iter().map(|line| line.cells(&session.screen)).collect();
+    let rows: Vec<Vec<String>> = page
+        .items
+        .iter()
+        .map(|line| line.cells(&session.screen))
+        .collect();
     session.screen.table(AuditLine::COLUMNS, &rows);
     Ok(())
 }
@@ -46,11 +53,21 @@ impl Row for Status {
             None => screen.word(Word::Serving),
             Some(cause) => cause.clone(),
         };
-        let store_size = self.store.file_bytes.map(|bytes| format!(", {}", size(bytes))).unwrap_or_default();
+        let store_size = self
+            .store
+            .file_bytes
+            .map(|bytes| format!(", {}", size(bytes)))
+            .unwrap_or_default();
         let nodes = &self.nodes;
-        let nodes = [(nodes.connected, Word::Control), (nodes.broken, Word::Broken), (nodes.quarantined, Word::Quarantine)]
-            .into_iter()
-            .fold(nodes.all.to_string(), |line, (count, word)| format!("{line} · {} {count}", screen.word(word)));
+        let nodes = [
+            (nodes.connected, Word::Control),
+            (nodes.broken, Word::Broken),
+            (nodes.quarantined, Word::Quarantine),
+        ]
+        .into_iter()
+        .fold(nodes.all.to_string(), |line, (count, word)| {
+            format!("{line} · {} {count}", screen.word(word))
+        });
         vec![
             self.version.clone(),
             self.revision.to_string(),
@@ -66,14 +83,25 @@ impl Row for Status {
     }
 
     fn details(&self, screen: &Screen) -> Vec<(Word, String)> {
-        let lines = self.broken.iter().map(|node| format!("{}: {}", node.node, broken_hop(&node.broken, screen)));
+        let lines = self
+            .broken
+            .iter()
+            .map(|node| format!("{}: {}", node.node, broken_hop(&node.broken, screen)));
         lines.map(|line| (Word::Broken, line)).collect()
     }
 }
 
 impl Row for AuditLine {
-    const COLUMNS: &'static [Word] =
-        &[Word::Id, Word::When, Word::Actor, Word::Action, Word::To, Word::Outcome, Word::Revision, Word::Data];
+    const COLUMNS: &'static [Word] = &[
+        Word::Id,
+        Word::When,
+        Word::Actor,
+        Word::Action,
+        Word::To,
+        Word::Outcome,
+        Word::Revision,
+        Word::Data,
+    ];
 
     fn cells(&self, screen: &Screen) -> Vec<String> {
         let outcome = match self.outcome {
@@ -81,7 +109,11 @@ impl Row for AuditLine {
             AuditOutcome::Refused => Word::Refused,
             AuditOutcome::Failed => Word::Failed,
         };
-        let detail: Vec<String> = self.detail.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let detail: Vec<String> = self
+            .detail
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
         vec![
             self.sequence.to_string(),
             screen.moment(self.at_ms),
@@ -89,7 +121,9 @@ impl Row for AuditLine {
             self.action.clone(),
             self.target.clone(),
             screen.word(outcome),
-            self.revision.map(|revision| revision.to_string()).unwrap_or_default(),
+            self.revision
+                .map(|revision| revision.to_string())
+                .unwrap_or_default(),
             detail.join(" "),
         ]
     }

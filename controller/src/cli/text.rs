@@ -14,7 +14,11 @@ impl Lang {
     /// The language of a tag or locale, like `pt-BR` or `pt_BR.UTF-8`. English where it is none of ours.
     #[must_use]
     pub(super) fn of(tag: &str) -> Self {
-        if tag.to_ascii_lowercase().starts_with("pt") { Self::Pt } else { Self::En }
+        if tag.to_ascii_lowercase().starts_with("pt") {
+            Self::Pt
+        } else {
+            Self::En
+        }
     }
 
     /// What was given, else what the locale says.
@@ -22,7 +26,10 @@ impl Lang {
     pub(super) fn choose(given: Option<&str>) -> Self {
         let variable = |name| std::env::var(name).ok().filter(|tag| !tag.is_empty());
         let given = given.map(str::to_owned);
-        given.or_else(|| variable("LC_ALL")).or_else(|| variable("LANG")).map_or(Self::default(), |tag| Self::of(&tag))
+        given
+            .or_else(|| variable("LC_ALL"))
+            .or_else(|| variable("LANG"))
+            .map_or(Self::default(), |tag| Self::of(&tag))
     }
 }
 
@@ -109,6 +116,10 @@ words! {
     Up { "no ar", "up" }
     Down { "fora", "down" }
     Unknown { "sem sinal ainda", "not seen yet" }
+    CauseUp { "responde no próprio nó", "it answers on its own node" }
+    CauseRefused { "conexão recusada", "connection refused" }
+    CauseTimeout { "não responde", "no answer" }
+    CauseBroken { "resposta inválida", "not a valid answer" }
     HopControl { "canal de controle", "control channel" }
     HopLink { "rede da máquina", "the machine's network" }
     HopAgent { "agente na máquina", "the agent on the machine" }
@@ -225,7 +236,10 @@ mod tests {
     #[test]
     fn every_word_is_there_in_both_languages() {
         for word in Word::ALL {
-            assert!(!word.text(Lang::Pt).is_empty() && !word.text(Lang::En).is_empty(), "{word:?}");
+            assert!(
+                !word.text(Lang::Pt).is_empty() && !word.text(Lang::En).is_empty(),
+                "{word:?}"
+            );
         }
     }
 

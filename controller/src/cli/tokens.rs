@@ -46,22 +46,37 @@ impl TokenCommand {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         let at = |token: &str| format!("/tokens/{}", part(token));
         match self {
-            Self::Add { site, profile, uses, ttl } => {
+            Self::Add {
+                site,
+                profile,
+                uses,
+                ttl,
+            } => {
                 let body = json!({ "site": site, "profile": profile, "uses": uses, "ttl_s": ttl.seconds() });
                 let value = session.send(Method::POST, "/tokens", Some(&body)).await?;
                 print_created(session, value)
             }
-            Self::List { site } => session.list::<Token>("/tokens", &[("site", site.as_deref())]).await,
+            Self::List { site } => {
+                session
+                    .list::<Token>("/tokens", &[("site", site.as_deref())])
+                    .await
+            }
             Self::Show { token } => session.show::<Token>(&at(&token)).await,
             Self::Revoke { token } => {
-                let value = session.send(Method::DELETE, &at(&token), None::<&()>).await?;
+                let value = session
+                    .send(Method::DELETE, &at(&token), None::<&()>)
+                    .await?;
                 if session.screen.json {
                     session.screen.json(&value);
                     return Ok(());
                 }
                 let token: Token = parse(value.clone())?;
-                session.screen.details(Token::COLUMNS, &token.cells(&session.screen));
-                session.screen.note(&text::written(session.screen.lang, &value["revision"]));
+                session
+                    .screen
+                    .details(Token::COLUMNS, &token.cells(&session.screen));
+                session
+                    .screen
+                    .note(&text::written(session.screen.lang, &value["revision"]));
                 session.applied(&value)
             }
         }
@@ -77,7 +92,12 @@ pub(super) fn print_created(session: &Session, value: Value) -> Result<(), Failu
     }
     let created: CreatedToken = parse(value)?;
     let about = &created.about;
-    screen.note(&text::token_made(screen.lang, about.id, &about.site, screen.moment(about.expires_ms)));
+    screen.note(&text::token_made(
+        screen.lang,
+        about.id,
+        &about.site,
+        screen.moment(about.expires_ms),
+    ));
     if let Some(node) = &about.replaces {
         screen.note(&text::replaces_note(screen.lang, node));
     }
@@ -91,8 +111,15 @@ pub(super) fn print_created(session: &Session, value: Value) -> Result<(), Failu
 }
 
 impl Row for Token {
-    const COLUMNS: &'static [Word] =
-        &[Word::Id, Word::Site, Word::Profile, Word::State, Word::Uses, Word::Expires, Word::Replaces];
+    const COLUMNS: &'static [Word] = &[
+        Word::Id,
+        Word::Site,
+        Word::Profile,
+        Word::State,
+        Word::Uses,
+        Word::Expires,
+        Word::Replaces,
+    ];
 
     fn cells(&self, screen: &Screen) -> Vec<String> {
         let state = match self.state {

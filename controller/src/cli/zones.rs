@@ -19,7 +19,12 @@ pub(super) enum ZoneCommand {
         /// Like example.org
         zone: String,
         /// A host name; several times for several; those inside the zone get addresses by themselves [default: ns1.ZONE]
-        #[arg(long = "name-server", env = "MALHA_NAME_SERVERS", value_name = "HOST", value_delimiter = ',')]
+        #[arg(
+            long = "name-server",
+            env = "MALHA_NAME_SERVERS",
+            value_name = "HOST",
+            value_delimiter = ','
+        )]
         name_servers: Vec<String>,
         /// The mailbox of the person in charge, its `@` written as a dot [default: hostmaster.ZONE]
         #[arg(long, env = "MALHA_CONTACT", value_name = "MAILBOX")]
@@ -45,7 +50,7 @@ pub(super) enum RecordCommand {
         #[arg(value_name = "TYPE")]
         rtype: String,
         /// As in zone files, one argument per record: 192.0.2.1, '10 mail.example.org.', '"text"'
-        #[arg(required = true, allow_hyphen_values = true)]
+        #[arg(required = true)]
         data: Vec<String>,
         /// Seconds that a resolver may remember it
         #[arg(long, env = "MALHA_TTL", default_value_t = malha_zone::DEFAULT_TTL_S)]
@@ -73,10 +78,19 @@ impl ZoneCommand {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         let at = |zone: &str| format!("/zones/{}", part(zone));
         match self {
-            Self::Add { zone, name_servers, contact } => {
-                let name_servers = if name_servers.is_empty() { vec![format!("ns1.{zone}")] } else { name_servers };
+            Self::Add {
+                zone,
+                name_servers,
+                contact,
+            } => {
+                let name_servers = if name_servers.is_empty() {
+                    vec![format!("ns1.{zone}")]
+                } else {
+                    name_servers
+                };
                 let contact = contact.unwrap_or_else(|| format!("hostmaster.{zone}"));
-                let body = json!({ "origin": zone, "name_servers": name_servers, "contact": contact });
+                let body =
+                    json!({ "origin": zone, "name_servers": name_servers, "contact": contact });
                 session.write::<Zone>(Method::POST, "/zones", &body).await
             }
             Self::List => session.list::<Zone>("/zones", &[]).await,
@@ -89,22 +103,47 @@ impl ZoneCommand {
 impl RecordCommand {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         let at = |zone: &str, name: &str, rtype: &str| {
-            format!("/zones/{}/records/{}/{}", part(zone), part(name), part(rtype))
+            format!(
+                "/zones/{}/records/{}/{}",
+                part(zone),
+                part(name),
+                part(rtype)
+            )
         };
         match self {
-            Self::Put { zone, name, rtype, data, ttl } => {
+            Self::Put {
+                zone,
+                name,
+                rtype,
+                data,
+                ttl,
+            } => {
                 let body = json!({ "ttl_s": ttl, "data": data });
-                session.write::<RecordSet>(Method::PUT, &at(&zone, &name, &rtype), &body).await
+                session
+                    .write::<RecordSet>(Method::PUT, &at(&zone, &name, &rtype), &body)
+                    .await
             }
-            Self::List { zone } => session.list::<RecordSet>(&format!("/zones/{}/records", part(&zone)), &[]).await,
-            Self::Show { zone, name, rtype } => session.show::<RecordSet>(&at(&zone, &name, &rtype)).await,
+            Self::List { zone } => {
+                session
+                    .list::<RecordSet>(&format!("/zones/{}/records", part(&zone)), &[])
+                    .await
+            }
+            Self::Show { zone, name, rtype } => {
+                session.show::<RecordSet>(&at(&zone, &name, &rtype)).await
+            }
             Self::Remove { zone, name, rtype } => session.remove(&at(&zone, &name, &rtype)).await,
         }
     }
 }
 
 impl Row for Zone {
-    const COLUMNS: &'static [Word] = &[Word::Zone, Word::Serial, Word::RecordSets, Word::NameServers, Word::Contact];
+    const COLUMNS: &'static [Word] = &[
+        Word::Zone,
+        Word::Serial,
+        Word::RecordSets,
+        Word::NameServers,
+        Word::Contact,
+    ];
 
     fn cells(&self, _screen: &Screen) -> Vec<String> {
         vec![

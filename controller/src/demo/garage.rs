@@ -65,6 +65,7 @@ fn markup(plates: &[String], header: impl Fn(&str) -> String) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { "Garagem 01" }
+                link rel="icon" href=(ICON);
                 link rel="stylesheet" href="/garagem.css";
                 script src="/garagem.js" defer {}
             }
@@ -158,6 +159,10 @@ async fn script() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("garage.js"))
 }
 
+/// A parking sign.
+const ICON: &str = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'>\
+    <rect width='32' height='32' rx='7' fill='%230b6e4f'/>\
+    <path d='M12 25V7h6a5.5 5.5 0 0 1 0 11h-6' fill='none' stroke='white' stroke-width='4'/></svg>";
 const MAX_PLATES: usize = 20;
 const MAX_PLATE_CHARS: usize = 8;
 const MAX_ECHO_BYTES: usize = 64 * 1024;

@@ -56,11 +56,11 @@ pub(super) fn hop_line(hop: &HopResult) -> String {
 
 /// Shows each hop's state until `stop`: one line that renews itself on a terminal, a new line at each change elsewhere.
 pub(super) async fn live(world: &World, stop: &CancellationToken) {
-    let mut changes = world.running.live.changes();
+    let mut changes = world.house.running.live.changes();
     let terminal = std::io::stdout().is_terminal();
     let mut shown = String::new();
     loop {
-        let diagnosis = world.running.live.diagnosis(&world.running.handle.state(), world.node);
+        let diagnosis = world.house.running.live.diagnosis(&world.house.running.handle.state(), world.node);
         let line = diagnosis.map(|diagnosis| state_line(world, &diagnosis, terminal)).unwrap_or_default();
         if line != shown {
             let mut out = std::io::stdout().lock();

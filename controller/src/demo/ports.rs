@@ -1,8 +1,12 @@
 //! The demo's ports: fixed, so that its lines can be copied; a taken one is named with the flag that changes it.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
 
+use anyhow::Context;
 use clap::Args;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// All on 127.0.0.1.
@@ -41,6 +45,18 @@ pub(super) struct PortInUse {
     source: std::io::Error,
 }
 
+/// What the node and its service remember: a later run in the same folder must have the same.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Remembered {
+    https_port: u16,
+    garage_port: u16,
+}
+
+/// A folder of another run.
+#[derive(Debug, Error)]
+#[error("this folder is of a demo with --https-port {} --garage-port {}; use them again, or another --data", .0.https_port, .0.garage_port)]
+struct OtherPorts(Remembered);
+
 /// One loopback address.
 #[must_use]
 pub(super) fn loopback(port: u16) -> SocketAddr {
@@ -70,6 +86,21 @@ impl Ports {
         }
         Ok(())
     }
+
+    /// Notes the ports in a fresh folder, or finds that its former run had the same.
+    pub(super) fn keep(&self, data: &Path) -> anyhow::Result<()> {
+        let own = Remembered { https_port: self.https_port, garage_port: self.garage_port };
+        let file = data.join("ports.json");
+        let former = match std::fs::read(&file) {
+            Ok(former) => former,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return std::fs::write(&file, serde_json::to_vec(&own)?).with_context(|| file.display().to_string());
+            }
+            Err(error) => return Err(error).with_context(|| file.display().to_string()),
+        };
+        let former: Remembered = serde_json::from_slice(&former).with_context(|| file.display().to_string())?;
+        if former == own { Ok(()) } else { Err(OtherPorts(former).into()) }
+    }
 }
 
 #[cfg(test)]
@@ -94,6 +125,17 @@ mod tests {
             *field = listener.local_addr().unwrap().port();
         }
         ports
+    }
+
+    #[test]
+    fn a_folder_of_other_ports_is_refused_with_their_flags() {
+        let data = tempfile::tempdir().unwrap();
+        let first = free_ports();
+        first.keep(data.path()).unwrap();
+        first.keep(data.path()).unwrap();
+        let other = Ports { garage_port: first.garage_port ^ 1, ..first };
+        let error = other.keep(data.path()).unwrap_err().to_string();
+        assert!(error.contains(&format!("--garage-port {}", first.garage_port)), "{error}");
     }
 
     #[test]

@@ -23,9 +23,9 @@ use crate::coordinator::Actor;
 use crate::folder;
 use crate::serve::{self, Running};
 
-/// Everything that the demo started.
+/// The demo's world, through which traffic can go.
 pub(super) struct World {
-    pub running: Running,
+    pub house: House,
     pub ports: Ports,
     pub data: PathBuf,
     pub operator: String,
@@ -35,13 +35,22 @@ pub(super) struct World {
     pub service: ServiceId,
     /// The hops passed on the way here.
     pub hops: Vec<HopResult>,
-    node_process: Child,
-    garage_process: Child,
+}
+
+/// Everything that runs and lies around, and is gone after [`House::finish`].
+pub(super) struct House {
+    pub running: Running,
+    processes: Vec<Child>,
     _temporary: Option<TempDir>,
 }
 
+/// Ctrl-C came before the world was complete.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+struct Interrupted;
+
 impl World {
-    /// Starts everything and waits until the node carries traffic.
+    /// Starts everything and waits until the node carries traffic. On an error, and at `stop`, nothing is left.
     pub(super) async fn start(args: &Args, stop: &CancellationToken) -> anyhow::Result<Self> {
         args.ports.check()?;
         let temporary = args.data.is_none().then(|| tempfile::Builder::new().prefix("malha-demo-").tempdir()).transpose()?;
@@ -54,35 +63,22 @@ impl World {
         if !folder::store_dir(&config.data).exists() {
             folder::create(&config.data, &config.master_key_file(), "malha.internal".parse()?).await?;
         }
+        args.ports.keep(&data)?;
         let running = serve::start(&config, stop.child_token()).await?;
-        let password = first_operator(&running).await?;
-        let site = site(&running).await?;
-
-        let garage_process = spawn(&data, "garage", &["demo-garage", "--listen", &loopback(args.ports.garage_port).to_string()], None)?;
-        let node_state = data.join("node");
-        let (token, token_hop) = match running.handle.state().nodes_of(site).next() {
-            Some(node) => (None, kept_token(node.id)),
-            None => passed(hop("token", token(&running, site)).await).map(|(token, hop)| (Some(token), hop))?,
+        let mut house = House { running, processes: Vec::new(), _temporary: temporary };
+        let settled = tokio::select! {
+            settled = settle(&mut house, &data, &args.ports) => settled,
+            () = stop.cancelled() => Err(Interrupted.into()),
         };
-        let verb = if token.is_some() { "up" } else { "run" };
-        let words = ["demo-node", verb, "--state", &node_state.to_string_lossy(), "--engine", "netstack"];
-        let node_process = spawn(&data, "node", &words, token.map(|token| token.expose()))?;
-        let (node, enrol_hop) = passed(hop("enrolment", enrolled(&running, site)).await)?;
-        let service = publish(&running, node, &args.ports).await?;
-        let (_, tunnel_hop) = passed(hop("handshake", handshake(&running, node)).await)?;
-        Ok(Self {
-            ports: args.ports,
-            data,
-            operator: OPERATOR.to_owned(),
-            password,
-            node,
-            service,
-            hops: vec![token_hop, enrol_hop, tunnel_hop],
-            running,
-            node_process,
-            garage_process,
-            _temporary: temporary,
-        })
+        match settled {
+            Ok(Settled { password, node, service, hops }) => {
+                Ok(Self { house, ports: args.ports, data, operator: OPERATOR.to_owned(), password, node, service, hops })
+            }
+            Err(error) => {
+                house.finish().await;
+                Err(error)
+            }
+        }
     }
 
     /// Walks the public way: DNS, TLS, HTTP, download, WebSocket. Stops at the broken hop.
@@ -95,20 +91,12 @@ impl World {
         walked
     }
 
-    /// Ends both processes and the controller, and removes the temporary folder.
-    pub(super) async fn finish(mut self) {
-        for process in [&mut self.node_process, &mut self.garage_process] {
-            end(process).await;
-        }
-        self.running.finish().await;
-    }
-
     pub(super) fn target(&self) -> Target {
         Target {
             host: HOST.to_owned(),
             https: loopback(self.ports.https_port),
             dns: loopback(self.ports.dns_port),
-            authority_pem: self.running.edge_authority_pem.clone(),
+            authority_pem: self.house.running.edge_authority_pem.clone(),
         }
     }
 
@@ -116,6 +104,16 @@ impl World {
     #[must_use]
     pub(super) fn authority_file(&self) -> PathBuf {
         folder::edge_authority_file(&self.data)
+    }
+}
+
+impl House {
+    /// Ends the processes and the controller, and removes the temporary folder.
+    pub(super) async fn finish(mut self) {
+        for process in &mut self.processes {
+            end(process).await;
+        }
+        self.running.finish().await;
     }
 }
 
@@ -149,6 +147,35 @@ async fn walk(target: &Target, walked: &mut Vec<HopResult>) -> Result<(), HopRes
     let ((), echo) = hop("websocket", check::echo(target, again().await?)).await?;
     walked.push(echo);
     Ok(())
+}
+
+/// What an operator would make of an empty controller.
+struct Settled {
+    password: Option<String>,
+    node: NodeId,
+    service: ServiceId,
+    hops: Vec<HopResult>,
+}
+
+async fn settle(house: &mut House, data: &Path, ports: &Ports) -> anyhow::Result<Settled> {
+    let House { running, processes, .. } = house;
+    let password = first_operator(running).await?;
+    let site = site(running).await?;
+
+    let garage_address = loopback(ports.garage_port).to_string();
+    processes.push(spawn(data, "garage", &["demo-garage", "--listen", &garage_address], None)?);
+    let node_state = data.join("node");
+    let (token, token_hop) = match running.handle.state().nodes_of(site).next() {
+        Some(node) => (None, kept_token(node.id)),
+        None => passed(hop("token", token(running, site)).await).map(|(token, hop)| (Some(token), hop))?,
+    };
+    let verb = if token.is_some() { "up" } else { "run" };
+    let words = ["demo-node", verb, "--state", &node_state.to_string_lossy(), "--engine", "netstack"];
+    processes.push(spawn(data, "node", &words, token.map(|token| token.expose()))?);
+    let (node, enrol_hop) = passed(hop("enrolment", enrolled(running, site)).await)?;
+    let service = publish(running, node, ports).await?;
+    let (_, tunnel_hop) = passed(hop("handshake", handshake(running, node)).await)?;
+    Ok(Settled { password, node, service, hops: vec![token_hop, enrol_hop, tunnel_hop] })
 }
 
 fn config(data: &Path, ports: &Ports) -> Config {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use malha_core::LiveSession;
 use malha_proto::{Fingerprint, MachineFacts, NodeId, Revision};
@@ -164,16 +165,20 @@ impl Registry {
     }
 
     /// The open session of a node that another process now claims to be. If it is another instance, waits until it is
-    /// heard, at most `patience`: a machine that still talks can't have been restarted.
-    pub async fn challenge(&self, node: NodeId, newcomer: u64, patience: std::time::Duration) -> Option<LiveSession> {
+    /// heard, at most `patience`: a machine that still talks can't have been restarted. What comes within
+    /// [`LATE_BYTES_PAUSE`] does not count: it may be a dead process's last words, still on their way.
+    pub async fn challenge(&self, node: NodeId, newcomer: u64, patience: Duration) -> Option<LiveSession> {
         let (summary, mut heard) = {
             let seats = self.lock();
             let entry = seats.by_node.get(&node)?;
             (entry.summary.clone(), entry.heard.clone())
         };
-        heard.mark_unchanged();
-        let alive = summary.instance != newcomer
-            && tokio::time::timeout(patience, heard.changed()).await.is_ok_and(|heard| heard.is_ok());
+        let talks = async {
+            tokio::time::sleep(LATE_BYTES_PAUSE).await;
+            heard.mark_unchanged();
+            heard.changed().await.is_ok()
+        };
+        let alive = summary.instance != newcomer && tokio::time::timeout(patience, talks).await.unwrap_or(false);
         let SessionSummary { instance, tls_key, remote, facts, .. } = summary;
         Some(LiveSession { instance, tls_key, alive, facts, source: Some(remote) })
     }
@@ -190,11 +195,12 @@ impl Seat {
     }
 }
 
+const LATE_BYTES_PAUSE: Duration = Duration::from_millis(500);
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use malha_proto::MachineId;
-    use std::time::Duration;
 
     fn summary(instance: u64) -> SessionSummary {
         SessionSummary {
@@ -226,18 +232,26 @@ mod tests {
         assert_eq!(registry.count(), 0);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_challenged_session_counts_as_alive_only_when_it_is_heard_after_the_challenge() {
+    /// A challenge during which the sitting session is heard once, this long after it began.
+    async fn challenged(heard_after: Duration) -> bool {
         let registry = Registry::default();
         let seat = registry.sit(NodeId(1), summary(7));
-        seat.heard();
-        let silent = registry.challenge(NodeId(1), 8, Duration::from_secs(2)).await;
-        assert!(silent.is_some_and(|live| !live.alive));
-        let (spoken, ()) = tokio::join!(registry.challenge(NodeId(1), 8, Duration::from_secs(2)), async {
-            tokio::task::yield_now().await;
+        let (live, ()) = tokio::join!(registry.challenge(NodeId(1), 8, Duration::from_secs(2)), async {
+            tokio::time::sleep(heard_after).await;
             seat.heard();
         });
-        assert!(spoken.is_some_and(|live| live.alive));
+        live.unwrap().alive
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_goes_on_talking_after_a_rivals_hello_is_alive() {
+        assert!(challenged(Duration::from_millis(1_500)).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn last_words_on_their_way_and_silence_are_no_signs_of_life() {
+        assert!(!challenged(Duration::from_millis(100)).await);
+        assert!(!challenged(Duration::from_secs(5)).await);
     }
 
     #[tokio::test]

@@ -15,13 +15,20 @@ pub fn markdown(openapi_json: &str) -> String {
     );
     for tag in tags(&document) {
         line(&mut page, &format!("\n## {tag}"));
-        for (path, method, operation) in operations(&document).filter(|(_, _, operation)| operation["tags"][0] == tag) {
+        for (path, method, operation) in
+            operations(&document).filter(|(_, _, operation)| operation["tags"][0] == tag)
+        {
             write_operation(&mut page, path, method, operation);
         }
     }
     line(&mut page, "\n## Documents");
-    let schemas = document["components"]["schemas"].as_object().into_iter().flatten();
-    for (name, schema) in schemas.filter(|(name, _)| !name.starts_with(PAGE) && !name.starts_with(WRITTEN)) {
+    let schemas = document["components"]["schemas"]
+        .as_object()
+        .into_iter()
+        .flatten();
+    for (name, schema) in
+        schemas.filter(|(name, _)| !name.starts_with(PAGE) && !name.starts_with(WRITTEN))
+    {
         write_schema(&mut page, &document, name, schema);
     }
     page
@@ -30,7 +37,10 @@ pub fn markdown(openapi_json: &str) -> String {
 fn write_operation(page: &mut String, path: &str, method: &str, operation: &Value) {
     line(page, &format!("\n### `{} {path}`\n", method.to_uppercase()));
     let scope = text(&operation["security"][0]["api_key"][0]);
-    line(page, &format!("{}. Scope: `{scope}`.", text(&operation["summary"])));
+    line(
+        page,
+        &format!("{}. Scope: `{scope}`.", text(&operation["summary"])),
+    );
     if let Some(description) = operation["description"].as_str() {
         line(page, &format!("\n{description}"));
     }
@@ -38,7 +48,10 @@ fn write_operation(page: &mut String, path: &str, method: &str, operation: &Valu
     let rows: Vec<String> = parameters
         .map(|parameter| {
             let (name, place) = (text(&parameter["name"]), text(&parameter["in"]));
-            format!("| `{name}` | {place} | {} |", cell(&parameter["description"]))
+            format!(
+                "| `{name}` | {place} | {} |",
+                cell(&parameter["description"])
+            )
         })
         .collect();
     if !rows.is_empty() {
@@ -62,7 +75,12 @@ fn write_schema(page: &mut String, document: &Value, name: &str, schema: &Value)
     if let Some(description) = schema["description"].as_str() {
         line(page, description);
     }
-    let values: Vec<String> = schema["enum"].as_array().into_iter().flatten().map(|v| format!("`{}`", text(v))).collect();
+    let values: Vec<String> = schema["enum"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|v| format!("`{}`", text(v)))
+        .collect();
     if !values.is_empty() {
         line(page, &format!("\nOne of {}.", values.join(", ")));
     }
@@ -73,7 +91,14 @@ fn write_schema(page: &mut String, document: &Value, name: &str, schema: &Value)
     line(page, "\n| field | type | meaning |\n|---|---|---|");
     for (field, about, required) in fields {
         let optional = if required { "" } else { ", optional" };
-        line(page, &format!("| `{field}` | {}{optional} | {} |", shape(about), cell(&about["description"])));
+        line(
+            page,
+            &format!(
+                "| `{field}` | {}{optional} | {} |",
+                shape(about),
+                cell(&about["description"])
+            ),
+        );
     }
 }
 
@@ -83,14 +108,23 @@ fn fields<'a>(document: &'a Value, schema: &'a Value) -> Vec<(&'a str, &'a Value
     for part in schema["allOf"].as_array().into_iter().flatten() {
         found.extend(fields(document, resolved(document, part)));
     }
-    let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: Vec<&str> = schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     let own = schema["properties"].as_object().into_iter().flatten();
-    found.extend(own.map(|(name, about)| (name.as_str(), about, required.contains(&name.as_str()))));
+    found
+        .extend(own.map(|(name, about)| (name.as_str(), about, required.contains(&name.as_str()))));
     found
 }
 
 fn resolved<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
-    match schema["$ref"].as_str().and_then(|reference| reference.strip_prefix('#')) {
+    match schema["$ref"]
+        .as_str()
+        .and_then(|reference| reference.strip_prefix('#'))
+    {
         Some(pointer) => document.pointer(pointer).unwrap_or(schema),
         None => schema,
     }
@@ -106,12 +140,24 @@ fn shape(schema: &Value) -> String {
     }
     for choice in ["oneOf", "anyOf", "allOf"] {
         if let Some(parts) = schema[choice].as_array() {
-            let parts = parts.iter().filter(|part| part["type"] != "null").map(shape);
-            return parts.collect::<Vec<_>>().join(if choice == "allOf" { " with " } else { " or " });
+            let parts = parts
+                .iter()
+                .filter(|part| part["type"] != "null")
+                .map(shape);
+            return parts.collect::<Vec<_>>().join(if choice == "allOf" {
+                " with "
+            } else {
+                " or "
+            });
         }
     }
     match &schema["type"] {
-        Value::Array(types) => types.iter().filter_map(Value::as_str).find(|name| *name != "null").unwrap_or("any").to_owned(),
+        Value::Array(types) => types
+            .iter()
+            .filter_map(Value::as_str)
+            .find(|name| *name != "null")
+            .unwrap_or("any")
+            .to_owned(),
         Value::String(name) => name.clone(),
         _ => "any".to_owned(),
     }
@@ -123,7 +169,11 @@ fn named(name: &str) -> String {
         return format!("`items`, a list of {}, and `next`", named(item));
     }
     if let Some(resource) = name.strip_prefix(WRITTEN) {
-        return format!("{} with `revision` and, when it was waited for, `applied` ({})", named(resource), named("Applied"));
+        return format!(
+            "{} with `revision` and, when it was waited for, `applied` ({})",
+            named(resource),
+            named("Applied")
+        );
     }
     format!("[{name}](#{})", name.to_lowercase())
 }
@@ -144,7 +194,8 @@ pub(in crate::api) fn operations(document: &Value) -> impl Iterator<Item = (&str
     let paths = document["paths"].as_object().into_iter().flatten();
     paths.flat_map(|(path, item)| {
         let methods = item.as_object().into_iter().flatten();
-        let methods = methods.filter(|(method, _)| ["get", "post", "put", "delete"].contains(&method.as_str()));
+        let methods = methods
+            .filter(|(method, _)| ["get", "post", "put", "delete"].contains(&method.as_str()));
         methods.map(move |(method, operation)| (path.as_str(), method.as_str(), operation))
     })
 }

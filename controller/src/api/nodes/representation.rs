@@ -6,7 +6,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use malha_core::health::Diagnosis;
 use malha_core::{Contender, Node as NodeEntity, NodeState, State};
 use malha_proto::{
-    Exposure, Hop, HopState, Label, MachineId, NodeId, Port, Profile, ServiceId, ServiceState, SiteId, WgKey,
+    Exposure, Hop, HopState, Label, MachineId, NodeId, Port, Profile, ServiceId, ServiceState,
+    SiteId, WgKey,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -99,10 +100,16 @@ pub struct Machine {
     pub engine: Option<String>,
 }
 
-/// The way to the node.
+/// The way to the node's services; those are shown one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Hops {
+    /// The session between node and controller.
     pub control: HopHealth,
+    /// The machine's network: whether anything of it answers.
+    pub link: HopHealth,
+    /// The agent on the machine.
+    pub agent: HopHealth,
+    /// The WireGuard tunnel: whether it carries.
     pub tunnel: HopHealth,
 }
 
@@ -210,7 +217,9 @@ impl Node {
         let node = state.node(id)?;
         let diagnosis = api.context.live.diagnosis(state, id)?;
         let session = api.context.registry.find(id);
-        let organization = state.site(node.site).map(|site| organization_path(state, site.organization));
+        let organization = state
+            .site(node.site)
+            .map(|site| organization_path(state, site.organization));
         let overlay_zone = &state.settings().overlay_zone;
         Some(Self {
             id,
@@ -219,7 +228,10 @@ impl Node {
             site: site_path(state, node.site),
             site_id: node.site,
             organization: organization.unwrap_or_default(),
-            overlay_name: state.node_name(id).map(|name| format!("{name}.{overlay_zone}")).unwrap_or_default(),
+            overlay_name: state
+                .node_name(id)
+                .map(|name| format!("{name}.{overlay_zone}"))
+                .unwrap_or_default(),
             profile: node.profile,
             hub: node.hub,
             state: NodeStanding::of(&node.state),
@@ -229,13 +241,21 @@ impl Node {
             wg_key: node.wg_key,
             machine: Machine::of(node, session.as_ref()),
             enrolled_ms: node.enrolled_ms,
-            hops: Hops { control: diagnosis.control.into(), tunnel: diagnosis.tunnel.into() },
+            hops: Hops {
+                control: diagnosis.control.into(),
+                link: diagnosis.link.into(),
+                agent: diagnosis.agent.into(),
+                tunnel: diagnosis.tunnel.into(),
+            },
             broken: diagnosis.broken.map(|broken| BrokenHop {
                 hop: broken.hop,
                 since_ms: broken.since_ms,
                 service: broken.service.map(|service| service_path(state, service)),
             }),
-            services: state.services_of(id).map(|service| ServiceHealth::of(service, &diagnosis)).collect(),
+            services: state
+                .services_of(id)
+                .map(|service| ServiceHealth::of(service, &diagnosis))
+                .collect(),
             session: session.as_ref().map(Session::of),
             tunnel: api.context.live.tunnel(id).map(|seen| Tunnel::of(&seen)),
             quarantine: match &node.state {
@@ -274,14 +294,22 @@ impl Machine {
 
 impl ServiceHealth {
     fn of(service: &malha_core::Service, diagnosis: &Diagnosis) -> Self {
-        let health = diagnosis.services.get(&service.id).copied().unwrap_or(HopState::Unknown);
+        let health = diagnosis
+            .services
+            .get(&service.id)
+            .copied()
+            .unwrap_or(HopState::Unknown);
         Self {
             id: service.id,
             name: service.name.clone(),
             port: service.port,
             exposure: service.exposure,
             health: health.into(),
-            cause: diagnosis.causes.get(&service.id).copied().unwrap_or(ServiceState::Unknown),
+            cause: diagnosis
+                .causes
+                .get(&service.id)
+                .copied()
+                .unwrap_or(ServiceState::Unknown),
         }
     }
 }
@@ -315,7 +343,9 @@ impl Tunnel {
     fn of(seen: &TunnelSeen) -> Self {
         Self {
             endpoint: seen.endpoint,
-            handshake_age_ms: seen.handshake_ms.map(|at_ms| now_ms().saturating_sub(at_ms)),
+            handshake_age_ms: seen
+                .handshake_ms
+                .map(|at_ms| now_ms().saturating_sub(at_ms)),
             rx_bytes: seen.rx_bytes,
             tx_bytes: seen.tx_bytes,
         }

@@ -20,13 +20,15 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
 
 use crate::accounts::api_key_text;
-use crate::api::{ApiContext, router};
+use crate::api::{ApiContext, limited};
 use crate::clock::now_ms;
 use crate::coordinator::{Accepted, Actor, Coordinator, Handle};
 use crate::live::Live;
 use crate::session::{Registry, SessionSummary, Transport};
 
 pub(crate) const AUTHORITY: Fingerprint = Fingerprint([9; 32]);
+/// Limits are one test file's business.
+const NO_LIMIT: u64 = 1_000_000;
 pub(crate) const NODE: &str = "sefaz/producao/ss-1";
 
 pub(crate) struct Rig {
@@ -71,7 +73,7 @@ impl Rig {
             keys.insert(scope, key(&handle, scope, None).await);
         }
         Self {
-            router: router(context.clone()),
+            router: limited(context.clone(), NO_LIMIT, NO_LIMIT),
             context,
             keys,
             _stop: stop.drop_guard(),
@@ -87,20 +89,34 @@ impl Rig {
         let addresses = vec!["192.0.2.1".parse().unwrap()];
         rig.does(Command::SetEdgeAddresses { addresses }).await;
         rig.post("/organizations", json!({"name": "sefaz"})).await;
-        rig.post("/sites", json!({"organization": "sefaz", "name": "producao"})).await;
+        rig.post(
+            "/sites",
+            json!({"organization": "sefaz", "name": "producao"}),
+        )
+        .await;
         rig.enrol("ss-1").await;
         let service = json!({"node": NODE, "name": "web", "port": 80, "target": "127.0.0.1:8080", "kind": "http", "exposure": "public"});
         rig.post("/services", service).await;
         let zone = json!({"origin": "example.org", "name_servers": ["ns1.example.org"], "contact": "hostmaster.example.org"});
         rig.post("/zones", zone).await;
-        rig.post("/routes", json!({"host": "a.example.org", "services": [format!("{NODE}/web")]})).await;
+        rig.post(
+            "/routes",
+            json!({"host": "a.example.org", "services": [format!("{NODE}/web")]}),
+        )
+        .await;
         let grant = json!({"from": "organization:sefaz", "to": format!("node:{NODE}"), "protocol": "tcp", "from_port": 5500});
         rig.post("/grants", grant).await;
-        rig.post("/tokens", json!({"site": "sefaz/producao", "profile": "garage"})).await;
+        rig.post(
+            "/tokens",
+            json!({"site": "sefaz/producao", "profile": "garage"}),
+        )
+        .await;
         let ana = json!({"name": "ana", "role": "auditor", "password": "correct horse battery"});
         rig.post("/operators", ana).await;
         let txt = json!({"data": ["\"v=spf1 -all\""]});
-        rig.call(Method::PUT, "/zones/example.org/records/@/TXT", Some(txt)).await.ok();
+        rig.call(Method::PUT, "/zones/example.org/records/@/TXT", Some(txt))
+            .await
+            .ok();
         rig
     }
 
@@ -117,12 +133,17 @@ impl Rig {
     }
 
     pub(crate) async fn does(&self, command: Command) -> Accepted {
-        self.context.handle.submit(command, Actor::controller(), None).await.unwrap()
+        self.context
+            .handle
+            .submit(command, Actor::controller(), None)
+            .await
+            .unwrap()
     }
 
     /// A request with the admin key.
     pub(crate) async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
-        self.call_as(Some(self.key(Scope::Admin)), method, path, body, &[]).await
+        self.call_as(Some(self.key(Scope::Admin)), method, path, body, &[])
+            .await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Value {
@@ -144,7 +165,8 @@ impl Rig {
         headers: &[(&str, &str)],
     ) -> Reply {
         let body = body.map(|body| body.to_string());
-        self.send(key, method, &format!("/api/v1{path}"), body, headers).await
+        self.send(key, method, &format!("/api/v1{path}"), body, headers)
+            .await
     }
 
     /// A request as it is, from `192.0.2.77`.
@@ -166,19 +188,53 @@ impl Rig {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let mut request = request.body(body.map_or_else(Body::empty, Body::from)).unwrap();
+        let mut request = request
+            .body(body.map_or_else(Body::empty, Body::from))
+            .unwrap();
         let source: SocketAddr = "192.0.2.77:1000".parse().unwrap();
         request.extensions_mut().insert(ConnectInfo(source));
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
-        let bytes = response.into_body().collect().await.unwrap().to_bytes().to_vec();
+        let bytes = response
+            .into_body()
+            .collect()
+            .await
+            .unwrap()
+            .to_bytes()
+            .to_vec();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Reply { status, headers, body, bytes }
+        Reply {
+            status,
+            headers,
+            body,
+            bytes,
+        }
+    }
+
+    /// Asks with the admin key, and goes away when the answer begins.
+    pub(crate) async fn begin_and_drop(&self, path: &str) -> u16 {
+        let authorization = format!("Bearer {}", self.key(Scope::Admin));
+        let request = Request::builder()
+            .uri(path)
+            .header(header::AUTHORIZATION, authorization);
+        let request = request.body(Body::empty()).unwrap();
+        self.router
+            .clone()
+            .oneshot(request)
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
     }
 
     /// A node at `sefaz/producao`, enrolled and not connected.
     pub(crate) async fn enrol(&self, name: &str) -> NodeId {
-        let created = self.post("/tokens", json!({"site": "sefaz/producao", "profile": "security-server"})).await;
+        let created = self
+            .post(
+                "/tokens",
+                json!({"site": "sefaz/producao", "profile": "security-server"}),
+            )
+            .await;
         let token: EnrolToken = created["token"].as_str().unwrap().parse().unwrap();
         let number = u8::try_from(self.state().nodes().len() + 1).unwrap();
         let enrol = Command::Enrol {
@@ -195,17 +251,22 @@ impl Rig {
         }
     }
 
-    /// An open session of a node that says what it runs with when it is told to.
-    pub(crate) fn connect(&self, node: NodeId) -> crate::session::Seat {
-        let summary = SessionSummary {
-            instance: 1,
-            transport: Transport::Quic,
-            remote: "203.0.113.9:40000".parse().unwrap(),
-            since_ms: now_ms(),
-            facts: facts("machine", 1),
-            applied: Revision(0),
-        };
-        self.context.registry.sit(node, summary)
+    /// An open session of a node; what is called says which revision the node runs with.
+    pub(crate) fn connect(&self, node: NodeId) -> impl Fn(Revision) + use<> {
+        let registry = self.context.registry.clone();
+        let seat = registry.sit(
+            node,
+            SessionSummary {
+                instance: 1,
+                tls_key: Fingerprint([2; 32]),
+                transport: Transport::Quic,
+                remote: "203.0.113.9:40000".parse().unwrap(),
+                since_ms: now_ms(),
+                facts: facts("machine", 1),
+                applied: Revision(0),
+            },
+        );
+        move |revision| registry.applied(&seat, revision)
     }
 }
 
@@ -219,12 +280,23 @@ impl Reply {
     /// Checks that it is a problem document of this status, and gives it.
     pub(crate) fn problem(self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}", self.body);
-        assert_eq!(self.headers[header::CONTENT_TYPE], "application/problem+json");
+        assert_eq!(
+            self.headers[header::CONTENT_TYPE],
+            "application/problem+json"
+        );
         assert_eq!(self.body["status"], status);
         for field in ["type", "title", "detail", "instance"] {
             let text = self.body[field].as_str().unwrap_or_default();
-            assert!(!text.is_empty() && text.len() < 4_000, "{field}: {}", self.body);
-            assert!(!text.chars().any(char::is_control), "{field}: {}", self.body);
+            assert!(
+                !text.is_empty() && text.len() < 4_000,
+                "{field}: {}",
+                self.body
+            );
+            assert!(
+                !text.chars().any(char::is_control),
+                "{field}: {}",
+                self.body
+            );
         }
         let id = self.headers["x-request-id"].to_str().unwrap();
         assert!(self.body["instance"].as_str().unwrap().ends_with(id));
@@ -235,8 +307,17 @@ impl Reply {
 /// A key with one scope, as text.
 pub(crate) async fn key(handle: &Handle, scope: Scope, expires_ms: Option<u64>) -> String {
     let name = format!("{scope:?}-{}", handle.state().api_keys().len()).to_lowercase();
-    let command = Command::AddApiKey { name: name.parse().unwrap(), scopes: [scope].into(), expires_ms };
-    match handle.submit(command, Actor::controller(), None).await.unwrap().answer {
+    let command = Command::AddApiKey {
+        name: name.parse().unwrap(),
+        scopes: [scope].into(),
+        expires_ms,
+    };
+    match handle
+        .submit(command, Actor::controller(), None)
+        .await
+        .unwrap()
+        .answer
+    {
         Answer::ApiKey { secret, .. } => api_key_text(&secret),
         other => panic!("{other:?}"),
     }
@@ -252,4 +333,10 @@ fn facts(host_name: &str, number: u8) -> MachineFacts {
     }
 }
 
-pub(crate) const SCOPES: [Scope; 5] = [Scope::Read, Scope::Enrol, Scope::Write, Scope::Dns, Scope::Admin];
+pub(crate) const SCOPES: [Scope; 5] = [
+    Scope::Read,
+    Scope::Enrol,
+    Scope::Write,
+    Scope::Dns,
+    Scope::Admin,
+];

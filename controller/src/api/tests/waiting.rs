@@ -1,3 +1,5 @@
+//! `?wait=applied` with nodes that apply, lag, or are away.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ fn service(port: u16) -> Value {
 async fn a_write_can_wait_until_the_node_runs_with_it() {
     let rig = Arc::new(Rig::furnished().await);
     let node = rig.state().node_by_path(NODE).unwrap().id;
-    let seat = rig.connect(node);
+    let says = rig.connect(node);
     let before = rig.revision();
     let waiting = tokio::spawn({
         let rig = rig.clone();
@@ -26,8 +28,11 @@ async fn a_write_can_wait_until_the_node_runs_with_it() {
         state.changed().await.unwrap();
     }
     assert!(!waiting.is_finished());
-    rig.context.registry.applied(&seat, rig.revision());
-    let body = tokio::time::timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
+    says(rig.revision());
+    let body = tokio::time::timeout(Duration::from_secs(5), waiting)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(body["revision"], rig.revision().0);
     assert_eq!(body["applied"]["nodes"], 1, "{body}");
     assert_eq!(body["applied"]["of"], 1);
@@ -47,10 +52,16 @@ async fn a_node_that_lags_is_named_at_the_timeout_and_the_write_holds() {
     let rig = Rig::furnished().await;
     let node = rig.state().node_by_path(NODE).unwrap().id;
     let _silent = rig.connect(node);
-    let body = rig.post("/services?wait=applied&timeout_ms=20", service(81)).await;
+    let body = rig
+        .post("/services?wait=applied&timeout_ms=20", service(81))
+        .await;
     assert_eq!(body["applied"]["laggards"], json!([NODE]));
     assert!(body["applied"]["elapsed_ms"].as_u64().unwrap() >= 20);
-    assert!(rig.state().services().any(|service| service.name.as_str() == "s-81"));
+    assert!(
+        rig.state()
+            .services()
+            .any(|service| service.name.as_str() == "s-81")
+    );
 }
 
 #[tokio::test]
@@ -73,7 +84,13 @@ async fn a_strange_wish_to_wait_is_refused_and_nothing_is_written() {
         ("wait=applied&timeout_ms=99999999999999999999", 400),
         ("waiting=applied", 400),
     ] {
-        rig.call(Method::POST, &format!("/services?{query}"), Some(service(81))).await.problem(status);
+        rig.call(
+            Method::POST,
+            &format!("/services?{query}"),
+            Some(service(81)),
+        )
+        .await
+        .problem(status);
     }
     assert_eq!(rig.revision(), before);
 }

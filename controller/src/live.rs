@@ -82,9 +82,13 @@ impl Live {
         });
     }
 
-    /// A probe through the real path came back.
-    pub fn probed(&self, node: NodeId, service: ServiceId, probe: PathProbe, now_ms: u64) {
+    /// A probe through the real path came back. Silence since before the last handshake says nothing of the tunnel now.
+    pub fn probed(&self, node: NodeId, service: ServiceId, probe: PathProbe, began_ms: u64, now_ms: u64) {
         self.note(node, now_ms, |live| {
+            let handshake_ms = live.tunnel.and_then(|tunnel| tunnel.handshake_ms);
+            if probe == PathProbe::TunnelSilent && handshake_ms > Some(began_ms) {
+                return;
+            }
             let report = live.reports.get(&service).copied().unwrap_or(ServiceState::Unknown);
             live.observed.services.insert(service, ServiceObserved { probe, probed_ms: now_ms, report });
         });
@@ -100,6 +104,9 @@ impl Live {
             live.observed.heard_ms = tunnel.heard_ms;
             live.observed.port_unreachable_ms = tunnel.port_unreachable_ms;
             let first_handshake = former.and_then(|former| former.handshake_ms).is_none() && tunnel.handshake_ms.is_some();
+            if first_handshake {
+                live.observed.services.retain(|_, seen| seen.probe != PathProbe::TunnelSilent);
+            }
             changed |= live.judge(now_ms) || first_handshake;
         }
         drop(nodes);
@@ -203,12 +210,26 @@ mod tests {
     fn only_a_changed_verdict_rings() {
         let live = Live::new();
         let mut changes = live.changes();
-        live.probed(NODE, WEB, PathProbe::Answered, 1_000);
+        live.probed(NODE, WEB, PathProbe::Answered, 900, 1_000);
         assert!(changes.has_changed().unwrap());
         changes.mark_unchanged();
-        live.probed(NODE, WEB, PathProbe::Answered, 2_000);
+        live.probed(NODE, WEB, PathProbe::Answered, 1_900, 2_000);
         assert!(!changes.has_changed().unwrap());
-        live.probed(NODE, WEB, PathProbe::OriginFailed, 3_000);
+        live.probed(NODE, WEB, PathProbe::OriginFailed, 2_900, 3_000);
         assert!(changes.has_changed().unwrap());
+    }
+
+    #[test]
+    fn silence_from_before_the_first_handshake_is_forgotten() {
+        let live = Live::new();
+        let tunnel = || live.lock()[&NODE].verdict.as_ref().unwrap().tunnel;
+        live.probed(NODE, WEB, PathProbe::TunnelSilent, 900, 1_000);
+        assert!(matches!(tunnel(), HopState::Down(_)));
+        let seen = TunnelSeen { handshake_ms: Some(2_000), heard_ms: Some(2_000), ..TunnelSeen::default() };
+        live.tunnels(BTreeMap::from([(NODE, seen)]), 2_000);
+        live.probed(NODE, WEB, PathProbe::TunnelSilent, 1_500, 3_500);
+        assert!(matches!(tunnel(), HopState::Up(_)));
+        live.probed(NODE, WEB, PathProbe::TunnelSilent, 3_500, 5_500);
+        assert!(matches!(tunnel(), HopState::Down(_)));
     }
 }

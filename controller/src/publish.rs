@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use malha_core::{Route, State};
 use malha_pki::EdgeCertificates;
-use malha_proto::{HostName, ServiceId};
+use malha_proto::{HostName, Revision, ServiceId};
 use malha_proxy::{BackendHealth, BackendSpec, Protocol, RouteSpec, RouteTable};
 use malha_zone::Zones;
 use time::OffsetDateTime;
@@ -26,11 +26,13 @@ pub struct Publisher {
     pub own_hosts: Vec<HostName>,
     pub routes: watch::Sender<Arc<RouteTable>>,
     pub zones: watch::Sender<Arc<Zones>>,
+    /// The newest revision that is served whole.
+    pub published: watch::Sender<Revision>,
 }
 
 impl Publisher {
-    /// Publishes once at the start and then after changes, until `stop`. DNS changes are published at once; health changes
-    /// at most each [`HEALTH_PAUSE`].
+    /// Publishes once at the start and then after changes, until `stop`. Changes of the state are published at once; health
+    /// changes at most each [`HEALTH_PAUSE`].
     pub async fn run(self, stop: CancellationToken) {
         let mut state = self.handle.watch();
         let mut health = self.live.changes();
@@ -38,18 +40,18 @@ impl Publisher {
             let now = state.borrow_and_update().clone();
             health.mark_unchanged();
             self.publish(&now);
-            let changed = async {
-                tokio::select! {
-                    changed = state.changed() => changed.is_ok(),
-                    changed = health.changed() => {
-                        tokio::time::sleep(HEALTH_PAUSE).await;
-                        changed.is_ok()
-                    }
-                }
+            let gathered = async {
+                let changed = health.changed().await;
+                tokio::time::sleep(HEALTH_PAUSE).await;
+                changed
             };
-            tokio::select! {
-                going_on = changed => if !going_on { return },
+            let changed = tokio::select! {
+                changed = state.changed() => changed,
+                changed = gathered => changed,
                 () = stop.cancelled() => return,
+            };
+            if changed.is_err() {
+                return;
             }
         }
     }
@@ -68,6 +70,7 @@ impl Publisher {
             }
             Err(error) => tracing::error!(%error, "the route table stays as it was"),
         }
+        self.published.send_replace(state.revision());
     }
 }
 

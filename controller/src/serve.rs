@@ -8,7 +8,7 @@ use anyhow::Context;
 use malha_core::{Answer, Command};
 use malha_dns::DnsServer;
 use malha_pki::{EdgeCertificates, server_config_control};
-use malha_proto::{Fingerprint, HostName, MachineFacts, MachineId, NodeId, WgKey};
+use malha_proto::{Fingerprint, HostName, MachineFacts, MachineId, NodeId, Revision, WgKey};
 use malha_proxy::{ControlHandoff, Edge, EdgeConfig, InternalHosts, RouteTable};
 use malha_zone::Zones;
 use time::OffsetDateTime;
@@ -43,6 +43,8 @@ pub struct Running {
     /// The authority behind the edge's certificates, PEM.
     pub edge_authority_pem: String,
     pub overlay_authority: Fingerprint,
+    /// The newest revision that edge and DNS serve.
+    pub published: watch::Receiver<Revision>,
     store: Arc<dyn malha_store::Store>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -103,6 +105,7 @@ pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<R
         enrolments: RateLimit::new(ENROLMENT_BURST, ENROLMENT_INTERVAL_MS),
         stop: stop.clone(),
     });
+    let (published, served) = watch::channel(Revision::default());
     let running = Running {
         handle: handle.clone(),
         live: live.clone(),
@@ -112,6 +115,7 @@ pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<R
         addresses: bound.addresses(hub.listen_addrs().await)?,
         edge_authority_pem: edge_authority.certificate_pem().to_owned(),
         overlay_authority: overlay.fingerprint(),
+        published: served,
         store: store.clone(),
         stop: stop.clone(),
         tasks: tasks.clone(),
@@ -127,7 +131,7 @@ pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<R
     };
     let sessions = Arc::new(Sessions::new()?);
     let console = Arc::new(ControllerConsole::new(&api, sessions, config.edge.public_https_port));
-    bound.spawn(config, Parts { tasks: &tasks, context, hub, certificates, api, console, stop: stop.clone() });
+    bound.spawn(config, Parts { tasks: &tasks, context, hub, certificates, published, api, console, stop: stop.clone() });
     tasks.spawn(sweep(handle, stop.clone()));
     tasks.spawn(async move {
         stop.cancelled().await;
@@ -225,6 +229,7 @@ struct Parts<'a> {
     context: Arc<SessionContext>,
     hub: Arc<Hub>,
     certificates: Arc<EdgeCertificates>,
+    published: watch::Sender<Revision>,
     api: ApiContext,
     console: Arc<ControllerConsole>,
     stop: CancellationToken,
@@ -272,7 +277,7 @@ impl Bound {
     }
 
     fn spawn(self, config: &Config, parts: Parts<'_>) {
-        let Parts { tasks, context, hub, certificates, api, console, stop } = parts;
+        let Parts { tasks, context, hub, certificates, published, api, console, stop } = parts;
         let (handle, live) = (context.handle.clone(), context.live.clone());
         let (routes, routes_out) = watch::channel(Arc::new(RouteTable::default()));
         let (zones, zones_out) = watch::channel(Arc::new(Zones::default()));
@@ -289,6 +294,7 @@ impl Bound {
             own_hosts,
             routes,
             zones,
+            published,
         };
         let metrics = Metrics {
             handle: handle.clone(),

@@ -25,7 +25,7 @@ use malha_proto::{
 pub use action::{Action, Ending};
 pub use dial::{DIAL_TIMEOUT_MS, QUIC_HEAD_START_MS};
 pub use event::{Event, FreshKeys, LinkError, LinkFault, LinkId, Transport};
-pub use health::{MAX_REPORT_PEERS, PROBE_INTERVAL_MS};
+pub use health::{HUB_PATIENCE_MS, MAX_REPORT_PEERS, PROBE_INTERVAL_MS};
 pub use jitter::{BACKOFF_FIRST_MS, BACKOFF_LONGEST_MS};
 pub use map::{MAX_PEERS, MAX_SERVICES, REPAIR_FIRST_MS, REPAIR_LONGEST_MS};
 pub use view::{AgentView, ControlState, ControlView, ServiceView};
@@ -46,7 +46,7 @@ pub const QUIC_RETRY_MS: Millis = 60_000;
 pub const RESTART_SPREAD_MS: Millis = 3_000;
 
 /// How often a node that is held apart asks for its release, milliseconds.
-pub const HELD_RETRY_MS: Millis = 30_000;
+pub const HELD_RETRY_MS: Millis = 10_000;
 
 /// A refused node waits at least so long, and at most twice as long on top of its back-off, milliseconds.
 pub const REFUSED_PAUSE_MS: Millis = 2_000;
@@ -186,6 +186,10 @@ impl Agent {
             Event::Observed { peers } => {
                 if let Some(map) = self.map.attempted() {
                     self.health.on_observed(peers, map, self.now);
+                    // Without a controller the hub is probably away too, and WireGuard's own timers are enough.
+                    if self.health.hub_went_silent(map, self.now) && self.session.is_some() {
+                        self.actions.push_back(Action::RefreshTunnel);
+                    }
                 }
             }
             Event::NetworkChanged => self.on_network_changed(),
@@ -392,6 +396,9 @@ impl Agent {
 
     fn make_keys(&mut self) {
         self.renewal = Renewal::MakingKeys;
+        if let Some(session) = &mut self.session {
+            session.renewal_asked = false;
+        }
         self.actions.push_back(Action::MakeKeys {
             wireguard: self.rekey_wanted,
         });
@@ -400,8 +407,12 @@ impl Agent {
     fn on_keys_made(&mut self, result: Result<FreshKeys, String>) {
         self.disk_error = result.as_ref().err().cloned();
         match result {
-            // Without room on the disk there is no renewal; the next due date or welcome starts again.
-            Err(_) => self.renewal = Renewal::NotDue,
+            // Without room on the disk there is no renewal; the next due date or welcome starts again, or a retry where the
+            // controller waits for it.
+            Err(_) => {
+                self.renewal = Renewal::NotDue;
+                self.rekey_later();
+            }
             Ok(keys) => {
                 self.renewal = Renewal::Ready(keys);
                 self.ask_renewal();
@@ -415,6 +426,8 @@ impl Agent {
             if with_wg_key && result.is_ok() {
                 self.rekey_wanted = false;
                 self.map.redo(&mut self.actions);
+            } else {
+                self.rekey_later();
             }
         }
         self.disk_error = result.err();

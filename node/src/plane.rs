@@ -42,6 +42,7 @@ pub enum PlaneOrder {
     /// Be this map and nothing but it; answered with [`PlaneEvent::Applied`].
     Apply(Arc<Netmap>),
     Rebind,
+    Refresh,
     /// Take another private key: the tunnel goes down until the next [`PlaneOrder::Apply`].
     SetKey(PrivateKey),
 }
@@ -96,6 +97,7 @@ pub async fn run_plane(
                     let _ = events.send(PlaneEvent::Applied { revision, result }).await;
                 }
                 Some(PlaneOrder::Rebind) => plane.rebind().await,
+                Some(PlaneOrder::Refresh) => plane.refresh().await,
                 Some(PlaneOrder::SetKey(key)) => {
                     plane.stop().await;
                     plane.key = key;
@@ -169,6 +171,12 @@ impl Plane {
             && let Err(error) = running.tunnel.rebind().await
         {
             tracing::warn!(%error, "no new UDP socket after a network change");
+        }
+    }
+
+    async fn refresh(&self) {
+        if let Some(running) = &self.running {
+            running.tunnel.refresh().await;
         }
     }
 

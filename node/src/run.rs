@@ -282,6 +282,9 @@ impl Shell {
                 // With that many orders waiting, another rebind waits among them.
                 let _ = self.orders.try_send(PlaneOrder::Rebind);
             }
+            Action::RefreshTunnel => {
+                let _ = self.orders.try_send(PlaneOrder::Refresh);
+            }
             Action::Probe {
                 service,
                 target,

@@ -9,8 +9,9 @@ use malha_core::limits::{MAX_SERVICES_PER_NODE, MAX_SWEPT, REQUEST_MEMORY_MS, TO
 use malha_core::{Answer, Command, Rejection, Role, Selector, State, Topic, affected};
 use malha_proto::{
     Allow, Exposure, Fingerprint, HostName, NodeId, Port, Profile, Protocol, ServiceKind, SiteId,
+    WgKey,
 };
-use world::{World, host, label};
+use world::{World, facts, host, label};
 
 const TCP_5500: Allow = Allow {
     protocol: Protocol::Tcp,
@@ -70,6 +71,28 @@ fn the_hub_may_open_every_service_port_and_an_edge_only_the_public_ones() {
             .collect()
     };
     assert_eq!((ports(hub), ports(edge)), (vec![4_000, 8_000], vec![8_000]));
+}
+
+/// A restored backup has no WireGuard key: the hub makes a new one, and every peer hears of it.
+#[test]
+fn a_hub_with_a_new_wireguard_key_stays_the_same_node() {
+    let mut world = World::furnished();
+    let hub = world.state.nodes().find(|node| node.hub).unwrap().clone();
+    let garage = nodes_of(&world.state, Profile::Garage)[0];
+    let wg_key = WgKey([9; 32]);
+    let again = Command::AdoptHub {
+        site: hub.site,
+        name: hub.name.clone(),
+        wg_key,
+        tls_key: hub.tls_key,
+        endpoints: hub.endpoints.clone(),
+        facts: facts(0),
+    };
+    assert_eq!(world.run(again).unwrap().answer, Answer::Node(hub.id));
+    assert_eq!(
+        world.state.netmap(garage).unwrap().peers[&hub.id].key,
+        wg_key
+    );
 }
 
 #[test]

@@ -172,10 +172,31 @@ async fn settle(house: &mut House, data: &Path, ports: &Ports) -> anyhow::Result
     let verb = if token.is_some() { "up" } else { "run" };
     let words = ["demo-node", verb, "--state", &node_state.to_string_lossy(), "--engine", "netstack"];
     processes.push(spawn(data, "node", &words, token.map(|token| token.expose()))?);
-    let (node, enrol_hop) = passed(hop("enrolment", enrolled(running, site)).await)?;
+    let mut agent = Agent { process: processes.last_mut().context("the node's process is gone")?, log: log_file(data, "node") };
+    let (node, enrol_hop) = passed(hop("enrolment", agent.alive(enrolled(running, site))).await)?;
     let service = publish(running, node, ports).await?;
-    let (_, tunnel_hop) = passed(hop("handshake", handshake(running, node)).await)?;
+    served(running).await?;
+    let (_, tunnel_hop) = passed(hop("handshake", agent.alive(handshake(running, node))).await)?;
     Ok(Settled { password, node, service, hops: vec![token_hop, enrol_hop, tunnel_hop] })
+}
+
+/// The node's process and what it writes.
+struct Agent<'a> {
+    process: &'a mut Child,
+    log: PathBuf,
+}
+
+impl Agent<'_> {
+    /// Waits for what only a living node can bring. A node that ends has said why in its last line.
+    async fn alive<T>(&mut self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+        let status = tokio::select! {
+            done = work => return done,
+            status = self.process.wait() => status?,
+        };
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        bail!("the node ended with {status}: {}", log.lines().last().unwrap_or_default())
+    }
 }
 
 fn config(data: &Path, ports: &Ports) -> Config {
@@ -298,6 +319,13 @@ async fn publish(running: &Running, node: NodeId, ports: &Ports) -> anyhow::Resu
     Ok(service)
 }
 
+/// Waits until edge and DNS serve what was written.
+async fn served(running: &Running) -> anyhow::Result<()> {
+    let written = running.handle.state().revision();
+    running.published.clone().wait_for(|served| *served >= written).await?;
+    Ok(())
+}
+
 async fn add_service(running: &Running, node: NodeId, ports: &Ports) -> anyhow::Result<ServiceId> {
     let command = Command::AddService {
         node,
@@ -324,7 +352,7 @@ async fn add_route(running: &Running, service: ServiceId) -> anyhow::Result<Rout
 
 /// Starts this very program as another process. A token goes by the environment, where the process list does not show it.
 fn spawn(data: &Path, name: &str, words: &[&str], token: Option<String>) -> anyhow::Result<Child> {
-    let log = std::fs::File::create(data.join(format!("{name}.log")))?;
+    let log = std::fs::File::create(log_file(data, name))?;
     let mut process = Process::new(std::env::current_exe()?);
     process.args(words).stdin(Stdio::null()).stdout(Stdio::from(log.try_clone()?)).stderr(Stdio::from(log));
     process.kill_on_drop(true).process_group(0);
@@ -332,6 +360,10 @@ fn spawn(data: &Path, name: &str, words: &[&str], token: Option<String>) -> anyh
         process.env("MALHA_TOKEN", token);
     }
     process.spawn().with_context(|| format!("starting the {name} process"))
+}
+
+fn log_file(data: &Path, process: &str) -> PathBuf {
+    data.join(format!("{process}.log"))
 }
 
 async fn end(process: &mut Child) {

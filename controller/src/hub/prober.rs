@@ -61,6 +61,7 @@ impl Prober {
     }
 
     async fn probe(&self, probe: Probe) {
+        let began_ms = now_ms();
         let met = match self.dialer.dial(probe.address, PROBE_TIMEOUT).await {
             Ok(stream) => match probe.kind {
                 ServiceKind::Http => http(stream, &probe.host).await,
@@ -68,7 +69,7 @@ impl Prober {
             },
             Err(error) => failed_dial(&error),
         };
-        self.live.probed(probe.node, probe.service, met, now_ms());
+        self.live.probed(probe.node, probe.service, met, began_ms, now_ms());
     }
 }
 

@@ -1,7 +1,7 @@
 //! Chooses the backends that a request may try, and rations requests to routes whose backends are all down.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -11,10 +11,11 @@ use crate::route::{BackendHealth, BackendSpec, Route};
 
 /// Most backends that one request tries to dial.
 pub(crate) const MAX_ATTEMPTS: usize = 3;
-/// A route that is down lets one request through in this time, so that recovery does not hang on probes alone.
+/// A route that is down lets one request through in this time, so that recovery does not hang on probes alone. When it is
+/// answered, the others may follow at once.
 const CANARY_INTERVAL: Duration = Duration::from_secs(1);
-/// Canary times kept before the old ones are swept.
-const MAX_CANARIES: usize = 4096;
+/// Routes remembered before those without a recent canary are swept.
+const MAX_RATIONED: usize = 4096;
 
 /// Which backends a request may try, in order.
 #[derive(Debug)]
@@ -27,8 +28,16 @@ pub(crate) struct Candidates<'a> {
 /// Remembers the canaries, which outlive a route table.
 #[derive(Debug, Default)]
 pub(crate) struct Balance {
-    /// By route; requests of every connection meet here, held only to read and set one time.
-    last_canary: Mutex<BTreeMap<u64, Instant>>,
+    /// By route; requests of every connection meet here, held only to read and set one ration.
+    rations: Mutex<BTreeMap<u64, Ration>>,
+}
+
+/// What a route that is down may still have.
+#[derive(Debug)]
+struct Ration {
+    last_canary: Instant,
+    /// The last request was answered by this service, of which the probes say that it is down since this time.
+    answered: Option<(u64, u64)>,
 }
 
 impl Balance {
@@ -46,6 +55,12 @@ impl Balance {
                 canary: false,
             });
         }
+        if let Some(backend) = self.answering(route) {
+            return Ok(Candidates {
+                backends: vec![backend],
+                canary: false,
+            });
+        }
         if !self.take_canary(route.id, now) {
             return Err(offline(route));
         }
@@ -57,21 +72,48 @@ impl Balance {
         })
     }
 
+    /// Notes how a request to this backend went. One that is down and answers nevertheless stays open until a request
+    /// fails or the probes say something new.
+    pub(crate) fn went(&self, route: u64, backend: &BackendSpec, well: bool) {
+        let BackendHealth::Down { since_ms, .. } = backend.health else {
+            return;
+        };
+        if let Some(ration) = self.rations().get_mut(&route) {
+            ration.answered = well.then_some((backend.service, since_ms));
+        }
+    }
+
+    /// The backend that answered last, if the probes have said nothing new of it.
+    fn answering<'a>(&self, route: &'a Route) -> Option<&'a BackendSpec> {
+        let answered = self.rations().get(&route.id)?.answered?;
+        route.backends.iter().find(|backend| match backend.health {
+            BackendHealth::Down { since_ms, .. } => (backend.service, since_ms) == answered,
+            BackendHealth::Up => false,
+        })
+    }
+
     fn take_canary(&self, route: u64, now: Instant) -> bool {
-        let last = self.last_canary.lock();
-        let mut last = last.unwrap_or_else(PoisonError::into_inner);
-        let fresh = |then: &Instant| now.duration_since(*then) < CANARY_INTERVAL;
-        if last.get(&route).is_some_and(fresh) {
+        let mut rations = self.rations();
+        let fresh = |ration: &Ration| now.duration_since(ration.last_canary) < CANARY_INTERVAL;
+        if rations.get(&route).is_some_and(fresh) {
             return false;
         }
-        if last.len() >= MAX_CANARIES {
-            last.retain(|_, then| fresh(then));
+        if rations.len() >= MAX_RATIONED {
+            rations.retain(|_, ration| fresh(ration));
         }
-        if last.len() >= MAX_CANARIES && !last.contains_key(&route) {
+        if rations.len() >= MAX_RATIONED && !rations.contains_key(&route) {
             return false;
         }
-        last.insert(route, now);
+        let ration = Ration {
+            last_canary: now,
+            answered: None,
+        };
+        rations.insert(route, ration);
         true
+    }
+
+    fn rations(&self) -> MutexGuard<'_, BTreeMap<u64, Ration>> {
+        self.rations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -153,5 +195,22 @@ mod tests {
         assert_eq!(refused.since_ms, Some(2));
         let second = balance.candidates(&route, start + CANARY_INTERVAL).unwrap();
         assert_eq!(second.backends[0].service, 1, "canaries take turns too");
+    }
+
+    #[test]
+    fn an_answered_canary_opens_the_route_until_something_new_is_known() {
+        let balance = Balance::default();
+        let now = Instant::now();
+        let fallen = route(&[down(Hop::Tunnel, 1)]);
+        let backend = &fallen.backends[0];
+        assert!(balance.candidates(&fallen, now).unwrap().canary);
+        balance.went(fallen.id, backend, true);
+        let next = balance.candidates(&fallen, now).unwrap();
+        assert_eq!((next.backends.len(), next.canary), (1, false));
+        balance.went(fallen.id, backend, false);
+        balance.candidates(&fallen, now).unwrap_err();
+        balance.went(fallen.id, backend, true);
+        let fallen_again = route(&[down(Hop::Origin, 2)]);
+        balance.candidates(&fallen_again, now).unwrap_err();
     }
 }

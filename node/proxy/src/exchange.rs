@@ -1,5 +1,7 @@
 //! One request and its response over one origin connection, with the retry that a stale connection deserves.
 
+use std::error::Error;
+use std::io;
 use std::sync::Arc;
 
 use http::header::EXPECT;
@@ -52,7 +54,29 @@ impl Exchange {
         upstream: Upstream,
         request: Request<Upload>,
     ) -> Result<Received, Unanswered> {
-        let (lease, age) = match self.pool.lease(upstream).await {
+        let leased = self.pool.lease(upstream).await;
+        self.run_on(leased, upstream, request).await
+    }
+
+    /// For an upstream that is down: a kept connection would be silent for as long as an origin may think, a new one says
+    /// soon whether anybody is there.
+    pub(crate) async fn run_fresh(
+        &self,
+        upstream: Upstream,
+        request: Request<Upload>,
+    ) -> Result<Received, Unanswered> {
+        let leased = self.pool.fresh(upstream).await;
+        let leased = leased.map(|lease| (lease, Age::Fresh));
+        self.run_on(leased, upstream, request).await
+    }
+
+    async fn run_on(
+        &self,
+        leased: Result<(Lease, Age), Fault>,
+        upstream: Upstream,
+        request: Request<Upload>,
+    ) -> Result<Received, Unanswered> {
+        let (lease, age) = match leased {
             Ok(leased) => leased,
             Err(fault) => {
                 let request = Box::new(request);
@@ -135,18 +159,27 @@ impl SendFailure {
     fn of(mut error: TrySendError<Request<Upload>>, progress: &UploadProgress) -> Self {
         let unsent = error.take_message();
         let error = error.into_error();
-        let fault = if progress.failed() {
-            Fault::UploadStalled
-        } else {
-            Fault::OriginBroken
-        };
         let spoke = error.is_parse() || error.is_user() || error.is_timeout();
+        // The node accepts before its target does, and resets when that refuses.
+        let refused = !spoke && (unsent.is_some() || is_reset(&error));
+        let fault = match progress.failed() {
+            true => Fault::UploadStalled,
+            false if refused => Fault::OriginDown,
+            false => Fault::OriginBroken,
+        };
         Self {
             fault,
             perhaps_stale: !spoke,
             unsent,
         }
     }
+}
+
+fn is_reset(error: &hyper::Error) -> bool {
+    error
+        .source()
+        .and_then(|source| source.downcast_ref::<io::Error>())
+        .is_some_and(|source| source.kind() == io::ErrorKind::ConnectionReset)
 }
 
 /// A copy of a request that may be sent twice: without a body and idempotent (RFC 9110 §9.2.2).

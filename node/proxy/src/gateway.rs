@@ -215,7 +215,15 @@ impl Gateway {
         let mut last: Failure = Fault::EdgeDown.into();
         for backend in candidates.backends {
             let upstream = Upstream::Overlay(backend.address);
-            match self.exchange.run(upstream, *request).await {
+            let received = match candidates.canary {
+                true => self.exchange.run_fresh(upstream, *request).await,
+                false => self.exchange.run(upstream, *request).await,
+            };
+            let well = received
+                .as_ref()
+                .is_ok_and(|received| !received.response.status().is_server_error());
+            self.balance.went(route.id, backend, well);
+            match received {
                 Ok(received) => return Ok(received),
                 Err(Unanswered::Failed(fault)) => return Err(blamed(fault, backend)),
                 Err(Unanswered::Unreached {

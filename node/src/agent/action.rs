@@ -50,6 +50,9 @@ pub enum Action {
     },
     /// Take a new UDP socket for the tunnel: the network changed.
     RebindTunnel,
+    /// Start a handshake with every peer that can be dialed: the hub was out of sight and may have lost its sessions, or is
+    /// silent and may have lost us.
+    RefreshTunnel,
     /// Make keys beside the ones in use, a TLS key and perhaps a WireGuard key; answered with `KeysMade`.
     MakeKeys {
         wireguard: bool,

@@ -40,6 +40,8 @@ struct Watch {
 struct Seen {
     last: PeerObservation,
     handshake_at: Option<Millis>,
+    /// When its bytes last grew, or when something was last done about its silence.
+    heard_at: Millis,
     told: bool,
 }
 
@@ -115,13 +117,32 @@ impl Health {
                     || !is_about(known.handshake_at, handshake_at)
             });
             let told = known.is_some_and(|known| known.told) && !is_news;
+            let heard = known.is_none_or(|known| known.last.rx_bytes != seen.rx_bytes);
+            let heard_at = known.map_or(now, |known| known.heard_at);
             let entry = Seen {
                 last: seen,
                 handshake_at,
+                heard_at: if heard { now } else { heard_at },
                 told,
             };
             self.peers.insert(entry.last.peer, entry);
         }
+    }
+
+    /// Whether a hub, which probes every service all the time, has not been heard for so long that something should be done;
+    /// said once per silence of [`HUB_PATIENCE_MS`].
+    pub(super) fn hub_went_silent(&mut self, map: &Netmap, now: Millis) -> bool {
+        if map.services.is_empty() {
+            return false;
+        }
+        let is_hub = |id: &NodeId| map.peers.get(id).is_some_and(|peer| peer.hub);
+        let hubs = self.peers.iter_mut().filter(|(id, _)| is_hub(id));
+        let mut silent = hubs
+            .filter(|(_, seen)| now.saturating_sub(seen.heard_at) >= HUB_PATIENCE_MS)
+            .peekable();
+        let went_silent = silent.peek().is_some();
+        silent.for_each(|(_, seen)| seen.heard_at = now);
+        went_silent
     }
 
     /// A new session knows nothing.
@@ -171,6 +192,9 @@ impl Health {
         waiting.map(|watch| watch.next_at).min()
     }
 }
+
+/// Three probes of the hub. After this, milliseconds, the way back is taken to be lost: a NAT on it may have a new address.
+pub const HUB_PATIENCE_MS: Millis = 5_000;
 
 /// Ages are measured once a second: nearer handshakes than this are the same one.
 const SAME_HANDSHAKE_MS: Millis = 2_000;

@@ -14,6 +14,9 @@ use super::{
 /// News go out at once, but not more often than this, milliseconds.
 pub(super) const REPORT_GAP_MS: Millis = 100;
 
+/// Keys that could not be stored are made anew after this time, milliseconds.
+pub(super) const REKEY_RETRY_MS: Millis = 5_000;
+
 /// A snapshot that does not come is asked for again after this time, milliseconds.
 pub(super) const SNAPSHOT_RETRY_MS: Millis = 5_000;
 
@@ -36,7 +39,10 @@ pub(super) struct Session {
     reported_at: Option<Millis>,
     heard_at: Millis,
     snapshot_asked_at: Option<Millis>,
-    renewal_asked: bool,
+    /// Whether the keys of now were asked for.
+    pub(super) renewal_asked: bool,
+    /// When keys that the disk refused are made anew.
+    rekey_at: Option<Millis>,
 }
 
 impl Greeting {
@@ -59,7 +65,8 @@ impl Session {
     }
 
     pub(super) fn timeout(&self) -> Millis {
-        self.silent_at().min(self.report_at)
+        let rekey_at = self.rekey_at.unwrap_or(Millis::MAX);
+        self.silent_at().min(self.report_at).min(rekey_at)
     }
 }
 
@@ -139,8 +146,10 @@ impl Agent {
         let Some(greeting) = self.greeting.take() else {
             return;
         };
-        if let Some(older) = self.session.take() {
-            self.actions.push_back(Action::Close { link: older.link });
+        match self.session.take() {
+            Some(older) => self.actions.push_back(Action::Close { link: older.link }),
+            None if self.welcomed => self.actions.push_back(Action::RefreshTunnel),
+            None => {}
         }
         self.session = Some(Session {
             link: greeting.link,
@@ -152,6 +161,7 @@ impl Agent {
             heard_at: self.now,
             snapshot_asked_at: None,
             renewal_asked: false,
+            rekey_at: None,
         });
         self.tcp_was_needed = greeting.transport == Transport::Tcp;
         self.dial_at = self.tcp_was_needed.then_some(self.now + QUIC_RETRY_MS);
@@ -198,7 +208,7 @@ impl Agent {
         }
     }
 
-    /// Asks once in each session for the certificate of the fresh keys.
+    /// Asks in each session, once, for the certificate of the fresh keys.
     pub(super) fn ask_renewal(&mut self) {
         let (Some(session), Renewal::Ready(keys)) = (&mut self.session, &self.renewal) else {
             return;
@@ -223,6 +233,25 @@ impl Agent {
         }
     }
 
+    /// The disk refused the keys that the controller waits for, or their certificate. Without them this node has no peers, so
+    /// it does not wait for the next session.
+    pub(super) fn rekey_later(&mut self) {
+        if let Some(session) = self.session.as_mut().filter(|_| self.rekey_wanted) {
+            session.rekey_at = Some(self.now + REKEY_RETRY_MS);
+        }
+    }
+
+    fn rekey_when_due(&mut self) {
+        let now = self.now;
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        let is_due = session.rekey_at.take_if(|at| now >= *at).is_some();
+        if is_due && self.rekey_wanted && self.renewal == Renewal::NotDue {
+            self.make_keys();
+        }
+    }
+
     pub(super) fn report_soon(&mut self) {
         if let Some(session) = &mut self.session {
             let earliest = session.reported_at.map_or(0, |at| at + REPORT_GAP_MS);
@@ -237,6 +266,7 @@ impl Agent {
         {
             self.backoff.reset();
         }
+        self.rekey_when_due();
         let Some(session) = self.session.as_mut().filter(|s| now >= s.report_at) else {
             return;
         };

@@ -173,6 +173,15 @@ impl Device {
         }
     }
 
+    /// Peers may have restarted: starts a handshake with each whose address was configured.
+    pub fn handle_refresh(&mut self, now: Instant) {
+        for peer in self.peers.values_mut() {
+            if !peer.config.endpoints.is_empty() {
+                peer.initiate(now, &mut self.wire);
+            }
+        }
+    }
+
     /// A host on the underlay said that nothing listens at `remote`.
     pub fn handle_port_unreachable(&mut self, remote: SocketAddr, now: Instant) {
         for peer in self

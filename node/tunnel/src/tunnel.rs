@@ -70,6 +70,10 @@ pub trait Tunnel: Send + Sync {
     /// is tried again every 250 ms.
     async fn rebind(&self) -> Result<(), TunnelError>;
 
+    /// Starts a handshake with every peer whose address was configured. One that restarted has lost its session, and by itself
+    /// WireGuard notices that only after 15 s of unanswered traffic.
+    async fn refresh(&self);
+
     async fn stats(&self) -> TunnelStats;
 
     /// Resets all connections, closes all sockets, removes the interface, and returns when that is done.

@@ -32,6 +32,7 @@ pub(crate) enum Request {
     Peers(oneshot::Sender<Vec<PeerStatus>>),
     ListenAddrs(oneshot::Sender<Vec<SocketAddr>>),
     Rebind(oneshot::Sender<Result<(), TunnelError>>),
+    Refresh(oneshot::Sender<()>),
 }
 
 impl Underlay {
@@ -138,6 +139,10 @@ impl Underlay {
             }
             Request::Rebind(reply) => {
                 let _ = reply.send(self.rebind(now));
+            }
+            Request::Refresh(reply) => {
+                self.device.handle_refresh(now);
+                let _ = reply.send(());
             }
         }
     }

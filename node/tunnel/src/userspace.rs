@@ -174,6 +174,11 @@ impl Tunnel for Userspace {
         answer.unwrap_or(Err(TunnelError::Stopped))
     }
 
+    async fn refresh(&self) {
+        // Without an answer there is nothing to refresh any more.
+        let _ = self.ask_device(Request::Refresh).await;
+    }
+
     async fn stats(&self) -> TunnelStats {
         self.ask(Command::Stats).await.unwrap_or_default()
     }

@@ -107,7 +107,7 @@ async fn a_node_is_shown_with_its_live_hops_and_the_broken_one_is_named() {
     rig.context.live.session_opened(node, now_ms());
     rig.context
         .live
-        .probed(node, web, PathProbe::OriginFailed, now_ms());
+        .probed(node, web, PathProbe::OriginFailed, now_ms(), now_ms());
     let shown = rig.get("/nodes/ss-1").await;
     assert_eq!(shown["hops"]["control"]["state"], "up");
     assert_eq!(shown["hops"]["tunnel"]["state"], "up");

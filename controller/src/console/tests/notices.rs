@@ -74,8 +74,9 @@ async fn a_changed_verdict_draws_the_pages_anew_and_what_they_read_is_fresh() {
     let web = rig.service(node, "web", 80, Exposure::Public).await;
     assert_eq!(rig.console.overview(&owner()).await.unwrap().services_up, 0);
     let mut changes = rig.console.changes();
+    let now_ms = crate::clock::now_ms();
     rig.live
-        .probed(node, web, PathProbe::Answered, crate::clock::now_ms());
+        .probed(node, web, PathProbe::Answered, now_ms, now_ms);
     while !told(&mut changes).await.meets(Topic::Services) {}
     assert_eq!(rig.console.overview(&owner()).await.unwrap().services_up, 1);
 }

@@ -261,7 +261,7 @@ impl Rig {
 
     /// A probe of the service came back just now.
     pub(super) fn probed(&self, node: NodeId, service: ServiceId, met: PathProbe) {
-        self.live.probed(node, service, met, now_ms());
+        self.live.probed(node, service, met, now_ms(), now_ms());
         self.console.forget_census();
     }
 

@@ -130,6 +130,17 @@ async fn an_origin_that_speaks_nonsense_or_nothing_is_broken() {
     }
 }
 
+/// As through a node whose target refuses: it accepts, and resets.
+#[tokio::test]
+async fn an_origin_that_resets_before_it_answers_is_stopped() {
+    let origin = raw_origin(|tcp, _| async move {
+        tcp.set_zero_linger().unwrap();
+    })
+    .await;
+    let rig = Plan::new().start_before(origin);
+    assert_failure(&rig.get("/").await, 502, "origin", "origin-down");
+}
+
 #[tokio::test]
 async fn an_upgrade_that_nobody_asked_for_is_a_broken_answer() {
     let origin = raw_origin(|mut tcp, _| async move {

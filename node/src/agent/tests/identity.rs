@@ -82,6 +82,22 @@ fn a_renewal_is_asked_once_per_session_until_it_is_answered() {
 }
 
 #[test]
+fn a_long_session_renews_more_than_once() {
+    let (mut world, link) = World::online();
+    for time in [1, 2] {
+        world.tell(Event::RenewalDue);
+        let (csr, wg_key) = (vec![time], None);
+        let result = Ok(FreshKeys { csr, wg_key });
+        let csr = vec![time];
+        let asked = world.tell(Event::KeysMade { result });
+        assert_eq!(sent(&asked), [ToController::Renew { csr, wg_key }]);
+        let certificate = vec![time];
+        world.hear(link, ToNode::Renewed { certificate });
+        world.tell(Event::KeysAdopted { result: Ok(()) });
+    }
+}
+
+#[test]
 fn the_survivor_of_a_clone_makes_new_wireguard_keys() {
     let (mut world, link) = World::started();
     world.tell(Event::Connected { link });
@@ -108,4 +124,33 @@ fn the_survivor_of_a_clone_makes_new_wireguard_keys() {
     world.hear(link, ToNode::Renewed { certificate });
     world.tell(Event::KeysAdopted { result: Ok(()) });
     assert_eq!(world.applied.len(), 2, "a tunnel with a new key is empty");
+}
+
+#[test]
+fn a_full_disk_delays_the_new_keys_of_a_survivor_and_no_more() {
+    let (mut world, link) = World::started();
+    world.tell(Event::Connected { link });
+    let ToNode::Welcome(mut told) = welcome() else {
+        unreachable!("welcome() welcomes");
+    };
+    told.rekey = Some(true);
+    world.hear(link, ToNode::Welcome(told));
+    let makes_keys = |actions: &[Action]| {
+        let is_it = |action: &Action| matches!(action, Action::MakeKeys { wireguard: true });
+        actions.iter().any(is_it)
+    };
+    world.tell(Event::KeysMade { result: Err("no space left".into()) });
+    assert!(makes_keys(&world.live(link, 10_000)), "made anew after a failed write");
+    for tries in [1, 2] {
+        let wg_key = Some(WgKey([tries; 32]));
+        let csr = vec![tries];
+        let result = Ok(FreshKeys { csr, wg_key });
+        let csr = vec![tries];
+        let asked = world.tell(Event::KeysMade { result });
+        assert_eq!(sent(&asked), [ToController::Renew { csr, wg_key }]);
+        let certificate = vec![2];
+        world.hear(link, ToNode::Renewed { certificate });
+        world.tell(Event::KeysAdopted { result: Err("no space left".into()) });
+        assert!(makes_keys(&world.live(link, 10_000)), "made anew after a failed adoption");
+    }
 }

@@ -116,6 +116,46 @@ fn another_network_takes_a_new_socket_and_tries_at_once() {
     assert_eq!(connects(&actions).len(), 1);
 }
 
+fn refreshes(actions: &[Action]) -> usize {
+    let is_refresh = |action: &&Action| matches!(action, Action::RefreshTunnel);
+    actions.iter().filter(is_refresh).count()
+}
+
+#[test]
+fn a_session_after_a_lost_one_looks_for_the_hub_anew() {
+    let (mut world, link) = World::online();
+    world.lose(link);
+    let (link, _) = world.until_dialed();
+    world.tell(Event::Connected { link });
+    assert_eq!(refreshes(&world.hear(link, welcome())), 1);
+}
+
+#[test]
+fn a_hub_that_went_silent_is_looked_for_while_the_session_stands() {
+    let (mut world, link) = World::online();
+    let seen = |rx_bytes| Event::Observed {
+        peers: vec![PeerObservation {
+            peer: NodeId(2),
+            endpoint: None,
+            handshake_age_ms: None,
+            rx_bytes,
+            tx_bytes: 0,
+        }],
+    };
+    let observe = |world: &mut World, rx_bytes| {
+        let mut actions = world.live(link, HUB_PATIENCE_MS - 1);
+        actions.extend(world.tell(seen(rx_bytes)));
+        actions
+    };
+    world.tell(seen(1));
+    assert_eq!(refreshes(&observe(&mut world, 2)), 0, "it speaks");
+    assert_eq!(refreshes(&observe(&mut world, 2)), 0, "not silent for long");
+    assert_eq!(refreshes(&observe(&mut world, 2)), 1);
+    world.lose(link);
+    world.pass(HUB_PATIENCE_MS);
+    assert_eq!(refreshes(&world.tell(seen(2))), 0, "without a controller");
+}
+
 #[test]
 fn a_stopped_agent_says_farewell() {
     let (mut world, link) = World::online();

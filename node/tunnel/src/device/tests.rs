@@ -726,6 +726,20 @@ fn a_rebind_tells_the_peers_where_we_are() {
 }
 
 #[test]
+fn a_refresh_finds_a_peer_that_lost_its_sessions_by_a_restart() {
+    let mut world = World::connected_pair();
+    let restarted = Device::new(&config(2), world.now).unwrap();
+    world.devices.insert(2, restarted);
+    world.set_peer(2, peer(1));
+    assert!(!world.passes(1, 2, b"into the void"));
+    let now = world.now;
+    world.device(1).handle_refresh(now);
+    world.settle();
+    assert!(world.passes(2, 1, b"back again"));
+    assert!(world.passes(1, 2, b"and forth"));
+}
+
+#[test]
 fn session_indexes_are_never_shared() {
     let mut world = World::new([1]);
     for n in 2..200 {

@@ -14,13 +14,14 @@ mod router;
 mod scan;
 mod wiretap;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
+pub use binaries::malha;
 pub use client::{Answer, Client};
 pub use garage::Garage;
 pub use hub::Hub;
@@ -66,7 +67,13 @@ impl Lab {
         let internet = Internet::new()?;
         let hub = Hub::new(&internet, folder.path())?;
         let client = Client::new(&internet)?;
-        let mut lab = Self { client, hub, internet, folder, turn: Some(turn) };
+        let mut lab = Self {
+            client,
+            hub,
+            internet,
+            folder,
+            turn: Some(turn),
+        };
         lab.hub.init().context("malha init")?;
         lab.hub.serve().context("malha serve")?;
         lab.client.trust(&lab.hub.edge_authority());
@@ -85,7 +92,9 @@ impl Lab {
         let mut garage = self.garage(number)?;
         garage.machine.start_web(GARAGE_WEB)?;
         let token = self.token_for(&garage)?;
-        garage.machine.enrol(&token, &["--name", garage::NODE, "--engine", engine])?;
+        garage
+            .machine
+            .enrol(&token, &["--name", garage::NODE, "--engine", engine])?;
         self.publish(&garage, GARAGE_WEB)?;
         self.client.reads(&garage.url())?;
         Ok(garage)
@@ -94,16 +103,28 @@ impl Lab {
     /// Creates the garage's site, and a token for one machine there.
     pub fn token_for(&self, garage: &Garage) -> Result<String> {
         self.hub.malha(&["site", "add", &garage.site()])?;
-        self.hub.token(&["token", "add", &garage.site(), "--profile", "garage"])
+        self.hub
+            .token(&["token", "add", &garage.site(), "--profile", "garage"])
     }
 
     /// Waits for the garage's node, and gives its web interface a name on the internet.
     pub fn publish(&self, garage: &Garage, target: &str) -> Result<()> {
         let node = garage.node();
         eventually("the node is enrolled", PATIENCE, || self.hub.node(&node))?;
-        let service = ["service", "add", &node, "web", "--port", "80", "--target", target];
-        self.hub.malha(&[&service[..], &["--kind", "http", "--exposure", "public"]].concat())?;
-        self.hub.malha(&["route", "add", &garage.host(), "--service", &format!("{node}/web")]).map(drop)
+        let service = [
+            "service", "add", &node, "web", "--port", "80", "--target", target,
+        ];
+        self.hub
+            .malha(&[&service[..], &["--kind", "http", "--exposure", "public"]].concat())?;
+        self.hub
+            .malha(&[
+                "route",
+                "add",
+                &garage.host(),
+                "--service",
+                &format!("{node}/web"),
+            ])
+            .map(drop)
     }
 
     /// A machine with a public address of its own.
@@ -138,9 +159,24 @@ fn missing() -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return Some("not root: network namespaces need it".to_owned());
     }
-    let tools = [("ip", "iproute2"), ("nft", "nftables"), ("curl", "curl"), ("dig", "dnsutils"), ("setpriv", "util-linux")];
-    let (tool, package) = tools.into_iter().find(|(tool, _)| !process::is_installed(tool))?;
-    Some(format!("{tool} is missing: install {package}"))
+    let tools = [
+        ("ip", "iproute2"),
+        ("nft", "nftables"),
+        ("curl", "curl"),
+        ("dig", "dnsutils"),
+        ("setpriv", "util-linux"),
+    ];
+    let absent = tools
+        .into_iter()
+        .find(|(tool, _)| !process::is_installed(tool));
+    if let Some((tool, package)) = absent {
+        return Some(format!("{tool} is missing: install {package}"));
+    }
+    if !Path::new("/dev/net/tun").exists() {
+        return Some("this machine has no /dev/net/tun".to_owned());
+    }
+    let refused = Namespace::new("trial").err()?;
+    Some(format!("no network namespaces here: {refused:#}"))
 }
 
 static TURN: Mutex<()> = Mutex::new(());

@@ -2,5 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bench;
+pub mod demo;
 pub mod fleet;
+pub mod fuzz;
 pub mod lab;

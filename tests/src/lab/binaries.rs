@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result, ensure};
 
 /// The controller, hub, edge and operator's tool.
-pub(super) fn malha() -> Result<PathBuf> {
+pub fn malha() -> Result<PathBuf> {
     find("malha")
 }
 
@@ -26,17 +26,25 @@ fn find(name: &str) -> Result<PathBuf> {
 /// `target/PROFILE`, two above `target/PROFILE/deps/THIS_TEST`.
 fn folder() -> Result<PathBuf> {
     let test = std::env::current_exe()?;
-    let folder = test.ancestors().nth(2).context("the test runs from an unusual place")?;
+    let folder = test
+        .ancestors()
+        .nth(2)
+        .context("the test runs from an unusual place")?;
     Ok(folder.to_owned())
 }
 
 /// Tests of a package build only that package's programs, so these may be missing.
 fn build() -> Result<()> {
-    if ["malha", "malha-node"].iter().all(|name| folder().is_ok_and(|folder| folder.join(name).exists())) {
+    if ["malha", "malha-node"]
+        .iter()
+        .all(|name| folder().is_ok_and(|folder| folder.join(name).exists()))
+    {
         return Ok(());
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo).args(["build", "-p", "malha", "-p", "malha-node"]).status()?;
+    let status = Command::new(cargo)
+        .args(["build", "-p", "malha", "-p", "malha-node"])
+        .status()?;
     ensure!(status.success(), "building malha and malha-node: {status}");
     Ok(())
 }

@@ -28,7 +28,10 @@ impl Client {
         internet.attach(&namespace, "wan", CLIENT)?;
         namespace.set_etc("resolv.conf", &format!("nameserver {HUB}\n"))?;
         namespace.set_etc("hosts", "127.0.0.1 localhost\n")?;
-        Ok(Self { namespace, authority: None })
+        Ok(Self {
+            namespace,
+            authority: None,
+        })
     }
 
     /// Trusts the edge's certificates from now on.
@@ -39,13 +42,23 @@ impl Client {
     /// Opens a URL once.
     pub fn open(&self, url: &str, words: &[&str]) -> Result<Answer> {
         let mut command = self.namespace.command("curl");
-        command.args(["--silent", "--show-error", "--max-time", "10", "--write-out", "\n%{http_code}"]);
+        command.args([
+            "--silent",
+            "--show-error",
+            "--max-time",
+            "10",
+            "--write-out",
+            "\n%{http_code}",
+        ]);
         if let Some(authority) = &self.authority {
             command.arg("--cacert").arg(authority);
         }
         let text = checked(command.args(words).arg(url))?;
         let (body, status) = text.rsplit_once('\n').context("curl gave no status")?;
-        Ok(Answer { status: status.parse()?, body: body.to_owned() })
+        Ok(Answer {
+            status: status.parse()?,
+            body: body.to_owned(),
+        })
     }
 
     /// Opens a URL until it answers 200.
@@ -62,7 +75,14 @@ impl Client {
     /// Every address that our DNS gives for a name.
     pub fn resolve(&self, name: &str) -> Result<Vec<String>> {
         let server = format!("@{HUB}");
-        let answer = output(self.namespace.command("dig").args([&server, "+short", "+time=2", "+tries=1", name, "A"]))?;
-        Ok(String::from_utf8_lossy(&answer.stdout).lines().map(str::to_owned).collect())
+        let answer = output(
+            self.namespace
+                .command("dig")
+                .args([&server, "+short", "+time=2", "+tries=1", name, "A"]),
+        )?;
+        Ok(String::from_utf8_lossy(&answer.stdout)
+            .lines()
+            .map(str::to_owned)
+            .collect())
     }
 }

@@ -23,7 +23,11 @@ impl Garage {
         let router = Router::new(internet, &format!("nat{number}"), &outer_address(number))?;
         let machine = Machine::new(folder, &format!("garage{number}"))?;
         router.serve(&machine.namespace)?;
-        Ok(Self { machine, router, number })
+        Ok(Self {
+            machine,
+            router,
+            number,
+        })
     }
 
     /// The outer address of its router at the start.

@@ -26,7 +26,11 @@ impl Hub {
         internet.attach(&namespace, "wan", HUB)?;
         let folder = lab.join("hub");
         fs::create_dir_all(&folder)?;
-        Ok(Self { namespace, controller: None, folder })
+        Ok(Self {
+            namespace,
+            controller: None,
+            folder,
+        })
     }
 
     /// `malha init`, as on a new server.
@@ -34,14 +38,31 @@ impl Hub {
         let config = self.config();
         let data = self.data();
         let words = ["init", "--host", HUB_NAME, "--address", HUB];
-        checked(self.command(&words)?.arg("--config").arg(config).arg("--data").arg(data)).map(drop)
+        checked(
+            self.command(&words)?
+                .arg("--config")
+                .arg(&config)
+                .arg("--data")
+                .arg(data),
+        )?;
+        let text = fs::read_to_string(&config)?;
+        Ok(fs::write(
+            &config,
+            text.replace("level = \"info\"", "level = \"malha=debug,info\""),
+        )?)
     }
 
     /// `malha restore` into the data folder, which must be gone, with the secrets that were kept elsewhere.
     pub fn restore(&self, backup: &Path, kept: &Path) -> Result<()> {
-        checked(self.command(&["restore"])?.arg(backup).arg("--data").arg(self.data()))?;
+        checked(
+            self.command(&["restore"])?
+                .arg(backup)
+                .arg("--data")
+                .arg(self.data()),
+        )?;
         for secret in SECRETS {
-            fs::copy(kept.join(secret), self.data().join(secret)).with_context(|| format!("bringing {secret} back"))?;
+            fs::copy(kept.join(secret), self.data().join(secret))
+                .with_context(|| format!("bringing {secret} back"))?;
         }
         Ok(())
     }
@@ -69,12 +90,17 @@ impl Hub {
 
     /// The running controller.
     pub fn controller(&mut self) -> Result<&mut Process> {
-        self.controller.as_mut().context("no controller was started")
+        self.controller
+            .as_mut()
+            .context("no controller was started")
     }
 
     /// Cuts the power of the controller while others use it.
     pub fn cut(&self) -> Result<()> {
-        self.controller.as_ref().context("no controller was started")?.cut()
+        self.controller
+            .as_ref()
+            .context("no controller was started")?
+            .cut()
     }
 
     /// A command of the operator that must succeed, and what it prints.
@@ -85,7 +111,8 @@ impl Hub {
     /// The same with `--json`.
     pub fn json(&self, words: &[&str]) -> Result<Value> {
         let text = checked(self.operator(words)?.arg("--json"))?;
-        serde_json::from_str(&text).with_context(|| format!("malha {} --json: {text}", words.join(" ")))
+        serde_json::from_str(&text)
+            .with_context(|| format!("malha {} --json: {text}", words.join(" ")))
     }
 
     /// A command of the operator, however it ends.

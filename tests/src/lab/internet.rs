@@ -30,8 +30,11 @@ impl Internet {
         let last = address.rsplit('.').next().unwrap_or_default();
         let port = format!("port{last}");
         self.namespace.connect(&port, machine, interface)?;
-        self.namespace.ip(&format!("link set {port} master segment up"))?;
-        machine.ip(&format!("address add {address}/{PREFIX_LENGTH} dev {interface}"))?;
+        self.namespace
+            .ip(&format!("link set {port} master segment up"))?;
+        machine.ip(&format!(
+            "address add {address}/{PREFIX_LENGTH} dev {interface}"
+        ))?;
         machine.ip(&format!("link set {interface} up"))
     }
 

@@ -32,13 +32,23 @@ impl Machine {
         namespace.set_etc("resolv.conf", "")?;
         // As systemd makes it: 32 hexadecimal digits.
         namespace.set_etc("machine-id", &format!("{:0<32}\n", hexadecimal(role)))?;
-        Ok(Self { namespace, agent: None, web: None, folder, role: role.to_owned() })
+        Ok(Self {
+            namespace,
+            agent: None,
+            web: None,
+            folder,
+            role: role.to_owned(),
+        })
     }
 
     /// `malha-node` with its state in this machine's folder.
     pub fn node(&self, words: &[&str]) -> Result<Command> {
         let mut command = self.namespace.command(binaries::malha_node()?);
-        command.args(words).arg("--state").arg(self.state()).env("MALHA_NODE_LOG", "info");
+        command
+            .args(words)
+            .arg("--state")
+            .arg(self.state())
+            .env("MALHA_NODE_LOG", "malha_node=debug,info");
         if self.config().exists() {
             command.arg("--config").arg(self.config());
         }
@@ -81,8 +91,12 @@ impl Machine {
     /// What `malha-node status --json` says.
     pub fn status(&self) -> Result<Value> {
         let output = output(&mut self.node(&["status", "--json"])?)?;
-        serde_json::from_slice(&output.stdout)
-            .with_context(|| format!("malha-node status: {}", String::from_utf8_lossy(&output.stderr).trim()))
+        serde_json::from_slice(&output.stdout).with_context(|| {
+            format!(
+                "malha-node status: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            )
+        })
     }
 
     /// Waits until `malha-node status` finds everything well.
@@ -92,7 +106,10 @@ impl Machine {
             self.agent()?.check_runs()?;
             let output = output(&mut self.node(&["status"])?)?;
             if !output.status.success() {
-                bail!("{}", String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
+                bail!(
+                    "{}",
+                    String::from_utf8_lossy(&[output.stdout, output.stderr].concat())
+                );
             }
             Ok(())
         })
@@ -102,7 +119,11 @@ impl Machine {
     pub fn start_web(&mut self, listen: &str) -> Result<()> {
         let mut command = self.namespace.command(binaries::malha()?);
         command.args(["demo-garage", "--listen", listen]);
-        self.web = Some(Process::start("the web interface", &mut command, &self.log("web"))?);
+        self.web = Some(Process::start(
+            "the web interface",
+            &mut command,
+            &self.log("web"),
+        )?);
         let listen: SocketAddr = listen.parse()?;
         eventually("the web interface listens", PATIENCE, || {
             let connection = self.namespace.within(|| TcpStream::connect(listen))?;
@@ -112,7 +133,14 @@ impl Machine {
 
     /// Opens a URL from here, through the kernel.
     pub fn open(&self, url: &str) -> Result<String> {
-        checked(self.namespace.command("curl").args(["--silent", "--show-error", "--fail", "--max-time", "3", url]))
+        checked(self.namespace.command("curl").args([
+            "--silent",
+            "--show-error",
+            "--fail",
+            "--max-time",
+            "3",
+            url,
+        ]))
     }
 
     /// Where `malha-node` keeps everything.
@@ -146,7 +174,8 @@ impl Machine {
     }
 
     fn log(&self, program: &str) -> PathBuf {
-        self.folder.with_file_name(format!("{}-{program}.log", self.role))
+        self.folder
+            .with_file_name(format!("{}-{program}.log", self.role))
     }
 }
 

@@ -41,7 +41,9 @@ impl Namespace {
     /// A cable from here to there.
     pub fn connect(&self, interface: &str, there: &Self, their_interface: &str) -> Result<()> {
         let (here, there) = (&self.name, &there.name);
-        ip(&format!("link add {interface} netns {here} type veth peer name {their_interface} netns {there}"))
+        ip(&format!(
+            "link add {interface} netns {here} type veth peer name {their_interface} netns {there}"
+        ))
     }
 
     /// Loads a rule set of nftables.
@@ -52,9 +54,22 @@ impl Namespace {
     /// A program that runs in here, with a plain environment, and dies with the thread that started it.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name, "setpriv", "--pdeathsig", "KILL"]).arg(program);
+        command
+            .args([
+                "netns",
+                "exec",
+                &self.name,
+                "setpriv",
+                "--pdeathsig",
+                "KILL",
+            ])
+            .arg(program);
         let path = std::env::var_os("PATH").unwrap_or_default();
-        command.env_clear().env("PATH", path).env("LANG", "en_US.UTF-8").env("HOME", "/nonexistent");
+        command
+            .env_clear()
+            .env("PATH", path)
+            .env("LANG", "en_US.UTF-8")
+            .env("HOME", "/nonexistent");
         command
     }
 
@@ -70,8 +85,11 @@ impl Namespace {
         let path = Path::new("/var/run/netns").join(&self.name);
         let file = File::open(&path).with_context(|| path.display().to_string())?;
         std::thread::scope(|scope| {
-            let thread = scope.spawn(move || setns(file, CloneFlags::CLONE_NEWNET).map(|()| work()));
-            Ok(thread.join().map_err(|_| anyhow!("the work in {} panicked", self.name))??)
+            let thread =
+                scope.spawn(move || setns(file, CloneFlags::CLONE_NEWNET).map(|()| work()));
+            Ok(thread
+                .join()
+                .map_err(|_| anyhow!("the work in {} panicked", self.name))??)
         })
     }
 
@@ -88,10 +106,17 @@ impl Drop for Namespace {
 
 /// Removes what a run left behind that was killed.
 pub(super) fn remove_orphans() {
-    let Ok(list) = output(Command::new("ip").args(["netns", "list"])) else { return };
+    let Ok(list) = output(Command::new("ip").args(["netns", "list"])) else {
+        return;
+    };
     let text = String::from_utf8_lossy(&list.stdout).into_owned();
-    for name in text.lines().filter_map(|line| line.split_whitespace().next()) {
-        let pid = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+    for name in text
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+    {
+        let pid = name
+            .strip_prefix(PREFIX)
+            .and_then(|rest| rest.split('-').next());
         if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
             remove(name);
         }

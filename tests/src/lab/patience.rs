@@ -8,13 +8,18 @@ use anyhow::{Context, Result};
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks until the answer is no error, and gives it. After `deadline` the last error says what is missing.
-pub fn eventually<T>(what: &str, deadline: Duration, mut probe: impl FnMut() -> Result<T>) -> Result<T> {
+pub fn eventually<T>(
+    what: &str,
+    deadline: Duration,
+    mut probe: impl FnMut() -> Result<T>,
+) -> Result<T> {
     let start = Instant::now();
     loop {
         match probe() {
             Ok(answer) => return Ok(answer),
             Err(error) if start.elapsed() >= deadline => {
-                return Err(error).with_context(|| format!("not within {} s: {what}", deadline.as_secs()));
+                return Err(error)
+                    .with_context(|| format!("not within {} s: {what}", deadline.as_secs()));
             }
             Err(_) => std::thread::sleep(INTERVAL),
         }

@@ -22,9 +22,18 @@ impl Process {
     /// Starts it. The log goes on where an earlier start ended.
     pub fn start(name: &str, command: &mut Command, log: &Path) -> Result<Self> {
         let file = File::options().create(true).append(true).open(log)?;
-        command.stdin(Stdio::null()).stdout(Stdio::from(file.try_clone()?)).stderr(Stdio::from(file));
-        let child = command.spawn().with_context(|| format!("starting {name}"))?;
-        Ok(Self { name: name.to_owned(), child, log: log.to_owned() })
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::from(file.try_clone()?))
+            .stderr(Stdio::from(file));
+        let child = command
+            .spawn()
+            .with_context(|| format!("starting {name}"))?;
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            log: log.to_owned(),
+        })
     }
 
     /// As if power were cut: SIGKILL.
@@ -52,19 +61,28 @@ impl Process {
     /// How it ended, which must be soon.
     pub fn ended(&mut self) -> Result<ExitStatus> {
         let (name, child) = (&self.name, &mut self.child);
-        eventually(&format!("{name} ends"), PATIENCE, || child.try_wait()?.context("it runs"))
+        eventually(&format!("{name} ends"), PATIENCE, || {
+            child.try_wait()?.context("it runs")
+        })
     }
 
     /// An error when it does not run any more.
     pub fn check_runs(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
-            Some(status) => bail!("{} ended with {status}:\n{}", self.name, last_lines(&self.log)),
+            Some(status) => bail!(
+                "{} ended with {status}:\n{}",
+                self.name,
+                last_lines(&self.log)
+            ),
         }
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
-        Ok(kill(Pid::from_raw(i32::try_from(self.child.id())?), signal)?)
+        Ok(kill(
+            Pid::from_raw(i32::try_from(self.child.id())?),
+            signal,
+        )?)
     }
 }
 
@@ -88,13 +106,21 @@ pub(super) fn checked(command: &mut Command) -> Result<String> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
+    let words: Vec<_> = command
+        .get_args()
+        .map(|word| word.to_string_lossy())
+        .collect();
     let complaint = String::from_utf8_lossy(&output.stderr);
     let how = match output.status.signal() {
         Some(signal) => format!("signal {signal}"),
         None => format!("exit code {}", output.status.code().unwrap_or_default()),
     };
-    bail!("{} {}: {how}: {}", command.get_program().display(), words.join(" "), complaint.trim())
+    bail!(
+        "{} {}: {how}: {}",
+        command.get_program().display(),
+        words.join(" "),
+        complaint.trim()
+    )
 }
 
 pub(super) fn is_installed(tool: &str) -> bool {
@@ -104,7 +130,9 @@ pub(super) fn is_installed(tool: &str) -> bool {
 
 /// The ends of all logs below a folder.
 pub(super) fn print_logs(folder: &Path) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
     let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
     for path in paths {

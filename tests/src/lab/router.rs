@@ -24,7 +24,8 @@ impl Router {
     /// Connects a machine to the private network.
     pub(super) fn serve(&self, machine: &Namespace) -> Result<()> {
         self.namespace.connect("lan", machine, "lan")?;
-        self.namespace.ip(&format!("address add {GATEWAY}/24 dev lan"))?;
+        self.namespace
+            .ip(&format!("address add {GATEWAY}/24 dev lan"))?;
         self.namespace.ip("link set lan up")?;
         machine.ip(&format!("address add {MACHINE}/24 dev lan"))?;
         machine.ip("link set lan up")?;
@@ -34,12 +35,14 @@ impl Router {
     /// The provider gives another public address; what was translated to the former one is forgotten.
     pub fn move_to(&self, address: &str) -> Result<()> {
         self.namespace.ip("address flush dev wan")?;
-        self.namespace.ip(&format!("address add {address}/{PREFIX_LENGTH} dev wan"))
+        self.namespace
+            .ip(&format!("address add {address}/{PREFIX_LENGTH} dev wan"))
     }
 
     /// Lets no UDP through.
     pub fn block_udp(&self) -> Result<()> {
-        self.namespace.nft("add rule inet site blocked meta l4proto udp drop")
+        self.namespace
+            .nft("add rule inet site blocked meta l4proto udp drop")
     }
 
     /// Swallows everything, without a word to anybody.

@@ -10,7 +10,9 @@ use super::namespace::Namespace;
 
 /// The ports on which `address` takes a TCP connection from this namespace. All 65,535 are tried.
 pub fn open_tcp_ports(from: &Namespace, address: IpAddr) -> Result<BTreeSet<u16>> {
-    let open = |port: &u16| TcpStream::connect_timeout(&SocketAddr::new(address, *port), CONNECT_TIMEOUT).is_ok();
+    let open = |port: &u16| {
+        TcpStream::connect_timeout(&SocketAddr::new(address, *port), CONNECT_TIMEOUT).is_ok()
+    };
     from.within(|| (1..=u16::MAX).filter(open).collect())
 }
 

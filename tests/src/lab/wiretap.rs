@@ -20,7 +20,8 @@ pub struct Wiretap {
 impl Wiretap {
     /// Every interface of the namespace, both directions.
     pub(super) fn start(namespace: &Namespace) -> Result<Self> {
-        let socket = namespace.within(|| Socket::new(Domain::PACKET, Type::RAW, Some(every_protocol())))??;
+        let socket = namespace
+            .within(|| Socket::new(Domain::PACKET, Type::RAW, Some(every_protocol())))??;
         socket.set_read_timeout(Some(LOOK_UP))?;
         socket.set_recv_buffer_size(BUFFER_BYTES)?;
         let over = Arc::new(AtomicBool::new(false));
@@ -32,7 +33,9 @@ impl Wiretap {
     /// Everything that passed, one frame after the other.
     pub fn finish(self) -> Result<Vec<u8>> {
         self.over.store(true, Ordering::Relaxed);
-        self.listener.join().map_err(|_| anyhow!("the eavesdropper panicked"))?
+        self.listener
+            .join()
+            .map_err(|_| anyhow!("the eavesdropper panicked"))?
     }
 }
 

@@ -1,14 +1,12 @@
 //! Who a machine is: copied disks and replaced boxes.
 
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use malha_node::exit::Exit;
 use malha_tests::lab::{GARAGE_WEB, PATIENCE, eventually, output, story};
 use serde_json::Value;
-
-/// `malha_node::exit::Exit::Replaced`, as documented.
-const REPLACED: i32 = 30;
-const HEARTBEAT: Duration = Duration::from_millis(malha_proto::HEARTBEAT_INTERVAL_MS);
 
 #[test]
 fn a_copied_disk_holds_both_machines_apart_until_the_operator_chooses() {
@@ -27,33 +25,60 @@ fn a_copied_disk_holds_both_machines_apart_until_the_operator_chooses() {
         let (took, heartbeat) = (start.elapsed().as_secs_f64(), HEARTBEAT.as_secs_f64());
         println!("copy noticed after {took:.1} s (a heartbeat is {heartbeat:.1} s)");
         let (holder, rival) = (&node["quarantine"]["holder"], &node["quarantine"]["rival"]);
-        ensure!(holder["machine"] != rival["machine"], "both are shown as one machine: {node}");
-        ensure!(from(holder, &garage.outer_address()), "the holder is not the garage: {holder}");
-        ensure!(from(rival, &copy.outer_address()), "the rival is not the copy: {rival}");
+        ensure!(
+            holder["machine"] != rival["machine"],
+            "both are shown as one machine: {node}"
+        );
+        ensure!(
+            from(holder, &garage.outer_address()),
+            "the holder is not the garage: {holder}"
+        );
+        ensure!(
+            from(rival, &copy.outer_address()),
+            "the rival is not the copy: {rival}"
+        );
         for machine in [&garage.machine, &copy.machine] {
-            eventually("the machine itself says that it is held apart", PATIENCE, || {
-                let status = machine.status()?;
-                ensure!(status["quarantined"] == Value::Bool(true), "{status}");
-                Ok(())
-            })?;
+            eventually(
+                "the machine itself says that it is held apart",
+                PATIENCE,
+                || {
+                    let status = machine.status()?;
+                    ensure!(status["quarantined"] == Value::Bool(true), "{status}");
+                    Ok(())
+                },
+            )?;
         }
         let page = lab.client.open(&garage.url(), &[])?;
         ensure!(page.status != 200, "a quarantined node answers");
 
-        lab.hub.malha(&["node", "resolve", &garage.node(), "--keep", "holder"])?;
+        lab.hub
+            .malha(&["node", "resolve", &garage.node(), "--keep", "holder"])?;
         lab.client.reads(&garage.url())?;
         garage.machine.becomes_healthy()?;
         let ended = copy.machine.agent()?.ended()?;
-        ensure!(ended.code() == Some(REPLACED), "the copy ended with {ended}");
+        ensure!(is(ended, Exit::Replaced), "the copy ended with {ended}");
         let again = output(&mut copy.machine.node(&["run"])?)?;
-        ensure!(again.status.code() == Some(REPLACED), "the copy started again: {}", again.status);
-        ensure!(lab.hub.node(&garage.node())?["state"] == "active", "the node is not free again");
+        ensure!(
+            is(again.status, Exit::Replaced),
+            "the copy started again: {}",
+            again.status
+        );
+        ensure!(
+            lab.hub.node(&garage.node())?["state"] == "active",
+            "the node is not free again"
+        );
         Ok(())
     });
 }
 
+fn is(status: ExitStatus, exit: Exit) -> bool {
+    status.code() == Some(i32::from(exit.code()))
+}
+
 fn from(contender: &Value, address: &str) -> bool {
-    contender["source"].as_str().is_some_and(|source| source.starts_with(&format!("{address}:")))
+    contender["source"]
+        .as_str()
+        .is_some_and(|source| source.starts_with(&format!("{address}:")))
 }
 
 #[test]
@@ -68,18 +93,53 @@ fn a_replaced_box_keeps_name_address_and_url() {
         newer.machine.becomes_healthy()?;
 
         let ended = garage.machine.agent()?.ended()?;
-        ensure!(ended.code() == Some(REPLACED), "the former box ended with {ended}");
+        ensure!(
+            is(ended, Exit::Replaced),
+            "the former box ended with {ended}"
+        );
         let after = lab.hub.node(&garage.node())?;
         for kept in ["id", "path", "address_v4", "address_v6"] {
-            ensure!(before[kept] == after[kept], "{kept} was {} and is {}", before[kept], after[kept]);
+            ensure!(
+                before[kept] == after[kept],
+                "{kept} was {} and is {}",
+                before[kept],
+                after[kept]
+            );
         }
-        for changed in ["wg_key"] {
-            ensure!(before[changed] != after[changed], "{changed} is still the former box's");
-        }
+        ensure!(
+            before["wg_key"] != after["wg_key"],
+            "the key is still the former box's"
+        );
         drop(garage.machine.web.take());
         let plate = ["--data", "placa=NEW1B0X", "--location"];
-        let page = lab.client.open(&format!("{}entrada", garage.url()), &plate)?;
+        let page = lab
+            .client
+            .open(&format!("{}entrada", garage.url()), &plate)?;
         ensure!(page.body.contains("NEW1B0X"), "{page:?}");
         Ok(())
     });
 }
+
+#[test]
+fn a_removed_node_is_cut_and_its_agent_ends() {
+    story("removed node", |lab| {
+        let mut garage = lab.open_garage(1, "auto")?;
+        lab.hub.malha(&["node", "remove", &garage.node()])?;
+        let ended = garage.machine.agent()?.ended()?;
+        ensure!(is(ended, Exit::Removed), "the agent ended with {ended}");
+        eventually("its name is gone", PATIENCE, || {
+            let found = lab.client.resolve(&garage.host())?;
+            ensure!(found.is_empty(), "the DNS gives {found:?}");
+            Ok(())
+        })?;
+        let again = output(&mut garage.machine.node(&["run"])?)?;
+        ensure!(
+            is(again.status, Exit::Removed),
+            "the agent started again: {}",
+            again.status
+        );
+        Ok(())
+    });
+}
+
+const HEARTBEAT: Duration = Duration::from_millis(malha_proto::HEARTBEAT_INTERVAL_MS);

@@ -11,8 +11,14 @@ use malha_tests::lab::{Hub, story};
 #[test]
 fn a_restored_backup_brings_everything_back_and_nodes_reconnect_untouched() {
     story("backup and restore", |lab| {
-        let mut garages = [lab.open_garage(1, "userspace")?, lab.open_garage(2, "netstack")?];
-        let before: Vec<_> = garages.iter().map(|garage| lab.hub.node(&garage.node())).collect::<Result<_>>()?;
+        let mut garages = [
+            lab.open_garage(1, "userspace")?,
+            lab.open_garage(2, "netstack")?,
+        ];
+        let before: Vec<_> = garages
+            .iter()
+            .map(|garage| lab.hub.node(&garage.node()))
+            .collect::<Result<_>>()?;
         let (backup, kept) = (lab.file("malha.backup"), lab.file("kept"));
         let backup_text = backup.to_str().context("a path")?;
         lab.hub.malha(&["backup", backup_text])?;
@@ -31,11 +37,26 @@ fn a_restored_backup_brings_everything_back_and_nodes_reconnect_untouched() {
             garage.machine.becomes_healthy()?;
             let after = lab.hub.node(&garage.node())?;
             for kept in ["id", "path", "address_v4", "address_v6", "wg_key"] {
-                ensure!(before[kept] == after[kept], "{kept} was {} and is {}", before[kept], after[kept]);
+                ensure!(
+                    before[kept] == after[kept],
+                    "{kept} was {} and is {}",
+                    before[kept],
+                    after[kept]
+                );
             }
         }
-        ensure!(!sites(&lab.hub)?.contains("estacionamentos/depois"), "a site came back that was made after the backup");
-        lab.hub.malha(&["audit", "verify", "--data", data.to_str().context("a path")?]).map(drop)
+        ensure!(
+            !sites(&lab.hub)?.contains("estacionamentos/depois"),
+            "a site came back that was made after the backup"
+        );
+        lab.hub
+            .malha(&[
+                "audit",
+                "verify",
+                "--data",
+                data.to_str().context("a path")?,
+            ])
+            .map(drop)
     });
 }
 
@@ -48,15 +69,24 @@ fn a_controller_that_dies_while_it_writes_loses_nothing_that_it_acknowledged() {
             acknowledged.extend(write_until_cut(&lab.hub, round)?);
             lab.hub.controller()?.ended()?;
             let data = lab.hub.data();
-            lab.hub.malha(&["store", "check", "--data", data.to_str().context("a path")?])?;
+            lab.hub
+                .malha(&["store", "check", "--data", data.to_str().context("a path")?])?;
             lab.hub.serve()?;
             let found = sites(&lab.hub)?;
             let lost: Vec<_> = acknowledged.difference(&found).collect();
             ensure!(lost.is_empty(), "acknowledged and lost: {lost:?}");
         }
-        println!("{} writes acknowledged around {POWER_CUTS} power cuts", acknowledged.len());
+        println!(
+            "{} writes acknowledged around {POWER_CUTS} power cuts",
+            acknowledged.len()
+        );
         let data = lab.hub.data();
-        lab.hub.malha(&["audit", "verify", "--data", data.to_str().context("a path")?])?;
+        lab.hub.malha(&[
+            "audit",
+            "verify",
+            "--data",
+            data.to_str().context("a path")?,
+        ])?;
         garage.machine.becomes_healthy()?;
         lab.client.reads(&garage.url()).map(drop)
     });
@@ -67,7 +97,12 @@ fn write_until_cut(hub: &Hub, round: usize) -> Result<BTreeSet<String>> {
     let done = AtomicUsize::new(0);
     thread::scope(|scope| {
         let writers: Vec<_> = (0..WRITERS)
-            .map(|writer| scope.spawn({ let done = &done; move || write(hub, &format!("r{round}w{writer}"), done) }))
+            .map(|writer| {
+                scope.spawn({
+                    let done = &done;
+                    move || write(hub, &format!("r{round}w{writer}"), done)
+                })
+            })
             .collect();
         let mut acknowledged = BTreeSet::new();
         for writer in writers {
@@ -96,7 +131,10 @@ fn write(hub: &Hub, name: &str, done: &AtomicUsize) -> Result<BTreeSet<String>> 
 fn sites(hub: &Hub) -> Result<BTreeSet<String>> {
     let listed = hub.json(&["site", "list"])?;
     let sites = listed["items"].as_array().context("no list of sites")?;
-    Ok(sites.iter().filter_map(|site| Some(site["path"].as_str()?.to_owned())).collect())
+    Ok(sites
+        .iter()
+        .filter_map(|site| Some(site["path"].as_str()?.to_owned()))
+        .collect())
 }
 
 const POWER_CUTS: usize = 3;

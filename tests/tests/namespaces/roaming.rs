@@ -22,8 +22,14 @@ fn a_garage_whose_provider_changes_its_address_goes_on_answering() {
                 let node = lab.hub.node(&garage.node())?;
                 let endpoint = node["tunnel"]["endpoint"].as_str().unwrap_or_default();
                 let remote = node["session"]["remote"].as_str().unwrap_or_default();
-                ensure!(endpoint.starts_with(&moved_to), "the tunnel comes from {endpoint}");
-                ensure!(remote.starts_with(&moved_to), "the session comes from {remote}");
+                ensure!(
+                    endpoint.starts_with(&moved_to),
+                    "the tunnel comes from {endpoint}"
+                );
+                ensure!(
+                    remote.starts_with(&moved_to),
+                    "the session comes from {remote}"
+                );
                 Ok(())
             })?;
         }
@@ -34,7 +40,10 @@ fn a_garage_whose_provider_changes_its_address_goes_on_answering() {
 #[test]
 fn garages_come_back_by_themselves_after_the_hub_restarts() {
     story("hub restart", |lab| {
-        let garages = [lab.open_garage(1, "userspace")?, lab.open_garage(2, "netstack")?];
+        let garages = [
+            lab.open_garage(1, "userspace")?,
+            lab.open_garage(2, "netstack")?,
+        ];
         lab.hub.controller()?.stop()?;
         lab.hub.serve()?;
         for mut garage in garages {
@@ -52,21 +61,42 @@ fn with_a_dead_controller_a_rebooted_node_reaches_its_peer() {
         let mut garage = lab.open_garage(1, "userspace")?;
         lab.hub.malha(&["org", "add", "sefaz"])?;
         lab.hub.malha(&["site", "add", "sefaz/producao"])?;
-        let token = lab.hub.token(&["token", "add", "sefaz/producao", "--profile", "balancer"])?;
+        let token = lab
+            .hub
+            .token(&["token", "add", "sefaz/producao", "--profile", "balancer"])?;
         let mut agency = lab.agency()?;
         agency.configure(&format!("listen = [\"{AGENCY}:51820\"]\n"))?;
         agency.start_web("127.0.0.1:9000")?;
         agency.enrol(&token, &["--name", "painel"])?;
         let node = "sefaz/producao/painel";
         eventually("the agency is enrolled", PATIENCE, || lab.hub.node(node))?;
-        lab.hub.malha(&["node", "endpoints", node, &format!("{AGENCY}:51820")])?;
-        lab.hub.malha(&["service", "add", node, "painel", "--port", "5500", "--target", "127.0.0.1:9000", "--kind", "tcp"])?;
+        lab.hub
+            .malha(&["node", "endpoints", node, &format!("{AGENCY}:51820")])?;
+        lab.hub.malha(&[
+            "service",
+            "add",
+            node,
+            "painel",
+            "--port",
+            "5500",
+            "--target",
+            "127.0.0.1:9000",
+            "--kind",
+            "tcp",
+        ])?;
         let (from, to) = (format!("site:{}", garage.site()), format!("node:{node}"));
-        lab.hub.malha(&["grant", "add", "--from", &from, "--to", &to, "--ports", "5500", "--wait"])?;
-        let address = lab.hub.node(node)?["address_v4"].as_str().unwrap_or_default().to_owned();
+        lab.hub.malha(&[
+            "grant", "add", "--from", &from, "--to", &to, "--ports", "5500", "--wait",
+        ])?;
+        let address = lab.hub.node(node)?["address_v4"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         let reach = |garage: &malha_tests::lab::Garage| {
             let url = format!("http://{address}:5500/");
-            eventually("the garage reaches the agency", PATIENCE, || garage.machine.open(&url))
+            eventually("the garage reaches the agency", PATIENCE, || {
+                garage.machine.open(&url)
+            })
         };
         reach(&garage)?;
 
@@ -78,8 +108,14 @@ fn with_a_dead_controller_a_rebooted_node_reaches_its_peer() {
         }
         reach(&garage)?;
         let status = garage.machine.status()?;
-        ensure!(status["netmap"]["last_known_good"] == Value::Bool(true), "not from disk: {status}");
-        ensure!(status["control"]["state"] != "online", "the controller is not dead: {status}");
+        ensure!(
+            status["netmap"]["last_known_good"] == Value::Bool(true),
+            "not from disk: {status}"
+        );
+        ensure!(
+            status["control"]["state"] != "online",
+            "the controller is not dead: {status}"
+        );
 
         lab.hub.serve()?;
         garage.machine.becomes_healthy()?;
@@ -96,22 +132,46 @@ fn without_udp_a_node_enrols_over_tls_and_is_back_on_quic_afterwards() {
         let token = lab.token_for(&garage)?;
         garage.machine.enrol(&token, &["--name", "servidor"])?;
         lab.publish(&garage, malha_tests::lab::GARAGE_WEB)?;
-        eventually("the session runs over TLS and the tunnel is named as broken", PATIENCE, || {
-            let node = lab.hub.node(&garage.node())?;
-            ensure!(node["session"]["transport"] == "tcp", "the session: {}", node["session"]);
-            ensure!(node["hops"]["control"]["state"] == "up", "control: {}", node["hops"]);
-            ensure!(node["hops"]["tunnel"]["state"] != "up", "tunnel: {}", node["hops"]);
-            Ok(())
-        })?;
+        eventually(
+            "the session runs over TLS and the tunnel is named as broken",
+            PATIENCE,
+            || {
+                let node = lab.hub.node(&garage.node())?;
+                ensure!(
+                    node["session"]["transport"] == "tls",
+                    "the session: {}",
+                    node["session"]
+                );
+                ensure!(
+                    node["hops"]["control"]["state"] == "up",
+                    "control: {}",
+                    node["hops"]
+                );
+                ensure!(
+                    node["hops"]["tunnel"]["state"] != "up",
+                    "tunnel: {}",
+                    node["hops"]
+                );
+                Ok(())
+            },
+        )?;
         let answer = lab.client.open(&garage.url(), &[])?;
-        ensure!([502, 504].contains(&answer.status), "without a tunnel the page answered {}", answer.status);
+        ensure!(
+            [502, 504].contains(&answer.status),
+            "without a tunnel the page answered {}",
+            answer.status
+        );
 
         garage.router.unblock()?;
         lab.client.reads(&garage.url())?;
         lab.gives_its_turn();
         eventually("the session is back on QUIC", RETURN_TO_QUIC, || {
             let node = lab.hub.node(&garage.node())?;
-            ensure!(node["session"]["transport"] == "quic", "the session: {}", node["session"]);
+            ensure!(
+                node["session"]["transport"] == "quic",
+                "the session: {}",
+                node["session"]
+            );
             Ok(())
         })
     });

@@ -10,9 +10,14 @@ use malha_tests::lab::{Garage, Lab, eventually, story};
 /// A token's text and its id.
 fn token(lab: &Lab, garage: &Garage, words: &[&str]) -> Result<(String, String)> {
     let site = garage.site();
-    let made = lab.hub.json(&[&["token", "add", &site, "--profile", "garage"], words].concat())?;
+    let made = lab
+        .hub
+        .json(&[&["token", "add", &site, "--profile", "garage"], words].concat())?;
     let text = |field: &str| Some(made[field].as_str()?.to_owned());
-    Ok((text("token").context("no token")?, text("id").context("no id")?))
+    Ok((
+        text("token").context("no token")?,
+        text("id").context("no id")?,
+    ))
 }
 
 /// What `malha-node up` says to a token that it must refuse with this exit code.
@@ -20,8 +25,14 @@ fn refused(garage: &Garage, token: &str, exit: Exit) -> Result<String> {
     let output = garage.machine.try_to_enrol(token)?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let code = output.status.code();
-    ensure!(code == Some(i32::from(exit.code())), "ended with {code:?} instead of {exit:?}: {said}");
-    ensure!(!garage.machine.is_enrolled(), "an identity is on disk after {exit:?}");
+    ensure!(
+        code == Some(i32::from(exit.code())),
+        "ended with {code:?} instead of {exit:?}: {said}"
+    );
+    ensure!(
+        !garage.machine.is_enrolled(),
+        "an identity is on disk after {exit:?}"
+    );
     Ok(said)
 }
 
@@ -43,8 +54,16 @@ fn each_bad_token_has_its_own_sentence_and_exit_code() {
             refused(&second, &good[..good.len() - 3], Exit::TokenText)?,
             refused(&second, &used, Exit::TokenUsed)?,
             refused(&second, &revoked, Exit::TokenRevoked)?,
-            refused(&second, &altered(&good, |token| token.authority = Fingerprint([7; 32]))?, Exit::WrongController)?,
-            refused(&second, &altered(&good, |token| token.secret = Secret32([7; 32]))?, Exit::TokenUnknown)?,
+            refused(
+                &second,
+                &altered(&good, |token| token.authority = Fingerprint([7; 32]))?,
+                Exit::WrongController,
+            )?,
+            refused(
+                &second,
+                &altered(&good, |token| token.secret = Secret32([7; 32]))?,
+                Exit::TokenUnknown,
+            )?,
         ];
         lab.gives_its_turn();
         eventually("the token expires", EXPIRY, || {
@@ -57,7 +76,12 @@ fn each_bad_token_has_its_own_sentence_and_exit_code() {
             ensure!(!said[..at].contains(sentence), "said twice: {sentence}");
         }
         let nodes = lab.hub.json(&["node", "list", "--site", &first.site()])?;
-        ensure!(nodes["items"].as_array().is_some_and(|nodes| nodes.len() == 1), "somebody enrolled: {nodes}");
+        ensure!(
+            nodes["items"]
+                .as_array()
+                .is_some_and(|nodes| nodes.len() == 1),
+            "somebody enrolled: {nodes}"
+        );
         Ok(())
     });
 }

@@ -75,20 +75,33 @@ impl Sessions {
         now_ms: u64,
     ) -> Result<String, LoginError> {
         let name: String = name.chars().take(MAX_PASSWORD_CHARS).collect();
-        let limited = self.by_source.take(&source, now_ms).and_then(|()| self.by_name.take(&name, now_ms));
+        let limited = self
+            .by_source
+            .take(&source, now_ms)
+            .and_then(|()| self.by_name.take(&name, now_ms));
         limited.map_err(|wait_ms| LoginError::TooMany(wait_ms.div_ceil(1_000)))?;
         let operator = state.operator_by_name(&name);
-        let hash = operator.map_or(self.decoy.as_str(), |operator| operator.password_hash.as_str());
-        let right = password.chars().count() <= MAX_PASSWORD_CHARS && verify_password(hash, password);
+        let hash = operator.map_or(self.decoy.as_str(), |operator| {
+            operator.password_hash.as_str()
+        });
+        let right =
+            password.chars().count() <= MAX_PASSWORD_CHARS && verify_password(hash, password);
         match operator {
-            Some(operator) if right => self.start(operator, now_ms).map_err(|_| LoginError::TooMany(1)),
+            Some(operator) if right => self
+                .start(operator, now_ms)
+                .map_err(|_| LoginError::TooMany(1)),
             _ => Err(LoginError::Wrong),
         }
     }
 
     /// The session of a cookie, if it is open and its operator still exists. Prolongs it.
     #[must_use]
-    pub fn find<'a>(&self, state: &'a State, cookie: &str, now_ms: u64) -> Option<(Session, &'a Operator)> {
+    pub fn find<'a>(
+        &self,
+        state: &'a State,
+        cookie: &str,
+        now_ms: u64,
+    ) -> Option<(Session, &'a Operator)> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let session = open.get_mut(&hash(cookie))?;
         if now_ms >= session.expires_ms || now_ms >= session.seen_ms + SESSION_IDLE_MS {
@@ -97,22 +110,36 @@ impl Sessions {
         }
         session.seen_ms = now_ms;
         let session = session.clone();
-        state.operator(session.operator).map(|operator| (session, operator))
+        state
+            .operator(session.operator)
+            .map(|operator| (session, operator))
     }
 
     /// Ends a session; an unknown one is none.
     pub fn logout(&self, cookie: &str) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash(cookie));
+        self.open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&hash(cookie));
     }
 
     fn start(&self, operator: &Operator, now_ms: u64) -> Result<String, PasswordError> {
         let cookie = random_text()?;
-        let session =
-            Session { operator: operator.id, csrf: random_text()?, expires_ms: now_ms + SESSION_MS, seen_ms: now_ms };
+        let session = Session {
+            operator: operator.id,
+            csrf: random_text()?,
+            expires_ms: now_ms + SESSION_MS,
+            seen_ms: now_ms,
+        };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.retain(|_, session| now_ms < session.expires_ms && now_ms < session.seen_ms + SESSION_IDLE_MS);
+        open.retain(|_, session| {
+            now_ms < session.expires_ms && now_ms < session.seen_ms + SESSION_IDLE_MS
+        });
         if open.len() >= MAX_SESSIONS
-            && let Some(oldest) = open.iter().min_by_key(|(_, session)| session.seen_ms).map(|(key, _)| *key)
+            && let Some(oldest) = open
+                .iter()
+                .min_by_key(|(_, session)| session.seen_ms)
+                .map(|(key, _)| *key)
         {
             open.remove(&oldest);
         }
@@ -127,7 +154,8 @@ pub fn hash_password(password: &str) -> Result<String, PasswordError> {
         return Err(PasswordError::Length);
     }
     let hash = Argon2::default().hash_password(password.as_bytes());
-    hash.map(|hash| hash.to_string()).map_err(|error| PasswordError::Hash(error.to_string()))
+    hash.map(|hash| hash.to_string())
+        .map_err(|error| PasswordError::Hash(error.to_string()))
 }
 
 /// A first password for a person: 100 random bits, easy to type.
@@ -135,7 +163,9 @@ pub fn random_password() -> Result<String, PasswordError> {
     let mut random = [0; 15];
     getrandom::fill(&mut random).map_err(|error| PasswordError::Hash(error.to_string()))?;
     let text = BASE32_NOPAD.encode(&random).to_ascii_lowercase();
-    let groups: Vec<&str> = (0..4).filter_map(|group| text.get(group * 5..group * 5 + 5)).collect();
+    let groups: Vec<&str> = (0..4)
+        .filter_map(|group| text.get(group * 5..group * 5 + 5))
+        .collect();
     Ok(groups.join("-"))
 }
 
@@ -148,15 +178,23 @@ pub fn api_key_text(secret: &Secret32) -> String {
 /// The API key with this text, if it exists and has not expired.
 #[must_use]
 pub fn api_key<'a>(state: &'a State, text: &str, now_ms: u64) -> Option<&'a ApiKey> {
-    let bytes = BASE64URL_NOPAD.decode(text.strip_prefix(API_KEY_PREFIX)?.as_bytes()).ok()?;
+    let bytes = BASE64URL_NOPAD
+        .decode(text.strip_prefix(API_KEY_PREFIX)?.as_bytes())
+        .ok()?;
     let secret = Secret32(bytes.try_into().ok()?);
     let key = state.api_key_by_hash(&Fingerprint(secret.hash()))?;
-    key.expires_ms.is_none_or(|expires_ms| now_ms < expires_ms).then_some(key)
+    key.expires_ms
+        .is_none_or(|expires_ms| now_ms < expires_ms)
+        .then_some(key)
 }
 
 fn verify_password(hash: &str, password: &str) -> bool {
-    let Ok(hash) = PasswordHash::new(hash) else { return false };
-    Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
+    let Ok(hash) = PasswordHash::new(hash) else {
+        return false;
+    };
+    Argon2::default()
+        .verify_password(password.as_bytes(), &hash)
+        .is_ok()
 }
 
 fn random_text() -> Result<String, PasswordError> {

@@ -18,17 +18,36 @@ pub fn accepted(
     at_ms: u64,
 ) -> Option<AuditRecord> {
     let action = command.audit_action(answer)?;
-    let line = line(actor, action.name, action.target, AuditOutcome::Accepted, at_ms);
-    Some(AuditRecord { revision: Some(revision.0), detail: action.detail, ..line })
+    let line = line(
+        actor,
+        action.name,
+        action.target,
+        AuditOutcome::Accepted,
+        at_ms,
+    );
+    Some(AuditRecord {
+        revision: Some(revision.0),
+        detail: action.detail,
+        ..line
+    })
 }
 
 /// A line about something that is not a command, like a login.
 #[must_use]
-pub fn line(actor: &Actor, action: &str, target: String, outcome: AuditOutcome, at_ms: u64) -> AuditRecord {
+pub fn line(
+    actor: &Actor,
+    action: &str,
+    target: String,
+    outcome: AuditOutcome,
+    at_ms: u64,
+) -> AuditRecord {
     AuditRecord {
         at_ms,
         actor: actor.name.clone(),
-        source: actor.source.map(|source| source.to_string()).unwrap_or_default(),
+        source: actor
+            .source
+            .map(|source| source.to_string())
+            .unwrap_or_default(),
         action: action.to_owned(),
         target,
         outcome,

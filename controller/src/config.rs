@@ -132,23 +132,38 @@ pub enum LogFormat {
 #[derive(Debug, Error)]
 pub enum ConfigError {
     #[error("{}: {source}; make one with `malha init`, or name it with --config", .path.display())]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("{}: {message}", .path.display())]
     Parse { path: PathBuf, message: String },
     #[error("{}: {key}: {problem}", .path.display())]
-    Value { path: PathBuf, key: &'static str, problem: String },
+    Value {
+        path: PathBuf,
+        key: &'static str,
+        problem: String,
+    },
 }
 
 impl Config {
     /// Reads and checks a file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let mut config: Self = toml::from_str(&text)
-            .map_err(|error| ConfigError::Parse { path: path.to_owned(), message: error.to_string() })?;
-        config
-            .problem()
-            .map_or(Ok(()), |(key, problem)| Err(ConfigError::Value { path: path.to_owned(), key, problem }))?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let mut config: Self = toml::from_str(&text).map_err(|error| ConfigError::Parse {
+            path: path.to_owned(),
+            message: error.to_string(),
+        })?;
+        config.problem().map_or(Ok(()), |(key, problem)| {
+            Err(ConfigError::Value {
+                path: path.to_owned(),
+                key,
+                problem,
+            })
+        })?;
         let folder = path.parent().unwrap_or_else(|| Path::new("."));
         config.data = folder.join(&config.data);
         config.master_key = config.master_key.map(|file| folder.join(file));
@@ -158,7 +173,9 @@ impl Config {
     /// The file that holds the master key.
     #[must_use]
     pub fn master_key_file(&self) -> PathBuf {
-        self.master_key.clone().unwrap_or_else(|| self.data.join("master.key"))
+        self.master_key
+            .clone()
+            .unwrap_or_else(|| self.data.join("master.key"))
     }
 
     /// A configuration for one public server, as `malha init` writes it.
@@ -167,7 +184,10 @@ impl Config {
         Self {
             data,
             master_key: None,
-            control: Control { listen: any_443(), addresses: vec![format!("{host}:443")] },
+            control: Control {
+                listen: any_443(),
+                addresses: vec![format!("{host}:443")],
+            },
             hub: Hub {
                 listen: any_51820(),
                 endpoints: vec![SocketAddr::new(address, HUB_PORT)],
@@ -175,21 +195,37 @@ impl Config {
                 interface: interface(),
                 mtu_bytes: mtu(),
             },
-            edge: Edge { https: any_443(), http: any_80(), addresses: vec![address], public_https_port: port_443() },
+            edge: Edge {
+                https: any_443(),
+                http: any_80(),
+                addresses: vec![address],
+                public_https_port: port_443(),
+            },
             dns: Dns::default(),
-            api: Api { public_host: host.parse().ok(), ..Api::default() },
+            api: Api {
+                public_host: host.parse().ok(),
+                ..Api::default()
+            },
             metrics: Metrics::default(),
             log: Log::default(),
         }
     }
 
     fn problem(&self) -> Option<(&'static str, String)> {
-        if self.control.addresses.is_empty() || self.control.addresses.len() > malha_proto::MAX_TOKEN_ADDRESSES {
+        if self.control.addresses.is_empty()
+            || self.control.addresses.len() > malha_proto::MAX_TOKEN_ADDRESSES
+        {
             let most = malha_proto::MAX_TOKEN_ADDRESSES;
-            return Some(("control.addresses", format!("give 1 to {most} of host:port that nodes can reach")));
+            return Some((
+                "control.addresses",
+                format!("give 1 to {most} of host:port that nodes can reach"),
+            ));
         }
         if self.hub.endpoints.is_empty() {
-            return Some(("hub.endpoints", "give at least one address:port that nodes can reach".to_owned()));
+            return Some((
+                "hub.endpoints",
+                "give at least one address:port that nodes can reach".to_owned(),
+            ));
         }
         let listeners = [
             ("control.listen", &self.control.listen),
@@ -197,7 +233,10 @@ impl Config {
             ("edge.https", &self.edge.https),
         ];
         if let Some((key, _)) = listeners.into_iter().find(|(_, listen)| listen.is_empty()) {
-            return Some((key, "give at least one address:port to listen on".to_owned()));
+            return Some((
+                key,
+                "give at least one address:port to listen on".to_owned(),
+            ));
         }
         if !self.api.listen.ip().is_loopback() {
             let problem = format!(
@@ -214,8 +253,14 @@ impl Config {
 
     fn problem_name(&self) -> Option<(&'static str, String)> {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if self.hub.interface.is_empty() || self.hub.interface.len() > 15 || !self.hub.interface.chars().all(plain) {
-            return Some(("hub.interface", "1 to 15 letters, digits, '-' or '_'".to_owned()));
+        if self.hub.interface.is_empty()
+            || self.hub.interface.len() > 15
+            || !self.hub.interface.chars().all(plain)
+        {
+            return Some((
+                "hub.interface",
+                "1 to 15 letters, digits, '-' or '_'".to_owned(),
+            ));
         }
         None
     }
@@ -229,25 +274,36 @@ impl Default for Dns {
 
 impl Default for Api {
     fn default() -> Self {
-        Self { listen: DEFAULT_API, public_host: None }
+        Self {
+            listen: DEFAULT_API,
+            public_host: None,
+        }
     }
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { listen: Some(DEFAULT_METRICS) }
+        Self {
+            listen: Some(DEFAULT_METRICS),
+        }
     }
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: LogFormat::Human, level: "info".to_owned() }
+        Self {
+            format: LogFormat::Human,
+            level: "info".to_owned(),
+        }
     }
 }
 
 fn any(port: u16) -> Vec<SocketAddr> {
     let v6 = std::net::Ipv6Addr::UNSPECIFIED;
-    vec![SocketAddr::from(([0, 0, 0, 0], port)), SocketAddr::from((v6, port))]
+    vec![
+        SocketAddr::from(([0, 0, 0, 0], port)),
+        SocketAddr::from((v6, port)),
+    ]
 }
 
 fn any_443() -> Vec<SocketAddr> {
@@ -279,7 +335,8 @@ const HUB_PORT: u16 = 51_820;
 /// Where API and dashboard listen, and where the CLI looks for them.
 pub const DEFAULT_API: SocketAddr =
     SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8_480);
-const DEFAULT_METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9_480);
+const DEFAULT_METRICS: SocketAddr =
+    SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9_480);
 
 #[cfg(test)]
 mod tests {
@@ -306,22 +363,34 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_refused_with_its_line() {
-        let text = toml::to_string(&server()).unwrap().replace("[dns]", "[dns]\nlisten_on = 53");
+        let text = toml::to_string(&server())
+            .unwrap()
+            .replace("[dns]", "[dns]\nlisten_on = 53");
         let error = read(&text).unwrap_err().to_string();
-        assert!(error.contains("listen_on") && error.contains("line"), "{error}");
+        assert!(
+            error.contains("listen_on") && error.contains("line"),
+            "{error}"
+        );
     }
 
     #[test]
     fn an_api_open_to_the_network_is_refused_with_the_right_way() {
         let mut config = server();
         config.api.listen = "0.0.0.0:8480".parse().unwrap();
-        let error = read(&toml::to_string(&config).unwrap()).unwrap_err().to_string();
-        assert!(error.contains("api.listen") && error.contains("api.public_host"), "{error}");
+        let error = read(&toml::to_string(&config).unwrap())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("api.listen") && error.contains("api.public_host"),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_missing_file_says_how_to_make_one() {
-        let error = Config::read(Path::new("/nonexistent/malha.toml")).unwrap_err().to_string();
+        let error = Config::read(Path::new("/nonexistent/malha.toml"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("malha init"), "{error}");
     }
 }

@@ -29,13 +29,19 @@ impl Actor {
     /// The controller itself.
     #[must_use]
     pub fn controller() -> Self {
-        Self { name: "controller".to_owned(), source: None }
+        Self {
+            name: "controller".to_owned(),
+            source: None,
+        }
     }
 
     /// A node, over its control session.
     #[must_use]
     pub fn node(id: NodeId, source: IpAddr) -> Self {
-        Self { name: format!("node:{id}"), source: Some(source) }
+        Self {
+            name: format!("node:{id}"),
+            source: Some(source),
+        }
     }
 }
 
@@ -87,22 +93,36 @@ impl Handle {
         request: Option<Fingerprint>,
     ) -> Result<Accepted, SubmitError> {
         let (reply, answer) = oneshot::channel();
-        let asked = Asked { command, actor, request, reply };
-        self.requests.send(Request::Command(Box::new(asked))).await.map_err(|_| SubmitError::Closed)?;
+        let asked = Asked {
+            command,
+            actor,
+            request,
+            reply,
+        };
+        self.requests
+            .send(Request::Command(Box::new(asked)))
+            .await
+            .map_err(|_| SubmitError::Closed)?;
         answer.await.map_err(|_| SubmitError::Closed)?
     }
 
     /// Writes a line about something that is not a command, like a login. Ok means durable.
     pub async fn note(&self, line: AuditRecord) -> Result<(), SubmitError> {
         let (reply, answer) = oneshot::channel();
-        self.requests.send(Request::Note(Box::new(line), reply)).await.map_err(|_| SubmitError::Closed)?;
+        self.requests
+            .send(Request::Note(Box::new(line), reply))
+            .await
+            .map_err(|_| SubmitError::Closed)?;
         answer.await.map_err(|_| SubmitError::Closed)?
     }
 
     /// The newest lines of the audit log, oldest first, at most as many as the log keeps at hand.
     pub async fn audit_tail(&self, count: usize) -> Result<Vec<AuditEntry>, SubmitError> {
         let (reply, answer) = oneshot::channel();
-        self.requests.send(Request::AuditTail(count, reply)).await.map_err(|_| SubmitError::Closed)?;
+        self.requests
+            .send(Request::AuditTail(count, reply))
+            .await
+            .map_err(|_| SubmitError::Closed)?;
         answer.await.map_err(|_| SubmitError::Closed)
     }
 
@@ -145,7 +165,10 @@ struct Asked {
 
 /// A request that was granted and waits for the disk.
 enum Pending {
-    Command(Box<Accepted>, oneshot::Sender<Result<Accepted, SubmitError>>),
+    Command(
+        Box<Accepted>,
+        oneshot::Sender<Result<Accepted, SubmitError>>,
+    ),
     Note(oneshot::Sender<Result<(), SubmitError>>),
 }
 
@@ -179,10 +202,25 @@ impl Coordinator {
         let mut history = History::new();
         history.push(&state);
         let history = Arc::new(RwLock::new(history));
-        let handle =
-            Handle { requests: requests_in, state: state_out, history: history.clone(), committed: committed.clone() };
+        let handle = Handle {
+            requests: requests_in,
+            state: state_out,
+            history: history.clone(),
+            committed: committed.clone(),
+        };
         let audit = Arc::new(Mutex::new(audit));
-        (Self { state, store, audit, requests, published, history, committed }, handle)
+        (
+            Self {
+                state,
+                store,
+                audit,
+                requests,
+                published,
+                history,
+                committed,
+            },
+            handle,
+        )
     }
 
     /// Runs until `stop`; what was taken in is answered before it ends.
@@ -207,8 +245,12 @@ impl Coordinator {
 
     /// Applies requests until one commit is full.
     fn draft(&self, queue: &mut std::iter::Peekable<std::vec::IntoIter<Request>>) -> Draft {
-        let mut draft =
-            Draft { state: self.state.clone(), records: BTreeMap::new(), audit: Vec::new(), pending: Vec::new() };
+        let mut draft = Draft {
+            state: self.state.clone(),
+            records: BTreeMap::new(),
+            audit: Vec::new(),
+            pending: Vec::new(),
+        };
         while let Some(request) = queue.next_if(|_| draft.records.len() < FULL_COMMIT_RECORDS) {
             match request {
                 Request::Command(asked) => draft.apply(*asked),
@@ -225,7 +267,12 @@ impl Coordinator {
     }
 
     async fn commit(&mut self, draft: Draft) {
-        let Draft { state, records, audit, pending } = draft;
+        let Draft {
+            state,
+            records,
+            audit,
+            pending,
+        } = draft;
         if !(records.is_empty() && audit.is_empty())
             && let Err(why) = self.make_durable(state.revision(), records, &audit).await
         {
@@ -256,7 +303,9 @@ impl Coordinator {
         let batch = batch(revision, records, &head)?;
         match self.store.commit(batch).await {
             Ok(CommitOutcome::Committed { .. }) => Ok(()),
-            Ok(CommitOutcome::Conflict(conflict)) => Err(format!("another writer changed the store: {conflict}")),
+            Ok(CommitOutcome::Conflict(conflict)) => {
+                Err(format!("another writer changed the store: {conflict}"))
+            }
             Err(error @ StoreError::OutcomeUnknown { .. }) => self.read_back(revision, error).await,
             Err(error) => Err(error.to_string()),
         }
@@ -268,7 +317,9 @@ impl Coordinator {
         }
         let audit = self.audit.clone();
         let appended = tokio::task::spawn_blocking(move || lock(&audit).append_all(&lines)).await;
-        appended.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+        appended
+            .map_err(|error| error.to_string())?
+            .map_err(|error| error.to_string())
     }
 
     /// The disk failed in the middle of a commit. Nothing more can be said, nor taken in, until it can be read again.
@@ -277,9 +328,14 @@ impl Coordinator {
         let key = Key::new(REVISION_KEY).map_err(|error| error.to_string())?;
         loop {
             tokio::time::sleep(READ_BACK_PAUSE).await;
-            match (self.store.health().await.condition, self.store.get(&key).await) {
+            match (
+                self.store.health().await.condition,
+                self.store.get(&key).await,
+            ) {
                 (Condition::Closed, _) => return Err(cause.to_string()),
-                (Condition::Serving, Ok(Some(entry))) if entry.value.as_bytes() == revision.0.to_be_bytes() => {
+                (Condition::Serving, Ok(Some(entry)))
+                    if entry.value.as_bytes() == revision.0.to_be_bytes() =>
+                {
                     return Ok(());
                 }
                 (Condition::Serving, Ok(_)) => return Err(cause.to_string()),
@@ -290,7 +346,10 @@ impl Coordinator {
 
     fn publish(&mut self, state: State) {
         if state.revision() != self.state.revision() {
-            self.history.write().unwrap_or_else(PoisonError::into_inner).push(&state);
+            self.history
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(&state);
             self.state = state;
             self.published.send_replace(Arc::new(self.state.clone()));
         }
@@ -317,13 +376,24 @@ impl Pending {
 
 impl Draft {
     fn apply(&mut self, asked: Asked) {
-        let Asked { command, actor, request, reply } = asked;
+        let Asked {
+            command,
+            actor,
+            request,
+            reply,
+        } = asked;
         let mut random = [0; 32];
         if let Err(error) = getrandom::fill(&mut random) {
-            let _ = reply.send(Err(SubmitError::Unavailable(format!("no random bytes: {error}"))));
+            let _ = reply.send(Err(SubmitError::Unavailable(format!(
+                "no random bytes: {error}"
+            ))));
             return;
         }
-        let context = Context { now_ms: now_ms(), random, request };
+        let context = Context {
+            now_ms: now_ms(),
+            random,
+            request,
+        };
         let outcome = match self.state.apply(&command, &context) {
             Ok(outcome) => outcome,
             Err(rejection) => {
@@ -333,10 +403,13 @@ impl Draft {
         };
         let affected = malha_core::affected(&self.state, &outcome.state, &outcome.changes);
         let revision = outcome.state.revision();
-        if let Some(record) = audit::accepted(&command, &outcome.answer, &actor, revision, context.now_ms) {
+        if let Some(record) =
+            audit::accepted(&command, &outcome.answer, &actor, revision, context.now_ms)
+        {
             self.audit.push(record);
         }
-        self.records.extend(outcome.changes.iter().map(Change::record));
+        self.records
+            .extend(outcome.changes.iter().map(Change::record));
         let accepted = Accepted {
             answer: outcome.answer,
             revision,
@@ -344,7 +417,8 @@ impl Draft {
             committed: Arc::new(Committed { revision, affected }),
         };
         self.state = outcome.state;
-        self.pending.push(Pending::Command(Box::new(accepted), reply));
+        self.pending
+            .push(Pending::Command(Box::new(accepted), reply));
     }
 }
 
@@ -365,7 +439,10 @@ fn batch(
     let head = serde_json::to_vec(head).map_err(|error| error.to_string())?;
     ops.push(put(REVISION_KEY, revision.0.to_be_bytes().to_vec()).map_err(refused)?);
     ops.push(put(AUDIT_HEAD_KEY, head).map_err(refused)?);
-    Ok(Batch { ops, ..Batch::default() })
+    Ok(Batch {
+        ops,
+        ..Batch::default()
+    })
 }
 
 fn lock(audit: &Mutex<AuditLog>) -> MutexGuard<'_, AuditLog> {

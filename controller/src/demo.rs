@@ -44,7 +44,11 @@ pub struct GarageArgs {
 pub async fn main(args: Args) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
     let interrupted = tokio::spawn(cancel_on_signal(stop.clone()));
-    let outcome = if args.check { check_once(&args, &stop).await } else { show(&args, &stop).await };
+    let outcome = if args.check {
+        check_once(&args, &stop).await
+    } else {
+        show(&args, &stop).await
+    };
     interrupted.abort();
     outcome
 }
@@ -53,7 +57,9 @@ pub async fn main(args: Args) -> anyhow::Result<ExitCode> {
 pub async fn garage(args: GarageArgs) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
     let interrupted = tokio::spawn(cancel_on_signal(stop.clone()));
-    let listener = garage::bind(args.listen).await.with_context(|| format!("the garage can't listen on {}", args.listen))?;
+    let listener = garage::bind(args.listen)
+        .await
+        .with_context(|| format!("the garage can't listen on {}", args.listen))?;
     garage::serve(listener, stop).await?;
     interrupted.abort();
     Ok(ExitCode::SUCCESS)
@@ -100,7 +106,10 @@ async fn check_once(args: &Args, stop: &CancellationToken) -> anyhow::Result<Exi
 fn report(walked: &[HopResult], json: bool) -> anyhow::Result<ExitCode> {
     let ok = walked.iter().all(|hop| hop.ok);
     if json {
-        println!("{}", serde_json::to_string_pretty(&serde_json::json!({ "ok": ok, "hops": walked }))?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&serde_json::json!({ "ok": ok, "hops": walked }))?
+        );
     } else {
         for hop in walked {
             println!("{}", narration::hop_line(hop));
@@ -109,7 +118,11 @@ fn report(walked: &[HopResult], json: bool) -> anyhow::Result<ExitCode> {
             println!("broken hop: {}", broken.hop);
         }
     }
-    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 async fn cancel_on_signal(stop: CancellationToken) {

@@ -9,13 +9,15 @@ use malha_core::{Entity, Settings, State};
 use malha_pki::{Authority, AuthorityProfile, MasterKey, PkiError, StoredAuthority};
 use malha_proto::{HostName, MachineId, OverlayPools, Revision};
 use malha_store::audit::{AuditError, AuditHead, AuditLog, AuditOutcome};
-use malha_store::{Batch, CommitOutcome, Key, MAX_PAGE_ENTRIES, Op, Prefix, Schema, Store, StoreError};
+use malha_store::{
+    Batch, CommitOutcome, Key, MAX_PAGE_ENTRIES, Op, Prefix, Schema, Store, StoreError,
+};
 use malha_tunnel::PrivateKey;
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use crate::clock::now_ms;
 use crate::audit::line;
+use crate::clock::now_ms;
 use crate::coordinator::{AUDIT_HEAD_KEY, Actor, REVISION_KEY, put};
 
 /// Why a data folder can't be made or opened.
@@ -26,14 +28,19 @@ pub enum FolderError {
     #[error("{} holds no Malha controller; make one with `malha init`", .0.display())]
     Missing(PathBuf),
     #[error("{}: {source}", .path.display())]
-    Io { path: PathBuf, source: std::io::Error },
+    Io {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Pki(#[from] PkiError),
     #[error(transparent)]
     Audit(#[from] AuditError),
-    #[error("the stored record {key} can't be read: {problem}; check with `malha store check`, recover with `malha restore`")]
+    #[error(
+        "the stored record {key} can't be read: {problem}; check with `malha store check`, recover with `malha restore`"
+    )]
     Record { key: String, problem: String },
     #[error("{}: {problem}", .path.display())]
     Key { path: PathBuf, problem: String },
@@ -52,7 +59,11 @@ pub struct Folder {
 }
 
 /// Makes the folder with an empty state and both authorities. On an error nothing usable is left behind.
-pub async fn create(data: &Path, master_key: &Path, overlay_zone: HostName) -> Result<(), FolderError> {
+pub async fn create(
+    data: &Path,
+    master_key: &Path,
+    overlay_zone: HostName,
+) -> Result<(), FolderError> {
     if store_dir(data).exists() {
         return Err(FolderError::Exists(data.to_owned()));
     }
@@ -63,20 +74,25 @@ pub async fn create(data: &Path, master_key: &Path, overlay_zone: HostName) -> R
     let short = &cluster.to_string()[..8];
     let overlay = Authority::create(&authority_profile(format!("Malha overlay {short}")), now)?;
     let edge = Authority::create(&authority_profile(format!("Malha edge {short}")), now)?;
-    write_secret(&data.join(HUB_KEY_FILE), &PrivateKey::generate().to_base64())?;
-    let settings = Settings {
+    write_secret(
+        &data.join(HUB_KEY_FILE),
+        &PrivateKey::generate().to_base64(),
+    )?;
+    let settings = Settings::new(
         cluster,
-        pools: OverlayPools::with_random_v6(random()?),
+        OverlayPools::with_random_v6(random()?),
         overlay_zone,
-        controllers: Vec::new(),
-        edge_addresses: Vec::new(),
-        next_id: 1,
-        next_offset: 1,
-    };
+    );
     let (key, value) = malha_core::Change::Put(Entity::Settings(settings)).record();
     let mut ops = vec![
-        put(OVERLAY_AUTHORITY_KEY, encode(OVERLAY_AUTHORITY_KEY, &overlay.seal(&master)?)?)?,
-        put(EDGE_AUTHORITY_KEY, encode(EDGE_AUTHORITY_KEY, &edge.seal(&master)?)?)?,
+        put(
+            OVERLAY_AUTHORITY_KEY,
+            encode(OVERLAY_AUTHORITY_KEY, &overlay.seal(&master)?)?,
+        )?,
+        put(
+            EDGE_AUTHORITY_KEY,
+            encode(EDGE_AUTHORITY_KEY, &edge.seal(&master)?)?,
+        )?,
         put(REVISION_KEY, 1_u64.to_be_bytes().to_vec())?,
     ];
     if let Some(value) = value {
@@ -104,7 +120,14 @@ pub async fn open(data: &Path, master_key: &Path) -> Result<Folder, FolderError>
     mark_uncommitted(&*store, &mut audit).await?;
     let hub_key = hub_key(data)?;
     write_public(&edge_authority_file(data), edge.certificate_pem())?;
-    Ok(Folder { store, state, audit, overlay, edge, hub_key })
+    Ok(Folder {
+        store,
+        state,
+        audit,
+        overlay,
+        edge,
+        hub_key,
+    })
 }
 
 /// Where the store of a data folder is.
@@ -139,28 +162,49 @@ pub fn schema() -> Schema {
 
 /// Writes a secret to a new file of mode 0600; an existing file is refused.
 pub fn write_secret(path: &Path, secret: &str) -> Result<(), FolderError> {
-    let io = |source| FolderError::Io { path: path.to_owned(), source };
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
-    file.write_all(secret.as_bytes()).and_then(|()| file.write_all(b"\n")).and_then(|()| file.sync_all()).map_err(io)
+    let io = |source| FolderError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(io)?;
+    file.write_all(secret.as_bytes())
+        .and_then(|()| file.write_all(b"\n"))
+        .and_then(|()| file.sync_all())
+        .map_err(io)
 }
 
 /// The audit head that the store committed last.
 pub async fn audit_head(store: &dyn Store) -> Result<AuditHead, FolderError> {
-    let entry = store.get(&Key::new(AUDIT_HEAD_KEY)?).await?.ok_or_else(|| missing(AUDIT_HEAD_KEY))?;
+    let entry = store
+        .get(&Key::new(AUDIT_HEAD_KEY)?)
+        .await?
+        .ok_or_else(|| missing(AUDIT_HEAD_KEY))?;
     serde_json::from_slice(entry.value.as_bytes()).map_err(|error| record(AUDIT_HEAD_KEY, &error))
 }
 
 async fn load(store: &dyn Store) -> Result<State, FolderError> {
-    let revision = store.get(&Key::new(REVISION_KEY)?).await?.ok_or_else(|| missing(REVISION_KEY))?;
-    let revision = <[u8; 8]>::try_from(revision.value.as_bytes()).map_err(|error| record(REVISION_KEY, &error))?;
+    let revision = store
+        .get(&Key::new(REVISION_KEY)?)
+        .await?
+        .ok_or_else(|| missing(REVISION_KEY))?;
+    let revision = <[u8; 8]>::try_from(revision.value.as_bytes())
+        .map_err(|error| record(REVISION_KEY, &error))?;
     let prefix = Prefix::new(ENTITY_PREFIX)?;
     let mut entities = Vec::new();
     let mut after = None;
     loop {
-        let page = store.range(&prefix, after.as_ref(), MAX_PAGE_ENTRIES).await?;
+        let page = store
+            .range(&prefix, after.as_ref(), MAX_PAGE_ENTRIES)
+            .await?;
         for item in &page.items {
             let key = item.key.to_string();
-            let entity = Entity::decode(&key, item.entry.value.as_bytes()).map_err(|error| record(&key, &error))?;
+            let entity = Entity::decode(&key, item.entry.value.as_bytes())
+                .map_err(|error| record(&key, &error))?;
             entities.push(entity);
         }
         match page.items.last() {
@@ -168,7 +212,8 @@ async fn load(store: &dyn Store) -> Result<State, FolderError> {
             _ => break,
         }
     }
-    State::restore(Revision(u64::from_be_bytes(revision)), entities).map_err(|error| record("e/", &error))
+    State::restore(Revision(u64::from_be_bytes(revision)), entities)
+        .map_err(|error| record("e/", &error))
 }
 
 /// Lines that were written just before a crash kept their change from being committed stay in the log, and the next line
@@ -180,21 +225,47 @@ async fn mark_uncommitted(store: &dyn Store, audit: &mut AuditLog) -> Result<(),
         return Ok(());
     }
     let target = format!("{}-{}", committed.sequence + 1, written.sequence);
-    let mut line = line(&Actor::controller(), "audit.recover", target, AuditOutcome::Failed, now_ms());
-    line.detail.insert("why".to_owned(), "these lines were written, their changes were never committed".to_owned());
+    let mut line = line(
+        &Actor::controller(),
+        "audit.recover",
+        target,
+        AuditOutcome::Failed,
+        now_ms(),
+    );
+    line.detail.insert(
+        "why".to_owned(),
+        "these lines were written, their changes were never committed".to_owned(),
+    );
     audit.append(&line)?;
-    commit(store, vec![put(AUDIT_HEAD_KEY, encode(AUDIT_HEAD_KEY, &audit.head())?)?]).await
+    commit(
+        store,
+        vec![put(AUDIT_HEAD_KEY, encode(AUDIT_HEAD_KEY, &audit.head())?)?],
+    )
+    .await
 }
 
 async fn commit(store: &dyn Store, ops: Vec<Op>) -> Result<(), FolderError> {
-    match store.commit(Batch { ops, ..Batch::default() }).await? {
+    match store
+        .commit(Batch {
+            ops,
+            ..Batch::default()
+        })
+        .await?
+    {
         CommitOutcome::Committed { .. } => Ok(()),
         CommitOutcome::Conflict(conflict) => Err(record(REVISION_KEY, &conflict)),
     }
 }
 
-async fn authority(store: &dyn Store, key: &str, master: &MasterKey) -> Result<Authority, FolderError> {
-    let entry = store.get(&Key::new(key)?).await?.ok_or_else(|| missing(key))?;
+async fn authority(
+    store: &dyn Store,
+    key: &str,
+    master: &MasterKey,
+) -> Result<Authority, FolderError> {
+    let entry = store
+        .get(&Key::new(key)?)
+        .await?
+        .ok_or_else(|| missing(key))?;
     let stored: StoredAuthority =
         serde_json::from_slice(entry.value.as_bytes()).map_err(|error| record(key, &error))?;
     Ok(Authority::open(&stored, master)?)
@@ -205,8 +276,14 @@ fn hub_key(data: &Path) -> Result<PrivateKey, FolderError> {
     if !path.exists() {
         write_secret(&path, &PrivateKey::generate().to_base64())?;
     }
-    let text = std::fs::read_to_string(&path).map_err(|source| FolderError::Io { path: path.clone(), source })?;
-    text.trim().parse().map_err(|error| FolderError::Key { path, problem: format!("{error}") })
+    let text = std::fs::read_to_string(&path).map_err(|source| FolderError::Io {
+        path: path.clone(),
+        source,
+    })?;
+    text.trim().parse().map_err(|error| FolderError::Key {
+        path,
+        problem: format!("{error}"),
+    })
 }
 
 /// Writes a file that anybody may read, unless it says so already.
@@ -214,16 +291,28 @@ fn write_public(path: &Path, text: &str) -> Result<(), FolderError> {
     if std::fs::read_to_string(path).is_ok_and(|present| present == text) {
         return Ok(());
     }
-    std::fs::write(path, text).map_err(|source| FolderError::Io { path: path.to_owned(), source })
+    std::fs::write(path, text).map_err(|source| FolderError::Io {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn authority_profile(name: String) -> AuthorityProfile {
-    AuthorityProfile { name, years: AUTHORITY_YEARS }
+    AuthorityProfile {
+        name,
+        years: AUTHORITY_YEARS,
+    }
 }
 
 fn make_dir(path: &Path) -> Result<(), FolderError> {
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| FolderError::Io { path: path.to_owned(), source })
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path);
+    made.map_err(|source| FolderError::Io {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn random<const N: usize>() -> Result<[u8; N], FolderError> {
@@ -237,11 +326,17 @@ fn encode<T: serde::Serialize>(key: &str, value: &T) -> Result<Vec<u8>, FolderEr
 }
 
 fn missing(key: &str) -> FolderError {
-    FolderError::Record { key: key.to_owned(), problem: "it is missing".to_owned() }
+    FolderError::Record {
+        key: key.to_owned(),
+        problem: "it is missing".to_owned(),
+    }
 }
 
 fn record(key: &str, problem: &dyn std::fmt::Display) -> FolderError {
-    FolderError::Record { key: key.to_owned(), problem: problem.to_string() }
+    FolderError::Record {
+        key: key.to_owned(),
+        problem: problem.to_string(),
+    }
 }
 
 const HUB_KEY_FILE: &str = "hub.key";

@@ -16,7 +16,9 @@ use ipnet::IpNet;
 use malha_core::State;
 use malha_proto::{Netmap, NodeId, Peer, Protocol, WgKey};
 use malha_proxy::{ByteStream, Dialer};
-use malha_tunnel::{Allow, Engine, PeerConfig, PrivateKey, PublicKey, Tunnel, TunnelConfig, TunnelError};
+use malha_tunnel::{
+    Allow, Engine, PeerConfig, PrivateKey, PublicKey, Tunnel, TunnelConfig, TunnelError,
+};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -57,7 +59,13 @@ impl Hub {
                 ..TunnelConfig::new(key, addresses)
             },
         )?;
-        Ok(Self { node, tunnel, handle, live, keys: Mutex::default() })
+        Ok(Self {
+            node,
+            tunnel,
+            handle,
+            live,
+            keys: Mutex::default(),
+        })
     }
 
     /// Which data plane runs.
@@ -102,14 +110,25 @@ impl Hub {
     }
 
     async fn apply(&self, applied: &mut Option<Netmap>) {
-        let Some(newer) = self.handle.state().netmap(self.node) else { return };
+        let Some(newer) = self.handle.state().netmap(self.node) else {
+            return;
+        };
         let (put, gone) = match applied.as_ref() {
             Some(older) => {
                 let delta = older.diff(&newer);
-                let changed = delta.peers.iter().filter_map(|peer| older.peers.get(&peer.id).map(|old| (old, peer)));
-                let rekeyed: Vec<WgKey> =
-                    changed.filter(|(old, new)| old.key != new.key).map(|(old, _)| old.key).collect();
-                let gone = delta.peers_gone.iter().filter_map(|id| older.peers.get(id)).map(|peer| peer.key);
+                let changed = delta
+                    .peers
+                    .iter()
+                    .filter_map(|peer| older.peers.get(&peer.id).map(|old| (old, peer)));
+                let rekeyed: Vec<WgKey> = changed
+                    .filter(|(old, new)| old.key != new.key)
+                    .map(|(old, _)| old.key)
+                    .collect();
+                let gone = delta
+                    .peers_gone
+                    .iter()
+                    .filter_map(|id| older.peers.get(id))
+                    .map(|peer| peer.key);
                 let gone: Vec<WgKey> = gone.chain(rekeyed).collect();
                 (delta.peers, gone)
             }
@@ -157,7 +176,11 @@ impl Hub {
 
 #[async_trait]
 impl Dialer for Hub {
-    async fn dial(&self, address: SocketAddr, timeout: Duration) -> io::Result<Box<dyn ByteStream>> {
+    async fn dial(
+        &self,
+        address: SocketAddr,
+        timeout: Duration,
+    ) -> io::Result<Box<dyn ByteStream>> {
         let stream = self.tunnel.dial(address, Instant::now() + timeout).await?;
         Ok(Box::new(stream))
     }
@@ -208,10 +231,19 @@ fn choose_engine(choice: EngineChoice) -> Engine {
 /// Opening the device shows that it exists and that we may; making an interface also needs CAP_NET_ADMIN.
 fn can_make_tun() -> bool {
     let capabilities = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = capabilities.lines().find_map(|line| line.strip_prefix("CapEff:")).map(str::trim);
-    let effective = effective.and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0);
+    let effective = capabilities
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .map(str::trim);
+    let effective = effective
+        .and_then(|hex| u64::from_str_radix(hex, 16).ok())
+        .unwrap_or(0);
     effective >> CAP_NET_ADMIN & 1 == 1
-        && std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").is_ok()
+        && std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/net/tun")
+            .is_ok()
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -7,7 +7,9 @@ use std::sync::{Mutex, PoisonError};
 
 use malha_core::State;
 use malha_core::health::{Diagnosis, Observed, ServiceObserved};
-use malha_proto::{FarewellReason, Hop, HopState, NodeId, NodeReport, PathProbe, ServiceId, ServiceState};
+use malha_proto::{
+    FarewellReason, Hop, HopState, NodeId, NodeReport, PathProbe, ServiceId, ServiceState,
+};
 use tokio::sync::watch;
 
 use crate::clock::now_ms;
@@ -41,7 +43,11 @@ struct LiveNode {
 
 impl Default for Live {
     fn default() -> Self {
-        Self { nodes: Mutex::default(), changed: watch::channel(0).0, started_ms: now_ms() }
+        Self {
+            nodes: Mutex::default(),
+            changed: watch::channel(0).0,
+            started_ms: now_ms(),
+        }
     }
 }
 
@@ -83,14 +89,32 @@ impl Live {
     }
 
     /// A probe through the real path came back. Silence since before the last handshake says nothing of the tunnel now.
-    pub fn probed(&self, node: NodeId, service: ServiceId, probe: PathProbe, began_ms: u64, now_ms: u64) {
+    pub fn probed(
+        &self,
+        node: NodeId,
+        service: ServiceId,
+        probe: PathProbe,
+        began_ms: u64,
+        now_ms: u64,
+    ) {
         self.note(node, now_ms, |live| {
             let handshake_ms = live.tunnel.and_then(|tunnel| tunnel.handshake_ms);
             if probe == PathProbe::TunnelSilent && handshake_ms > Some(began_ms) {
                 return;
             }
-            let report = live.reports.get(&service).copied().unwrap_or(ServiceState::Unknown);
-            live.observed.services.insert(service, ServiceObserved { probe, probed_ms: now_ms, report });
+            let report = live
+                .reports
+                .get(&service)
+                .copied()
+                .unwrap_or(ServiceState::Unknown);
+            live.observed.services.insert(
+                service,
+                ServiceObserved {
+                    probe,
+                    probed_ms: now_ms,
+                    report,
+                },
+            );
         });
     }
 
@@ -103,9 +127,12 @@ impl Live {
             let former = live.tunnel.replace(tunnel);
             live.observed.heard_ms = tunnel.heard_ms;
             live.observed.port_unreachable_ms = tunnel.port_unreachable_ms;
-            let first_handshake = former.and_then(|former| former.handshake_ms).is_none() && tunnel.handshake_ms.is_some();
+            let first_handshake = former.and_then(|former| former.handshake_ms).is_none()
+                && tunnel.handshake_ms.is_some();
             if first_handshake {
-                live.observed.services.retain(|_, seen| seen.probe != PathProbe::TunnelSilent);
+                live.observed
+                    .services
+                    .retain(|_, seen| seen.probe != PathProbe::TunnelSilent);
             }
             changed |= live.judge(now_ms) || first_handshake;
         }
@@ -116,8 +143,11 @@ impl Live {
     /// Forgets what is gone from the state.
     pub fn forget_removed(&self, state: &State) {
         self.lock().retain(|node, live| {
-            live.observed.services.retain(|service, _| state.service(*service).is_some());
-            live.reports.retain(|service, _| state.service(*service).is_some());
+            live.observed
+                .services
+                .retain(|service, _| state.service(*service).is_some());
+            live.reports
+                .retain(|service, _| state.service(*service).is_some());
             state.node(*node).is_some()
         });
     }
@@ -139,7 +169,9 @@ impl Live {
         }
         let mut nodes = self.lock();
         let live = nodes.entry(node).or_default();
-        live.observed.services.retain(|service, _| state.service(*service).is_some());
+        live.observed
+            .services
+            .retain(|service, _| state.service(*service).is_some());
         // Time alone may have changed the verdict; whoever notices tells the others.
         let changed = live.judge(now_ms());
         let verdict = live.verdict.clone();
@@ -225,7 +257,11 @@ mod tests {
         let tunnel = || live.lock()[&NODE].verdict.as_ref().unwrap().tunnel;
         live.probed(NODE, WEB, PathProbe::TunnelSilent, 900, 1_000);
         assert!(matches!(tunnel(), HopState::Down(_)));
-        let seen = TunnelSeen { handshake_ms: Some(2_000), heard_ms: Some(2_000), ..TunnelSeen::default() };
+        let seen = TunnelSeen {
+            handshake_ms: Some(2_000),
+            heard_ms: Some(2_000),
+            ..TunnelSeen::default()
+        };
         live.tunnels(BTreeMap::from([(NODE, seen)]), 2_000);
         live.probed(NODE, WEB, PathProbe::TunnelSilent, 1_500, 3_500);
         assert!(matches!(tunnel(), HopState::Up(_)));

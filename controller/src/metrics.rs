@@ -40,8 +40,13 @@ pub struct Metrics {
 impl Metrics {
     /// Serves `/metrics` until `stop`.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
-        let router = Router::new().route("/metrics", get(scrape)).with_state(self);
-        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await {
+        let router = Router::new()
+            .route("/metrics", get(scrape))
+            .with_state(self);
+        if let Err(error) = axum::serve(listener, router)
+            .with_graceful_shutdown(stop.cancelled_owned())
+            .await
+        {
             tracing::error!(%error, "the metrics listener ended");
         }
     }
@@ -82,11 +87,23 @@ impl Figures {
         let state = metrics.handle.state();
         figures.gauge("revision", "Newest committed revision", state.revision().0);
         figures.gauge("nodes", "Enrolled nodes", state.nodes().len() as u64);
-        figures.gauge("sessions", "Open control sessions", metrics.registry.count() as u64);
+        figures.gauge(
+            "sessions",
+            "Open control sessions",
+            metrics.registry.count() as u64,
+        );
         figures.gauge("services", "Services", state.services().len() as u64);
         figures.gauge("routes", "Public routes", state.routes().len() as u64);
-        figures.gauge("store_file_bytes", "Size of the store's file", store.file_bytes.unwrap_or(0));
-        figures.gauge("store_queued_commits", "Commits that wait for the disk", store.queued_commits as u64);
+        figures.gauge(
+            "store_file_bytes",
+            "Size of the store's file",
+            store.file_bytes.unwrap_or(0),
+        );
+        figures.gauge(
+            "store_queued_commits",
+            "Commits that wait for the disk",
+            store.queued_commits as u64,
+        );
         figures.hops(metrics);
         figures.edge(&metrics.edge);
         if let Some(dns) = &metrics.dns {
@@ -98,45 +115,97 @@ impl Figures {
     /// How many nodes have which hop up: what a health alert watches.
     fn hops(&mut self, metrics: &Metrics) {
         let state = metrics.handle.state();
-        let diagnoses: Vec<Diagnosis> =
-            state.nodes().filter(|node| !node.hub).filter_map(|node| metrics.live.diagnosis(&state, node.id)).collect();
+        let diagnoses: Vec<Diagnosis> = state
+            .nodes()
+            .filter(|node| !node.hub)
+            .filter_map(|node| metrics.live.diagnosis(&state, node.id))
+            .collect();
         let up = |hop: fn(&Diagnosis) -> HopState| {
-            diagnoses.iter().filter(|diagnosis| matches!(hop(diagnosis), HopState::Up(_))).count() as u64
+            diagnoses
+                .iter()
+                .filter(|diagnosis| matches!(hop(diagnosis), HopState::Up(_)))
+                .count() as u64
         };
-        let (control, tunnel) = (up(|diagnosis| diagnosis.control), up(|diagnosis| diagnosis.tunnel));
-        let services = diagnoses.iter().flat_map(|diagnosis| diagnosis.services.values());
-        let services = services.filter(|state| matches!(state, HopState::Up(_))).count() as u64;
-        for (hop, count) in [("control", control), ("tunnel", tunnel), ("service", services)] {
-            self.push("hops_up", "Hops that work now", Some(("hop", hop.to_owned())), Value::Gauge(signed(count)));
+        let (control, tunnel) = (
+            up(|diagnosis| diagnosis.control),
+            up(|diagnosis| diagnosis.tunnel),
+        );
+        let services = diagnoses
+            .iter()
+            .flat_map(|diagnosis| diagnosis.services.values());
+        let services = services
+            .filter(|state| matches!(state, HopState::Up(_)))
+            .count() as u64;
+        for (hop, count) in [
+            ("control", control),
+            ("tunnel", tunnel),
+            ("service", services),
+        ] {
+            self.push(
+                "hops_up",
+                "Hops that work now",
+                Some(("hop", hop.to_owned())),
+                Value::Gauge(signed(count)),
+            );
         }
-        let broken = diagnoses.iter().filter(|diagnosis| diagnosis.broken.is_some()).count() as u64;
+        let broken = diagnoses
+            .iter()
+            .filter(|diagnosis| diagnosis.broken.is_some())
+            .count() as u64;
         self.gauge("nodes_broken", "Nodes with a broken hop", broken);
     }
 
     fn edge(&mut self, edge: &EdgeCounters) {
-        self.gauge("edge_open_connections", "Open client connections of the edge", edge.open_connections.value());
+        self.gauge(
+            "edge_open_connections",
+            "Open client connections of the edge",
+            edge.open_connections.value(),
+        );
         self.counter("edge_bytes_in", "Bytes from clients", edge.bytes_in.value());
         self.counter("edge_bytes_out", "Bytes to clients", edge.bytes_out.value());
         for class in 1..=5 {
             let label = Some(("class", format!("{class}xx")));
-            self.push("edge_responses", "Responses by class", label, Value::Counter(edge.responses(class)));
+            self.push(
+                "edge_responses",
+                "Responses by class",
+                label,
+                Value::Counter(edge.responses(class)),
+            );
         }
         for hop in Hop::ALL {
             let label = Some(("hop", hop.to_string()));
-            self.push("edge_failures", "Failed requests by hop", label, Value::Counter(edge.failures(hop)));
+            self.push(
+                "edge_failures",
+                "Failed requests by hop",
+                label,
+                Value::Counter(edge.failures(hop)),
+            );
         }
     }
 
     fn dns(&mut self, dns: &DnsCounters) {
         for transport in [Transport::Udp, Transport::Tcp] {
             for rcode in Rcode::ALL {
-                let label = Some(("transport_rcode", format!("{transport:?}_{rcode:?}").to_lowercase()));
-                self.push("dns_answers", "DNS answers", label, Value::Counter(dns.answers(transport, rcode)));
+                let label = Some((
+                    "transport_rcode",
+                    format!("{transport:?}_{rcode:?}").to_lowercase(),
+                ));
+                self.push(
+                    "dns_answers",
+                    "DNS answers",
+                    label,
+                    Value::Counter(dns.answers(transport, rcode)),
+                );
             }
         }
         for event in DnsEvent::ALL {
             let label = Some(("event", event.as_str().to_owned()));
-            self.push("dns_events", "What happened beside DNS answers", label, Value::Counter(dns.events(event)));
+            self.push(
+                "dns_events",
+                "What happened beside DNS answers",
+                label,
+                Value::Counter(dns.events(event)),
+            );
         }
     }
 
@@ -155,20 +224,29 @@ impl Figures {
         label: Option<(&'static str, String)>,
         value: Value,
     ) {
-        self.0.push(Figure { name, help, label, value });
+        self.0.push(Figure {
+            name,
+            help,
+            label,
+            value,
+        });
     }
 }
 
 impl prometheus_client::collector::Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         for family in self.0.chunk_by(|a, b| a.name == b.name) {
-            let Some(first) = family.first() else { continue };
+            let Some(first) = family.first() else {
+                continue;
+            };
             let kind = match first.value {
                 Value::Gauge(_) => MetricType::Gauge,
                 Value::Counter(_) => MetricType::Counter,
             };
             let mut metric = encoder.encode_descriptor(first.name, first.help, None, kind)?;
-            let labelled = family.iter().filter_map(|figure| Some((figure.label.clone()?, figure.value)));
+            let labelled = family
+                .iter()
+                .filter_map(|figure| Some((figure.label.clone()?, figure.value)));
             for (label, value) in labelled {
                 value.encode(metric.encode_family(&[label])?)?;
             }
@@ -181,7 +259,10 @@ impl prometheus_client::collector::Collector for Figures {
 }
 
 impl Value {
-    fn encode(self, encoder: prometheus_client::encoding::MetricEncoder<'_>) -> Result<(), fmt::Error> {
+    fn encode(
+        self,
+        encoder: prometheus_client::encoding::MetricEncoder<'_>,
+    ) -> Result<(), fmt::Error> {
         match self {
             Self::Gauge(value) => ConstGauge::new(value).encode(encoder),
             Self::Counter(value) => ConstCounter::new(value).encode(encoder),

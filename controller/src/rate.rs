@@ -21,7 +21,11 @@ struct Bucket {
 impl<K: Ord + Clone> RateLimit<K> {
     #[must_use]
     pub fn new(burst: u64, interval_ms: u64) -> Self {
-        Self { burst, interval_ms, buckets: Mutex::new(BTreeMap::new()) }
+        Self {
+            burst,
+            interval_ms,
+            buckets: Mutex::new(BTreeMap::new()),
+        }
     }
 
     /// Takes one from the key's bucket. Err holds the milliseconds until there is one again.
@@ -29,12 +33,17 @@ impl<K: Ord + Clone> RateLimit<K> {
         let full_ms = self.burst * self.interval_ms;
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= MAX_KEYS && !buckets.contains_key(key) {
-            buckets.retain(|_, bucket| now_ms.saturating_sub(bucket.at_ms) + bucket.credit_ms < full_ms);
+            buckets.retain(|_, bucket| {
+                now_ms.saturating_sub(bucket.at_ms) + bucket.credit_ms < full_ms
+            });
             if buckets.len() >= MAX_KEYS {
                 return Err(self.interval_ms);
             }
         }
-        let bucket = buckets.entry(key.clone()).or_insert(Bucket { credit_ms: full_ms, at_ms: now_ms });
+        let bucket = buckets.entry(key.clone()).or_insert(Bucket {
+            credit_ms: full_ms,
+            at_ms: now_ms,
+        });
         bucket.credit_ms = full_ms.min(bucket.credit_ms + now_ms.saturating_sub(bucket.at_ms));
         bucket.at_ms = now_ms;
         if bucket.credit_ms < self.interval_ms {

@@ -82,21 +82,39 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
 /// Starts every part. On an error nothing keeps running.
 pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<Running> {
     let guard = stop.clone().drop_guard();
-    let Folder { store, state, audit, overlay, edge: edge_authority, hub_key } =
-        folder::open(&config.data, &config.master_key_file()).await?;
+    let Folder {
+        store,
+        state,
+        audit,
+        overlay,
+        edge: edge_authority,
+        hub_key,
+    } = folder::open(&config.data, &config.master_key_file()).await?;
     let (overlay, edge_authority) = (Arc::new(overlay), Arc::new(edge_authority));
     let tasks = TaskTracker::new();
     let (coordinator, handle) = Coordinator::new(state, store.clone(), audit);
     // The coordinator outlives the others by a moment, so that their last commands are still answered.
     let writer_stop = CancellationToken::new();
     tasks.spawn(coordinator.run(writer_stop.clone()));
-    let hub_node = settle(config, &handle, WgKey(*hub_key.public_key().as_bytes()), overlay.fingerprint()).await?;
+    let hub_node = settle(
+        config,
+        &handle,
+        WgKey(*hub_key.public_key().as_bytes()),
+        overlay.fingerprint(),
+    )
+    .await?;
 
     let bound = Bound::bind(config, &overlay).await?;
     let live = Arc::new(Live::new());
     let registry = Arc::new(Registry::default());
-    let hub = Arc::new(Hub::start(&config.hub, hub_key, hub_node, handle.clone(), live.clone()).context("the hub's tunnel")?);
-    let certificates = Arc::new(EdgeCertificates::new(edge_authority.clone(), EDGE_CERTIFICATE_DAYS));
+    let hub = Arc::new(
+        Hub::start(&config.hub, hub_key, hub_node, handle.clone(), live.clone())
+            .context("the hub's tunnel")?,
+    );
+    let certificates = Arc::new(EdgeCertificates::new(
+        edge_authority.clone(),
+        EDGE_CERTIFICATE_DAYS,
+    ));
     let context = Arc::new(SessionContext {
         handle: handle.clone(),
         live: live.clone(),
@@ -130,8 +148,24 @@ pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<R
         started_ms: crate::clock::now_ms(),
     };
     let sessions = Arc::new(Sessions::new()?);
-    let console = Arc::new(ControllerConsole::new(&api, sessions, config.edge.public_https_port));
-    bound.spawn(config, Parts { tasks: &tasks, context, hub, certificates, published, api, console, stop: stop.clone() });
+    let console = Arc::new(ControllerConsole::new(
+        &api,
+        sessions,
+        config.edge.public_https_port,
+    ));
+    bound.spawn(
+        config,
+        Parts {
+            tasks: &tasks,
+            context,
+            hub,
+            certificates,
+            published,
+            api,
+            console,
+            stop: stop.clone(),
+        },
+    );
     tasks.spawn(sweep(handle, stop.clone()));
     tasks.spawn(async move {
         stop.cancelled().await;
@@ -147,7 +181,10 @@ impl Running {
     /// Stops every part and waits for it, at most [`DRAIN`].
     pub async fn finish(self) {
         self.stop.cancel();
-        if tokio::time::timeout(DRAIN, self.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(DRAIN, self.tasks.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!("some parts did not end in time");
         }
         if let Err(error) = self.store.close().await {
@@ -157,20 +194,41 @@ impl Running {
 }
 
 /// Brings the state in line with the configuration: addresses, and the hub's node.
-async fn settle(config: &Config, handle: &Handle, wg_key: WgKey, authority: Fingerprint) -> anyhow::Result<NodeId> {
-    let submit = async |command| handle.submit(command, Actor::controller(), None).await.map(|accepted| accepted.answer);
+async fn settle(
+    config: &Config,
+    handle: &Handle,
+    wg_key: WgKey,
+    authority: Fingerprint,
+) -> anyhow::Result<NodeId> {
+    let submit = async |command| {
+        handle
+            .submit(command, Actor::controller(), None)
+            .await
+            .map(|accepted| accepted.answer)
+    };
     let state = handle.state();
     if state.settings().controllers != config.control.addresses {
-        submit(Command::SetControllers { controllers: config.control.addresses.clone() }).await?;
+        submit(Command::SetControllers {
+            controllers: config.control.addresses.clone(),
+        })
+        .await?;
     }
     if state.settings().edge_addresses != config.edge.addresses {
-        submit(Command::SetEdgeAddresses { addresses: config.edge.addresses.clone() }).await?;
+        submit(Command::SetEdgeAddresses {
+            addresses: config.edge.addresses.clone(),
+        })
+        .await?;
     }
     let organization = match state.organization_by_name(OWN_ORGANIZATION) {
         Some(organization) => organization.id,
         None => {
             let name = OWN_ORGANIZATION.parse()?;
-            match submit(Command::CreateOrganization { name, display_name: "Malha".to_owned() }).await? {
+            match submit(Command::CreateOrganization {
+                name,
+                display_name: "Malha".to_owned(),
+            })
+            .await?
+            {
                 Answer::Organization(id) => id,
                 other => anyhow::bail!("creating the hub's organization gave {other:?}"),
             }
@@ -180,7 +238,13 @@ async fn settle(config: &Config, handle: &Handle, wg_key: WgKey, authority: Fing
         Some(site) => site.id,
         None => {
             let name = HUB_SITE.parse()?;
-            match submit(Command::CreateSite { organization, name, display_name: "Hub".to_owned() }).await? {
+            match submit(Command::CreateSite {
+                organization,
+                name,
+                display_name: "Hub".to_owned(),
+            })
+            .await?
+            {
                 Answer::Site(id) => id,
                 other => anyhow::bail!("creating the hub's site gave {other:?}"),
             }
@@ -201,7 +265,10 @@ async fn settle(config: &Config, handle: &Handle, wg_key: WgKey, authority: Fing
 }
 
 fn own_facts() -> MachineFacts {
-    let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+    let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .unwrap_or_default()
+        .trim()
+        .to_owned();
     MachineFacts {
         host_name,
         machine: MachineId([0; 16]),
@@ -237,14 +304,17 @@ struct Parts<'a> {
 
 impl Bound {
     async fn bind(config: &Config, overlay: &malha_pki::Authority) -> anyhow::Result<Self> {
-        let certificate = overlay.issue_controller(&[], OffsetDateTime::now_utc(), CONTROL_CERTIFICATE_DAYS)?;
+        let certificate =
+            overlay.issue_controller(&[], OffsetDateTime::now_utc(), CONTROL_CERTIFICATE_DAYS)?;
         let control_tls = server_config_control(overlay, &certificate)?;
         let edge = EdgeConfig {
             http: config.edge.http.clone(),
             ..EdgeConfig::new(config.edge.https.clone(), config.edge.public_https_port)
         };
         let tcp = async |address: SocketAddr, key: &str| {
-            TcpListener::bind(address).await.with_context(|| format!("TCP {address} can't be had; free it or change {key}"))
+            TcpListener::bind(address)
+                .await
+                .with_context(|| format!("TCP {address} can't be had; free it or change {key}"))
         };
         Ok(Self {
             control: ControlListener::bind(&config.control.listen, control_tls.clone())?,
@@ -252,10 +322,17 @@ impl Bound {
             edge: Edge::bind(edge).context("edge.https and edge.http")?,
             dns: match config.dns.listen.as_slice() {
                 [] => None,
-                addresses => Some(DnsServer::bind(addresses, malha_dns::Limits::default()).context("dns.listen")?),
+                addresses => Some(
+                    DnsServer::bind(addresses, malha_dns::Limits::default())
+                        .context("dns.listen")?,
+                ),
             },
             api: tcp(config.api.listen, "api.listen").await?,
-            behind_edge: tcp(SocketAddr::from(([127, 0, 0, 1], 0)), "nothing: any loopback port will do").await?,
+            behind_edge: tcp(
+                SocketAddr::from(([127, 0, 0, 1], 0)),
+                "nothing: any loopback port will do",
+            )
+            .await?,
             metrics: match config.metrics.listen {
                 Some(address) => Some(tcp(address, "metrics.listen").await?),
                 None => None,
@@ -270,23 +347,45 @@ impl Bound {
             hub,
             https: edge.https,
             http: edge.http,
-            dns: self.dns.as_ref().map(DnsServer::local_addrs).unwrap_or_default(),
+            dns: self
+                .dns
+                .as_ref()
+                .map(DnsServer::local_addrs)
+                .unwrap_or_default(),
             api: self.api.local_addr()?,
-            metrics: self.metrics.as_ref().map(TcpListener::local_addr).transpose()?,
+            metrics: self
+                .metrics
+                .as_ref()
+                .map(TcpListener::local_addr)
+                .transpose()?,
         })
     }
 
     fn spawn(self, config: &Config, parts: Parts<'_>) {
-        let Parts { tasks, context, hub, certificates, published, api, console, stop } = parts;
+        let Parts {
+            tasks,
+            context,
+            hub,
+            certificates,
+            published,
+            api,
+            console,
+            stop,
+        } = parts;
         let (handle, live) = (context.handle.clone(), context.live.clone());
         let (routes, routes_out) = watch::channel(Arc::new(RouteTable::default()));
         let (zones, zones_out) = watch::channel(Arc::new(Zones::default()));
         let own_hosts: Vec<HostName> = config.api.public_host.iter().cloned().collect();
         let behind_edge = self.behind_edge.local_addr().ok();
-        let internal = own_hosts.iter().filter_map(|host| Some((host.as_str().parse().ok()?, behind_edge?)));
+        let internal = own_hosts
+            .iter()
+            .filter_map(|host| Some((host.as_str().parse().ok()?, behind_edge?)));
         let internal = InternalHosts::new(internal.collect::<Vec<_>>());
         let (handed_over, control_streams) = mpsc::channel(HANDOFF_CAPACITY);
-        let control = ControlHandoff { config: self.control_tls, streams: handed_over };
+        let control = ControlHandoff {
+            config: self.control_tls,
+            streams: handed_over,
+        };
         let publisher = Publisher {
             handle: handle.clone(),
             live: live.clone(),
@@ -304,7 +403,11 @@ impl Bound {
             dns: self.dns.as_ref().map(DnsServer::counters),
             store: api.store.clone(),
         };
-        let prober = Prober { dialer: hub.clone(), handle: handle.clone(), live };
+        let prober = Prober {
+            dialer: hub.clone(),
+            handle: handle.clone(),
+            live,
+        };
         tasks.spawn(console.clone().run(stop.clone()));
         tasks.spawn(publisher.run(stop.clone()));
         tasks.spawn(dispatch(context.clone()));
@@ -316,7 +419,14 @@ impl Bound {
             let stop = stop.clone();
             async move { hub.run(stop).await }
         });
-        let edge = self.edge.run(routes_out, certificates, dialer, Some(control), Some(internal), stop.clone());
+        let edge = self.edge.run(
+            routes_out,
+            certificates,
+            dialer,
+            Some(control),
+            Some(internal),
+            stop.clone(),
+        );
         tasks.spawn(async move {
             if let Err(error) = edge.await {
                 tracing::error!(%error, "the edge ended");
@@ -333,7 +443,10 @@ impl Bound {
         for (listener, secure_cookies) in [(self.api, false), (self.behind_edge, true)] {
             let router = api::router(api.clone()).merge(malha_web::router(
                 console.clone(),
-                malha_web::WebConfig { secure_cookies, ..malha_web::WebConfig::default() },
+                malha_web::WebConfig {
+                    secure_cookies,
+                    ..malha_web::WebConfig::default()
+                },
             ));
             tasks.spawn(api::serve(listener, router, secure_cookies, stop.clone()));
         }
@@ -361,7 +474,10 @@ async fn sweep(handle: Handle, stop: CancellationToken) {
             () = tokio::time::sleep(SWEEP_INTERVAL) => {}
             () = stop.cancelled() => return,
         }
-        if let Err(error) = handle.submit(Command::Sweep, Actor::controller(), None).await {
+        if let Err(error) = handle
+            .submit(Command::Sweep, Actor::controller(), None)
+            .await
+        {
             tracing::warn!(%error, "sweep");
         }
     }

@@ -49,7 +49,9 @@ pub async fn dispatch(context: Arc<SessionContext>) {
         match change {
             Ok(change) => {
                 context.registry.ring(&change.affected.nodes);
-                if change.affected.topics.contains(&Topic::Services) || !change.affected.removed.is_empty() {
+                if change.affected.topics.contains(&Topic::Services)
+                    || !change.affected.removed.is_empty()
+                {
                     context.live.forget_removed(&context.handle.state());
                 }
             }

@@ -101,8 +101,14 @@ pub(crate) fn refuse_hub(node: &Node) -> Result<(), Rejection> {
     if !node.hub {
         return Ok(());
     }
-    let problem = format!("node {} is a hub: it lives and dies with its controller", node.name);
-    Err(Rejection::Invalid { field: "id", problem })
+    let problem = format!(
+        "node {} is a hub: it lives and dies with its controller",
+        node.name
+    );
+    Err(Rejection::Invalid {
+        field: "id",
+        problem,
+    })
 }
 
 /// The node goes with its services, its part in routes, the grants that name it and the tokens for its place; its

@@ -101,7 +101,10 @@ fn the_hub_can_be_neither_removed_nor_replaced() {
     let hub = world.state.nodes().find(|node| node.hub).unwrap().id;
     for command in [
         Command::RemoveNode { id: hub },
-        Command::ReplaceNode { id: hub, ttl_s: 600 },
+        Command::ReplaceNode {
+            id: hub,
+            ttl_s: 600,
+        },
     ] {
         let rejection = world.run(command).unwrap_err().to_string();
         assert!(rejection.contains("is a hub"), "{rejection}");

@@ -50,11 +50,27 @@ pub(super) async fn hop<T>(
     let outcome = tokio::time::timeout(HOP_TIMEOUT, work).await;
     let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     match outcome {
-        Ok(Ok((value, detail))) => Ok((value, HopResult { hop, ok: true, millis, detail })),
-        Ok(Err(error)) => Err(HopResult { hop, ok: false, millis, detail: format!("{error:#}") }),
-        Err(_) => {
-            Err(HopResult { hop, ok: false, millis, detail: format!("no answer within {} s", HOP_TIMEOUT.as_secs()) })
-        }
+        Ok(Ok((value, detail))) => Ok((
+            value,
+            HopResult {
+                hop,
+                ok: true,
+                millis,
+                detail,
+            },
+        )),
+        Ok(Err(error)) => Err(HopResult {
+            hop,
+            ok: false,
+            millis,
+            detail: format!("{error:#}"),
+        }),
+        Err(_) => Err(HopResult {
+            hop,
+            ok: false,
+            millis,
+            detail: format!("no answer within {} s", HOP_TIMEOUT.as_secs()),
+        }),
     }
 }
 
@@ -69,8 +85,15 @@ pub(super) async fn resolve(target: &Target) -> anyhow::Result<(IpAddr, String)>
     let mut buffer = [0; MAX_DNS_BYTES];
     let read = socket.recv(&mut buffer).await?;
     let answer = Message::from_vec(&buffer[..read]).context("the answer is not DNS")?;
-    ensure!(answer.metadata.response_code == ResponseCode::NoError, "answered {}", answer.metadata.response_code);
-    ensure!(answer.metadata.authoritative, "the answer is not authoritative");
+    ensure!(
+        answer.metadata.response_code == ResponseCode::NoError,
+        "answered {}",
+        answer.metadata.response_code
+    );
+    ensure!(
+        answer.metadata.authoritative,
+        "the answer is not authoritative"
+    );
     let address = answer.answers.iter().find_map(|record| match &record.data {
         RData::A(a) => Some(a.0),
         _ => None,
@@ -80,54 +103,102 @@ pub(super) async fn resolve(target: &Target) -> anyhow::Result<(IpAddr, String)>
 }
 
 /// Opens TLS on the edge and verifies its certificate for the name against the demo's authority alone.
-pub(super) async fn open_tls(target: &Target, address: IpAddr) -> anyhow::Result<(TlsStream<TcpStream>, String)> {
+pub(super) async fn open_tls(
+    target: &Target,
+    address: IpAddr,
+) -> anyhow::Result<(TlsStream<TcpStream>, String)> {
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(target.authority_pem.as_bytes())?)?;
+    roots.add(CertificateDer::from_pem_slice(
+        target.authority_pem.as_bytes(),
+    )?)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let tcp = TcpStream::connect(SocketAddr::new(address, target.https.port())).await.context("TCP to the edge")?;
+    let tcp = TcpStream::connect(SocketAddr::new(address, target.https.port()))
+        .await
+        .context("TCP to the edge")?;
     let name = ServerName::try_from(target.host.clone())?;
-    let tls = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await.context("TLS to the edge")?;
-    let version = tls.get_ref().1.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS");
+    let tls = tokio_rustls::TlsConnector::from(Arc::new(config))
+        .connect(name, tcp)
+        .await
+        .context("TLS to the edge")?;
+    let version = tls
+        .get_ref()
+        .1
+        .protocol_version()
+        .and_then(|version| version.as_str())
+        .unwrap_or("TLS");
     Ok((tls, format!("{version}, certificate verified")))
 }
 
 /// Fetches the garage's page and checks that it is the garage's.
-pub(super) async fn fetch_page(target: &Target, tls: TlsStream<TcpStream>) -> anyhow::Result<((), String)> {
+pub(super) async fn fetch_page(
+    target: &Target,
+    tls: TlsStream<TcpStream>,
+) -> anyhow::Result<((), String)> {
     let (body, status) = get(target, tls, "/").await?;
-    ensure!(status == 200, "status {status}: {}", String::from_utf8_lossy(&body[..body.len().min(200)]));
-    ensure!(String::from_utf8_lossy(&body).contains("Garagem 01"), "another page came back");
+    ensure!(
+        status == 200,
+        "status {status}: {}",
+        String::from_utf8_lossy(&body[..body.len().min(200)])
+    );
+    ensure!(
+        String::from_utf8_lossy(&body).contains("Garagem 01"),
+        "another page came back"
+    );
     Ok(((), format!("200, {} bytes", body.len())))
 }
 
 /// Fetches the sample download and checks each byte of it.
-pub(super) async fn fetch_download(target: &Target, tls: TlsStream<TcpStream>) -> anyhow::Result<((), String)> {
+pub(super) async fn fetch_download(
+    target: &Target,
+    tls: TlsStream<TcpStream>,
+) -> anyhow::Result<((), String)> {
     let start = Instant::now();
     let (body, status) = get(target, tls, "/relatorio.bin").await?;
     ensure!(status == 200, "status {status}");
-    ensure!(body.len() == garage::DOWNLOAD_BYTES, "{} of {} bytes came", body.len(), garage::DOWNLOAD_BYTES);
-    let wrong = body.iter().enumerate().find(|(at, byte)| **byte != garage::download_byte(*at));
+    ensure!(
+        body.len() == garage::DOWNLOAD_BYTES,
+        "{} of {} bytes came",
+        body.len(),
+        garage::DOWNLOAD_BYTES
+    );
+    let wrong = body
+        .iter()
+        .enumerate()
+        .find(|(at, byte)| **byte != garage::download_byte(*at));
     ensure!(wrong.is_none(), "a byte is wrong at {wrong:?}");
     let mebibytes_per_s = 10.0 / start.elapsed().as_secs_f64();
     Ok(((), format!("10 MiB right, {mebibytes_per_s:.0} MiB/s")))
 }
 
 /// Opens a WebSocket to the garage and gets its echo back.
-pub(super) async fn echo(target: &Target, tls: TlsStream<TcpStream>) -> anyhow::Result<((), String)> {
+pub(super) async fn echo(
+    target: &Target,
+    tls: TlsStream<TcpStream>,
+) -> anyhow::Result<((), String)> {
     let url = format!("wss://{}:{}/eco", target.host, target.https.port());
-    let (mut socket, _) = tokio_tungstenite::client_async(url, tls).await.context("WebSocket handshake")?;
+    let (mut socket, _) = tokio_tungstenite::client_async(url, tls)
+        .await
+        .context("WebSocket handshake")?;
     let said = tungstenite::Message::text("cancela?");
     socket.send(said.clone()).await?;
-    let heard = socket.next().await.context("the WebSocket closed without an echo")??;
+    let heard = socket
+        .next()
+        .await
+        .context("the WebSocket closed without an echo")??;
     ensure!(heard == said, "another message came back");
     socket.close(None).await.ok();
     Ok(((), "echo came back".to_owned()))
 }
 
-async fn get(target: &Target, tls: TlsStream<TcpStream>, path: &str) -> anyhow::Result<(Bytes, u16)> {
+async fn get(
+    target: &Target,
+    tls: TlsStream<TcpStream>,
+    path: &str,
+) -> anyhow::Result<(Bytes, u16)> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await?;
     let request = Request::get(path)
         .header("host", format!("{}:{}", target.host, target.https.port()))
@@ -136,7 +207,9 @@ async fn get(target: &Target, tls: TlsStream<TcpStream>, path: &str) -> anyhow::
     let exchange = async {
         let response = sender.send_request(request).await?;
         let status = response.status().as_u16();
-        let body = http_body_util::Limited::new(response.into_body(), MAX_BODY_BYTES).collect().await;
+        let body = http_body_util::Limited::new(response.into_body(), MAX_BODY_BYTES)
+            .collect()
+            .await;
         let body = body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();
         Ok::<_, anyhow::Error>((body, status))
     };

@@ -29,7 +29,9 @@ pub(super) fn download_byte(offset: usize) -> u8 {
 
 /// Serves until `stop`.
 pub(super) async fn serve(listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
-    axum::serve(listener, router()).with_graceful_shutdown(stop.cancelled_owned()).await
+    axum::serve(listener, router())
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
 }
 
 /// Binds the garage's address.
@@ -52,8 +54,17 @@ fn router() -> Router {
 type Plates = Arc<Mutex<Vec<String>>>;
 
 async fn page(State(plates): State<Plates>, headers: HeaderMap) -> Html<String> {
-    let plates = plates.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("-").to_owned();
+    let plates = plates
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    let header = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("-")
+            .to_owned()
+    };
     Html(markup(&plates, header).into_string())
 }
 
@@ -112,8 +123,13 @@ struct Entry {
 }
 
 async fn enter(State(plates): State<Plates>, Form(entry): Form<Entry>) -> Redirect {
-    let plate: String =
-        entry.placa.chars().filter(char::is_ascii_alphanumeric).take(MAX_PLATE_CHARS).collect::<String>().to_uppercase();
+    let plate: String = entry
+        .placa
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .take(MAX_PLATE_CHARS)
+        .collect::<String>()
+        .to_uppercase();
     let mut plates = plates.lock().unwrap_or_else(PoisonError::into_inner);
     if !plate.is_empty() {
         plates.push(plate);
@@ -137,26 +153,34 @@ async fn download() -> Response {
 }
 
 async fn echo(upgrade: WebSocketUpgrade) -> Response {
-    upgrade.max_message_size(MAX_ECHO_BYTES).on_upgrade(async |mut socket: WebSocket| {
-        while let Some(Ok(message)) = socket.recv().await {
-            let sent = match message {
-                Message::Text(_) | Message::Binary(_) => socket.send(message).await,
-                Message::Close(_) => return,
-                Message::Ping(_) | Message::Pong(_) => Ok(()),
-            };
-            if sent.is_err() {
-                return;
+    upgrade
+        .max_message_size(MAX_ECHO_BYTES)
+        .on_upgrade(async |mut socket: WebSocket| {
+            while let Some(Ok(message)) = socket.recv().await {
+                let sent = match message {
+                    Message::Text(_) | Message::Binary(_) => socket.send(message).await,
+                    Message::Close(_) => return,
+                    Message::Ping(_) | Message::Pong(_) => Ok(()),
+                };
+                if sent.is_err() {
+                    return;
+                }
             }
-        }
-    })
+        })
 }
 
 async fn style() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("garage.css"))
+    (
+        [(header::CONTENT_TYPE, "text/css; charset=utf-8")],
+        include_str!("garage.css"),
+    )
 }
 
 async fn script() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("garage.js"))
+    (
+        [(header::CONTENT_TYPE, "text/javascript; charset=utf-8")],
+        include_str!("garage.js"),
+    )
 }
 
 /// A parking sign.

@@ -24,7 +24,10 @@ pub(super) fn welcome(world: &World) -> String {
     let https = ports.https_port;
     let password = match &world.password {
         Some(password) => format!("{} / {password}", world.operator),
-        None => format!("{} / (mostrada na primeira execução / shown at the first run)", world.operator),
+        None => format!(
+            "{} / (mostrada na primeira execução / shown at the first run)",
+            world.operator
+        ),
     };
     format!(
         "
@@ -51,7 +54,10 @@ pub(super) fn welcome(world: &World) -> String {
 #[must_use]
 pub(super) fn hop_line(hop: &HopResult) -> String {
     let mark = if hop.ok { "ok  " } else { "FAIL" };
-    format!("  {mark} {:<10} {:>6} ms  {}", hop.hop, hop.millis, hop.detail)
+    format!(
+        "  {mark} {:<10} {:>6} ms  {}",
+        hop.hop, hop.millis, hop.detail
+    )
 }
 
 /// Shows each hop's state until `stop`: one line that renews itself on a terminal, a new line at each change elsewhere.
@@ -60,11 +66,21 @@ pub(super) async fn live(world: &World, stop: &CancellationToken) {
     let terminal = std::io::stdout().is_terminal();
     let mut shown = String::new();
     loop {
-        let diagnosis = world.house.running.live.diagnosis(&world.house.running.handle.state(), world.node);
-        let line = diagnosis.map(|diagnosis| state_line(world, &diagnosis, terminal)).unwrap_or_default();
+        let diagnosis = world
+            .house
+            .running
+            .live
+            .diagnosis(&world.house.running.handle.state(), world.node);
+        let line = diagnosis
+            .map(|diagnosis| state_line(world, &diagnosis, terminal))
+            .unwrap_or_default();
         if line != shown {
             let mut out = std::io::stdout().lock();
-            let _ = if terminal { write!(out, "\r\x1b[2K  {line}") } else { writeln!(out, "  {line}") };
+            let _ = if terminal {
+                write!(out, "\r\x1b[2K  {line}")
+            } else {
+                writeln!(out, "  {line}")
+            };
             let _ = out.flush();
             shown = line;
         }
@@ -78,10 +94,21 @@ pub(super) async fn live(world: &World, stop: &CancellationToken) {
 
 /// With `seconds` a line that is drawn anew each second; without, one that changes only with a verdict.
 fn state_line(world: &World, diagnosis: &Diagnosis, seconds: bool) -> String {
-    let service = diagnosis.services.get(&world.service).copied().unwrap_or(HopState::Unknown);
-    let hops = [("controle/control", diagnosis.control), ("túnel/tunnel", diagnosis.tunnel), ("serviço/service", service)];
+    let service = diagnosis
+        .services
+        .get(&world.service)
+        .copied()
+        .unwrap_or(HopState::Unknown);
+    let hops = [
+        ("controle/control", diagnosis.control),
+        ("túnel/tunnel", diagnosis.tunnel),
+        ("serviço/service", service),
+    ];
     let hops = hops.map(|(name, state)| format!("{name} {}", word(state, seconds)));
-    let broken = diagnosis.broken.map(|broken| format!("   [{}]", culprit(broken.hop))).unwrap_or_default();
+    let broken = diagnosis
+        .broken
+        .map(|broken| format!("   [{}]", culprit(broken.hop)))
+        .unwrap_or_default();
     format!("{}{broken}", hops.join("  →  "))
 }
 
@@ -98,7 +125,9 @@ fn culprit(hop: Hop) -> &'static str {
 fn word(state: HopState, seconds: bool) -> String {
     match state {
         HopState::Up(_) => "✔".to_owned(),
-        HopState::Down(since_ms) if seconds => format!("✘ ({} s)", now_ms().saturating_sub(since_ms) / 1_000),
+        HopState::Down(since_ms) if seconds => {
+            format!("✘ ({} s)", now_ms().saturating_sub(since_ms) / 1_000)
+        }
         HopState::Down(_) => "✘".to_owned(),
         HopState::Unknown => "?".to_owned(),
     }

@@ -37,7 +37,9 @@ pub(super) struct Ports {
 
 /// A port that someone else has.
 #[derive(Debug, Error)]
-#[error("{protocol} port {port} on 127.0.0.1 is in use ({source}); free it, or choose another with {flag}")]
+#[error(
+    "{protocol} port {port} on 127.0.0.1 is in use ({source}); free it, or choose another with {flag}"
+)]
 pub(super) struct PortInUse {
     protocol: &'static str,
     port: u16,
@@ -82,24 +84,38 @@ impl Ports {
                 "UDP" => UdpSocket::bind(loopback(port)).map(drop),
                 _ => TcpListener::bind(loopback(port)).map(drop),
             };
-            bound.map_err(|source| PortInUse { protocol, port, flag, source })?;
+            bound.map_err(|source| PortInUse {
+                protocol,
+                port,
+                flag,
+                source,
+            })?;
         }
         Ok(())
     }
 
     /// Notes the ports in a fresh folder, or finds that its former run had the same.
     pub(super) fn keep(&self, data: &Path) -> anyhow::Result<()> {
-        let own = Remembered { https_port: self.https_port, garage_port: self.garage_port };
+        let own = Remembered {
+            https_port: self.https_port,
+            garage_port: self.garage_port,
+        };
         let file = data.join("ports.json");
         let former = match std::fs::read(&file) {
             Ok(former) => former,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return std::fs::write(&file, serde_json::to_vec(&own)?).with_context(|| file.display().to_string());
+                return std::fs::write(&file, serde_json::to_vec(&own)?)
+                    .with_context(|| file.display().to_string());
             }
             Err(error) => return Err(error).with_context(|| file.display().to_string()),
         };
-        let former: Remembered = serde_json::from_slice(&former).with_context(|| file.display().to_string())?;
-        if former == own { Ok(()) } else { Err(OtherPorts(former).into()) }
+        let former: Remembered =
+            serde_json::from_slice(&former).with_context(|| file.display().to_string())?;
+        if former == own {
+            Ok(())
+        } else {
+            Err(OtherPorts(former).into())
+        }
     }
 }
 
@@ -120,7 +136,9 @@ mod tests {
             &mut ports.metrics_port,
             &mut ports.garage_port,
         ];
-        let held: Vec<_> = (0..fields.len()).map(|_| TcpListener::bind(loopback(0)).unwrap()).collect();
+        let held: Vec<_> = (0..fields.len())
+            .map(|_| TcpListener::bind(loopback(0)).unwrap())
+            .collect();
         for (field, listener) in fields.into_iter().zip(&held) {
             *field = listener.local_addr().unwrap().port();
         }
@@ -133,9 +151,15 @@ mod tests {
         let first = free_ports();
         first.keep(data.path()).unwrap();
         first.keep(data.path()).unwrap();
-        let other = Ports { garage_port: first.garage_port ^ 1, ..first };
+        let other = Ports {
+            garage_port: first.garage_port ^ 1,
+            ..first
+        };
         let error = other.keep(data.path()).unwrap_err().to_string();
-        assert!(error.contains(&format!("--garage-port {}", first.garage_port)), "{error}");
+        assert!(
+            error.contains(&format!("--garage-port {}", first.garage_port)),
+            "{error}"
+        );
     }
 
     #[test]
@@ -143,6 +167,9 @@ mod tests {
         let ports = free_ports();
         let _taken = TcpListener::bind(loopback(ports.dns_port)).unwrap();
         let error = ports.check().unwrap_err().to_string();
-        assert!(error.contains(&ports.dns_port.to_string()) && error.contains("--dns-port"), "{error}");
+        assert!(
+            error.contains(&ports.dns_port.to_string()) && error.contains("--dns-port"),
+            "{error}"
+        );
     }
 }

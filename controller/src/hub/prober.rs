@@ -52,7 +52,8 @@ impl Prober {
                 () = stop.cancelled() => return,
             }
             let probes = probes(&self.handle.state());
-            let round = stream::iter(probes).for_each_concurrent(PROBES_AT_ONCE, |probe| self.probe(probe));
+            let round =
+                stream::iter(probes).for_each_concurrent(PROBES_AT_ONCE, |probe| self.probe(probe));
             tokio::select! {
                 () = round => {}
                 () = stop.cancelled() => return,
@@ -69,7 +70,8 @@ impl Prober {
             },
             Err(error) => failed_dial(&error),
         };
-        self.live.probed(probe.node, probe.service, met, began_ms, now_ms());
+        self.live
+            .probed(probe.node, probe.service, met, began_ms, now_ms());
     }
 }
 
@@ -78,14 +80,24 @@ fn probes(state: &State) -> Vec<Probe> {
     let mut hosts = BTreeMap::new();
     for route in state.routes() {
         for service in &route.services {
-            hosts.entry(*service).or_insert_with(|| route.host.to_string());
+            hosts
+                .entry(*service)
+                .or_insert_with(|| route.host.to_string());
         }
     }
     let probe = |service: &malha_core::Service| {
         let node = state.node(service.node)?;
-        let host = hosts.remove(&service.id).unwrap_or_else(|| service.name.to_string());
+        let host = hosts
+            .remove(&service.id)
+            .unwrap_or_else(|| service.name.to_string());
         let address = SocketAddr::from((node.addresses.v4, service.port.number()));
-        Some(Probe { node: node.id, service: service.id, address, kind: service.kind, host })
+        Some(Probe {
+            node: node.id,
+            service: service.id,
+            address,
+            kind: service.kind,
+            host,
+        })
     };
     let mut probe = probe;
     state.services().filter_map(&mut probe).collect()
@@ -94,14 +106,17 @@ fn probes(state: &State) -> Vec<Probe> {
 /// Any answer below 500 shows a living web server; what it thinks of `/` is its own affair.
 async fn http(stream: malha_proxy::BoxStream, host: &str) -> PathProbe {
     let exchange = async {
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let request = Request::get("/")
             .header("host", host)
             .header("user-agent", USER_AGENT)
             .header("connection", "close")
             .body(Empty::<Bytes>::new())
             .map_err(|_| ());
-        let Ok(request) = request else { return Ok(None) };
+        let Ok(request) = request else {
+            return Ok(None);
+        };
         let mut answer = pin!(sender.send_request(request));
         // The connection may end in the same moment in which it hands over the answer.
         let answer = tokio::select! {
@@ -127,7 +142,9 @@ async fn tcp(mut stream: malha_proxy::BoxStream) -> PathProbe {
 
 fn failed_dial(error: &io::Error) -> PathProbe {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => PathProbe::OriginFailed,
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => {
+            PathProbe::OriginFailed
+        }
         _ => PathProbe::TunnelSilent,
     }
 }

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use malha_proto::{
-    Fingerprint, FrameDecoder, FrameError, MAX_FRAME_TO_CONTROLLER_BYTES, MAX_FRAME_TO_NODE_BYTES, NodeId,
-    ToController, ToNode, encode_frame,
+    Fingerprint, FrameDecoder, FrameError, MAX_FRAME_TO_CONTROLLER_BYTES, MAX_FRAME_TO_NODE_BYTES,
+    NodeId, ToController, ToNode, encode_frame,
 };
 use serde::Serialize;
 use thiserror::Error;
@@ -110,7 +110,9 @@ impl Channel {
             self.write.write_all(&frame).await?;
             self.write.flush().await
         };
-        tokio::time::timeout(WRITE_TIMEOUT, write).await.map_err(|_| ChannelError::Stalled)??;
+        tokio::time::timeout(WRITE_TIMEOUT, write)
+            .await
+            .map_err(|_| ChannelError::Stalled)??;
         Ok(())
     }
 
@@ -120,7 +122,9 @@ impl Channel {
         if self.send(message).await.is_err() || self.write.shutdown().await.is_err() {
             return;
         }
-        let drain = async { while matches!(self.read.read(&mut self.buffer[..]).await, Ok(read) if read > 0) {} };
+        let drain = async {
+            while matches!(self.read.read(&mut self.buffer[..]).await, Ok(read) if read > 0) {}
+        };
         let _ = tokio::time::timeout(LINGER, drain).await;
     }
 }

@@ -17,7 +17,10 @@ pub(super) async fn enrol(context: &Arc<SessionContext>, channel: Channel, reque
     let source = channel.remote().ip();
     let answer = match context.enrolments.take(&source, now_ms()) {
         Ok(()) => answer(context, source, request).await,
-        Err(_) => refused(RefusalCode::Busy, "too many enrolments from this address; try again in a few seconds"),
+        Err(_) => refused(
+            RefusalCode::Busy,
+            "too many enrolments from this address; try again in a few seconds",
+        ),
     };
     if let ToNode::Refused { code, text } = &answer {
         tracing::info!(?code, %text, "enrolment refused");
@@ -40,16 +43,25 @@ async fn answer(context: &Arc<SessionContext>, source: IpAddr, request: EnrolReq
         name: request.name,
         facts: request.facts,
     };
-    let actor = Actor { name: format!("token:{token}"), source: Some(source) };
+    let actor = Actor {
+        name: format!("token:{token}"),
+        source: Some(source),
+    };
     let accepted = match context.handle.submit(command, actor, None).await {
         Ok(accepted) => accepted,
         Err(error) => return refusal(&error),
     };
     let Answer::Enrolled { node, lease, .. } = accepted.answer else {
-        return refused(RefusalCode::Unavailable, "the controller gave no lease; try again");
+        return refused(
+            RefusalCode::Unavailable,
+            "the controller gave no lease; try again",
+        );
     };
     let state = context.handle.state();
-    match (sign(context, &state, node, &request.csr), state.netmap(node)) {
+    match (
+        sign(context, &state, node, &request.csr),
+        state.netmap(node),
+    ) {
         (Ok(certificate), Some(netmap)) => ToNode::Enrolled(Box::new(EnrolReply {
             node,
             certificate,
@@ -59,7 +71,10 @@ async fn answer(context: &Arc<SessionContext>, source: IpAddr, request: EnrolReq
             controllers: state.settings().controllers.clone(),
         })),
         (Err(text), _) => refused(RefusalCode::Malformed, &text),
-        (_, None) => refused(RefusalCode::NodeRemoved, "this node was removed while it enrolled"),
+        (_, None) => refused(
+            RefusalCode::NodeRemoved,
+            "this node was removed while it enrolled",
+        ),
     }
 }
 
@@ -71,9 +86,15 @@ pub(super) fn sign(
     csr: &[u8],
 ) -> Result<Vec<u8>, String> {
     let identity = identity(state, node).ok_or_else(|| "this node was removed".to_owned())?;
-    let validity = Validity::starting(OffsetDateTime::now_utc(), Duration::days(NODE_CERTIFICATE_DAYS));
-    let certificate = validity.and_then(|validity| context.authority.sign_node_csr(csr, &identity, validity));
-    certificate.map(|certificate| certificate.der.to_vec()).map_err(|error| error.to_string())
+    let validity = Validity::starting(
+        OffsetDateTime::now_utc(),
+        Duration::days(NODE_CERTIFICATE_DAYS),
+    );
+    let certificate =
+        validity.and_then(|validity| context.authority.sign_node_csr(csr, &identity, validity));
+    certificate
+        .map(|certificate| certificate.der.to_vec())
+        .map_err(|error| error.to_string())
 }
 
 fn identity(state: &State, id: NodeId) -> Option<NodeIdentity> {
@@ -93,14 +114,18 @@ pub(super) fn refusal(error: &SubmitError) -> ToNode {
     match error {
         SubmitError::Rejected(Rejection::Refused { code, text }) => refused(*code, text),
         SubmitError::Rejected(other) => refused(RefusalCode::Malformed, &other.to_string()),
-        SubmitError::Unavailable(_) | SubmitError::Closed => {
-            refused(RefusalCode::Unavailable, "the controller can't write its state now; try again")
-        }
+        SubmitError::Unavailable(_) | SubmitError::Closed => refused(
+            RefusalCode::Unavailable,
+            "the controller can't write its state now; try again",
+        ),
     }
 }
 
 fn refused(code: RefusalCode, text: &str) -> ToNode {
-    ToNode::Refused { code, text: text.chars().take(MAX_REFUSAL_CHARS).collect() }
+    ToNode::Refused {
+        code,
+        text: text.chars().take(MAX_REFUSAL_CHARS).collect(),
+    }
 }
 
 /// Renewed at two thirds of it; a node that was away for longer needs `malha node replace`.

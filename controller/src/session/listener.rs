@@ -20,7 +20,10 @@ use crate::session::{Channel, PeerCertificate, Remote, SessionContext, Transport
 #[derive(Debug, Error)]
 pub enum ListenError {
     #[error("control channel: UDP {address}: {source}; free the port or change control.listen")]
-    Bind { address: SocketAddr, source: std::io::Error },
+    Bind {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
     #[error("control channel: TLS configuration: {0}")]
     Tls(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
 }
@@ -33,23 +36,37 @@ pub struct ControlListener {
 impl ControlListener {
     /// Binds every address, or none.
     pub fn bind(addresses: &[SocketAddr], tls: rustls::ServerConfig) -> Result<Self, ListenError> {
-        let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+        let mut config =
+            quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
         config.transport_config(Arc::new(transport_config()));
         let endpoints = addresses.iter().map(|address| {
             bind_udp(*address)
                 .and_then(|socket| {
                     let runtime = Arc::new(quinn::TokioRuntime);
-                    quinn::Endpoint::new(quinn::EndpointConfig::default(), Some(config.clone()), socket, runtime)
+                    quinn::Endpoint::new(
+                        quinn::EndpointConfig::default(),
+                        Some(config.clone()),
+                        socket,
+                        runtime,
+                    )
                 })
-                .map_err(|source| ListenError::Bind { address: *address, source })
+                .map_err(|source| ListenError::Bind {
+                    address: *address,
+                    source,
+                })
         });
-        Ok(Self { endpoints: endpoints.collect::<Result<_, _>>()? })
+        Ok(Self {
+            endpoints: endpoints.collect::<Result<_, _>>()?,
+        })
     }
 
     /// The addresses in use, for port 0.
     #[must_use]
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.endpoints.iter().filter_map(|endpoint| endpoint.local_addr().ok()).collect()
+        self.endpoints
+            .iter()
+            .filter_map(|endpoint| endpoint.local_addr().ok())
+            .collect()
     }
 
     /// Accepts from QUIC and from `handed_over` until the context stops, then waits for the sessions' goodbyes.
@@ -61,14 +78,21 @@ impl ControlListener {
         let sessions = TaskTracker::new();
         let places = Arc::new(Semaphore::new(MAX_SESSIONS));
         for endpoint in &self.endpoints {
-            sessions.spawn(accept_quic(endpoint.clone(), context.clone(), places.clone(), sessions.clone()));
+            sessions.spawn(accept_quic(
+                endpoint.clone(),
+                context.clone(),
+                places.clone(),
+                sessions.clone(),
+            ));
         }
         loop {
             let handed = tokio::select! {
                 handed = handed_over.recv() => handed,
                 () = context.stop.cancelled() => None,
             };
-            let Some((stream, remote)) = handed else { break };
+            let Some((stream, remote)) = handed else {
+                break;
+            };
             if let Ok(place) = places.clone().try_acquire_owned() {
                 sessions.spawn(serve_tls(context.clone(), stream, remote, place));
             }
@@ -103,7 +127,11 @@ async fn accept_quic(
     }
 }
 
-async fn serve_quic(context: Arc<SessionContext>, incoming: quinn::Incoming, _place: OwnedSemaphorePermit) {
+async fn serve_quic(
+    context: Arc<SessionContext>,
+    incoming: quinn::Incoming,
+    _place: OwnedSemaphorePermit,
+) {
     let remote = incoming.remote_address();
     let opened = tokio::time::timeout(HANDSHAKE_TIMEOUT, async {
         let connection = incoming.await?;
@@ -115,10 +143,16 @@ async fn serve_quic(context: Arc<SessionContext>, incoming: quinn::Incoming, _pl
         Ok(Err(error)) => return tracing::debug!(%error, %remote, "QUIC handshake failed"),
         Err(_) => return tracing::debug!(%remote, "QUIC handshake took too long"),
     };
-    let chain = connection.peer_identity().and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let chain = connection
+        .peer_identity()
+        .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
     let certificate = chain.and_then(|chain| peer_certificate(chain.first()?));
     let path = Remote::Path(connection.clone());
-    node::serve(context, Channel::new(receive, send, path, Transport::Quic, certificate)).await;
+    node::serve(
+        context,
+        Channel::new(receive, send, path, Transport::Quic, certificate),
+    )
+    .await;
     connection.close(0_u32.into(), b"");
 }
 
@@ -128,9 +162,23 @@ async fn serve_tls(
     remote: SocketAddr,
     _place: OwnedSemaphorePermit,
 ) {
-    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| peer_certificate(chain.first()?));
+    let certificate = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(|chain| peer_certificate(chain.first()?));
     let (read, write) = tokio::io::split(stream);
-    node::serve(context, Channel::new(read, write, Remote::Fixed(remote), Transport::Tls, certificate)).await;
+    node::serve(
+        context,
+        Channel::new(
+            read,
+            write,
+            Remote::Fixed(remote),
+            Transport::Tls,
+            certificate,
+        ),
+    )
+    .await;
 }
 
 /// Who a verified certificate names; None for one that is no node's, which then may only enrol.
@@ -155,7 +203,11 @@ fn transport_config() -> quinn::TransportConfig {
 
 /// A UDP socket of one family: an IPv6 one takes no IPv4, so that both can be bound on one port.
 fn bind_udp(address: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
-    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::DGRAM, None)?;
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::DGRAM,
+        None,
+    )?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }

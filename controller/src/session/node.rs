@@ -6,7 +6,8 @@ use std::time::Duration;
 use malha_core::{Answer, Command, NodeSync};
 use malha_pki::request_key;
 use malha_proto::{
-    FarewellReason, Hello, Lease, NodeId, RefusalCode, Revision, SESSION_TIMEOUT_MS, ToController, ToNode, Welcome, WgKey,
+    FarewellReason, Hello, Lease, NodeId, RefusalCode, Revision, SESSION_TIMEOUT_MS, ToController,
+    ToNode, Welcome, WgKey,
 };
 use tokio::time::{Instant, timeout};
 
@@ -20,7 +21,9 @@ use crate::session::{Channel, ChannelError, PeerCertificate, SessionContext};
 pub(super) async fn serve(context: Arc<SessionContext>, mut channel: Channel) {
     let first = match timeout(FIRST_MESSAGE_TIMEOUT, channel.receive()).await {
         Ok(Ok(first)) => first,
-        Ok(Err(error)) => return tracing::debug!(%error, remote = %channel.remote(), "no first message"),
+        Ok(Err(error)) => {
+            return tracing::debug!(%error, remote = %channel.remote(), "no first message");
+        }
         Err(_) => return tracing::debug!(remote = %channel.remote(), "silent connection closed"),
     };
     match (first, channel.certificate) {
@@ -31,9 +34,17 @@ pub(super) async fn serve(context: Arc<SessionContext>, mut channel: Channel) {
             }
         }
         (ToController::Hello(_), None) => {
-            channel.finish(&malformed("a session needs the node's certificate; enrol first")).await;
+            channel
+                .finish(&malformed(
+                    "a session needs the node's certificate; enrol first",
+                ))
+                .await;
         }
-        _ => channel.finish(&malformed("a session opens with Enrol or Hello")).await,
+        _ => {
+            channel
+                .finish(&malformed("a session opens with Enrol or Hello"))
+                .await
+        }
     }
 }
 
@@ -67,7 +78,10 @@ impl Session {
         hello: Hello,
     ) -> Option<Self> {
         let node = certificate.node;
-        let live = context.registry.challenge(node, hello.instance, CHALLENGE_PATIENCE).await;
+        let live = context
+            .registry
+            .challenge(node, hello.instance, CHALLENGE_PATIENCE)
+            .await;
         let command = Command::OpenSession {
             node,
             tls_key: certificate.key,
@@ -77,7 +91,10 @@ impl Session {
             source: Some(channel.remote()),
             live,
         };
-        let answer = context.handle.submit(command, Actor::node(node, channel.remote().ip()), None).await;
+        let answer = context
+            .handle
+            .submit(command, Actor::node(node, channel.remote().ip()), None)
+            .await;
         let (lease, rekey) = match answer.map(|accepted| accepted.answer) {
             Ok(Answer::Session { lease, rekey }) => (lease, rekey),
             Ok(_) => {
@@ -91,7 +108,13 @@ impl Session {
             }
         };
         let state = context.handle.state();
-        let (sync, first) = NodeSync::open(node, hello.applied, hello.digest, &state, &context.handle.history());
+        let (sync, first) = NodeSync::open(
+            node,
+            hello.applied,
+            hello.digest,
+            &state,
+            &context.handle.history(),
+        );
         let welcome = ToNode::Welcome(Box::new(Welcome {
             lease: lease.clone(),
             revision: state.revision(),
@@ -119,7 +142,15 @@ impl Session {
         };
         let seat = context.registry.sit(node, summary);
         context.live.session_opened(node, now_ms());
-        Some(Self { context, channel, node, instance: hello.instance, lease, seat, sync })
+        Some(Self {
+            context,
+            channel,
+            node,
+            instance: hello.instance,
+            lease,
+            seat,
+            sync,
+        })
     }
 
     async fn run(mut self) {
@@ -134,7 +165,9 @@ impl Session {
             End::Close(last) => (None, Some(last)),
         };
         if self.context.registry.leave(&self.seat) {
-            self.context.live.session_closed(self.node, farewell, now_ms());
+            self.context
+                .live
+                .session_closed(self.node, farewell, now_ms());
         }
         if let Some(last) = last {
             self.channel.finish(&last).await;
@@ -167,12 +200,18 @@ impl Session {
     async fn take(&mut self, message: ToController) -> Result<(), End> {
         match message {
             ToController::LeaseSaved => {
-                let command = Command::ConfirmLease { node: self.node, instance: self.instance, lease: self.lease.clone() };
+                let command = Command::ConfirmLease {
+                    node: self.node,
+                    instance: self.instance,
+                    lease: self.lease.clone(),
+                };
                 self.submit(command).await.map(|_| ())
             }
             ToController::Applied { revision } => self.applied(revision).await,
             ToController::Report(report) => {
-                self.context.registry.moved(&self.seat, self.channel.remote());
+                self.context
+                    .registry
+                    .moved(&self.seat, self.channel.remote());
                 self.context.live.report(self.node, &report, now_ms());
                 self.send(&ToNode::Heartbeat).await
             }
@@ -190,7 +229,9 @@ impl Session {
 
     async fn applied(&mut self, revision: Revision) -> Result<(), End> {
         self.sync.applied(revision);
-        self.context.registry.applied(&self.seat, self.sync.applied_revision());
+        self.context
+            .registry
+            .applied(&self.seat, self.sync.applied_revision());
         self.advance().await
     }
 
@@ -208,9 +249,14 @@ impl Session {
     }
 
     async fn renew(&mut self, csr: &[u8], wg_key: Option<WgKey>) -> Result<(), End> {
-        let tls_key =
-            request_key(csr).map_err(|error| End::Close(Box::new(malformed(&error.to_string()))))?;
-        let command = Command::RenewNode { node: self.node, instance: self.instance, tls_key, wg_key };
+        let tls_key = request_key(csr)
+            .map_err(|error| End::Close(Box::new(malformed(&error.to_string()))))?;
+        let command = Command::RenewNode {
+            node: self.node,
+            instance: self.instance,
+            tls_key,
+            wg_key,
+        };
         self.submit(command).await?;
         let certificate = sign(&self.context, &self.context.handle.state(), self.node, csr);
         let certificate = certificate.map_err(|text| End::Close(Box::new(malformed(&text))))?;
@@ -220,7 +266,9 @@ impl Session {
     async fn submit(&mut self, command: Command) -> Result<Answer, End> {
         let actor = Actor::node(self.node, self.channel.remote().ip());
         let accepted = self.context.handle.submit(command, actor, None).await;
-        accepted.map(|accepted| accepted.answer).map_err(|error| End::Close(Box::new(refusal(&error))))
+        accepted
+            .map(|accepted| accepted.answer)
+            .map_err(|error| End::Close(Box::new(refusal(&error))))
     }
 
     async fn send(&mut self, message: &ToNode) -> Result<(), End> {
@@ -231,7 +279,9 @@ impl Session {
         End::Close(Box::new(match *self.seat.order.borrow() {
             Order::Cloned => cloned(),
             Order::Removed => removed(),
-            Order::Superseded | Order::Continue => ToNode::Farewell { reason: FarewellReason::Superseded },
+            Order::Superseded | Order::Continue => ToNode::Farewell {
+                reason: FarewellReason::Superseded,
+            },
         }))
     }
 }
@@ -244,14 +294,21 @@ fn cloned() -> ToNode {
 }
 
 fn removed() -> ToNode {
-    ToNode::Refused { code: RefusalCode::NodeRemoved, text: "this node was removed by the operator".to_owned() }
+    ToNode::Refused {
+        code: RefusalCode::NodeRemoved,
+        text: "this node was removed by the operator".to_owned(),
+    }
 }
 
 fn malformed(text: &str) -> ToNode {
-    ToNode::Refused { code: RefusalCode::Malformed, text: text.to_owned() }
+    ToNode::Refused {
+        code: RefusalCode::Malformed,
+        text: text.to_owned(),
+    }
 }
 
 const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 const SESSION_TIMEOUT: Duration = Duration::from_millis(SESSION_TIMEOUT_MS);
 /// A living node reports within one heartbeat; half of another for the way.
-const CHALLENGE_PATIENCE: Duration = Duration::from_millis(malha_proto::HEARTBEAT_INTERVAL_MS * 3 / 2);
+const CHALLENGE_PATIENCE: Duration =
+    Duration::from_millis(malha_proto::HEARTBEAT_INTERVAL_MS * 3 / 2);

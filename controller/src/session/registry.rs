@@ -70,7 +70,10 @@ struct Entry {
 
 impl Default for Registry {
     fn default() -> Self {
-        Self { seats: Mutex::default(), applied: watch::channel(0).0 }
+        Self {
+            seats: Mutex::default(),
+            applied: watch::channel(0).0,
+        }
     }
 }
 
@@ -85,17 +88,32 @@ impl Registry {
         let mut seats = self.lock();
         seats.next_number += 1;
         let number = seats.next_number;
-        let entry = Entry { number, summary, bell: bell.clone(), order, heard: heard_out };
+        let entry = Entry {
+            number,
+            summary,
+            bell: bell.clone(),
+            order,
+            heard: heard_out,
+        };
         if let Some(former) = seats.by_node.insert(node, entry) {
             former.order.send_replace(Order::Superseded);
         }
-        Seat { bell, order: order_out, heard, number, node }
+        Seat {
+            bell,
+            order: order_out,
+            heard,
+            number,
+            node,
+        }
     }
 
     /// Leaves the seat, if it is still this session's. Says whether it was.
     pub fn leave(&self, seat: &Seat) -> bool {
         let mut seats = self.lock();
-        let still = seats.by_node.get(&seat.node).is_some_and(|entry| entry.number == seat.number);
+        let still = seats
+            .by_node
+            .get(&seat.node)
+            .is_some_and(|entry| entry.number == seat.number);
         if still {
             seats.by_node.remove(&seat.node);
         }
@@ -109,7 +127,11 @@ impl Registry {
     /// Notes a revision that a node said it runs with.
     pub fn applied(&self, seat: &Seat, revision: Revision) {
         let mut seats = self.lock();
-        if let Some(entry) = seats.by_node.get_mut(&seat.node).filter(|entry| entry.number == seat.number) {
+        if let Some(entry) = seats
+            .by_node
+            .get_mut(&seat.node)
+            .filter(|entry| entry.number == seat.number)
+        {
             entry.summary.applied = entry.summary.applied.max(revision);
         }
         drop(seats);
@@ -119,7 +141,11 @@ impl Registry {
     /// Notes where a node's session comes from now.
     pub fn moved(&self, seat: &Seat, remote: SocketAddr) {
         let mut seats = self.lock();
-        if let Some(entry) = seats.by_node.get_mut(&seat.node).filter(|entry| entry.number == seat.number) {
+        if let Some(entry) = seats
+            .by_node
+            .get_mut(&seat.node)
+            .filter(|entry| entry.number == seat.number)
+        {
             entry.summary.remote = remote;
         }
     }
@@ -156,7 +182,10 @@ impl Registry {
 
     #[must_use]
     pub fn find(&self, node: NodeId) -> Option<SessionSummary> {
-        self.lock().by_node.get(&node).map(|entry| entry.summary.clone())
+        self.lock()
+            .by_node
+            .get(&node)
+            .map(|entry| entry.summary.clone())
     }
 
     #[must_use]
@@ -167,7 +196,12 @@ impl Registry {
     /// The open session of a node that another process now claims to be. If it is another instance, waits until it is
     /// heard, at most `patience`: a machine that still talks can't have been restarted. What comes within
     /// [`LATE_BYTES_PAUSE`] does not count: it may be a dead process's last words, still on their way.
-    pub async fn challenge(&self, node: NodeId, newcomer: u64, patience: Duration) -> Option<LiveSession> {
+    pub async fn challenge(
+        &self,
+        node: NodeId,
+        newcomer: u64,
+        patience: Duration,
+    ) -> Option<LiveSession> {
         let (summary, mut heard) = {
             let seats = self.lock();
             let entry = seats.by_node.get(&node)?;
@@ -178,9 +212,22 @@ impl Registry {
             heard.mark_unchanged();
             heard.changed().await.is_ok()
         };
-        let alive = summary.instance != newcomer && tokio::time::timeout(patience, talks).await.unwrap_or(false);
-        let SessionSummary { instance, tls_key, remote, facts, .. } = summary;
-        Some(LiveSession { instance, tls_key, alive, facts, source: Some(remote) })
+        let alive = summary.instance != newcomer
+            && tokio::time::timeout(patience, talks).await.unwrap_or(false);
+        let SessionSummary {
+            instance,
+            tls_key,
+            remote,
+            facts,
+            ..
+        } = summary;
+        Some(LiveSession {
+            instance,
+            tls_key,
+            alive,
+            facts,
+            source: Some(remote),
+        })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Seats> {
@@ -227,7 +274,10 @@ mod tests {
         let new = registry.sit(NodeId(1), summary(8));
         assert_eq!(*old.order.borrow(), Order::Superseded);
         assert!(!registry.leave(&old));
-        assert_eq!(registry.find(NodeId(1)).map(|summary| summary.instance), Some(8));
+        assert_eq!(
+            registry.find(NodeId(1)).map(|summary| summary.instance),
+            Some(8)
+        );
         assert!(registry.leave(&new));
         assert_eq!(registry.count(), 0);
     }
@@ -236,10 +286,13 @@ mod tests {
     async fn challenged(heard_after: Duration) -> bool {
         let registry = Registry::default();
         let seat = registry.sit(NodeId(1), summary(7));
-        let (live, ()) = tokio::join!(registry.challenge(NodeId(1), 8, Duration::from_secs(2)), async {
-            tokio::time::sleep(heard_after).await;
-            seat.heard();
-        });
+        let (live, ()) = tokio::join!(
+            registry.challenge(NodeId(1), 8, Duration::from_secs(2)),
+            async {
+                tokio::time::sleep(heard_after).await;
+                seat.heard();
+            }
+        );
         live.unwrap().alive
     }
 
@@ -258,7 +311,9 @@ mod tests {
     async fn a_reconnection_of_the_same_process_is_not_made_to_wait() {
         let registry = Registry::default();
         let _seat = registry.sit(NodeId(1), summary(7));
-        let live = registry.challenge(NodeId(1), 7, Duration::from_secs(3_600)).await;
+        let live = registry
+            .challenge(NodeId(1), 7, Duration::from_secs(3_600))
+            .await;
         assert!(live.is_some_and(|live| !live.alive && live.instance == 7));
     }
 }

@@ -139,8 +139,13 @@ fn a_full_disk_delays_the_new_keys_of_a_survivor_and_no_more() {
         let is_it = |action: &Action| matches!(action, Action::MakeKeys { wireguard: true });
         actions.iter().any(is_it)
     };
-    world.tell(Event::KeysMade { result: Err("no space left".into()) });
-    assert!(makes_keys(&world.live(link, 10_000)), "made anew after a failed write");
+    world.tell(Event::KeysMade {
+        result: Err("no space left".into()),
+    });
+    assert!(
+        makes_keys(&world.live(link, 10_000)),
+        "made anew after a failed write"
+    );
     for tries in [1, 2] {
         let wg_key = Some(WgKey([tries; 32]));
         let csr = vec![tries];
@@ -150,7 +155,12 @@ fn a_full_disk_delays_the_new_keys_of_a_survivor_and_no_more() {
         assert_eq!(sent(&asked), [ToController::Renew { csr, wg_key }]);
         let certificate = vec![2];
         world.hear(link, ToNode::Renewed { certificate });
-        world.tell(Event::KeysAdopted { result: Err("no space left".into()) });
-        assert!(makes_keys(&world.live(link, 10_000)), "made anew after a failed adoption");
+        world.tell(Event::KeysAdopted {
+            result: Err("no space left".into()),
+        });
+        assert!(
+            makes_keys(&world.live(link, 10_000)),
+            "made anew after a failed adoption"
+        );
     }
 }

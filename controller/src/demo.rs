@@ -2,6 +2,7 @@
 //! garage run as processes of their own and reach the controller only over the wire.
 
 mod check;
+mod furnish;
 mod garage;
 mod narration;
 mod ports;

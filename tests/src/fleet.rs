@@ -37,7 +37,7 @@ use dice::Dice;
 use failure::{Broken, Journal, broken};
 use ledger::Ledger;
 use machine::Machine;
-use network::{Network, Parcel};
+use network::Network;
 use traffic::Flow;
 
 pub use failure::Failure;
@@ -116,6 +116,8 @@ struct Fleet {
     ledger: Ledger,
     /// Changes whose arrival an operator waits for.
     waited: Vec<Convergence>,
+    /// Which machines most faults befall now.
+    unlucky: usize,
     /// A machine was told that no address is free.
     pool_exhausted: bool,
     /// What flowed when the controller died.
@@ -137,12 +139,15 @@ impl Fleet {
             machines: Vec::new(),
             ledger: Ledger::default(),
             waited: Vec::new(),
+            unlucky: 0,
             pool_exhausted: false,
             lasting: BTreeSet::new(),
             journal: Journal::default(),
             summary: Summary::default(),
         };
-        fleet.ledger.committed(None, &state, &Affected::default(), EPOCH_MS)?;
+        fleet
+            .ledger
+            .committed(None, &state, &Affected::default(), EPOCH_MS)?;
         Ok(fleet)
     }
 
@@ -153,6 +158,7 @@ impl Fleet {
         }
         self.rest()?;
         for _ in 0..plan.storms {
+            self.unlucky = self.index(faults::MISERY);
             for _ in 0..plan.steps {
                 match self.dice.percent(55) {
                     true => self.operate()?,
@@ -185,7 +191,8 @@ impl Fleet {
         }
         self.note(format_args!("at rest after {waited_ms} ms"));
         self.run_for(LOOK_MS)?;
-        self.check_quiet().map_err(|what| broken("the rest does not last", what))?;
+        self.check_quiet()
+            .map_err(|what| broken("the rest does not last", what))?;
         self.waited.clear();
         self.forget_copies();
         Ok(())
@@ -207,16 +214,25 @@ impl Fleet {
             Happening::Timer { machine, process } => self.timer_fires(machine, process),
             Happening::Disk { machine, process } => self.disk_is_done(machine, process),
             Happening::Plane { machine, process } => self.plane_is_done(machine, process),
-            Happening::Probed { machine, process, service } => self.probed(machine, process, service),
+            Happening::Probed {
+                machine,
+                process,
+                service,
+            } => self.probed(machine, process, service),
             Happening::Boot { machine } => self.boot(machine),
             Happening::Enrol { machine, attempt } => {
                 self.ask_to_enrol(machine, attempt);
                 Ok(())
             }
-            Happening::EnrolArrives { machine, attempt } => self.enrolment_arrives(machine, attempt),
-            Happening::EnrolAnswer { machine, attempt, answer, netmap } => {
-                self.enrolment_is_answered(machine, attempt, *answer, netmap)
+            Happening::EnrolArrives { machine, attempt } => {
+                self.enrolment_arrives(machine, attempt)
             }
+            Happening::EnrolAnswer {
+                machine,
+                attempt,
+                answer,
+                netmap,
+            } => self.enrolment_is_answered(machine, attempt, *answer, netmap),
             Happening::Dialed { wire } => self.handshake(wire),
             Happening::Deliver { wire, toward } => self.deliver(wire, toward),
             Happening::Silence { wire } => self.controller_listens(wire),
@@ -242,7 +258,8 @@ impl Fleet {
                     self.note_command(command);
                     let state = self.controller.committed().clone();
                     let affected = &accepted.affected;
-                    self.ledger.committed(Some(before), &state, affected, context.now_ms)?;
+                    self.ledger
+                        .committed(Some(before), &state, affected, context.now_ms)?;
                     self.ring(affected.nodes.iter().copied());
                 }
             }
@@ -267,10 +284,18 @@ impl Fleet {
         };
         self.summary.acknowledged += 1;
         let machine = &self.machines[id.0];
-        let running = machine.process.as_ref().and_then(|process| process.plane.map.as_ref());
-        let right = machine.node().and_then(|node| self.ledger.state(*revision)?.netmap(node));
+        let running = machine
+            .process
+            .as_ref()
+            .and_then(|process| process.plane.map.as_ref());
+        let right = machine
+            .node()
+            .and_then(|node| self.ledger.state(*revision)?.netmap(node));
         let (Some(running), Some(right)) = (running, right) else {
-            return Err(Broken::new(format!("{} acknowledges {revision} out of nothing", self.called(id))));
+            return Err(Broken::new(format!(
+                "{} acknowledges {revision} out of nothing",
+                self.called(id)
+            )));
         };
         if running.digest() != alone_if_held(right).digest() {
             return Err(Broken::new(format!(
@@ -283,7 +308,13 @@ impl Fleet {
 
     /// A node whose only holder is back in session under keys of its own is an ordinary node again.
     fn forget_copies(&mut self) {
-        for node in self.controller.committed().nodes().map(|node| node.id).collect::<Vec<_>>() {
+        for node in self
+            .controller
+            .committed()
+            .nodes()
+            .map(|node| node.id)
+            .collect::<Vec<_>>()
+        {
             let holders: Vec<BoxId> = self.holders(node).collect();
             if let [only] = holders[..]
                 && self.is_present(only)
@@ -314,7 +345,34 @@ impl Fleet {
 
     fn note_command(&mut self, command: &Command) {
         let revision = self.controller.committed().revision();
-        self.journal.write(self.now, &format_args!("{revision}: {command:?}"));
+        let (now, journal) = (self.now, &mut self.journal);
+        match command {
+            Command::OpenSession {
+                node,
+                instance,
+                live,
+                ..
+            } => {
+                let alive = live.as_ref().is_some_and(|live| live.alive);
+                journal.write(
+                    now,
+                    &format_args!("{revision}: {node} hello of {instance:x}, rival alive: {alive}"),
+                );
+            }
+            Command::ConfirmLease { node, instance, .. } => {
+                journal.write(
+                    now,
+                    &format_args!("{revision}: {node} lease confirmed by {instance:x}"),
+                );
+            }
+            Command::Enrol { token, facts, .. } => {
+                journal.write(
+                    now,
+                    &format_args!("{revision}: {} enrols with {token}", facts.machine),
+                );
+            }
+            other => journal.write(now, &format_args!("{revision}: {other:?}")),
+        }
     }
 }
 
@@ -330,7 +388,9 @@ fn alone_if_held(mut map: malha_proto::Netmap) -> malha_proto::Netmap {
 /// An overlay with so few free addresses that they come round again.
 fn first_state(dice: &mut Dice) -> Result<(State, Vec<Change>), Broken> {
     let pools = OverlayPools::new(POOL_V4, POOL_V6).map_err(|error| broken("the pools", error))?;
-    let zone = "malha.internal".parse().map_err(|error| broken("the zone", error))?;
+    let zone = "malha.internal"
+        .parse()
+        .map_err(|error| broken("the zone", error))?;
     let mut cluster = [0; 16];
     cluster.copy_from_slice(&dice.bytes()[..16]);
     let settings = Settings {
@@ -338,11 +398,15 @@ fn first_state(dice: &mut Dice) -> Result<(State, Vec<Change>), Broken> {
         ..Settings::new(MachineId(cluster), pools, zone)
     };
     let taken = (USABLE_ADDRESSES..pools.size()).map(|offset| {
-        Entity::RetiredAddress(RetiredAddress { offset, until_ms: u64::MAX })
+        Entity::RetiredAddress(RetiredAddress {
+            offset,
+            until_ms: u64::MAX,
+        })
     });
     let entities: Vec<Entity> = taken.chain([Entity::Settings(settings)]).collect();
     let records = entities.iter().cloned().map(Change::Put).collect();
-    let state = State::restore(Revision(0), entities).map_err(|error| broken("the first state", error))?;
+    let state =
+        State::restore(Revision(0), entities).map_err(|error| broken("the first state", error))?;
     Ok((state, records))
 }
 

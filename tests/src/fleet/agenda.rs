@@ -16,28 +16,65 @@ pub(super) struct BoxId(pub(super) usize);
 #[derive(Debug)]
 pub(super) enum Happening {
     /// The agent asked to be woken.
-    Timer { machine: BoxId, process: u64 },
+    Timer {
+        machine: BoxId,
+        process: u64,
+    },
     /// The first of the waiting disk writes is done.
-    Disk { machine: BoxId, process: u64 },
+    Disk {
+        machine: BoxId,
+        process: u64,
+    },
     /// The first of the orders to the data plane is done.
-    Plane { machine: BoxId, process: u64 },
-    Probed { machine: BoxId, process: u64, service: ServiceId },
+    Plane {
+        machine: BoxId,
+        process: u64,
+    },
+    Probed {
+        machine: BoxId,
+        process: u64,
+        service: ServiceId,
+    },
     /// A machine that is off comes up.
-    Boot { machine: BoxId },
+    Boot {
+        machine: BoxId,
+    },
     /// A machine without an identity asks for one.
-    Enrol { machine: BoxId, attempt: u64 },
-    EnrolArrives { machine: BoxId, attempt: u64 },
-    EnrolAnswer { machine: BoxId, attempt: u64, answer: Box<Verdict>, netmap: Option<Box<Netmap>> },
+    Enrol {
+        machine: BoxId,
+        attempt: u64,
+    },
+    EnrolArrives {
+        machine: BoxId,
+        attempt: u64,
+    },
+    EnrolAnswer {
+        machine: BoxId,
+        attempt: u64,
+        answer: Box<Verdict>,
+        netmap: Option<Box<Netmap>>,
+    },
     /// The handshake of a connection may be over.
-    Dialed { wire: WireId },
+    Dialed {
+        wire: WireId,
+    },
     /// The first parcel on its way in this direction arrives.
-    Deliver { wire: WireId, toward: Toward },
+    Deliver {
+        wire: WireId,
+        toward: Toward,
+    },
     /// The controller looks whether it still hears this node.
-    Silence { wire: WireId },
+    Silence {
+        wire: WireId,
+    },
     /// The controller has waited long enough for a sign of life of a newcomer's rival.
-    ChallengeOver { wire: WireId },
+    ChallengeOver {
+        wire: WireId,
+    },
     /// A session is told that something changed for its node.
-    Bell { wire: WireId },
+    Bell {
+        wire: WireId,
+    },
     ControllerStarts,
 }
 

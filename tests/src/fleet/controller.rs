@@ -25,6 +25,7 @@ pub(super) enum Death {
 
 /// What became of a command.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(super) enum Verdict {
     Accepted(Accepted),
     Rejected(Rejection),
@@ -90,7 +91,11 @@ impl Controller {
     }
 
     /// Applies one command and makes it durable before it is shown.
-    pub(super) fn submit(&mut self, command: &Command, context: &Context) -> Result<Verdict, Broken> {
+    pub(super) fn submit(
+        &mut self,
+        command: &Command,
+        context: &Context,
+    ) -> Result<Verdict, Broken> {
         let Some(running) = &self.running else {
             return Ok(Verdict::Dead);
         };
@@ -167,7 +172,10 @@ impl Controller {
     fn load(&self) -> Result<State, Broken> {
         let failed = |error: StoreError| broken("loading", error);
         let key = Key::new(REVISION_KEY).map_err(failed)?;
-        let revision = self.runtime.block_on(self.store.get(&key)).map_err(failed)?;
+        let revision = self
+            .runtime
+            .block_on(self.store.get(&key))
+            .map_err(failed)?;
         let revision = revision
             .and_then(|entry| <[u8; 8]>::try_from(entry.value.as_bytes()).ok())
             .ok_or_else(|| Broken::new("the store lost the revision".to_owned()))?;

@@ -22,15 +22,31 @@ impl Fleet {
         machine.attempt += 1;
         let attempt = machine.attempt;
         let delay_ms = machine.uplink.delay_ms(&mut self.dice) * 4;
-        self.agenda.plan(self.now + delay_ms, Happening::EnrolArrives { machine: id, attempt });
+        self.agenda.plan(
+            self.now + delay_ms,
+            Happening::EnrolArrives {
+                machine: id,
+                attempt,
+            },
+        );
         let again_at = self.now + ANSWER_PATIENCE_MS + self.dice.below(ANSWER_PATIENCE_MS);
-        self.agenda.plan(again_at, Happening::Enrol { machine: id, attempt });
+        self.agenda.plan(
+            again_at,
+            Happening::Enrol {
+                machine: id,
+                attempt,
+            },
+        );
     }
 
     /// The question is at the controller, if it came through.
     pub(super) fn enrolment_arrives(&mut self, id: BoxId, attempt: u64) -> Result<(), Broken> {
         let machine = &mut self.machines[id.0];
-        let Some(ticket) = machine.ticket.clone().filter(|_| !machine.uplink.cut && !machine.off) else {
+        let Some(ticket) = machine
+            .ticket
+            .clone()
+            .filter(|_| !machine.uplink.cut && !machine.off)
+        else {
             return Ok(());
         };
         let keys = machine.disk.keys_for(ticket.token, &mut self.dice);
@@ -49,14 +65,23 @@ impl Fleet {
             return Ok(());
         }
         let netmap = match &answer {
-            Verdict::Accepted(Accepted { answer: Answer::Enrolled { node, .. }, .. }) => {
-                self.controller.committed().netmap(*node)
-            }
+            Verdict::Accepted(Accepted {
+                answer: Answer::Enrolled { node, .. },
+                ..
+            }) => self.controller.committed().netmap(*node),
             _ => None,
         };
         let at = self.now + delay_ms;
         let (answer, netmap) = (Box::new(answer), netmap.map(Box::new));
-        self.agenda.plan(at, Happening::EnrolAnswer { machine: id, attempt, answer, netmap });
+        self.agenda.plan(
+            at,
+            Happening::EnrolAnswer {
+                machine: id,
+                attempt,
+                answer,
+                netmap,
+            },
+        );
         Ok(())
     }
 
@@ -75,7 +100,10 @@ impl Fleet {
         match answer {
             Verdict::Accepted(accepted) => {
                 let Answer::Enrolled { node, lease, again } = accepted.answer else {
-                    return Err(Broken::new(format!("an enrolment answered {:?}", accepted.answer)));
+                    return Err(Broken::new(format!(
+                        "an enrolment answered {:?}",
+                        accepted.answer
+                    )));
                 };
                 let Some((_, keys)) = machine.disk.enrolling.take() else {
                     return Err(Broken::new("an enrolment without keys".to_owned()));
@@ -85,7 +113,10 @@ impl Fleet {
                     controllers: vec![CONTROLLER.to_owned()],
                     ended: None,
                     keys,
-                    certificate: Certificate { node, key: keys.tls },
+                    certificate: Certificate {
+                        node,
+                        key: keys.tls,
+                    },
                     lease,
                     netmap: netmap.map(|map| *map),
                 });
@@ -97,7 +128,10 @@ impl Fleet {
                 let ToNode::Refused { code, .. } = refusal(&rejection) else {
                     return Ok(());
                 };
-                self.note(format_args!("{} enrolment refused: {rejection}", self.called(id)));
+                self.note(format_args!(
+                    "{} enrolment refused: {rejection}",
+                    self.called(id)
+                ));
                 if code.is_final() {
                     return self.refuse_enrolment(id, code);
                 }

@@ -7,7 +7,7 @@ use malha_node::agent::Millis;
 
 /// Something that may never be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken(String);
+pub(super) struct Broken(String);
 
 /// A seed whose story ended badly.
 #[derive(Debug)]
@@ -49,7 +49,11 @@ impl fmt::Display for Failure {
         for line in &self.last {
             writeln!(f, "  {line}")?;
         }
-        writeln!(f, "seed {} broke at {} ms: {}", self.seed, self.at_ms, self.what)?;
+        writeln!(
+            f,
+            "seed {} broke at {} ms: {}",
+            self.seed, self.at_ms, self.what
+        )?;
         write!(
             f,
             "see it again: MALHA_SEED={} cargo test -p malha-tests --test fleet",
@@ -79,6 +83,6 @@ impl Journal {
     }
 }
 
-const KEPT_LINES: usize = 150;
+const KEPT_LINES: usize = 3000;
 /// FNV-1a, 64 bits.
 const FNV_PRIME: u64 = 0x0100_0000_01b3;

@@ -7,17 +7,18 @@ use super::Fleet;
 use super::agenda::{BoxId, Happening};
 use super::controller::Death;
 use super::failure::Broken;
-use super::network::{Toward, Uplink};
+use super::network::{Parcel, Toward};
 
 impl Fleet {
     pub(super) fn misfortune(&mut self) -> Result<(), Broken> {
-        match self.dice.below(100) {
+        match self.dice.below(42) {
             0..18 => self.with_runner(Self::kill_process),
             18..26 => self.with_runner(Self::cut_power),
             26..42 => self.with_runner(Self::cut_or_join),
             42..50 => self.with_runner(|fleet, id| {
-                let uplink = &mut fleet.machines[id.0].uplink;
-                uplink.udp_blocked = !uplink.udp_blocked;
+                let blocked = !fleet.machines[id.0].uplink.udp_blocked;
+                fleet.machines[id.0].uplink.udp_blocked = blocked;
+                fleet.note(format_args!("{}: UDP blocked: {blocked}", fleet.called(id)));
                 Ok(())
             }),
             50..58 => self.with_runner(Self::break_wires),
@@ -29,13 +30,18 @@ impl Fleet {
             }
             69..71 => self.restart_controller_in_order(),
             71..76 => self.with_runner(|fleet, id| {
-                let disk = &mut fleet.machines[id.0].disk;
-                disk.full = !disk.full;
+                let full = !fleet.machines[id.0].disk.full;
+                fleet.machines[id.0].disk.full = full;
+                fleet.note(format_args!("{}: disk full: {full}", fleet.called(id)));
                 Ok(())
             }),
             76..81 => self.with_runner(|fleet, id| {
-                let machine = &mut fleet.machines[id.0];
-                machine.plane_broken = !machine.plane_broken;
+                let broken = !fleet.machines[id.0].plane_broken;
+                fleet.machines[id.0].plane_broken = broken;
+                fleet.note(format_args!(
+                    "{}: tunnel broken: {broken}",
+                    fleet.called(id)
+                ));
                 Ok(())
             }),
             81..86 => self.copy_disk(),
@@ -56,16 +62,21 @@ impl Fleet {
         self.now += WEEK_MS;
     }
 
-    /// Ends every fault that ends by itself in the real world; who is off stays off.
+    /// Ends every fault that ends by itself in the real world. Who is off stays off, and who has no UDP has none.
     pub(super) fn heal(&mut self) -> Result<(), Broken> {
         self.note(format_args!("faults end"));
         self.controller.dies_in_commit = None;
         for id in self.ids() {
             let machine = &mut self.machines[id.0];
-            machine.uplink = Uplink { cut: false, udp_blocked: false, ..machine.uplink };
+            machine.uplink.cut = false;
             machine.disk.full = false;
             machine.plane_broken = false;
+            let renewal_waits = machine.disk.renewing.is_some();
             self.boot(id)?;
+            if renewal_waits {
+                // The shell says it again and again while it is due.
+                self.tell(id, Event::RenewalDue)?;
+            }
         }
         self.start_controller()
     }
@@ -149,7 +160,11 @@ impl Fleet {
             return;
         };
         let done = self.dice.below(process.writes.len() as u64 + 1);
-        for write in process.writes.iter().take(usize::try_from(done).unwrap_or(0)) {
+        for write in process
+            .writes
+            .iter()
+            .take(usize::try_from(done).unwrap_or(0))
+        {
             // What a full disk refused is lost like the rest.
             let _ = machine.disk.write(write);
         }
@@ -163,8 +178,8 @@ impl Fleet {
             }
             if kernel_lives && known.transport == Transport::Tcp {
                 let (now, dice, agenda) = (self.now, &mut self.dice, &mut self.agenda);
-                let end = super::network::Parcel::End;
-                self.network.send(wire, Toward::Controller, end, now, dice, agenda);
+                self.network
+                    .send(wire, Toward::Controller, Parcel::End, now, dice, agenda);
             } else if cut {
                 known.sender_dies(Toward::Controller);
             }
@@ -175,7 +190,11 @@ impl Fleet {
         let uplink = &mut self.machines[id.0].uplink;
         uplink.cut = !uplink.cut;
         let cut = uplink.cut;
-        self.note(format_args!("{} is {}", self.called(id), if cut { "cut off" } else { "back" }));
+        self.note(format_args!(
+            "{} is {}",
+            self.called(id),
+            if cut { "cut off" } else { "back" }
+        ));
         Ok(())
     }
 
@@ -230,7 +249,11 @@ impl Fleet {
         }
         self.summary.copies += 1;
         self.machines.push(copy);
-        self.note(format_args!("{} is copied to {}", self.called(source), self.called(twin)));
+        self.note(format_args!(
+            "{} is copied to {}",
+            self.called(source),
+            self.called(twin)
+        ));
         let at = self.now + self.dice.between(10, 10_000);
         self.agenda.plan(at, Happening::Boot { machine: twin });
         Ok(())
@@ -269,13 +292,24 @@ impl Fleet {
         fault: impl FnOnce(&mut Self, BoxId) -> Result<(), Broken>,
     ) -> Result<(), Broken> {
         let running: Vec<BoxId> = self.ids().filter(|id| self.machines[id.0].runs()).collect();
-        match self.dice.pick(&running) {
+        let unlucky = running
+            .iter()
+            .copied()
+            .filter(|id| id.0 % MISERY == self.unlucky);
+        let unlucky: Vec<BoxId> = unlucky.collect();
+        let among = match self.dice.percent(95) && !unlucky.is_empty() {
+            true => unlucky,
+            false => running,
+        };
+        match self.dice.pick(&among) {
             Some(id) => fault(self, id),
             None => Ok(()),
         }
     }
 }
 
+/// One machine of so many is unlucky for the time of a storm: faults meet where they are rarely alone.
+pub(super) const MISERY: usize = 12;
 /// Longer than an address rests.
 const WEEK_MS: u64 = 8 * 86_400 * 1_000;
 const LONGEST_OUTAGE_MS: u64 = 40_000;

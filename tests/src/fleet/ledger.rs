@@ -83,7 +83,9 @@ impl Ledger {
 
     /// Whether a machine with this token must become a node in the end.
     pub(super) fn must_admit(&self, token: TokenId) -> bool {
-        self.tokens.get(&token).is_some_and(|promise| !promise.contested && !promise.spoiled)
+        self.tokens
+            .get(&token)
+            .is_some_and(|promise| !promise.contested && !promise.spoiled)
     }
 
     pub(super) fn copied(&mut self, node: NodeId) {
@@ -103,10 +105,16 @@ impl Ledger {
         let mut live = BTreeMap::new();
         for node in state.nodes() {
             let Some(offset) = state.settings().pools.offset(&node.addresses) else {
-                return Err(Broken::new(format!("{} has an address of no pool", node.id)));
+                return Err(Broken::new(format!(
+                    "{} has an address of no pool",
+                    node.id
+                )));
             };
             if let Some(other) = live.insert(offset, node.id) {
-                return Err(Broken::new(format!("{other} and {} have the same address", node.id)));
+                return Err(Broken::new(format!(
+                    "{other} and {} have the same address",
+                    node.id
+                )));
             }
         }
         for (offset, holding) in &mut self.addresses {
@@ -118,8 +126,10 @@ impl Ledger {
             let holding = self.addresses.get(&offset);
             match holding {
                 Some(holding) if holding.node == node => {}
-                Some(Holding { freed_ms: Some(freed_ms), .. })
-                    if now_ms >= freed_ms + RESTING_MS => {}
+                Some(Holding {
+                    freed_ms: Some(freed_ms),
+                    ..
+                }) if now_ms >= freed_ms + RESTING_MS => {}
                 Some(holding) => {
                     return Err(Broken::new(format!(
                         "the address of {} was given to {node} too early",
@@ -128,7 +138,10 @@ impl Ledger {
                 }
                 None => {}
             }
-            let holding = Holding { node, freed_ms: None };
+            let holding = Holding {
+                node,
+                freed_ms: None,
+            };
             self.addresses.insert(offset, holding);
         }
         Ok(())
@@ -151,7 +164,10 @@ impl Ledger {
     fn check_tokens(&mut self, state: &State) -> Result<(), Broken> {
         for (id, promise) in &mut self.tokens {
             promise.spoiled |= state.token(*id).is_none_or(|token| {
-                token.revoked || token.replaces.is_some_and(|node| state.node(node).is_none())
+                token.revoked
+                    || token
+                        .replaces
+                        .is_some_and(|node| state.node(node).is_none())
             });
         }
         for node in state.nodes() {
@@ -160,7 +176,10 @@ impl Ledger {
             };
             promise.admitted.insert((node.id, node.enrolled_ms));
             if promise.admitted.len() > promise.uses {
-                return Err(Broken::new(format!("{:?} is for {} machines: {promise:?}", node.token, promise.uses)));
+                return Err(Broken::new(format!(
+                    "{:?} is for {} machines: {promise:?}",
+                    node.token, promise.uses
+                )));
             }
         }
         Ok(())

@@ -134,7 +134,10 @@ impl Machine {
     /// The node that this machine is, until it was told that it no longer is.
     pub(super) fn node(&self) -> Option<NodeId> {
         let identity = self.disk.identity.as_ref()?;
-        identity.ended.is_none().then_some(identity.certificate.node)
+        identity
+            .ended
+            .is_none()
+            .then_some(identity.certificate.node)
     }
 
     /// Whether its agent runs and may speak.

@@ -57,10 +57,14 @@ pub(super) struct Wire {
 /// One direction of a wire.
 #[derive(Debug, Default)]
 struct Lane {
-    parcels: VecDeque<Parcel>,
+    /// With the time at which each is due.
+    parcels: VecDeque<(Millis, Parcel)>,
     /// The sender takes nothing more for it.
     ended: bool,
     newest_at: Millis,
+    retry_at: Option<Millis>,
+    /// How often the first parcel was sent in vain.
+    retries: u32,
 }
 
 #[derive(Debug, Default)]
@@ -73,7 +77,7 @@ impl Uplink {
     pub(super) fn new(dice: &mut Dice) -> Self {
         Self {
             cut: false,
-            udp_blocked: false,
+            udp_blocked: dice.percent(TCP_ONLY_PERCENT),
             slowest_ms: dice.between(5, 120),
         }
     }
@@ -104,7 +108,10 @@ impl Network {
     }
 
     pub(super) fn of_machine(&self, machine: BoxId) -> Vec<WireId> {
-        let own = self.wires.iter().filter(|(_, wire)| wire.machine == machine);
+        let own = self
+            .wires
+            .iter()
+            .filter(|(_, wire)| wire.machine == machine);
         own.map(|(id, _)| *id).collect()
     }
 
@@ -133,7 +140,7 @@ impl Network {
         }
         lane.ended = matches!(parcel, Parcel::End);
         lane.newest_at = lane.newest_at.max(now + delay_ms);
-        lane.parcels.push_back(parcel);
+        lane.parcels.push_back((lane.newest_at, parcel));
         agenda.plan(lane.newest_at, Happening::Deliver { wire: id, toward });
     }
 }
@@ -160,8 +167,26 @@ impl Wire {
         }
     }
 
-    pub(super) fn arrive(&mut self, toward: Toward) -> Option<Parcel> {
-        self.lane(toward).parcels.pop_front()
+    /// The next parcel that is due.
+    pub(super) fn arrive(&mut self, toward: Toward, now: Millis) -> Option<Parcel> {
+        let lane = self.lane(toward);
+        (lane.retries, lane.retry_at) = (0, None);
+        let is_due = lane.parcels.front().is_some_and(|(at, _)| *at <= now);
+        is_due
+            .then(|| lane.parcels.pop_front())?
+            .map(|(_, parcel)| parcel)
+    }
+
+    /// When what did not come through is sent again: later each time, as TCP (RFC 6298) and QUIC do. None when that is
+    /// planned already.
+    pub(super) fn sent_in_vain(&mut self, toward: Toward, now: Millis) -> Option<Millis> {
+        let lane = self.lane(toward);
+        if lane.retry_at.is_some_and(|at| at > now) {
+            return None;
+        }
+        lane.retries = (lane.retries + 1).min(MOST_DOUBLINGS);
+        lane.retry_at = Some(now + (RETRANSMISSION_MS << (lane.retries - 1)));
+        lane.retry_at
     }
 
     /// The sending process is gone, and what it sent too unless the kernel goes on with it.
@@ -183,3 +208,9 @@ impl Wire {
         }
     }
 }
+
+/// What did not come through is sent again after this time, then after twice as long, and so on.
+pub(super) const RETRANSMISSION_MS: Millis = 200;
+/// Networks that let only TCP out are normal.
+const TCP_ONLY_PERCENT: u64 = 25;
+const MOST_DOUBLINGS: u32 = 5;

@@ -20,19 +20,28 @@ impl Fleet {
             0..20 => self.add_service(&state),
             20..28 => {
                 let services: Vec<ServiceId> = state.services().map(|it| it.id).collect();
-                let command = self.dice.pick(&services).map(|id| Command::RemoveService { id });
+                let command = self
+                    .dice
+                    .pick(&services)
+                    .map(|id| Command::RemoveService { id });
                 self.wish(command)
             }
             28..48 => self.add_grant(&state),
             48..60 => {
                 let grants: Vec<_> = state.grants().map(|it| it.id).collect();
-                let command = self.dice.pick(&grants).map(|id| Command::RemoveGrant { id });
+                let command = self
+                    .dice
+                    .pick(&grants)
+                    .map(|id| Command::RemoveGrant { id });
                 self.wish(command)
             }
             60..66 => self.add_route(&state),
             66..69 => {
                 let routes: Vec<_> = state.routes().map(|it| it.id).collect();
-                let command = self.dice.pick(&routes).map(|id| Command::RemoveRoute { id });
+                let command = self
+                    .dice
+                    .pick(&routes)
+                    .map(|id| Command::RemoveRoute { id });
                 self.wish(command)
             }
             69..76 => self.set_endpoints(&state),
@@ -45,7 +54,10 @@ impl Fleet {
             86..93 => self.resolve(&state),
             93..95 => {
                 let tokens: Vec<TokenId> = state.tokens().map(|it| it.id).collect();
-                let command = self.dice.pick(&tokens).map(|id| Command::RevokeToken { id });
+                let command = self
+                    .dice
+                    .pick(&tokens)
+                    .map(|id| Command::RevokeToken { id });
                 self.wish(command)
             }
             95..97 => self.wish(Some(Command::Sweep)),
@@ -70,7 +82,12 @@ impl Fleet {
                 self.create_site(organization, site)?;
             }
         }
-        let site = self.controller.committed().sites().map(|site| site.id).next();
+        let site = self
+            .controller
+            .committed()
+            .sites()
+            .map(|site| site.id)
+            .next();
         let site = site.ok_or_else(|| Broken::new("no site".to_owned()))?;
         let facts = Machine::new(0, &mut self.dice).facts;
         let command = Command::AdoptHub {
@@ -96,12 +113,20 @@ impl Fleet {
             return Ok(());
         };
         let profile = self.some_profile();
-        let command = Command::CreateToken { site, profile, uses, ttl_s: TOKEN_TTL_S };
+        let command = Command::CreateToken {
+            site,
+            profile,
+            uses,
+            ttl_s: TOKEN_TTL_S,
+        };
         match self.command(&command)? {
             Some(Answer::Token { id, secret }) => {
                 self.ledger.handed_out(id, uses, machines);
                 for _ in 0..machines {
-                    self.set_up(Ticket { token: id, secret: secret.clone() });
+                    self.set_up(Ticket {
+                        token: id,
+                        secret: secret.clone(),
+                    });
                 }
                 Ok(())
             }
@@ -115,7 +140,13 @@ impl Fleet {
         machine.ticket = Some(ticket);
         self.machines.push(machine);
         let at = self.now + self.dice.below(2_000);
-        self.agenda.plan(at, Happening::Enrol { machine: id, attempt: 0 });
+        self.agenda.plan(
+            at,
+            Happening::Enrol {
+                machine: id,
+                attempt: 0,
+            },
+        );
         id
     }
 
@@ -166,13 +197,27 @@ impl Fleet {
         let (Some(from), Some(to)) = (self.some_selector(state), self.some_selector(state)) else {
             return Ok(());
         };
-        let (from_port, to_port) = [(80, 80), (443, 443), (5_500, 5_577), (0, 65_535)][self.index(4)];
+        let (from_port, to_port) =
+            [(80, 80), (443, 443), (5_500, 5_577), (0, 65_535)][self.index(4)];
         let allow = match self.dice.below(5) {
-            0 => Allow { protocol: Protocol::Icmp, from_port: 0, to_port: 0 },
-            1 => Allow { protocol: Protocol::Udp, from_port, to_port },
-            _ => Allow { protocol: Protocol::Tcp, from_port, to_port },
+            0 => Allow {
+                protocol: Protocol::Icmp,
+                from_port: 0,
+                to_port: 0,
+            },
+            1 => Allow {
+                protocol: Protocol::Udp,
+                from_port,
+                to_port,
+            },
+            _ => Allow {
+                protocol: Protocol::Tcp,
+                from_port,
+                to_port,
+            },
         };
-        self.command(&Command::AddGrant { from, to, allow }).map(drop)
+        self.command(&Command::AddGrant { from, to, allow })
+            .map(drop)
     }
 
     fn add_route(&mut self, state: &State) -> Result<(), Broken> {
@@ -182,7 +227,9 @@ impl Fleet {
         };
         let host = format!("site-{}.malha.example", self.dice.below(30));
         let command = Command::AddRoute {
-            host: host.parse().map_err(|error| Broken::new(format!("{error}")))?,
+            host: host
+                .parse()
+                .map_err(|error| Broken::new(format!("{error}")))?,
             path: "/".to_owned(),
             services: [service].into(),
         };
@@ -198,7 +245,8 @@ impl Fleet {
             ([203, 0, 113, last], 51_820 + u16::try_from(at).unwrap_or(0)).into()
         });
         let endpoints = endpoints.collect();
-        self.command(&Command::SetNodeEndpoints { id, endpoints }).map(drop)
+        self.command(&Command::SetNodeEndpoints { id, endpoints })
+            .map(drop)
     }
 
     fn rename(&mut self, state: &State) -> Result<(), Broken> {
@@ -214,7 +262,10 @@ impl Fleet {
         let Some(id) = self.some_node(state) else {
             return Ok(());
         };
-        let answer = self.command(&Command::ReplaceNode { id, ttl_s: TOKEN_TTL_S })?;
+        let answer = self.command(&Command::ReplaceNode {
+            id,
+            ttl_s: TOKEN_TTL_S,
+        })?;
         if let Some(Answer::Token { id: token, secret }) = answer {
             self.ledger.handed_out(token, 1, 1);
             let fresh = self.set_up(Ticket { token, secret });
@@ -278,12 +329,21 @@ impl Fleet {
     /// Any node but the hub.
     fn some_node(&mut self, state: &State) -> Option<NodeId> {
         let hub = self.controller.hub;
-        let nodes: Vec<NodeId> = state.nodes().map(|it| it.id).filter(|id| *id != hub).collect();
+        let nodes: Vec<NodeId> = state
+            .nodes()
+            .map(|it| it.id)
+            .filter(|id| *id != hub)
+            .collect();
         self.dice.pick(&nodes)
     }
 
     fn some_profile(&mut self) -> Profile {
-        let mostly = [Profile::Garage, Profile::SecurityServer, Profile::Balancer, Profile::Central];
+        let mostly = [
+            Profile::Garage,
+            Profile::SecurityServer,
+            Profile::Balancer,
+            Profile::Central,
+        ];
         match self.dice.percent(6) {
             true => Profile::Edge,
             false => mostly[self.index(mostly.len())],
@@ -307,7 +367,8 @@ impl Fleet {
 }
 
 fn label(text: &str) -> Result<malha_proto::Label, Broken> {
-    text.parse().map_err(|error| Broken::new(format!("{error}")))
+    text.parse()
+        .map_err(|error| Broken::new(format!("{error}")))
 }
 
 /// A year: the longest that there is, so that only operators end tokens here.

@@ -104,9 +104,9 @@ fn means(state: &State, selector: Selector, node: &Node) -> bool {
         Selector::Node(id) => node.id == id,
         Selector::Site(id) => node.site == id,
         Selector::Profile(profile) => node.profile == profile,
-        Selector::Organization(id) => {
-            state.sites().any(|site| site.id == node.site && site.organization == id)
-        }
+        Selector::Organization(id) => state
+            .sites()
+            .any(|site| site.id == node.site && site.organization == id),
     }
 }
 
@@ -128,5 +128,8 @@ fn full_name(state: &State, node: &Node) -> malha_proto::HostName {
         organization.map(|organization| &organization.name),
     ];
     let names: Vec<&str> = names.iter().flatten().map(|name| name.as_str()).collect();
-    names.join(".").parse().expect("labels joined by dots are a host name")
+    names
+        .join(".")
+        .parse()
+        .expect("labels joined by dots are a host name")
 }

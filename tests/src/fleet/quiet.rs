@@ -1,9 +1,9 @@
 //! What must be true once the faults are over and some time has passed: every machine knows what it is, runs with the last
 //! map, has said so, and exactly the allowed packets pass.
 
-use malha_core::NodeState;
+use malha_core::{Node, NodeState};
 use malha_node::agent::ControlState;
-use malha_proto::{NodeId, Revision};
+use malha_proto::{Fingerprint, NodeId, Revision};
 
 use super::Fleet;
 use super::agenda::BoxId;
@@ -28,7 +28,11 @@ impl Fleet {
         };
         let running = self.controller.running.as_ref();
         let seat = running.and_then(|running| running.sessions.seat(node));
-        let active = self.controller.committed().node(node).is_some_and(|it| it.is_active());
+        let active = self
+            .controller
+            .committed()
+            .node(node)
+            .is_some_and(|it| it.is_active());
         active && seat.is_some_and(|(instance, _)| instance == process.number)
     }
 
@@ -49,7 +53,8 @@ impl Fleet {
         let calm = process.orders.is_empty() && process.writes.is_empty() && !machine.plane_broken;
         let is_in_force = process.plane.map.as_ref().map(|map| map.digest()) == right;
         let is_saved = identity.netmap.as_ref().map(|map| map.digest()) == right;
-        let right_keys = known.wg_key == process.plane.key && known.wg_key == identity.keys.wireguard;
+        let right_keys =
+            known.wg_key == process.plane.key && known.wg_key == identity.keys.wireguard;
         calm && is_in_force && is_saved && right_keys && machine.disk.renewing.is_none()
     }
 
@@ -88,7 +93,14 @@ impl Fleet {
         };
         let view = process.agent.view();
         if !known.is_active() {
-            let has_peers = process.plane.map.as_ref().is_some_and(|map| !map.peers.is_empty());
+            if self.must_rekey(id, known) {
+                return wrong(format!("{node} was given to it and it has no new keys"));
+            }
+            let has_peers = process
+                .plane
+                .map
+                .as_ref()
+                .is_some_and(|map| !map.peers.is_empty());
             return match has_peers {
                 true => wrong(format!("{node} is held apart and still has peers")),
                 false => Ok(()),
@@ -99,7 +111,10 @@ impl Fleet {
         }
         let right = state.netmap(node).map(|map| map.digest());
         if process.plane.map.as_ref().map(|map| map.digest()) != right {
-            return wrong(format!("{node} runs with {:?}, not with the last map", view.in_force));
+            return wrong(format!(
+                "{node} runs with {:?}, not with the last map",
+                view.in_force
+            ));
         }
         if !self.is_settled(id) {
             return wrong(format!("{node} is not settled: {view:?}"));
@@ -107,27 +122,57 @@ impl Fleet {
         self.check_acknowledged(node)
     }
 
+    /// Whether the operator chose this machine and it can be told from the other one.
+    fn must_rekey(&self, id: BoxId, node: &Node) -> bool {
+        let machine = &self.machines[id.0];
+        let NodeState::Rekeying { machine: chosen } = &node.state else {
+            return false;
+        };
+        let (Some(identity), Some(process)) = (&machine.disk.identity, &machine.process) else {
+            return false;
+        };
+        let same = |other: &BoxId| self.machines[other.0].facts.machine == machine.facts.machine;
+        let has_twin = self.holders(node.id).filter(same).count() > 1;
+        let lease = self.controller.committed().lease(node.id);
+        let told_apart = lease.is_some_and(|lease| {
+            let bound = lease.bound_to.as_ref();
+            lease.accepts(&Fingerprint(identity.lease.hash()))
+                && bound.is_none_or(|it| it.allows(machine.facts.machine, process.number))
+        });
+        chosen.machine == machine.facts.machine && (!has_twin || told_apart)
+    }
+
     /// The controller knows that the node runs with the last content.
     fn check_acknowledged(&self, node: NodeId) -> Result<(), Broken> {
         let running = self.controller.running.as_ref();
         let seat = running.and_then(|running| running.sessions.seat(node));
         let applied = seat.map_or(Revision(0), |(_, applied)| applied);
-        let then = self.ledger.state(applied).and_then(|state| state.netmap(node));
+        let then = self
+            .ledger
+            .state(applied)
+            .and_then(|state| state.netmap(node));
         let now = self.controller.committed().netmap(node);
         if then.map(|map| map.digest()) == now.map(|map| map.digest()) {
             return Ok(());
         }
-        Err(Broken::new(format!("{node} is only known to run with revision {applied}")))
+        Err(Broken::new(format!(
+            "{node} is only known to run with revision {applied}"
+        )))
     }
 
     /// Of two machines that both spoke with one identity at most one goes on, and only with the operator's word.
     fn check_copies(&self) -> Result<(), Broken> {
         for node in self.controller.committed().nodes() {
-            let running = self.holders(node.id).filter(|id| self.machines[id.0].runs());
+            let running = self
+                .holders(node.id)
+                .filter(|id| self.machines[id.0].runs());
             let running: Vec<BoxId> = running.collect();
             if running.len() > 1 && node.state == NodeState::Active {
                 let names: Vec<String> = running.iter().map(|id| self.called(*id)).collect();
-                return Err(Broken::new(format!("{} is on {names:?} and nobody noticed", node.id)));
+                return Err(Broken::new(format!(
+                    "{} is on {names:?} and nobody noticed",
+                    node.id
+                )));
             }
         }
         Ok(())
@@ -149,7 +194,9 @@ impl Fleet {
             }
             if !waited.is_done(&running.state, |node| seat(node).is_some()) {
                 let progress = waited.progress(&running.state, |node| seat(node).is_some());
-                return Err(Broken::new(format!("a change does not arrive: {progress:?}")));
+                return Err(Broken::new(format!(
+                    "a change does not arrive: {progress:?}"
+                )));
             }
         }
         Ok(())

@@ -11,11 +11,11 @@ use malha_proto::{
     SESSION_TIMEOUT_MS, ToController, ToNode, Welcome, WgKey, encode_frame,
 };
 
+use super::Fleet;
 use super::agenda::Happening;
 use super::controller::Verdict;
 use super::failure::{Broken, broken};
 use super::network::{Certificate, Parcel, Toward, WireId};
-use super::Fleet;
 
 /// All of a running controller.
 #[derive(Debug, Default)]
@@ -37,11 +37,14 @@ struct Session {
     heard_at: Millis,
 }
 
-/// A hello that waits for a sign of life of the process that has the seat.
+/// A hello that waits for a sign of life of the process that has the seat. One that is heard and then gone was not alive:
+/// those were the last words of a dead one.
 #[derive(Debug)]
 struct Challenge {
     hello: Hello,
     rival: WireId,
+    rival_heard: bool,
+    over_at: Millis,
 }
 
 impl Sessions {
@@ -72,15 +75,36 @@ impl Fleet {
     pub(super) fn controller_hears(&mut self, wire: WireId, frame: &[u8]) -> Result<(), Broken> {
         let mut decoder = FrameDecoder::new(MAX_FRAME_TO_CONTROLLER_BYTES);
         decoder.push(frame);
-        let message = decoder.next_message().map_err(|error| broken("a node's frame", error))?;
+        let message = decoder
+            .next_message()
+            .map_err(|error| broken("a node's frame", error))?;
         let message = message.ok_or_else(|| Broken::new("half a frame".to_owned()))?;
         let now = self.now;
-        let Some(sessions) = self.sessions() else {
+        let hung_up = self
+            .network
+            .wire_mut(wire)
+            .is_none_or(|it| it.has_ended(Toward::Node));
+        let Some(sessions) = self.sessions().filter(|_| !hung_up) else {
             return Ok(());
         };
         if let Some(session) = sessions.open.get_mut(&wire) {
             session.heard_at = now;
-            self.rivals_hear(wire)?;
+            let waiting = sessions
+                .challenging
+                .iter_mut()
+                .filter(|(_, it)| it.rival == wire);
+            let mut newcomers = Vec::new();
+            for (newcomer, challenge) in waiting.filter(|(_, it)| {
+                !it.rival_heard && now + CHALLENGE_PATIENCE_MS >= it.over_at + PAUSE_MS
+            }) {
+                challenge.rival_heard = true;
+                challenge.over_at = now + LAST_WORDS_MS;
+                newcomers.push(*newcomer);
+            }
+            for wire in newcomers {
+                self.agenda
+                    .plan(now + LAST_WORDS_MS, Happening::ChallengeOver { wire });
+            }
             return self.take(wire, message);
         }
         match message {
@@ -118,9 +142,16 @@ impl Fleet {
     }
 
     pub(super) fn challenge_is_over(&mut self, wire: WireId) -> Result<(), Broken> {
-        let challenge = self.sessions().and_then(|sessions| sessions.challenging.remove(&wire));
+        let now = self.now;
+        let challenge = self.sessions().and_then(|sessions| {
+            sessions
+                .challenging
+                .get(&wire)
+                .filter(|it| it.over_at <= now)?;
+            sessions.challenging.remove(&wire)
+        });
         match challenge {
-            Some(challenge) => self.open_session(wire, challenge.hello, false),
+            Some(challenge) => self.open_session(wire, challenge.hello, challenge.rival_heard),
             None => Ok(()),
         }
     }
@@ -134,16 +165,8 @@ impl Fleet {
             return Ok(());
         };
         let (node, state) = (session.node, &running.state);
-        match state.node(node) {
-            None => {
-                return self.close_session(wire, refused(RefusalCode::NodeRemoved));
-            }
-            Some(known) => {
-                let key = &session.certificate.key;
-                if known.tls_key != *key && !known.former_tls_keys.contains(key) {
-                    return self.close_session(wire, refused(RefusalCode::Replaced));
-                }
-            }
+        if state.node(node).is_none() {
+            return self.close_session(wire, refused(RefusalCode::NodeRemoved));
         }
         match session.sync.advance(state, &running.history) {
             Some(message) => self.send_message(wire, &message),
@@ -166,7 +189,9 @@ impl Fleet {
 
     /// Says goodbye to every session.
     pub(super) fn say_restart(&mut self) -> Result<(), Broken> {
-        let open = self.sessions().map(|sessions| sessions.open.keys().copied().collect());
+        let open = self
+            .sessions()
+            .map(|sessions| sessions.open.keys().copied().collect());
         let open: Vec<WireId> = open.unwrap_or_default();
         for wire in open {
             let reason = FarewellReason::Restart;
@@ -179,45 +204,48 @@ impl Fleet {
         Some(&mut self.controller.running.as_mut()?.sessions)
     }
 
-    /// A hello of another process than the one that has the seat waits until that one is heard or its time is up.
+    /// A hello of another process than the one that has the seat waits: that one may be heard, and stay, or be gone.
     fn challenge(&mut self, wire: WireId, hello: Hello) -> Result<(), Broken> {
+        let over_at = self.now + CHALLENGE_PATIENCE_MS;
         let Some(certificate) = self.network.wire(wire).map(|wire| wire.certificate) else {
             return Ok(());
         };
         let Some(sessions) = self.sessions() else {
             return Ok(());
         };
-        let rival = sessions.seated(certificate.node).filter(|(_, s)| s.instance != hello.instance);
+        let rival = sessions
+            .seated(certificate.node)
+            .filter(|(_, s)| s.instance != hello.instance);
         match rival.map(|(wire, _)| wire) {
             Some(rival) => {
-                sessions.challenging.insert(wire, Challenge { hello, rival });
-                let over = self.now + CHALLENGE_PATIENCE_MS;
-                self.agenda.plan(over, Happening::ChallengeOver { wire });
+                let challenge = Challenge {
+                    hello,
+                    rival,
+                    rival_heard: false,
+                    over_at,
+                };
+                sessions.challenging.insert(wire, challenge);
+                self.agenda.plan(over_at, Happening::ChallengeOver { wire });
                 Ok(())
             }
             None => self.open_session(wire, hello, false),
         }
     }
 
-    /// Whoever waits for a sign of life of this session has it.
-    fn rivals_hear(&mut self, rival: WireId) -> Result<(), Broken> {
-        self.end_challenges(rival, true)
-    }
-
+    /// Who waits for a sign of life of this session need not wait any more: it is gone.
     fn release_challengers(&mut self, rival: WireId) -> Result<(), Broken> {
-        self.end_challenges(rival, false)
-    }
-
-    fn end_challenges(&mut self, rival: WireId, alive: bool) -> Result<(), Broken> {
         let Some(sessions) = self.sessions() else {
             return Ok(());
         };
-        let waiting = sessions.challenging.iter().filter(|(_, it)| it.rival == rival);
+        let waiting = sessions
+            .challenging
+            .iter()
+            .filter(|(_, it)| it.rival == rival);
         let waiting: Vec<WireId> = waiting.map(|(wire, _)| *wire).collect();
         for wire in waiting {
             let challenge = self.sessions().and_then(|it| it.challenging.remove(&wire));
             if let Some(challenge) = challenge {
-                self.open_session(wire, challenge.hello, alive)?;
+                self.open_session(wire, challenge.hello, false)?;
             }
         }
         Ok(())
@@ -232,6 +260,7 @@ impl Fleet {
             let (_, session) = sessions.seated(node)?;
             Some(LiveSession {
                 instance: session.instance,
+                tls_key: session.certificate.key,
                 alive,
                 facts: session.facts.clone(),
                 source: None,
@@ -252,7 +281,10 @@ impl Fleet {
                 _ => return self.separate(wire, node),
             },
             Verdict::Rejected(rejection) => {
-                self.note(format_args!("{node} hello refused: {rejection}"));
+                self.note(format_args!(
+                    "{node} hello of {:x} refused: {rejection}",
+                    hello.instance
+                ));
                 return self.close_session(wire, refusal(&rejection));
             }
             Verdict::Dead => return Ok(()),
@@ -330,7 +362,15 @@ impl Fleet {
         match message {
             ToController::LeaseSaved => {
                 let lease = session.lease.clone();
-                self.ask(wire, &Command::ConfirmLease { node, instance, lease }).map(drop)
+                self.ask(
+                    wire,
+                    &Command::ConfirmLease {
+                        node,
+                        instance,
+                        lease,
+                    },
+                )
+                .map(drop)
             }
             ToController::Applied { revision } => {
                 session.sync.applied(revision);
@@ -347,9 +387,9 @@ impl Fleet {
                 self.send_to_node(wire, Parcel::End);
                 self.controller_loses(wire)
             }
-            ToController::Enrol(_) | ToController::Hello(_) => {
-                Err(Broken::new(format!("{node} opened a session twice at {now}")))
-            }
+            ToController::Enrol(_) | ToController::Hello(_) => Err(Broken::new(format!(
+                "{node} opened a session twice at {now}"
+            ))),
         }
     }
 
@@ -363,7 +403,12 @@ impl Fleet {
     ) -> Result<(), Broken> {
         let key = <[u8; 32]>::try_from(csr).map(Fingerprint);
         let tls_key = key.map_err(|_| Broken::new("a request without a key".to_owned()))?;
-        let command = Command::RenewNode { node, instance, tls_key, wg_key };
+        let command = Command::RenewNode {
+            node,
+            instance,
+            tls_key,
+            wg_key,
+        };
         if self.ask(wire, &command)? {
             self.summary.renewals += 1;
             let certificate = Certificate { node, key: tls_key }.bytes();
@@ -378,7 +423,8 @@ impl Fleet {
             Verdict::Accepted(_) => Ok(true),
             Verdict::Rejected(rejection) => {
                 self.note(format_args!("session refused: {rejection}"));
-                self.close_session(wire, refusal(&rejection)).map(|()| false)
+                self.close_session(wire, refusal(&rejection))
+                    .map(|()| false)
             }
             Verdict::Dead => Ok(false),
         }
@@ -400,7 +446,8 @@ impl Fleet {
 
     fn send_to_node(&mut self, wire: WireId, parcel: Parcel) {
         let (now, dice, agenda) = (self.now, &mut self.dice, &mut self.agenda);
-        self.network.send(wire, Toward::Node, parcel, now, dice, agenda);
+        self.network
+            .send(wire, Toward::Node, parcel, now, dice, agenda);
     }
 }
 
@@ -421,5 +468,8 @@ fn refused(code: RefusalCode) -> ToNode {
 
 /// As the real controller waits: a living node reports within one heartbeat.
 const CHALLENGE_PATIENCE_MS: Millis = HEARTBEAT_INTERVAL_MS * 3 / 2;
+/// As the real controller waits: the end of a dead process comes right behind its last words.
+const LAST_WORDS_MS: Millis = 0;
+const PAUSE_MS: Millis = 500;
 /// A session is a task of its own and hears of a commit a little later.
 const LONGEST_BELL_MS: Millis = 30;

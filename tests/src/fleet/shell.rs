@@ -13,14 +13,19 @@ use super::Fleet;
 use super::agenda::{BoxId, Happening};
 use super::failure::{Broken, broken};
 use super::machine::{DiskWrite, Plane, PlaneOrder, Process, Renewing};
-use super::network::{Parcel, Toward, Wire, WireId};
+use super::network::{Certificate, Parcel, RETRANSMISSION_MS, Toward, Wire, WireId};
 
 impl Fleet {
     /// Starts the agent of a machine that has an identity.
     pub(super) fn start_agent(&mut self, id: BoxId) -> Result<(), Broken> {
         let (number, seed) = (self.dice.number(), self.dice.number());
         let machine = &mut self.machines[id.0];
-        let Some(identity) = machine.disk.identity.as_ref().filter(|it| it.ended.is_none()) else {
+        let Some(identity) = machine
+            .disk
+            .identity
+            .as_ref()
+            .filter(|it| it.ended.is_none())
+        else {
             return Ok(());
         };
         let agent = Agent::new(AgentConfig {
@@ -41,12 +46,20 @@ impl Fleet {
             writes: Default::default(),
             orders: Default::default(),
             certificate: identity.certificate,
-            plane: Plane { key: identity.keys.wireguard, map: None },
+            plane: Plane {
+                key: identity.keys.wireguard,
+                map: None,
+            },
         });
-        self.note(format_args!("{} starts", self.called(id)));
+        self.note(format_args!("{} starts as {number:x}", self.called(id)));
         self.tell(id, Event::Started { last_known_good })?;
         match pending {
-            Some(keys) => self.tell(id, Event::KeysMade { result: Ok(keys.public()) }),
+            Some(keys) => self.tell(
+                id,
+                Event::KeysMade {
+                    result: Ok(keys.public()),
+                },
+            ),
             None => Ok(()),
         }
     }
@@ -79,8 +92,14 @@ impl Fleet {
         if process.agent.poll_timeout().is_some_and(|at| at <= now) {
             self.tell(id, Event::TimerFired)?;
             let agent = self.process(id, number).map(|process| &process.agent);
-            if agent.and_then(Agent::poll_timeout).is_some_and(|at| at <= now) {
-                return Err(Broken::new(format!("{} wants to be woken without end", self.called(id))));
+            if agent
+                .and_then(Agent::poll_timeout)
+                .is_some_and(|at| at <= now)
+            {
+                return Err(Broken::new(format!(
+                    "{} wants to be woken without end",
+                    self.called(id)
+                )));
             }
         }
         self.wind_timer(id);
@@ -88,17 +107,28 @@ impl Fleet {
     }
 
     pub(super) fn disk_is_done(&mut self, id: BoxId, number: u64) -> Result<(), Broken> {
-        let Some(write) = self.process(id, number).and_then(|process| process.writes.pop_front()) else {
+        let Some(write) = self
+            .process(id, number)
+            .and_then(|process| process.writes.pop_front())
+        else {
             return Ok(());
         };
         let disk = &mut self.machines[id.0].disk;
         let result = disk.write(&write);
         let event = match write {
             DiskWrite::Lease(_) => Event::LeaseSaved { result },
-            DiskWrite::Netmap(map) => Event::NetmapSaved { revision: map.revision, result },
-            DiskWrite::MakeKeys(keys) => Event::KeysMade { result: result.map(|()| keys.public()) },
+            DiskWrite::Netmap(map) => Event::NetmapSaved {
+                revision: map.revision,
+                result,
+            },
+            DiskWrite::MakeKeys(keys) => Event::KeysMade {
+                result: result.map(|()| keys.public()),
+            },
             DiskWrite::AdoptKeys(_) => {
-                let renewed = disk.identity.as_ref().map(|it| (it.certificate, it.keys.wireguard));
+                let renewed = disk
+                    .identity
+                    .as_ref()
+                    .map(|it| (it.certificate, it.keys.wireguard));
                 if let (Ok(()), Some((certificate, key))) = (&result, renewed) {
                     self.use_keys(id, number, certificate, key);
                 }
@@ -131,7 +161,13 @@ impl Fleet {
         if let Some(process) = self.process(id, number) {
             process.plane.map = Some(map);
         }
-        self.tell(id, Event::Applied { revision, result: Ok(()) })?;
+        self.tell(
+            id,
+            Event::Applied {
+                revision,
+                result: Ok(()),
+            },
+        )?;
         self.tell(id, Event::Observed { peers })
     }
 
@@ -158,49 +194,80 @@ impl Fleet {
         self.lost(machine, link, error)
     }
 
-    /// The first parcel of a direction arrives, unless the machine is cut off: then it is sent again.
+    /// What is due in a direction arrives, unless the machine is cut off: then it is sent again.
     pub(super) fn deliver(&mut self, id: WireId, toward: Toward) -> Result<(), Broken> {
-        let Some(wire) = self.network.wire_mut(id) else {
-            return Ok(());
-        };
-        let (machine, number, link) = (wire.machine, wire.process, wire.link);
-        if self.machines[machine.0].uplink.cut {
-            let at = self.now + RETRANSMISSION_MS;
-            self.agenda.plan(at, Happening::Deliver { wire: id, toward });
-            return Ok(());
-        }
-        let parcel = wire.arrive(toward);
-        match (toward, parcel) {
-            (_, None) => Ok(()),
-            (Toward::Controller, Some(Parcel::Frame(frame))) => self.controller_hears(id, &frame),
-            (Toward::Controller, Some(Parcel::End)) => {
-                self.controller_loses(id)?;
-                self.network.remove(id);
-                Ok(())
-            }
-            (Toward::Node, Some(Parcel::Frame(frame))) => {
-                if self.process(machine, number).is_none_or(|it| it.links.get(&link) != Some(&id)) {
-                    return Ok(());
+        let now = self.now;
+        loop {
+            let Some(wire) = self.network.wire_mut(id) else {
+                return Ok(());
+            };
+            if self.machines[wire.machine.0].uplink.cut {
+                if let Some(at) = wire.sent_in_vain(toward, now) {
+                    self.agenda
+                        .plan(at, Happening::Deliver { wire: id, toward });
                 }
-                let mut decoder = FrameDecoder::new(MAX_FRAME_TO_NODE_BYTES);
-                decoder.push(&frame);
-                let message = decoder.next_message().map_err(|error| broken("a frame", error))?;
-                let message = message.ok_or_else(|| Broken::new("half a frame".to_owned()))?;
-                self.tell(machine, Event::Frame { link, message: Box::new(message) })
+                return Ok(());
             }
-            (Toward::Node, Some(Parcel::End)) => {
-                let known = self.process(machine, number).is_some_and(|it| it.links.get(&link) == Some(&id));
-                self.controller_loses(id)?;
-                self.network.remove(id);
-                match known {
-                    true => self.lost(machine, link, LinkError::new(LinkFault::Closed, "ended")),
-                    false => Ok(()),
+            match (wire.arrive(toward, now), toward) {
+                (None, _) => return Ok(()),
+                (Some(Parcel::Frame(frame)), Toward::Controller) => {
+                    self.controller_hears(id, &frame)?
                 }
+                (Some(Parcel::Frame(frame)), Toward::Node) => self.node_hears(id, &frame)?,
+                (Some(Parcel::End), Toward::Controller) => {
+                    self.controller_loses(id)?;
+                    self.network.remove(id);
+                }
+                (Some(Parcel::End), Toward::Node) => self.node_loses(id)?,
             }
         }
     }
 
-    pub(super) fn probed(&mut self, id: BoxId, number: u64, service: malha_proto::ServiceId) -> Result<(), Broken> {
+    fn node_hears(&mut self, id: WireId, frame: &[u8]) -> Result<(), Broken> {
+        let Some((machine, link)) = self.listener(id) else {
+            return Ok(());
+        };
+        let mut decoder = FrameDecoder::new(MAX_FRAME_TO_NODE_BYTES);
+        decoder.push(frame);
+        let message = decoder
+            .next_message()
+            .map_err(|error| broken("a frame", error))?;
+        let message = message.ok_or_else(|| Broken::new("half a frame".to_owned()))?;
+        self.tell(
+            machine,
+            Event::Frame {
+                link,
+                message: Box::new(message),
+            },
+        )
+    }
+
+    fn node_loses(&mut self, id: WireId) -> Result<(), Broken> {
+        let listener = self.listener(id);
+        self.controller_loses(id)?;
+        self.network.remove(id);
+        match listener {
+            Some((machine, link)) => {
+                self.lost(machine, link, LinkError::new(LinkFault::Closed, "ended"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The machine and link at the node's end of a wire, while its process has it.
+    fn listener(&mut self, id: WireId) -> Option<(BoxId, LinkId)> {
+        let wire = self.network.wire(id)?;
+        let (machine, number, link) = (wire.machine, wire.process, wire.link);
+        let process = self.process(machine, number)?;
+        (process.links.get(&link) == Some(&id)).then_some((machine, link))
+    }
+
+    pub(super) fn probed(
+        &mut self,
+        id: BoxId,
+        number: u64,
+        service: malha_proto::ServiceId,
+    ) -> Result<(), Broken> {
         let state = match self.dice.percent(95) {
             true => ServiceState::Up,
             false => ServiceState::Refused,
@@ -229,7 +296,9 @@ impl Fleet {
             return Ok(());
         };
         match action {
-            Action::Connect { link, transport, .. } => self.connect(id, link, transport),
+            Action::Connect {
+                link, transport, ..
+            } => self.connect(id, link, transport),
             Action::Close { link } => {
                 if let Some(wire) = process.links.remove(&link) {
                     self.hang_up(wire);
@@ -251,15 +320,24 @@ impl Fleet {
                 };
                 self.write_disk(id, DiskWrite::MakeKeys(keys));
             }
-            Action::AdoptKeys { certificate } => self.write_disk(id, DiskWrite::AdoptKeys(certificate)),
+            Action::AdoptKeys { certificate } => {
+                self.write_disk(id, DiskWrite::AdoptKeys(certificate))
+            }
             Action::RecordEnding(ending) => self.write_disk(id, DiskWrite::Ending(ending)),
             Action::Apply(map) => self.order_plane(id, PlaneOrder::Apply(map)),
             Action::Probe { service, .. } => {
                 let (machine, process) = (id, process.number);
                 let at = self.now + self.dice.between(1, 40);
-                self.agenda.plan(at, Happening::Probed { machine, process, service });
+                self.agenda.plan(
+                    at,
+                    Happening::Probed {
+                        machine,
+                        process,
+                        service,
+                    },
+                );
             }
-            Action::RebindTunnel => {}
+            Action::RebindTunnel | Action::RefreshTunnel => {}
             Action::Exit(ending) => self.exit(id, ending),
         }
         Ok(())
@@ -270,11 +348,19 @@ impl Fleet {
         let Some(process) = &mut self.machines[id.0].process else {
             return;
         };
-        let wire = Wire::new(id, process.number, link, transport, process.certificate, uplink);
+        let wire = Wire::new(
+            id,
+            process.number,
+            link,
+            transport,
+            process.certificate,
+            uplink,
+        );
         let wire = self.network.lay(wire);
         process.links.insert(link, wire);
         let handshake_ms = uplink.delay_ms(&mut self.dice) * 3;
-        self.agenda.plan(self.now + handshake_ms, Happening::Dialed { wire });
+        self.agenda
+            .plan(self.now + handshake_ms, Happening::Dialed { wire });
     }
 
     /// The agent's end of a link: what is queued still goes out.
@@ -282,7 +368,8 @@ impl Fleet {
         match self.network.wire(wire) {
             Some(known) if known.stands => {
                 let (now, dice, agenda) = (self.now, &mut self.dice, &mut self.agenda);
-                self.network.send(wire, Toward::Controller, Parcel::End, now, dice, agenda);
+                self.network
+                    .send(wire, Toward::Controller, Parcel::End, now, dice, agenda);
             }
             _ => drop(self.network.remove(wire)),
         }
@@ -292,7 +379,14 @@ impl Fleet {
         let frame = encode_frame(message, MAX_FRAME_TO_CONTROLLER_BYTES);
         let frame = frame.map_err(|error| broken("a frame to the controller", error))?;
         let (now, dice, agenda) = (self.now, &mut self.dice, &mut self.agenda);
-        self.network.send(wire, Toward::Controller, Parcel::Frame(frame), now, dice, agenda);
+        self.network.send(
+            wire,
+            Toward::Controller,
+            Parcel::Frame(frame),
+            now,
+            dice,
+            agenda,
+        );
         Ok(())
     }
 
@@ -301,7 +395,13 @@ impl Fleet {
         if let Some(process) = &mut self.machines[id.0].process {
             process.writes.push_back(write);
             let process = process.number;
-            self.agenda.plan(at, Happening::Disk { machine: id, process });
+            self.agenda.plan(
+                at,
+                Happening::Disk {
+                    machine: id,
+                    process,
+                },
+            );
         }
     }
 
@@ -310,11 +410,17 @@ impl Fleet {
         if let Some(process) = &mut self.machines[id.0].process {
             process.orders.push_back(order);
             let process = process.number;
-            self.agenda.plan(at, Happening::Plane { machine: id, process });
+            self.agenda.plan(
+                at,
+                Happening::Plane {
+                    machine: id,
+                    process,
+                },
+            );
         }
     }
 
-    fn use_keys(&mut self, id: BoxId, number: u64, certificate: super::network::Certificate, key: WgKey) {
+    fn use_keys(&mut self, id: BoxId, number: u64, certificate: Certificate, key: WgKey) {
         let Some(process) = self.process(id, number) else {
             return;
         };
@@ -350,7 +456,13 @@ impl Fleet {
         if process.wake_at.is_none_or(|planned| at < planned) {
             process.wake_at = Some(at);
             let process = process.number;
-            self.agenda.plan(at, Happening::Timer { machine: id, process });
+            self.agenda.plan(
+                at,
+                Happening::Timer {
+                    machine: id,
+                    process,
+                },
+            );
         }
     }
 
@@ -375,8 +487,6 @@ impl Renewing {
     }
 }
 
-/// What did not come through is sent again after this time.
-const RETRANSMISSION_MS: u64 = 200;
 /// How long the controller waits for the first message of a connection.
 const FIRST_MESSAGE_MS: u64 = 10_000;
 const SLOWEST_WRITE_MS: u64 = 40;

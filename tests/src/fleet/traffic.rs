@@ -29,16 +29,23 @@ struct End<'a> {
 impl Fleet {
     /// The flows between settled machines, noted when the controller dies: all of them must go on.
     pub(super) fn lasting_flows(&self) -> BTreeSet<Flow> {
-        let settled: Vec<BoxId> = self.ids().filter(|id| self.is_settled(*id) && self.is_alone(*id)).collect();
-        let pairs = settled.iter().flat_map(|from| settled.iter().map(move |to| (*from, *to)));
-        let flows = pairs.filter(|(from, to)| from != to).flat_map(|(from, to)| {
-            PACKETS.iter().map(move |(protocol, port)| Flow {
-                from,
-                to,
-                protocol: *protocol,
-                port: *port,
-            })
-        });
+        let settled: Vec<BoxId> = self
+            .ids()
+            .filter(|id| self.is_settled(*id) && self.is_alone(*id))
+            .collect();
+        let pairs = settled
+            .iter()
+            .flat_map(|from| settled.iter().map(move |to| (*from, *to)));
+        let flows = pairs
+            .filter(|(from, to)| from != to)
+            .flat_map(|(from, to)| {
+                PACKETS.iter().map(move |(protocol, port)| Flow {
+                    from,
+                    to,
+                    protocol: *protocol,
+                    port: *port,
+                })
+            });
         flows.filter(|flow| self.flows(*flow)).collect()
     }
 
@@ -63,8 +70,15 @@ impl Fleet {
         let state = self.controller.committed();
         let hub_map = state.netmap(self.controller.hub);
         let hub = state.node(self.controller.hub).zip(hub_map.as_ref());
-        let hub = hub.map(|(node, map)| End { node: node.id, key: node.wg_key, map });
-        let online = self.ids().filter(|id| self.is_present(*id)).filter_map(|id| self.end(id));
+        let hub = hub.map(|(node, map)| End {
+            node: node.id,
+            key: node.wg_key,
+            map,
+        });
+        let online = self
+            .ids()
+            .filter(|id| self.is_present(*id))
+            .filter_map(|id| self.end(id));
         let ends: Vec<End> = online.chain(hub).collect();
         for from in &ends {
             for to in &ends {

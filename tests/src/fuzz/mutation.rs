@@ -1,6 +1,6 @@
 //! Inputs made from inputs: cut, copied, joined and overwritten, all chance from one seed.
 
-use proptest::prelude::{Rng, RngCore};
+use proptest::prelude::RngExt;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
 /// A stream of mutants of a corpus; the same seed gives the same stream.
@@ -66,7 +66,7 @@ impl Mutator {
         let number = match self.chance.random_range(0..3) {
             0 => 1_u64 << self.chance.random_range(0..64),
             1 => (1_u64 << self.chance.random_range(0..64)).wrapping_sub(1),
-            _ => self.chance.next_u64(),
+            _ => self.chance.random(),
         };
         let width = 1 << self.chance.random_range(0..4);
         let bytes = number.to_be_bytes();

@@ -217,8 +217,8 @@ impl Api {
         for node in waiting {
             if state.node(node).is_some_and(|node| node.hub) {
                 convergence.applied(node, revision);
-            } else if let Some(session) = self.context.registry.find(node) {
-                convergence.applied(node, session.applied);
+            } else if let Some(applied) = self.context.registry.applied_by(node) {
+                convergence.applied(node, applied);
             }
         }
     }
@@ -247,7 +247,7 @@ impl Api {
     }
 
     fn is_online(&self, node: NodeId) -> bool {
-        self.context.registry.find(node).is_some()
+        self.context.registry.is_open(node)
     }
 }
 

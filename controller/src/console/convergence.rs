@@ -54,9 +54,7 @@ impl ControllerConsole {
     /// After commits were missed: who is not here has to show at the next hello what it has.
     pub(super) fn owe_absent(&self) {
         let state = self.state();
-        let absent = state
-            .nodes()
-            .filter(|node| self.registry.find(node.id).is_none());
+        let absent = state.nodes().filter(|node| !self.registry.is_open(node.id));
         let absent = absent.map(|node| (node.id, state.revision()));
         self.owing
             .lock()
@@ -100,7 +98,7 @@ impl ControllerConsole {
             {
                 change.applied(id, accepted.revision);
             }
-            let online = |id| self.registry.find(id).is_some();
+            let online = |id| self.registry.is_open(id);
             if change.is_done(&state, online)
                 || !matches!(timeout_at(deadline, progress.changed()).await, Ok(Ok(())))
             {

@@ -188,6 +188,20 @@ impl Registry {
             .map(|entry| entry.summary.clone())
     }
 
+    /// The newest revision that a node with an open session runs with.
+    #[must_use]
+    pub fn applied_by(&self, node: NodeId) -> Option<Revision> {
+        self.lock()
+            .by_node
+            .get(&node)
+            .map(|entry| entry.summary.applied)
+    }
+
+    #[must_use]
+    pub fn is_open(&self, node: NodeId) -> bool {
+        self.lock().by_node.contains_key(&node)
+    }
+
     #[must_use]
     pub fn count(&self) -> usize {
         self.lock().by_node.len()

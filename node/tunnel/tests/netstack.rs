@@ -112,6 +112,28 @@ async fn the_rest_arrives_after_the_sender_has_let_go() {
     assert_eq!(hash(&read_all(&mut far).await), hash(&sent));
 }
 
+/// smoltcp alone would repeat the lost SYN only after a second.
+#[tokio::test]
+async fn a_call_that_overtakes_its_permission_is_repeated_soon() {
+    let (left, right) = pair().await;
+    let _listener = right.listen(80).await;
+    let mut unwelcome = peer(left.number, Vec::new());
+    let welcome = unwelcome.clone();
+    unwelcome.ingress.clear();
+    right.tunnel.set_peer(unwelcome).await.unwrap();
+    let call = left
+        .tunnel
+        .dial(overlay(2, 80), Instant::now() + Duration::from_millis(900));
+    let permit = async {
+        while right.tunnel.stats().await.filter.refused_by_default == 0 {
+            tokio::task::yield_now().await;
+        }
+        right.tunnel.set_peer(welcome).await.unwrap();
+    };
+    let (called, ()) = tokio::join!(call, permit);
+    called.unwrap();
+}
+
 #[tokio::test]
 async fn a_closed_port_refuses() {
     let (left, _right) = pair().await;

@@ -232,7 +232,7 @@ impl Connection {
             room,
             mtu_bytes: self.mtu_bytes,
         };
-        let unacknowledged = self.socket().send_queue() > 0;
+        let unacknowledged = self.is_unacknowledged();
         self.hurry.check(unacknowledged, now);
         let at = self.at(now);
         loop {
@@ -264,8 +264,14 @@ impl Connection {
                 .checked_sub(self.hurry.ahead)
                 .unwrap_or(now)
         });
-        let unacknowledged = self.socket().send_queue() > 0;
+        let unacknowledged = self.is_unacknowledged();
         next.into_iter().chain(self.hurry.due(unacknowledged)).min()
+    }
+
+    /// Whether the peer owes an acknowledgement: of data, or of our SYN, which is lost where it overtakes the permission
+    /// for a new service on its way to the node.
+    fn is_unacknowledged(&mut self) -> bool {
+        self.state() == State::SynSent || self.socket().send_queue() > 0
     }
 
     /// smoltcp's time for this connection.

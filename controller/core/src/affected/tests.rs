@@ -1,3 +1,5 @@
+//! Whom a change concerns, against what a full recompute finds.
+
 use std::net::SocketAddr;
 
 use malha_proto::{

@@ -1,3 +1,5 @@
+//! How far a change has come, told as stories.
+
 use super::*;
 use crate::{Settings, State};
 use malha_proto::{MachineId, OverlayPools};

@@ -1,3 +1,5 @@
+//! Each row of the diagnosis table, and the times at which hops broke.
+
 use super::*;
 use proptest::prelude::*;
 

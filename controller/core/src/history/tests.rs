@@ -1,3 +1,5 @@
+//! The recent states: bounded, found by revision, and cheap to keep.
+
 use malha_proto::{
     Fingerprint, HostName, MachineFacts, MachineId, NodeId, OverlayPools, ToNode, WgKey,
 };

@@ -1,3 +1,5 @@
+//! What a store may hold after damage or by hand, and how loading refuses it.
+
 use malha_proto::{
     Fingerprint, Label, MachineId, OrganizationId, OverlayPools, Profile, RouteId, ServiceId,
     SiteId, TokenId, WgKey,

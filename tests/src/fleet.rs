@@ -7,6 +7,7 @@
 //! packets may pass.
 
 mod agenda;
+mod challenge;
 mod controller;
 mod dice;
 mod enrolment;
@@ -190,12 +191,23 @@ impl Fleet {
             }
         }
         self.note(format_args!("at rest after {waited_ms} ms"));
-        self.run_for(LOOK_MS)?;
-        self.check_quiet()
-            .map_err(|what| broken("the rest does not last", what))?;
+        self.stay_at_rest()?;
         self.waited.clear();
         self.forget_copies();
         Ok(())
+    }
+
+    /// A session that moves from one transport to the other needs a moment; nothing else may disturb the rest.
+    fn stay_at_rest(&mut self) -> Result<(), Broken> {
+        let mut quiet = Ok(());
+        for _ in 0..LOOKS {
+            self.run_for(LOOK_MS)?;
+            quiet = self.check_quiet();
+            if quiet.is_ok() {
+                break;
+            }
+        }
+        quiet.map_err(|what| broken("the rest does not last", what))
     }
 
     fn run_for(&mut self, ms: Millis) -> Result<(), Broken> {
@@ -420,5 +432,6 @@ const USABLE_ADDRESSES: u32 = 75;
 const EPOCH_MS: u64 = 1_800_000_000_000;
 const LONGEST_PAUSE_MS: Millis = 1_500;
 const LOOK_MS: Millis = 2_000;
+const LOOKS: u32 = 4;
 /// Longer than every back-off, dial and retry together.
 const PATIENCE_MS: Millis = 180_000;

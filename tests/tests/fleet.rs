@@ -1,6 +1,6 @@
-//! Stories of a whole fleet on a virtual clock: the committed seeds, and fresh ones at each run.
+//! Stories of a whole fleet on a virtual clock: the committed seeds, so that a run depends on nothing but the code.
 //!
-//! `MALHA_SEED=7` tells only that story; `MALHA_FLEET_STEPS=20000` makes each story that long.
+//! `MALHA_FRESH_SEEDS=20` adds as many that nobody has told yet; `MALHA_SEED=7` tells only that story; `MALHA_FLEET_STEPS=20000` makes each story that long.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -78,11 +78,15 @@ fn seeds() -> Vec<u64> {
     let mut seeds: Vec<u64> = words
         .map(|word| word.parse().expect("a seed is a number"))
         .collect();
+    let count = std::env::var("MALHA_FRESH_SEEDS").ok();
+    let count = count.map_or(0, |count| {
+        count.parse().expect("MALHA_FRESH_SEEDS is a number")
+    });
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .expect("a clock after 1970");
     let fresh = u64::from(since.subsec_nanos()) + since.as_secs() * 1_000_000;
-    seeds.extend((0..FRESH_SEEDS).map(|at| fresh + at));
+    seeds.extend((0..count).map(|at: u64| fresh + at));
     seeds
 }
 
@@ -128,6 +132,5 @@ fn assert_rich(told: &[Summary]) {
 }
 
 const THREADS: usize = 2;
-const FRESH_SEEDS: u64 = 3;
 const STORMS: u32 = 5;
 const STEPS: u32 = 60;

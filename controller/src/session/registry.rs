@@ -208,8 +208,9 @@ impl Registry {
     }
 
     /// The open session of a node that another process now claims to be. If it is another instance, waits until it is
-    /// heard, at most `patience`: a machine that still talks can't have been restarted. What comes within
-    /// [`LATE_BYTES_PAUSE`] does not count: it may be a dead process's last words, still on their way.
+    /// heard, at most `patience`: a machine that still talks, and stays, can't have been restarted. What comes within
+    /// [`LATE_BYTES_PAUSE`] does not count, nor does what has its end right behind it: it may be a dead process's last
+    /// words, which its kernel repeats until the network takes them.
     pub async fn challenge(
         &self,
         node: NodeId,
@@ -227,7 +228,8 @@ impl Registry {
             heard.changed().await.is_ok()
         };
         let alive = summary.instance != newcomer
-            && tokio::time::timeout(patience, talks).await.unwrap_or(false);
+            && tokio::time::timeout(patience, talks).await.unwrap_or(false)
+            && stays(heard).await;
         let SessionSummary {
             instance,
             tls_key,
@@ -247,6 +249,14 @@ impl Registry {
     fn lock(&self) -> std::sync::MutexGuard<'_, Seats> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a session that was heard is not about to end.
+async fn stays(mut heard: watch::Receiver<u64>) -> bool {
+    let leaves = async { while heard.changed().await.is_ok() {} };
+    tokio::time::timeout(LATE_BYTES_PAUSE, leaves)
+        .await
+        .is_err()
 }
 
 impl Seat {
@@ -319,6 +329,23 @@ mod tests {
     async fn last_words_on_their_way_and_silence_are_no_signs_of_life() {
         assert!(!challenged(Duration::from_millis(100)).await);
         assert!(!challenged(Duration::from_secs(5)).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn last_words_with_the_end_right_behind_them_are_no_sign_of_life() {
+        let registry = Registry::default();
+        let seat = registry.sit(NodeId(1), summary(7));
+        let (live, ()) = tokio::join!(
+            registry.challenge(NodeId(1), 8, Duration::from_secs(2)),
+            async {
+                tokio::time::sleep(Duration::from_millis(1_500)).await;
+                seat.heard();
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                registry.leave(&seat);
+                drop(seat);
+            }
+        );
+        assert!(!live.unwrap().alive);
     }
 
     #[tokio::test]

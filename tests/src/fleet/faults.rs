@@ -11,7 +11,7 @@ use super::network::{Parcel, Toward};
 
 impl Fleet {
     pub(super) fn misfortune(&mut self) -> Result<(), Broken> {
-        match self.dice.below(42) {
+        match self.dice.below(100) {
             0..18 => self.with_runner(Self::kill_process),
             18..26 => self.with_runner(Self::cut_power),
             26..42 => self.with_runner(Self::cut_or_join),
@@ -297,7 +297,7 @@ impl Fleet {
             .copied()
             .filter(|id| id.0 % MISERY == self.unlucky);
         let unlucky: Vec<BoxId> = unlucky.collect();
-        let among = match self.dice.percent(95) && !unlucky.is_empty() {
+        let among = match self.dice.percent(60) && !unlucky.is_empty() {
             true => unlucky,
             false => running,
         };

@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use malha_core::{Answer, Command, LiveSession, NodeSync, Rejection};
 use malha_node::agent::Millis;
 use malha_proto::{
-    FarewellReason, Fingerprint, FrameDecoder, HEARTBEAT_INTERVAL_MS, Hello, Lease,
-    MAX_FRAME_TO_CONTROLLER_BYTES, MAX_FRAME_TO_NODE_BYTES, MachineFacts, NodeId, RefusalCode,
-    SESSION_TIMEOUT_MS, ToController, ToNode, Welcome, WgKey, encode_frame,
+    FarewellReason, Fingerprint, FrameDecoder, Hello, Lease, MAX_FRAME_TO_CONTROLLER_BYTES,
+    MAX_FRAME_TO_NODE_BYTES, MachineFacts, NodeId, RefusalCode, SESSION_TIMEOUT_MS, ToController,
+    ToNode, Welcome, WgKey, encode_frame,
 };
 
 use super::Fleet;
 use super::agenda::Happening;
+use super::challenge::Challenge;
 use super::controller::Verdict;
 use super::failure::{Broken, broken};
 use super::network::{Certificate, Parcel, Toward, WireId};
@@ -22,14 +23,14 @@ use super::network::{Certificate, Parcel, Toward, WireId};
 pub(super) struct Sessions {
     seats: BTreeMap<NodeId, WireId>,
     open: BTreeMap<WireId, Session>,
-    challenging: BTreeMap<WireId, Challenge>,
+    pub(super) challenging: BTreeMap<WireId, Challenge>,
 }
 
 #[derive(Debug)]
-struct Session {
+pub(super) struct Session {
     node: NodeId,
     certificate: Certificate,
-    instance: u64,
+    pub(super) instance: u64,
     facts: MachineFacts,
     /// The lease offered to it.
     lease: Lease,
@@ -37,19 +38,9 @@ struct Session {
     heard_at: Millis,
 }
 
-/// A hello that waits for a sign of life of the process that has the seat. One that is heard and then gone was not alive:
-/// those were the last words of a dead one.
-#[derive(Debug)]
-struct Challenge {
-    hello: Hello,
-    rival: WireId,
-    rival_heard: bool,
-    over_at: Millis,
-}
-
 impl Sessions {
     /// The session that has the node's seat.
-    fn seated(&self, node: NodeId) -> Option<(WireId, &Session)> {
+    pub(super) fn seated(&self, node: NodeId) -> Option<(WireId, &Session)> {
         let wire = *self.seats.get(&node)?;
         Some((wire, self.open.get(&wire)?))
     }
@@ -89,22 +80,7 @@ impl Fleet {
         };
         if let Some(session) = sessions.open.get_mut(&wire) {
             session.heard_at = now;
-            let waiting = sessions
-                .challenging
-                .iter_mut()
-                .filter(|(_, it)| it.rival == wire);
-            let mut newcomers = Vec::new();
-            for (newcomer, challenge) in waiting.filter(|(_, it)| {
-                !it.rival_heard && now + CHALLENGE_PATIENCE_MS >= it.over_at + PAUSE_MS
-            }) {
-                challenge.rival_heard = true;
-                challenge.over_at = now + LAST_WORDS_MS;
-                newcomers.push(*newcomer);
-            }
-            for wire in newcomers {
-                self.agenda
-                    .plan(now + LAST_WORDS_MS, Happening::ChallengeOver { wire });
-            }
+            self.rival_is_heard(wire);
             return self.take(wire, message);
         }
         match message {
@@ -119,7 +95,7 @@ impl Fleet {
             return Ok(());
         };
         sessions.leave(wire);
-        self.release_challengers(wire)
+        self.rival_is_gone(wire)
     }
 
     /// Ends sessions that are not heard any more.
@@ -139,21 +115,6 @@ impl Fleet {
         }
         self.send_to_node(wire, Parcel::End);
         self.controller_loses(wire)
-    }
-
-    pub(super) fn challenge_is_over(&mut self, wire: WireId) -> Result<(), Broken> {
-        let now = self.now;
-        let challenge = self.sessions().and_then(|sessions| {
-            sessions
-                .challenging
-                .get(&wire)
-                .filter(|it| it.over_at <= now)?;
-            sessions.challenging.remove(&wire)
-        });
-        match challenge {
-            Some(challenge) => self.open_session(wire, challenge.hello, challenge.rival_heard),
-            None => Ok(()),
-        }
     }
 
     /// Sends what the node does not know yet, if anything.
@@ -200,58 +161,16 @@ impl Fleet {
         Ok(())
     }
 
-    fn sessions(&mut self) -> Option<&mut Sessions> {
+    pub(super) fn sessions(&mut self) -> Option<&mut Sessions> {
         Some(&mut self.controller.running.as_mut()?.sessions)
     }
 
-    /// A hello of another process than the one that has the seat waits: that one may be heard, and stay, or be gone.
-    fn challenge(&mut self, wire: WireId, hello: Hello) -> Result<(), Broken> {
-        let over_at = self.now + CHALLENGE_PATIENCE_MS;
-        let Some(certificate) = self.network.wire(wire).map(|wire| wire.certificate) else {
-            return Ok(());
-        };
-        let Some(sessions) = self.sessions() else {
-            return Ok(());
-        };
-        let rival = sessions
-            .seated(certificate.node)
-            .filter(|(_, s)| s.instance != hello.instance);
-        match rival.map(|(wire, _)| wire) {
-            Some(rival) => {
-                let challenge = Challenge {
-                    hello,
-                    rival,
-                    rival_heard: false,
-                    over_at,
-                };
-                sessions.challenging.insert(wire, challenge);
-                self.agenda.plan(over_at, Happening::ChallengeOver { wire });
-                Ok(())
-            }
-            None => self.open_session(wire, hello, false),
-        }
-    }
-
-    /// Who waits for a sign of life of this session need not wait any more: it is gone.
-    fn release_challengers(&mut self, rival: WireId) -> Result<(), Broken> {
-        let Some(sessions) = self.sessions() else {
-            return Ok(());
-        };
-        let waiting = sessions
-            .challenging
-            .iter()
-            .filter(|(_, it)| it.rival == rival);
-        let waiting: Vec<WireId> = waiting.map(|(wire, _)| *wire).collect();
-        for wire in waiting {
-            let challenge = self.sessions().and_then(|it| it.challenging.remove(&wire));
-            if let Some(challenge) = challenge {
-                self.open_session(wire, challenge.hello, false)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn open_session(&mut self, wire: WireId, hello: Hello, alive: bool) -> Result<(), Broken> {
+    pub(super) fn open_session(
+        &mut self,
+        wire: WireId,
+        hello: Hello,
+        alive: bool,
+    ) -> Result<(), Broken> {
         let Some(certificate) = self.network.wire(wire).map(|wire| wire.certificate) else {
             return Ok(());
         };
@@ -466,10 +385,5 @@ fn refused(code: RefusalCode) -> ToNode {
     }
 }
 
-/// As the real controller waits: a living node reports within one heartbeat.
-const CHALLENGE_PATIENCE_MS: Millis = HEARTBEAT_INTERVAL_MS * 3 / 2;
-/// As the real controller waits: the end of a dead process comes right behind its last words.
-const LAST_WORDS_MS: Millis = 0;
-const PAUSE_MS: Millis = 500;
 /// A session is a task of its own and hears of a commit a little later.
 const LONGEST_BELL_MS: Millis = 30;

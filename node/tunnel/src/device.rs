@@ -13,7 +13,8 @@ use crate::flood::InitiationLimit;
 use crate::key::PublicKey;
 use crate::noise::{DATAGRAM_MAX_BYTES, Doorkeeper, Kind, Knock, SessionIndex};
 use crate::packet::addresses;
-use crate::peer::{Path, Peer, PeerIndex, Received, Transmit, Wire};
+use crate::path::{Path, Transmit};
+use crate::peer::{Peer, PeerIndex, Received, Wire};
 use crate::status::{DeviceCounters, FilterCounters, PeerStatus, TunnelEvent};
 
 /// A WireGuard interface as a machine without I/O.
@@ -296,7 +297,7 @@ impl Device {
         let Some(peer) = self.peers.get_mut(&index) else {
             return Ok(());
         };
-        let old = std::mem::replace(&mut peer.config, config);
+        let old = peer.reconfigure(config);
         if old.allowed_ips != peer.config.allowed_ips {
             self.allowed_ips.release(index, &old.allowed_ips);
             self.allowed_ips.assign(index, &peer.config.allowed_ips);
@@ -333,7 +334,7 @@ impl Device {
 
     /// Finds out who sent an initiation, cheapest checks first.
     fn knock(&mut self, path: Path, datagram: &[u8], now: Instant) -> Option<PeerIndex> {
-        let source = path.remote.ip();
+        let source = path.source();
         if !self.limit.admit(source, now) {
             self.counters.flooded += 1;
             return None;

@@ -9,7 +9,7 @@ use crate::error::TunnelError;
 use crate::key::PrivateKey;
 use crate::netstack::fuzz_stack;
 use crate::noise::Kind;
-use crate::peer::Path;
+use crate::path::Path;
 
 /// A datagram from the underlay, at a device with a live session. Bytes that claim to belong to a session are also tried with
 /// the number of the live one, which an eavesdropper knows.
@@ -63,7 +63,7 @@ impl Pair {
         };
         pair.right.set_peer(peer(1), now)?;
         let mut left_peer = peer(2);
-        left_peer.endpoints = vec![underlay(2).remote];
+        left_peer.endpoints = underlay(2).remote().into_iter().collect();
         pair.left.set_peer(left_peer, now)?;
         pair.exchange(now);
         Ok(pair)
@@ -115,7 +115,7 @@ fn peer(number: u8) -> PeerConfig {
 }
 
 fn underlay(number: u8) -> Path {
-    Path {
+    Path::Udp {
         local: Some(0),
         remote: ([192, 0, 2, number], 51820).into(),
     }

@@ -31,6 +31,7 @@ mod listener;
 mod netstack;
 mod noise;
 mod packet;
+mod path;
 mod peer;
 mod socket;
 mod status;
@@ -45,7 +46,7 @@ pub use error::TunnelError;
 pub use forward::forward;
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey};
 pub use listener::TunnelListener;
-pub use peer::{Path, Transmit};
+pub use path::{CarrierId, ChannelId, Path, Transmit};
 pub use status::{
     DeviceCounters, FilterCounters, PeerDrops, PeerStatus, StackCounters, TunnelEvent, TunnelStats,
     UnderlayCounters,

@@ -1,5 +1,7 @@
 //! One peer: its session machines, where it is, and when to try again. It never looks at the addresses inside packets.
 
+mod route;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,26 +11,13 @@ use crate::noise::{
     DATA_OVERHEAD_BYTES, DATAGRAM_MAX_BYTES, Kind, Noise, Opened, SessionIndex, Tick,
     announced_session,
 };
+use crate::path::{Path, Transmit};
 use crate::status::{PeerDrops, PeerStatus};
+use route::Route;
 
 /// A peer's number within its device; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PeerIndex(pub(crate) u32);
-
-/// Which of our sockets, and which address on the other side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Path {
-    /// Number of the local socket; `None` lets the sender choose one of the right family.
-    pub local: Option<usize>,
-    pub remote: SocketAddr,
-}
-
-/// One datagram to send.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transmit {
-    pub path: Path,
-    pub payload: Vec<u8>,
-}
 
 /// Where sealed datagrams go, and the scratch space for making them. One per device.
 pub(crate) struct Wire {
@@ -43,8 +32,7 @@ pub(crate) struct Peer {
     pub(crate) config: PeerConfig,
     noise: Noise,
     retiring: Option<Retiring>,
-    /// Where the last authenticated packet came from.
-    endpoint: Option<Path>,
+    route: Route,
     initiation: Option<SentInitiation>,
     retry: Retry,
     /// A session that we answered and that the peer has not yet used: it may be a replay.
@@ -132,10 +120,10 @@ impl Wire {
 impl Peer {
     pub(crate) fn new(config: PeerConfig, noise: Noise) -> Self {
         Self {
+            route: Route::new(config.endpoints.clone()),
             config,
             noise,
             retiring: None,
-            endpoint: None,
             initiation: None,
             retry: Retry::default(),
             unconfirmed: None,
@@ -146,6 +134,12 @@ impl Peer {
             tx_bytes: 0,
             drops: PeerDrops::default(),
         }
+    }
+
+    /// Takes the new configuration and returns the old one.
+    pub(crate) fn reconfigure(&mut self, config: PeerConfig) -> PeerConfig {
+        self.route.set_endpoints(config.endpoints.clone());
+        std::mem::replace(&mut self.config, config)
     }
 
     /// Puts a new machine in the place of the old one, which keeps working until the new one has a session.
@@ -179,12 +173,12 @@ impl Peer {
 
     /// Whether any address is known at which the peer may be.
     pub(crate) fn reachable(&self) -> bool {
-        self.endpoint.is_some() || !self.config.endpoints.is_empty()
+        self.route.known()
     }
 
     /// Whether this address is where we believe, or were told, that the peer is.
     pub(crate) fn may_be_at(&self, remote: SocketAddr) -> bool {
-        self.targets().any(|path| path.remote == remote)
+        self.route.may_be_at(remote)
     }
 
     pub(crate) fn note_port_unreachable(&mut self, now: Instant) {
@@ -247,7 +241,7 @@ impl Peer {
         now: Instant,
         wire: &mut Wire,
     ) -> Received {
-        let source = path.remote.ip();
+        let source = path.source();
         let noise = match (kind, &mut self.retiring) {
             (Kind::Data { session }, Some(old))
                 if old.noise.index() == SessionIndex::of_session(session) =>
@@ -324,7 +318,7 @@ impl Peer {
         let age = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
         PeerStatus {
             public_key: self.config.public_key,
-            endpoint: self.endpoint.map(|path| path.remote),
+            endpoint: self.route.proven().and_then(|path| path.remote()),
             last_handshake_age: age(self.last_handshake),
             last_rx_age: age(self.last_rx),
             port_unreachable_age: age(self.port_unreachable),
@@ -350,9 +344,8 @@ impl Peer {
         {
             received.handshake_completed = true;
         }
-        if self.endpoint != Some(path) {
-            received.endpoint_changed = Some(path.remote);
-            self.endpoint = Some(path);
+        if self.route.heard(path) {
+            received.endpoint_changed = path.remote();
         }
     }
 
@@ -377,7 +370,7 @@ impl Peer {
 
     /// Sends one of our own messages to where it should go.
     fn transmit(&mut self, message: &[u8], now: Instant, wire: &mut Wire) {
-        let Some(path) = self.targets().next() else {
+        let Some(path) = self.route.targets().next() else {
             return;
         };
         if Kind::is_initiation(message) {
@@ -399,7 +392,7 @@ impl Peer {
         if now < sent.next_at {
             return;
         }
-        let next = self.targets().nth(sent.next_target);
+        let next = self.route.targets().nth(sent.next_target);
         let Some((path, sent)) = next.zip(self.initiation.as_mut()) else {
             return;
         };
@@ -407,18 +400,6 @@ impl Peer {
         sent.next_at = now + CANDIDATE_INTERVAL;
         self.tx_bytes += sent.message.len() as u64;
         wire.push(path, &sent.message);
-    }
-
-    /// Where the peer may be: the proven endpoint first, then the candidates.
-    fn targets(&self) -> impl Iterator<Item = Path> + '_ {
-        let proven = self.endpoint.map(|path| path.remote);
-        let candidates = self.config.endpoints.iter().copied();
-        let candidates = candidates.filter(move |remote| Some(*remote) != proven);
-        let candidates = candidates.map(|remote| Path {
-            local: None,
-            remote,
-        });
-        self.endpoint.into_iter().chain(candidates)
     }
 
     /// Plans the next try after giving up. True if this is news. A peer that dials us, and to which we have nothing to say,

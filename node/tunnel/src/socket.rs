@@ -15,7 +15,7 @@ use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 
 use crate::error::TunnelError;
-use crate::peer::{Path, Transmit};
+use crate::path::{Path, Transmit};
 use crate::status::UnderlayCounters;
 
 /// The sockets of one tunnel, one per listen address.
@@ -87,7 +87,7 @@ impl Sockets {
                     Poll::Ready(Ok(remote)) => {
                         self.counters.datagrams_received += 1;
                         self.turn = number + 1;
-                        let path = Path {
+                        let path = Path::Udp {
                             local: Some(number),
                             remote,
                         };
@@ -108,13 +108,17 @@ impl Sockets {
     }
 
     pub(crate) fn send(&mut self, transmit: &Transmit) -> Sent {
-        let Some(socket) = self.socket_for(transmit.path) else {
+        let Path::Udp { local, remote } = transmit.path else {
+            self.counters.send_errors += 1;
+            return Sent::Gone;
+        };
+        let Some(socket) = self.socket_for(local, remote) else {
             self.counters.send_errors += 1;
             return Sent::Gone;
         };
         // The first error may belong to an earlier datagram, in which case this one has not been tried.
         for _ in 0..2 {
-            match socket.try_send_to(&transmit.payload, transmit.path.remote) {
+            match socket.try_send_to(&transmit.payload, remote) {
                 Ok(_) => {
                     self.counters.datagrams_sent += 1;
                     return Sent::Gone;
@@ -144,13 +148,13 @@ impl Sockets {
         refused
     }
 
-    fn socket_for(&self, path: Path) -> Option<&UdpSocket> {
+    fn socket_for(&self, local: Option<usize>, remote: SocketAddr) -> Option<&UdpSocket> {
         let same_family = |socket: &&UdpSocket| {
             socket
                 .local_addr()
-                .is_ok_and(|local| local.is_ipv4() == path.remote.is_ipv4())
+                .is_ok_and(|local| local.is_ipv4() == remote.is_ipv4())
         };
-        let named = path.local.and_then(|number| self.sockets.get(number));
+        let named = local.and_then(|number| self.sockets.get(number));
         named
             .filter(same_family)
             .or_else(|| self.sockets.iter().find(same_family))
@@ -251,10 +255,7 @@ mod tests {
         let own = sockets.local_addrs()[0];
         let refused = closed_port();
         let transmit = |remote| Transmit {
-            path: Path {
-                local: None,
-                remote,
-            },
+            path: Path::udp(remote),
             payload: vec![1],
         };
         poll_fn(|cx| sockets.poll_writable(cx)).await;
@@ -267,7 +268,7 @@ mod tests {
             poll_fn(|cx| sockets.poll_receive(cx, &mut buffer)),
         );
         let (path, bytes) = received.await.unwrap();
-        assert_eq!((path.remote, bytes), (own, 1));
+        assert_eq!((path.remote(), bytes), (Some(own), 1));
     }
 
     #[tokio::test]
@@ -289,7 +290,7 @@ mod tests {
         other
             .set_read_timeout(Some(Duration::from_secs(5)))
             .unwrap();
-        let path = Path {
+        let path = Path::Udp {
             local: Some(1),
             remote: other.local_addr().unwrap(),
         };

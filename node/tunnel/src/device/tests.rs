@@ -60,9 +60,9 @@ impl World {
     fn take(&mut self, from: u8) -> Vec<(SocketAddr, Vec<u8>)> {
         let mut taken = Vec::new();
         while let Some(transmit) = self.device(from).poll_transmit() {
-            self.seen
-                .push((from, transmit.path.remote, transmit.payload.clone()));
-            taken.push((transmit.path.remote, transmit.payload));
+            let remote = transmit.path.remote().unwrap();
+            self.seen.push((from, remote, transmit.payload.clone()));
+            taken.push((remote, transmit.payload));
         }
         taken
     }
@@ -162,20 +162,24 @@ fn peer(n: u8) -> PeerConfig {
 
 fn dialled(n: u8) -> PeerConfig {
     PeerConfig {
-        endpoints: vec![at(n).remote],
+        endpoints: vec![address(n)],
         ..peer(n)
     }
 }
 
+fn address(n: u8) -> SocketAddr {
+    ([192, 0, 2, n], 51820).into()
+}
+
 fn at(n: u8) -> Path {
-    Path {
+    Path::Udp {
         local: Some(0),
-        remote: ([192, 0, 2, n], 51820).into(),
+        remote: address(n),
     }
 }
 
 fn number_at(remote: SocketAddr) -> Option<u8> {
-    (1..=9).find(|n| at(*n).remote == remote)
+    (1..=9).find(|n| address(*n) == remote)
 }
 
 fn packet(from: u8, to: u8, body: &[u8]) -> Vec<u8> {
@@ -361,11 +365,11 @@ fn the_endpoint_follows_authenticated_data() {
     world.deliver(2, at(9), &datagram);
     let moved = TunnelEvent::EndpointChanged {
         peer: key(1).public_key(),
-        endpoint: at(9).remote,
+        endpoint: address(9),
     };
     assert_eq!(world.events(2), vec![moved]);
     world.send(2, &packet(2, 1, b"reply"));
-    assert_eq!(world.take(2)[0].0, at(9).remote);
+    assert_eq!(world.take(2)[0].0, address(9));
 }
 
 #[test]
@@ -387,7 +391,7 @@ fn no_forgery_and_no_recording_moves_the_endpoint() {
     for datagram in recorded {
         world.deliver(2, at(9), &datagram);
     }
-    assert_eq!(world.status(2, 1).endpoint, Some(at(1).remote));
+    assert_eq!(world.status(2, 1).endpoint, Some(address(1)));
 }
 
 #[test]
@@ -478,7 +482,7 @@ fn candidates_are_tried_in_turn_until_one_answers() {
     let mut world = World::new([1, 2]);
     world.set_peer(2, peer(1));
     let mut config = peer(2);
-    config.endpoints = [7, 8, 2].map(|n| at(n).remote).to_vec();
+    config.endpoints = [7, 8, 2].map(address).to_vec();
     world.set_peer(1, config);
     let mut tried = Vec::new();
     for _ in 0..4 {
@@ -491,8 +495,8 @@ fn candidates_are_tried_in_turn_until_one_answers() {
         world.tick(Duration::from_millis(600));
     }
     world.settle();
-    assert_eq!(tried[..3], [7, 8, 2].map(|n| at(n).remote));
-    assert_eq!(world.status(1, 2).endpoint, Some(at(2).remote));
+    assert_eq!(tried[..3], [7, 8, 2].map(address));
+    assert_eq!(world.status(1, 2).endpoint, Some(address(2)));
     assert!(world.passes(1, 2, b"through the third"));
 }
 
@@ -628,7 +632,7 @@ fn under_load_a_cookie_is_asked_for_and_then_accepted() {
     let mut answers = 0;
     for n in 0..1500u32 {
         // Different prefixes, as a flood with forged sources has; the wrong content costs us the key work.
-        let source = Path {
+        let source = Path::Udp {
             local: Some(0),
             remote: ([10 + (n >> 8) as u8, n as u8, 1, 1], 1000).into(),
         };
@@ -696,11 +700,11 @@ fn full_queues_drop_and_count() {
 fn a_refused_port_is_reported_for_the_peers_that_may_be_there() {
     let mut world = World::pair();
     let now = world.now;
-    world.device(1).handle_port_unreachable(at(2).remote, now);
-    world.device(1).handle_port_unreachable(at(9).remote, now);
+    world.device(1).handle_port_unreachable(address(2), now);
+    world.device(1).handle_port_unreachable(address(9), now);
     let unreachable = TunnelEvent::PortUnreachable {
         peer: key(2).public_key(),
-        endpoint: at(2).remote,
+        endpoint: address(2),
     };
     assert_eq!(world.events(1), vec![unreachable]);
     assert_eq!(
@@ -722,7 +726,7 @@ fn a_rebind_tells_the_peers_where_we_are() {
     world.device(1).handle_rebind(now);
     let (_, keepalive) = world.take(1).remove(0);
     world.deliver(2, at(9), &keepalive);
-    assert_eq!(world.status(2, 1).endpoint, Some(at(9).remote));
+    assert_eq!(world.status(2, 1).endpoint, Some(address(9)));
 }
 
 #[test]

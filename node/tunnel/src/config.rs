@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use crate::error::TunnelError;
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
+use crate::relay::RelayGrant;
 
 /// What a tunnel is: its key, its addresses on both sides, and its limits.
 #[derive(Debug, Clone)]
@@ -35,6 +36,14 @@ pub struct PeerConfig {
     pub preshared_key: Option<PresharedKey>,
     /// Where the peer may be; tried in turn with handshakes until one answers. Empty means that the peer dials us.
     pub endpoints: Vec<SocketAddr>,
+    /// Where else the peer may be, as observed and not as declared: at most 16. They are tried beside the fallback, and
+    /// a change of them starts a burst of probes, so that both sides open their NATs at the same time.
+    pub candidates: Vec<SocketAddr>,
+    /// The way through a hub that stays open while no direct one is proven. Only between nodes that both have one.
+    pub relay: Option<RelayGrant>,
+    /// Somebody will attach a carrier when this peer falls silent: it is probed, and its silence reported within seconds.
+    /// Only for peers that answer probes, so not for plain WireGuard.
+    pub carrier_possible: bool,
     /// Overlay addresses that belong to this peer. An exact prefix belongs to the peer to which it was given last.
     pub allowed_ips: Vec<IpNet>,
     /// Seconds between keepalives. Give it only on the side that dials, otherwise both sides start handshakes.
@@ -115,6 +124,9 @@ impl PeerConfig {
             public_key,
             preshared_key: None,
             endpoints: Vec::new(),
+            candidates: Vec::new(),
+            relay: None,
+            carrier_possible: false,
             allowed_ips: Vec::new(),
             keepalive_s: None,
             ingress: Vec::new(),
@@ -124,12 +136,17 @@ impl PeerConfig {
     pub(crate) fn check(&self) -> Result<(), TunnelError> {
         at_most("endpoints of a peer", self.endpoints.len(), MAX_ENDPOINTS)?;
         at_most(
+            "candidates of a peer",
+            self.candidates.len(),
+            MAX_CANDIDATES,
+        )?;
+        at_most(
             "allowed IPs of a peer",
             self.allowed_ips.len(),
             MAX_ALLOWED_IPS,
         )?;
         at_most("ingress rules of a peer", self.ingress.len(), MAX_INGRESS)?;
-        for endpoint in &self.endpoints {
+        for endpoint in self.endpoints.iter().chain(&self.candidates) {
             let ip = endpoint.ip();
             if ip.is_unspecified() || ip.is_multicast() || endpoint.port() == 0 {
                 return Err(TunnelError::BadEndpoint(*endpoint));
@@ -167,7 +184,7 @@ impl Allow {
     }
 }
 
-fn at_most(what: &'static str, count: usize, limit: usize) -> Result<(), TunnelError> {
+pub(crate) fn at_most(what: &'static str, count: usize, limit: usize) -> Result<(), TunnelError> {
     if count > limit {
         return Err(TunnelError::TooMany { what, count, limit });
     }
@@ -195,6 +212,7 @@ const DEFAULT_CONNECTION_BUFFER_BYTES: usize = 256 * 1024;
 const MAX_LISTEN: usize = 8;
 const MAX_ADDRESSES: usize = 8;
 const MAX_ENDPOINTS: usize = 8;
+const MAX_CANDIDATES: usize = 16;
 const MAX_ALLOWED_IPS: usize = 1024;
 const MAX_INGRESS: usize = 256;
 const MAX_CONNECTIONS: usize = 65_536;

@@ -1,12 +1,15 @@
 //! The WireGuard device without I/O: datagrams and IP packets in, datagrams and IP packets out, `now` as an argument. It
-//! owns no socket, no task and no clock (but see `noise` about boringtun's own).
+//! owns no socket, no task and no clock (but see `noise` about boringtun's own, and the time of day is asked once).
+
+mod relayed;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::allowed_ips::AllowedIps;
 use crate::config::{PeerConfig, TunnelConfig};
+use crate::demux::Demux;
 use crate::error::TunnelError;
 use crate::filter::{Filter, Verdict};
 use crate::flood::InitiationLimit;
@@ -15,6 +18,7 @@ use crate::noise::{DATAGRAM_MAX_BYTES, Doorkeeper, Kind, Knock, SessionIndex};
 use crate::packet::addresses;
 use crate::path::{Path, Transmit};
 use crate::peer::{Peer, PeerIndex, Received, Wire};
+use crate::relay::{RelayClient, RelayServer};
 use crate::status::{DeviceCounters, FilterCounters, PeerStatus, TunnelEvent};
 
 /// A WireGuard interface as a machine without I/O.
@@ -38,6 +42,8 @@ pub struct Device {
     by_session: HashMap<SessionIndex, PeerIndex>,
     next_peer: u32,
     next_tick: Instant,
+    server: RelayServer,
+    client: RelayClient,
     wire: Wire,
     plain: Vec<u8>,
     packets: VecDeque<Vec<u8>>,
@@ -63,6 +69,8 @@ impl Device {
             by_session: HashMap::new(),
             next_peer: 0,
             next_tick: now,
+            server: RelayServer::new(now)?,
+            client: RelayClient::new(now, unix_ms()),
             wire: Wire::new(config.mtu_bytes),
             plain: vec![0; DATAGRAM_MAX_BYTES],
             packets: VecDeque::new(),
@@ -101,6 +109,16 @@ impl Device {
 
     /// A datagram arrived from the underlay.
     pub fn handle_datagram(&mut self, path: Path, datagram: &[u8], now: Instant) {
+        match Demux::of(datagram) {
+            Demux::WireGuard => self.handle_sealed(path, datagram, now),
+            Demux::Relay => self.handle_frame(path, datagram, now),
+            Demux::Quic => self.counters.quic += 1,
+            Demux::Unknown => self.counters.malformed += 1,
+        }
+    }
+
+    /// A WireGuard message arrived, by whatever path.
+    fn handle_sealed(&mut self, path: Path, datagram: &[u8], now: Instant) {
         if datagram.len() > DATAGRAM_MAX_BYTES {
             self.counters.malformed += 1;
             return;
@@ -154,6 +172,7 @@ impl Device {
         }
         self.next_tick = now + TICK;
         self.doorkeeper.tick();
+        self.greet(now);
         for peer in self.peers.values_mut() {
             if peer.tick(now, &mut self.wire) {
                 let event = TunnelEvent::HandshakeUnanswered {
@@ -199,9 +218,14 @@ impl Device {
         }
     }
 
-    /// The next datagram for the underlay.
+    /// The next datagram for the underlay, by UDP or a carrier.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.wire.pop()
+        while let Some(transmit) = self.wire.pop() {
+            if let Some(transmit) = self.resolve(transmit) {
+                return Some(transmit);
+            }
+        }
+        None
     }
 
     /// Gives back a datagram that the socket had no room for; it will be the next one.
@@ -392,6 +416,11 @@ impl Device {
         }
         self.packets.push_back(packet.to_vec());
     }
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
 }
 
 fn push_event(

@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
+use crate::key::PublicKey;
+use crate::path::ChannelId;
+
 /// What went wrong when a tunnel was started or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum TunnelError {
@@ -31,6 +34,10 @@ pub enum TunnelError {
     BadEndpoint(SocketAddr),
     #[error("the peer's public key is this node's own")]
     OwnKey,
+    #[error("relay channel {} stands in the table twice; each channel belongs to one end of one pair", .0.0)]
+    ChannelTwice(ChannelId),
+    #[error("{0} is no peer of this tunnel")]
+    UnknownPeer(PublicKey),
     #[error("binding the UDP socket {address}")]
     Bind {
         address: SocketAddr,

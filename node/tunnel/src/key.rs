@@ -23,6 +23,10 @@ pub struct PublicKey([u8; KEY_BYTES]);
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct PresharedKey([u8; KEY_BYTES]);
 
+/// What one end of a relay channel proves itself with; known to that node and to the relay, to nobody else.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+pub struct RelayKey([u8; KEY_BYTES]);
+
 /// Why a text is not a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a key is 44 characters of base64 (32 bytes); this text has {characters} characters")]
@@ -90,6 +94,21 @@ impl PresharedKey {
     }
 }
 
+impl RelayKey {
+    /// A new key from the operating system's random source.
+    pub fn generate() -> Self {
+        Self(random_bytes())
+    }
+
+    pub fn from_bytes(bytes: [u8; KEY_BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    pub fn as_bytes(&self) -> &[u8; KEY_BYTES] {
+        &self.0
+    }
+}
+
 impl FromStr for PrivateKey {
     type Err = KeyError;
 
@@ -138,6 +157,12 @@ impl fmt::Debug for PresharedKey {
     }
 }
 
+impl fmt::Debug for RelayKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RelayKey(redacted)")
+    }
+}
+
 fn parse(text: &str) -> Result<[u8; KEY_BYTES], KeyError> {
     let wrong = KeyError {
         characters: text.chars().count(),
@@ -177,9 +202,10 @@ mod tests {
     fn secrets_are_not_shown_by_debug() {
         let key = PrivateKey::from_bytes([7; KEY_BYTES]);
         let shared = PresharedKey::from_bytes([7; KEY_BYTES]);
+        let relay = RelayKey::from_bytes([7; KEY_BYTES]);
         assert_eq!(
-            format!("{key:?} {shared:?}"),
-            "PrivateKey(redacted) PresharedKey(redacted)"
+            format!("{key:?} {shared:?} {relay:?}"),
+            "PrivateKey(redacted) PresharedKey(redacted) RelayKey(redacted)"
         );
     }
 

@@ -6,6 +6,8 @@
 //! | layer | does | how many |
 //! |---|---|---|
 //! | `socket` | UDP sockets and their error queues | one per listen address |
+//! | `carrier` | byte streams that carry datagrams where UDP does not pass | one per node in need |
+//! | `relay` | passes sealed datagrams between two nodes, and asks a hub to | one per tunnel |
 //! | [`Device`] | sans-IO WireGuard: peers, allowed IPs, handshakes, ingress filter | one per tunnel |
 //! | `netstack` | a TCP/IP stack in the process, for nodes without privilege | one per tunnel |
 //! | `userspace` | a TUN device and the kernel's TCP, for nodes with root | one per tunnel |
@@ -17,7 +19,9 @@
 #![forbid(unsafe_code)]
 
 mod allowed_ips;
+mod carrier;
 mod config;
+mod demux;
 mod device;
 mod error;
 mod filter;
@@ -33,6 +37,7 @@ mod noise;
 mod packet;
 mod path;
 mod peer;
+mod relay;
 mod socket;
 mod status;
 mod stream;
@@ -40,16 +45,18 @@ mod tunnel;
 mod underlay;
 mod userspace;
 
+pub use carrier::CarrierStream;
 pub use config::{Allow, PeerConfig, Protocol, TunnelConfig};
 pub use device::Device;
 pub use error::TunnelError;
 pub use forward::forward;
-pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey};
+pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey, RelayKey};
 pub use listener::TunnelListener;
 pub use path::{CarrierId, ChannelId, Path, Transmit};
+pub use relay::{ChannelGrant, RelayGrant, RelayPair};
 pub use status::{
-    DeviceCounters, FilterCounters, PeerDrops, PeerStatus, StackCounters, TunnelEvent, TunnelStats,
-    UnderlayCounters,
+    DeviceCounters, FilterCounters, PathKind, PeerDrops, PeerStatus, RelayCounters, StackCounters,
+    TunnelEvent, TunnelStats, UnderlayCounters,
 };
 pub use stream::{BoxStream, Stream};
 pub use tunnel::{Engine, Tunnel, start};

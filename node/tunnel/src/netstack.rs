@@ -16,11 +16,14 @@ use async_trait::async_trait;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::carrier::CarrierStream;
 use crate::config::{PeerConfig, TunnelConfig};
 use crate::error::TunnelError;
 use crate::key::PublicKey;
 use crate::listener::{TunnelListener, stopped};
 use crate::packet::addresses;
+use crate::path::CarrierId;
+use crate::relay::RelayPair;
 use crate::status::{PeerStatus, TunnelEvent, TunnelStats};
 use crate::stream::BoxStream;
 use crate::tunnel::{Engine, MAX_COMMANDS, MAX_EVENTS_KEPT, Tunnel};
@@ -128,6 +131,31 @@ impl Tunnel for Netstack {
     async fn refresh(&self) {
         // Without an answer there is nothing to refresh any more.
         let _ = self.ask_device(Request::Refresh).await;
+    }
+
+    async fn set_relay_pairs(&self, pairs: Vec<RelayPair>) -> Result<(), TunnelError> {
+        let answer = self
+            .ask_device(|reply| Request::SetRelayPairs(pairs, reply))
+            .await;
+        answer.unwrap_or(Err(TunnelError::Stopped))
+    }
+
+    async fn attach_carrier(
+        &self,
+        stream: CarrierStream,
+        via: Option<PublicKey>,
+    ) -> Result<CarrierId, TunnelError> {
+        let answer = self
+            .ask_device(|reply| Request::AttachCarrier(stream, via, reply))
+            .await;
+        answer.unwrap_or(Err(TunnelError::Stopped))
+    }
+
+    async fn detach_carrier(&self, id: CarrierId) {
+        // A tunnel that has ended has no carriers.
+        let _ = self
+            .ask_device(|reply| Request::DetachCarrier(id, reply))
+            .await;
     }
 
     async fn stats(&self) -> TunnelStats {
@@ -271,6 +299,7 @@ impl Task {
         TunnelStats {
             device: self.underlay.device.counters(),
             filter: self.underlay.device.filter_counters(),
+            relay: self.underlay.device.relay_counters(),
             underlay: self.underlay.counters(),
             stack: self.stack.counters(),
         }

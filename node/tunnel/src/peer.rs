@@ -12,7 +12,7 @@ use crate::noise::{
     announced_session,
 };
 use crate::path::{Path, Transmit};
-use crate::status::{PeerDrops, PeerStatus};
+use crate::status::{PathKind, PeerDrops, PeerStatus};
 use route::Route;
 
 /// A peer's number within its device; never used twice.
@@ -181,6 +181,11 @@ impl Peer {
         self.route.may_be_at(remote)
     }
 
+    /// Where packets for the peer go now.
+    pub(crate) fn path(&self) -> Option<Path> {
+        self.route.targets().next()
+    }
+
     pub(crate) fn note_port_unreachable(&mut self, now: Instant) {
         self.port_unreachable = Some(now);
     }
@@ -319,6 +324,7 @@ impl Peer {
         PeerStatus {
             public_key: self.config.public_key,
             endpoint: self.route.proven().and_then(|path| path.remote()),
+            path: self.route.proven().map(PathKind::of),
             last_handshake_age: age(self.last_handshake),
             last_rx_age: age(self.last_rx),
             port_unreachable_age: age(self.port_unreachable),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::key::PublicKey;
+use crate::path::{CarrierId, Path};
 
 /// What is known of one peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub struct PeerStatus {
     pub public_key: PublicKey,
     /// Where the peer's last authenticated packet came from.
     pub endpoint: Option<SocketAddr>,
+    /// The kind of path that packets to the peer take; `None` if none was ever proven.
+    pub path: Option<PathKind>,
     /// Time since a handshake was last completed in both directions.
     pub last_handshake_age: Option<Duration>,
     /// Time since the last authenticated packet from the peer, keepalives included.
@@ -22,6 +25,17 @@ pub struct PeerStatus {
     /// Bytes sent, with WireGuard's overhead.
     pub tx_bytes: u64,
     pub drops: PeerDrops,
+}
+
+/// How packets travel to a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PathKind {
+    /// By UDP to the peer itself.
+    Direct,
+    /// Through a hub's relay, sealed.
+    Relay,
+    /// Through a byte stream, because UDP does not pass.
+    Carrier,
 }
 
 /// Packets of one peer that went no further, by reason.
@@ -42,8 +56,10 @@ pub struct PeerDrops {
 /// Datagrams and packets of a device that went no further, by reason, and what it answered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DeviceCounters {
-    /// Datagrams that are no WireGuard message.
+    /// Datagrams that are neither WireGuard messages nor frames of ours.
     pub malformed: u64,
+    /// QUIC datagrams, which nobody here takes.
+    pub quic: u64,
     /// Messages for a session that no peer has.
     pub unknown_session: u64,
     /// Initiations with a wrong key, a wrong checksum, or from a stranger.
@@ -83,6 +99,26 @@ pub struct UnderlayCounters {
     pub datagrams_sent: u64,
     pub send_errors: u64,
     pub receive_errors: u64,
+    /// Datagrams that did not fit the queue of their carrier, or whose carrier has ended.
+    pub carrier_dropped: u64,
+}
+
+/// What the relay did with frames, as a hub and as a node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RelayCounters {
+    /// Datagrams passed on between two nodes.
+    pub forwarded: u64,
+    pub forwarded_bytes: u64,
+    /// Sources bound to their channels, repetitions included.
+    pub bound: u64,
+    /// Sources asked to prove that they receive at their address.
+    pub challenged: u64,
+    /// Frames for a channel that nobody was given, with a wrong seal, or from elsewhere than where the channel is bound.
+    pub refused: u64,
+    /// Datagrams above the rate of their pair.
+    pub limited: u64,
+    /// Datagrams for a channel whose other end is not bound, or whose hub has no path.
+    pub unbound: u64,
 }
 
 /// What the TCP side of an engine saw. The kernel counts for itself, so `userspace` leaves most of them 0.
@@ -103,6 +139,7 @@ pub struct StackCounters {
 pub struct TunnelStats {
     pub device: DeviceCounters,
     pub filter: FilterCounters,
+    pub relay: RelayCounters,
     pub underlay: UnderlayCounters,
     pub stack: StackCounters,
 }
@@ -124,4 +161,21 @@ pub enum TunnelEvent {
     },
     /// 90 s of handshakes without an answer; trying again with growing pauses.
     HandshakeUnanswered { peer: PublicKey },
+    /// Nothing from the peer for 3 s although it was asked; repeated every 15 s while that lasts. Only for peers with a
+    /// relay or with `carrier_possible`.
+    PathSilent { peer: PublicKey },
+    /// Packets to the peer take another kind of path from now on.
+    PathChanged { peer: PublicKey, path: PathKind },
+    /// A carrier's stream has ended, or made no progress for too long.
+    CarrierClosed { id: CarrierId },
+}
+
+impl PathKind {
+    pub(crate) fn of(path: Path) -> Self {
+        match path {
+            Path::Udp { .. } => Self::Direct,
+            Path::Relay(_) => Self::Relay,
+            Path::Carrier(_) => Self::Carrier,
+        }
+    }
 }

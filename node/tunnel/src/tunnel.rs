@@ -9,10 +9,13 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
+use crate::carrier::CarrierStream;
 use crate::config::{PeerConfig, TunnelConfig};
 use crate::error::TunnelError;
 use crate::key::PublicKey;
 use crate::listener::TunnelListener;
+use crate::path::CarrierId;
+use crate::relay::RelayPair;
 use crate::status::{PeerStatus, TunnelEvent, TunnelStats};
 use crate::stream::BoxStream;
 use crate::{netstack, userspace};
@@ -73,6 +76,29 @@ pub trait Tunnel: Send + Sync {
     /// Starts a handshake with every peer whose address was configured. One that restarted has lost its session, and by itself
     /// WireGuard notices that only after 15 s of unanswered traffic.
     async fn refresh(&self);
+
+    /// Replaces the table of pairs between which this tunnel passes sealed datagrams. Channels that stay keep their
+    /// bindings; those that go are cut at once.
+    ///
+    /// # Errors
+    /// [`TunnelError::TooMany`] pairs, or [`TunnelError::ChannelTwice`]; the table then stays as it was.
+    async fn set_relay_pairs(&self, pairs: Vec<RelayPair>) -> Result<(), TunnelError>;
+
+    /// Lets datagrams travel over a byte stream, as frames of `[length u16][datagram]`. On the side that dialled, `via` is
+    /// the peer at its other end, which is reached over it while UDP does not; the accepting side gives `None` and learns
+    /// from the datagrams who is there. The stream belongs to the tunnel from now on, and its end is told by
+    /// [`TunnelEvent::CarrierClosed`].
+    ///
+    /// # Errors
+    /// [`TunnelError::TooMany`] carriers; [`TunnelError::UnknownPeer`] if `via` is no peer.
+    async fn attach_carrier(
+        &self,
+        stream: CarrierStream,
+        via: Option<PublicKey>,
+    ) -> Result<CarrierId, TunnelError>;
+
+    /// Ends a carrier. What uses it falls back to another path, if there is one.
+    async fn detach_carrier(&self, id: CarrierId);
 
     async fn stats(&self) -> TunnelStats;
 

@@ -7,17 +7,21 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, oneshot};
 
+use crate::carrier::{Carried, CarrierStream, Carriers};
 use crate::config::{PeerConfig, TunnelConfig};
 use crate::device::Device;
 use crate::error::TunnelError;
 use crate::key::PublicKey;
 use crate::noise::DATAGRAM_MAX_BYTES;
+use crate::path::{CarrierId, Path};
+use crate::relay::RelayPair;
 use crate::socket::{Sent, Sockets};
 use crate::status::{PeerStatus, TunnelEvent, UnderlayCounters};
 
 pub(crate) struct Underlay {
     pub(crate) device: Device,
     sockets: Sockets,
+    carriers: Carriers,
     events: broadcast::Sender<TunnelEvent>,
     buffer: Vec<u8>,
     /// A socket had no room for the device's next datagram.
@@ -33,6 +37,13 @@ pub(crate) enum Request {
     ListenAddrs(oneshot::Sender<Vec<SocketAddr>>),
     Rebind(oneshot::Sender<Result<(), TunnelError>>),
     Refresh(oneshot::Sender<()>),
+    SetRelayPairs(Vec<RelayPair>, oneshot::Sender<Result<(), TunnelError>>),
+    AttachCarrier(
+        CarrierStream,
+        Option<PublicKey>,
+        oneshot::Sender<Result<CarrierId, TunnelError>>,
+    ),
+    DetachCarrier(CarrierId, oneshot::Sender<()>),
 }
 
 impl Underlay {
@@ -44,6 +55,7 @@ impl Underlay {
         Ok(Self {
             device: Device::new(config, now)?,
             sockets: Sockets::bind(&config.listen)?,
+            carriers: Carriers::new(),
             events,
             buffer: vec![0; DATAGRAM_MAX_BYTES],
             blocked: false,
@@ -63,6 +75,13 @@ impl Underlay {
                 progress = true;
                 self.device
                     .handle_datagram(path, &self.buffer[..bytes], Instant::now());
+            }
+            for _ in 0..RECEIVE_BATCH {
+                let Poll::Ready(carried) = self.carriers.poll_next(cx) else {
+                    break;
+                };
+                progress = true;
+                self.carried(carried);
             }
             if self.blocked && self.sockets.poll_writable(cx).is_ready() {
                 self.blocked = false;
@@ -104,7 +123,10 @@ impl Underlay {
     }
 
     pub(crate) fn counters(&self) -> UnderlayCounters {
-        self.sockets.counters()
+        UnderlayCounters {
+            carrier_dropped: self.carriers.dropped,
+            ..self.sockets.counters()
+        }
     }
 
     /// Does what a caller asks. Returns those of `remotes` that now belong to another peer, or to none: connections to them
@@ -140,10 +162,50 @@ impl Underlay {
             Request::Rebind(reply) => {
                 let _ = reply.send(self.rebind(now));
             }
+            Request::SetRelayPairs(pairs, reply) => {
+                let _ = reply.send(self.device.set_relay_pairs(pairs, now));
+            }
+            Request::AttachCarrier(stream, via, reply) => {
+                let _ = reply.send(self.attach_carrier(stream, via, now));
+            }
+            Request::DetachCarrier(id, reply) => {
+                if self.carriers.detach(id) {
+                    self.device.handle_carrier_closed(id, now);
+                }
+                let _ = reply.send(());
+            }
             Request::Refresh(reply) => {
                 self.device.handle_refresh(now);
                 let _ = reply.send(());
             }
+        }
+    }
+
+    fn attach_carrier(
+        &mut self,
+        stream: CarrierStream,
+        via: Option<PublicKey>,
+        now: Instant,
+    ) -> Result<CarrierId, TunnelError> {
+        let unknown = via.filter(|via| !self.device.has_peer(via));
+        if let Some(unknown) = unknown {
+            return Err(TunnelError::UnknownPeer(unknown));
+        }
+        let id = self.carriers.attach(stream)?;
+        if let Some(via) = via {
+            self.device.handle_carrier_opened(id, via, now);
+        }
+        Ok(id)
+    }
+
+    fn carried(&mut self, carried: Carried) {
+        let now = Instant::now();
+        match carried {
+            Carried::Datagram(id, datagram) => {
+                self.device
+                    .handle_datagram(Path::Carrier(id), &datagram, now);
+            }
+            Carried::Closed(id) => self.device.handle_carrier_closed(id, now),
         }
     }
 
@@ -158,6 +220,10 @@ impl Underlay {
         while !self.blocked
             && let Some(transmit) = self.device.poll_transmit()
         {
+            if let Path::Carrier(id) = transmit.path {
+                self.carriers.send(id, transmit.payload);
+                continue;
+            }
             if self.sockets.send(&transmit) == Sent::Full {
                 self.device.unpoll_transmit(transmit);
                 self.blocked = true;

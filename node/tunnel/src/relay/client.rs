@@ -1,0 +1,172 @@
+//! A node's side of the relay: keeps its channels bound at the hubs. It has no I/O, and it never judges what comes through.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use super::RelayGrant;
+use super::frame::{Control, ControlKind, Cookie, Sealed};
+use crate::key::{PublicKey, RelayKey};
+use crate::path::ChannelId;
+
+/// The channels that this node was granted, one per peer at most.
+pub(crate) struct RelayClient {
+    channels: BTreeMap<ChannelId, Channel>,
+    /// When each channel says HELLO next.
+    due: BTreeSet<(Instant, ChannelId)>,
+    /// Unix time at `start`: counters grow even over restarts, as long as the clock is right. If it is not, the relay says
+    /// from where to go on.
+    start_unix_ms: u64,
+    start: Instant,
+}
+
+struct Channel {
+    key: RelayKey,
+    via: PublicKey,
+    /// Of the last HELLO.
+    counter: u64,
+    cookie: Cookie,
+    due: Instant,
+    unanswered: u32,
+    used_until: Instant,
+}
+
+impl RelayClient {
+    pub(crate) fn new(now: Instant, start_unix_ms: u64) -> Self {
+        Self {
+            channels: BTreeMap::new(),
+            due: BTreeSet::new(),
+            start_unix_ms,
+            start: now,
+        }
+    }
+
+    /// Takes a channel into use; its HELLO is due at once. A grant that is known already changes nothing.
+    pub(crate) fn grant(&mut self, grant: &RelayGrant, now: Instant) {
+        let known = self.channels.get(&grant.channel);
+        if known.is_some_and(|known| known.key == grant.key && known.via == grant.via) {
+            return;
+        }
+        self.revoke(grant.channel);
+        let channel = Channel {
+            key: grant.key.clone(),
+            via: grant.via,
+            counter: 0,
+            cookie: Cookie::default(),
+            due: now,
+            unanswered: 0,
+            used_until: now,
+        };
+        self.channels.insert(grant.channel, channel);
+        self.due.insert((now, grant.channel));
+    }
+
+    pub(crate) fn revoke(&mut self, channel: ChannelId) {
+        if let Some(gone) = self.channels.remove(&channel) {
+            self.due.remove(&(gone.due, channel));
+        }
+    }
+
+    /// The peer that relays this channel.
+    pub(crate) fn via(&self, channel: ChannelId) -> Option<PublicKey> {
+        self.channels.get(&channel).map(|known| known.via)
+    }
+
+    /// Something goes, or came, through the channel.
+    pub(crate) fn touch(&mut self, channel: ChannelId, now: Instant) {
+        if let Some(known) = self.channels.get_mut(&channel) {
+            let was_used = known.used_until > now;
+            known.used_until = now + USED_FOR;
+            if !was_used && known.unanswered == 0 {
+                let soon = known.due.min(now + HELLO_USED);
+                self.schedule(channel, soon);
+            }
+        }
+    }
+
+    /// This node's path to a hub is another one now, so its channels there are bound to the wrong place.
+    pub(crate) fn moved(&mut self, via: &PublicKey, now: Instant) {
+        let moved: Vec<_> = self
+            .channels
+            .iter_mut()
+            .filter(|(_, channel)| channel.via == *via)
+            .map(|(number, channel)| {
+                channel.unanswered = 0;
+                *number
+            })
+            .collect();
+        for number in moved {
+            self.schedule(number, now);
+        }
+    }
+
+    /// A control frame that came from the hub of the channel.
+    pub(crate) fn handle_control(&mut self, channel: ChannelId, frame: &[u8], now: Instant) {
+        let Some(known) = self.channels.get_mut(&channel) else {
+            return;
+        };
+        let Some(control) = Control::open(frame, &known.key) else {
+            return;
+        };
+        match control.kind {
+            ControlKind::Hello => {}
+            ControlKind::Challenge => {
+                known.cookie = control.cookie;
+                known.counter = known.counter.max(control.counter);
+                // A relay that never accepts must not be able to make us loop.
+                if known.unanswered <= MAX_PROMPT_ANSWERS {
+                    self.schedule(channel, now);
+                }
+            }
+            ControlKind::Bound if control.counter == known.counter => {
+                known.unanswered = 0;
+                let pause = match known.used_until > now {
+                    true => HELLO_USED,
+                    false => HELLO_IDLE,
+                };
+                self.schedule(channel, now + pause);
+            }
+            ControlKind::Bound => {}
+        }
+    }
+
+    /// The next HELLO that is due, and the hub it is for.
+    pub(crate) fn poll_hello(&mut self, now: Instant) -> Option<(PublicKey, Sealed)> {
+        let number = self.due.first().filter(|(at, _)| *at <= now)?.1;
+        let unix_ms = self.start_unix_ms + now.duration_since(self.start).as_millis() as u64;
+        let known = self.channels.get_mut(&number)?;
+        known.counter = unix_ms.max(known.counter.saturating_add(1));
+        let hello = Control {
+            kind: ControlKind::Hello,
+            channel: number,
+            counter: known.counter,
+            cookie: known.cookie,
+        };
+        let sent = (known.via, hello.seal(&known.key));
+        let pause = HELLO_RETRY * (1 << known.unanswered.min(HELLO_DOUBLINGS));
+        known.unanswered = known.unanswered.saturating_add(1);
+        self.schedule(number, now + pause);
+        Some(sent)
+    }
+
+    /// When [`poll_hello`](Self::poll_hello) will have something.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    fn schedule(&mut self, channel: ChannelId, at: Instant) {
+        if let Some(known) = self.channels.get_mut(&channel) {
+            self.due.remove(&(known.due, channel));
+            known.due = at;
+            self.due.insert((at, channel));
+        }
+    }
+}
+
+/// While a channel carries something, and while it only waits for the other side to begin.
+const HELLO_USED: Duration = Duration::from_secs(20);
+const HELLO_IDLE: Duration = Duration::from_secs(50);
+const USED_FOR: Duration = Duration::from_secs(60);
+const HELLO_RETRY: Duration = Duration::from_millis(500);
+/// 16 s at most.
+const HELLO_DOUBLINGS: u32 = 5;
+const MAX_PROMPT_ANSWERS: u32 = 3;

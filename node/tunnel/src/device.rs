@@ -44,6 +44,8 @@ pub struct Device {
     next_tick: Instant,
     server: RelayServer,
     client: RelayClient,
+    /// Frames for or of a channel whose hub is not there.
+    strays: u64,
     wire: Wire,
     plain: Vec<u8>,
     packets: VecDeque<Vec<u8>>,
@@ -71,6 +73,7 @@ impl Device {
             next_tick: now,
             server: RelayServer::new(now)?,
             client: RelayClient::new(now, unix_ms()),
+            strays: 0,
             wire: Wire::new(config.mtu_bytes),
             plain: vec![0; DATAGRAM_MAX_BYTES],
             packets: VecDeque::new(),
@@ -102,6 +105,9 @@ impl Device {
                 self.by_session.remove(&session);
             }
             self.allowed_ips.release(index, &peer.config.allowed_ips);
+            if let Some(grant) = &peer.config.relay {
+                self.client.revoke(grant.channel);
+            }
         }
         self.filter.forget_peer(index);
         true
@@ -146,6 +152,7 @@ impl Device {
         };
         let received = peer.receive(path, kind, datagram, &mut self.plain, now, &mut self.wire);
         self.report(index, &received);
+        self.tell_news(index, now);
         if let Some(bytes) = received.packet_bytes {
             self.deliver(index, bytes, now);
         }
@@ -163,6 +170,7 @@ impl Device {
         };
         self.filter.leave(index, &peer.config.ingress, packet, now);
         peer.send(packet, now, &mut self.wire);
+        self.tell_news(index, now);
     }
 
     /// Time has passed. Calling it early does nothing.
@@ -172,7 +180,6 @@ impl Device {
         }
         self.next_tick = now + TICK;
         self.doorkeeper.tick();
-        self.greet(now);
         for peer in self.peers.values_mut() {
             if peer.tick(now, &mut self.wire) {
                 let event = TunnelEvent::HandshakeUnanswered {
@@ -184,6 +191,10 @@ impl Device {
                 self.by_session.remove(&session);
             }
         }
+        for index in self.peers.keys().copied().collect::<Vec<_>>() {
+            self.tell_news(index, now);
+        }
+        self.greet(now);
     }
 
     /// Our own underlay address may have changed: tells every peer that knows us.
@@ -191,6 +202,8 @@ impl Device {
         for peer in self.peers.values_mut() {
             peer.announce(now, &mut self.wire);
         }
+        self.client.moved(None, now);
+        self.greet(now);
     }
 
     /// Peers may have restarted: starts a handshake with each whose address was configured.
@@ -305,9 +318,13 @@ impl Device {
         self.by_session.insert(session, index);
         self.by_key.insert(config.public_key, index);
         self.allowed_ips.assign(index, &config.allowed_ips);
-        let mut peer = Peer::new(config, noise);
+        if let Some(grant) = &config.relay {
+            self.client.grant(grant, now);
+        }
+        let mut peer = Peer::new(config, noise, now);
         peer.initiate(now, &mut self.wire);
         self.peers.insert(index, peer);
+        self.greet(now);
         Ok(())
     }
 
@@ -321,7 +338,7 @@ impl Device {
         let Some(peer) = self.peers.get_mut(&index) else {
             return Ok(());
         };
-        let old = peer.reconfigure(config);
+        let old = peer.reconfigure(config, now, &mut self.wire);
         if old.allowed_ips != peer.config.allowed_ips {
             self.allowed_ips.release(index, &old.allowed_ips);
             self.allowed_ips.assign(index, &peer.config.allowed_ips);
@@ -342,6 +359,8 @@ impl Device {
         } else if old.endpoints != peer.config.endpoints && !peer.config.endpoints.is_empty() {
             peer.initiate(now, &mut self.wire);
         }
+        self.change_grant(index, &old, now);
+        self.tell_news(index, now);
         Ok(())
     }
 
@@ -382,13 +401,6 @@ impl Device {
             return;
         };
         let key = peer.config.public_key;
-        if let Some(endpoint) = received.endpoint_changed {
-            let event = TunnelEvent::EndpointChanged {
-                peer: key,
-                endpoint,
-            };
-            push_event(&mut self.events, &mut self.counters, event);
-        }
         if received.handshake_completed {
             let event = TunnelEvent::HandshakeCompleted { peer: key };
             push_event(&mut self.events, &mut self.counters, event);

@@ -1,6 +1,8 @@
 //! One peer: its session machines, where it is, and when to try again. It never looks at the addresses inside packets.
 
+mod probe;
 mod route;
+mod way;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -11,9 +13,10 @@ use crate::noise::{
     DATA_OVERHEAD_BYTES, DATAGRAM_MAX_BYTES, Kind, Noise, Opened, SessionIndex, Tick,
     announced_session,
 };
-use crate::path::{Path, Transmit};
-use crate::status::{PathKind, PeerDrops, PeerStatus};
-use route::Route;
+use crate::path::{CarrierId, Path, Transmit};
+use crate::status::{PathKind, PeerDrops, PeerStatus, TunnelEvent};
+use probe::Probe;
+use route::{Heard, Order, Route};
 
 /// A peer's number within its device; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +46,8 @@ pub(crate) struct Peer {
     rx_bytes: u64,
     tx_bytes: u64,
     pub(crate) drops: PeerDrops,
+    /// What the device has yet to tell.
+    news: VecDeque<TunnelEvent>,
 }
 
 /// The machine before the last change of key material: it still opens what is under way, and seals until its successor can.
@@ -70,7 +75,6 @@ pub(crate) struct Received {
     /// Length of the IP packet at the start of the buffer.
     pub(crate) packet_bytes: Option<usize>,
     pub(crate) handshake_completed: bool,
-    pub(crate) endpoint_changed: Option<SocketAddr>,
 }
 
 impl Wire {
@@ -118,9 +122,9 @@ impl Wire {
 }
 
 impl Peer {
-    pub(crate) fn new(config: PeerConfig, noise: Noise) -> Self {
+    pub(crate) fn new(config: PeerConfig, noise: Noise, now: Instant) -> Self {
         Self {
-            route: Route::new(config.endpoints.clone()),
+            route: Route::new(&config, now),
             config,
             noise,
             retiring: None,
@@ -133,13 +137,34 @@ impl Peer {
             rx_bytes: 0,
             tx_bytes: 0,
             drops: PeerDrops::default(),
+            news: VecDeque::new(),
         }
     }
 
     /// Takes the new configuration and returns the old one.
-    pub(crate) fn reconfigure(&mut self, config: PeerConfig) -> PeerConfig {
-        self.route.set_endpoints(config.endpoints.clone());
-        std::mem::replace(&mut self.config, config)
+    pub(crate) fn reconfigure(
+        &mut self,
+        config: PeerConfig,
+        now: Instant,
+        wire: &mut Wire,
+    ) -> PeerConfig {
+        self.route.set(&config, now);
+        let old = std::mem::replace(&mut self.config, config);
+        self.obey(now, wire);
+        old
+    }
+
+    /// A carrier to this peer is open: whoever is silent is tried by it at once.
+    pub(crate) fn carrier_opened(&mut self, id: CarrierId, now: Instant, wire: &mut Wire) {
+        self.route.set_carrier(Some(id), now);
+        self.obey(now, wire);
+        self.initiate(now, wire);
+    }
+
+    /// This carrier has ended.
+    pub(crate) fn carrier_closed(&mut self, id: CarrierId, now: Instant, wire: &mut Wire) {
+        self.route.lose_carrier(id, now);
+        self.obey(now, wire);
     }
 
     /// Puts a new machine in the place of the old one, which keeps working until the new one has a session.
@@ -183,7 +208,17 @@ impl Peer {
 
     /// Where packets for the peer go now.
     pub(crate) fn path(&self) -> Option<Path> {
-        self.route.targets().next()
+        self.route.path()
+    }
+
+    /// Whether the peer was heard by this path.
+    pub(crate) fn was_heard_by(&self, path: Path) -> bool {
+        self.route.was_heard_by(path)
+    }
+
+    /// The next thing that happened to the peer's paths.
+    pub(crate) fn poll_news(&mut self) -> Option<TunnelEvent> {
+        self.news.pop_front()
     }
 
     pub(crate) fn note_port_unreachable(&mut self, now: Instant) {
@@ -200,6 +235,16 @@ impl Peer {
             self.drops.too_large += 1;
             return;
         }
+        if !packet.is_empty() {
+            self.route.wake(now);
+            self.obey(now, wire);
+        }
+        let path = self.route.path();
+        self.seal_by(path, packet, now, wire);
+    }
+
+    /// Seals a packet for one path; only an initiation, if there is no session, goes its own ways.
+    fn seal_by(&mut self, path: Option<Path>, packet: &[u8], now: Instant, wire: &mut Wire) {
         wire.pad(packet);
         let mut sealed = std::mem::take(&mut wire.sealed);
         let message = match &mut self.retiring {
@@ -208,8 +253,13 @@ impl Peer {
             }
             _ => self.noise.seal(&wire.padded, &mut sealed),
         };
-        if let Some(message) = message {
-            self.transmit(message, now, wire);
+        match (message, path) {
+            (Some(message), Some(path)) if !Kind::is_initiation(message) => {
+                self.tx_bytes += message.len() as u64;
+                wire.push(path, message);
+            }
+            (Some(message), _) => self.transmit(message, now, wire),
+            (None, _) => {}
         }
         wire.sealed = sealed;
     }
@@ -256,6 +306,7 @@ impl Peer {
             _ => &mut self.noise,
         };
         let mut received = Received::default();
+        let mut heard = Heard::Keepalive;
         match (kind, noise.open(source, datagram, plain)) {
             (_, Opened::Refused) => {
                 self.drops.unopened += 1;
@@ -278,15 +329,31 @@ impl Peer {
                 }
             }
             (Kind::Data { .. }, Opened::Packet(packet)) => {
-                received.packet_bytes = Some(packet.len())
+                heard = match Probe::of(packet) {
+                    Some(Probe::Ask(token)) => Heard::Ask(token),
+                    Some(Probe::Answer(token)) => Heard::Answer(token),
+                    None => Heard::Payload,
+                };
+                if heard == Heard::Payload {
+                    received.packet_bytes = Some(packet.len());
+                }
             }
             (Kind::Data { .. }, Opened::Done) => {}
             (_, Opened::Packet(_) | Opened::Done) => return received,
         }
-        self.authenticated(path, kind, datagram.len(), now, &mut received);
+        self.rx_bytes += datagram.len() as u64;
+        self.last_rx = Some(now);
+        if let Kind::Data { session } = kind
+            && self.unconfirmed == Some(session)
+        {
+            received.handshake_completed = true;
+        }
         if received.handshake_completed {
+            self.route.heard(path, Heard::Handshake, now);
             self.handshake_completed(now, wire);
         }
+        self.route.heard(path, heard, now);
+        self.obey(now, wire);
         received
     }
 
@@ -309,6 +376,9 @@ impl Peer {
         if self.retry.at.is_some_and(|at| now >= at) {
             self.initiate(now, wire);
         }
+        self.route.set_session(self.can_seal());
+        self.route.tick(now);
+        self.obey(now, wire);
         self.try_next_target(now, wire);
         expired
     }
@@ -334,25 +404,50 @@ impl Peer {
         }
     }
 
-    /// Books a packet that proved to come from the peer.
-    fn authenticated(
-        &mut self,
-        path: Path,
-        kind: Kind,
-        bytes: usize,
-        now: Instant,
-        received: &mut Received,
-    ) {
-        self.rx_bytes += bytes as u64;
-        self.last_rx = Some(now);
-        if let Kind::Data { session } = kind
-            && self.unconfirmed == Some(session)
-        {
-            received.handshake_completed = true;
+    /// Does what the route wants.
+    fn obey(&mut self, now: Instant, wire: &mut Wire) {
+        let peer = self.config.public_key;
+        while let Some(order) = self.route.poll_order() {
+            let event = match order {
+                Order::Ask(path, token) => {
+                    self.say(path, &Probe::Ask(token).packet(), now, wire);
+                    continue;
+                }
+                Order::Answer(path, token) => {
+                    self.say(path, &Probe::Answer(token).packet(), now, wire);
+                    continue;
+                }
+                Order::Announce(path) => {
+                    self.say(path, &[], now, wire);
+                    continue;
+                }
+                Order::Initiate => {
+                    self.initiate(now, wire);
+                    continue;
+                }
+                Order::TellSilent => TunnelEvent::PathSilent { peer },
+                Order::TellPath(path) => TunnelEvent::PathChanged {
+                    peer,
+                    path: PathKind::of(path),
+                },
+                Order::TellEndpoint(endpoint) => TunnelEvent::EndpointChanged { peer, endpoint },
+            };
+            if self.news.len() < MAX_NEWS {
+                self.news.push_back(event);
+            }
         }
-        if self.route.heard(path) {
-            received.endpoint_changed = path.remote();
+    }
+
+    /// Seals something of our own for one path, if there is a session.
+    fn say(&mut self, path: Path, packet: &[u8], now: Instant, wire: &mut Wire) {
+        if self.can_seal() {
+            self.seal_by(Some(path), packet, now, wire);
         }
+    }
+
+    fn can_seal(&self) -> bool {
+        let old = self.retiring.as_ref();
+        self.noise.has_session() || old.is_some_and(|old| old.noise.has_session())
     }
 
     fn handshake_completed(&mut self, now: Instant, wire: &mut Wire) {
@@ -376,18 +471,24 @@ impl Peer {
 
     /// Sends one of our own messages to where it should go.
     fn transmit(&mut self, message: &[u8], now: Instant, wire: &mut Wire) {
-        let Some(path) = self.route.targets().next() else {
+        if !Kind::is_initiation(message) {
+            if let Some(path) = self.route.path() {
+                self.tx_bytes += message.len() as u64;
+                wire.push(path, message);
+            }
             return;
-        };
-        if Kind::is_initiation(message) {
-            self.initiation = Some(SentInitiation {
-                message: message.to_vec(),
-                next_target: 1,
-                next_at: now + CANDIDATE_INTERVAL,
-            });
         }
-        self.tx_bytes += message.len() as u64;
-        wire.push(path, message);
+        self.route.initiated(now);
+        let at_once = self.route.at_once(now);
+        for path in self.route.targets().into_iter().take(at_once) {
+            self.tx_bytes += message.len() as u64;
+            wire.push(path, message);
+        }
+        self.initiation = Some(SentInitiation {
+            message: message.to_vec(),
+            next_target: at_once,
+            next_at: now + CANDIDATE_INTERVAL,
+        });
     }
 
     /// Shows an unanswered initiation to the next candidate; each sees it once, and the next initiation starts over.
@@ -398,7 +499,7 @@ impl Peer {
         if now < sent.next_at {
             return;
         }
-        let next = self.route.targets().nth(sent.next_target);
+        let next = self.route.targets().into_iter().nth(sent.next_target);
         let Some((path, sent)) = next.zip(self.initiation.as_mut()) else {
             return;
         };
@@ -436,6 +537,8 @@ const PADDING_BYTES: usize = 16;
 pub(crate) const MAX_TRANSMITS: usize = 4096;
 /// As many packets as boringtun keeps while there is no session.
 const MAX_WAITING: usize = 256;
+/// The device takes the news after every call, and a call makes few.
+const MAX_NEWS: usize = 64;
 /// Time between two candidates; a handshake over a usable path takes less.
 const CANDIDATE_INTERVAL: Duration = Duration::from_millis(500);
 /// REJECT_AFTER_TIME of the WireGuard paper §6.1: no session lives longer.

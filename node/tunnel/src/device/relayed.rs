@@ -4,9 +4,11 @@
 use std::time::Instant;
 
 use super::{Device, push_event};
+use crate::config::PeerConfig;
 use crate::error::TunnelError;
 use crate::key::PublicKey;
 use crate::path::{CarrierId, ChannelId, Path, Transmit};
+use crate::peer::{Peer, PeerIndex};
 use crate::relay::{Frame, RelayPair, data};
 use crate::status::{RelayCounters, TunnelEvent};
 
@@ -25,21 +27,33 @@ impl Device {
 
     /// A carrier to the peer `via` is open.
     pub fn handle_carrier_opened(&mut self, id: CarrierId, via: PublicKey, now: Instant) {
-        let _ = (id, via, now);
+        let index = self.by_key.get(&via).copied();
+        if let Some((index, peer)) =
+            index.and_then(|index| Some((index, self.peers.get_mut(&index)?)))
+        {
+            peer.carrier_opened(id, now, &mut self.wire);
+            self.tell_news(index, now);
+        }
     }
 
     /// A carrier has ended: whoever was reached by it is somewhere else, or nowhere.
     pub fn handle_carrier_closed(&mut self, id: CarrierId, now: Instant) {
-        let _ = now;
-        push_event(
-            &mut self.events,
-            &mut self.counters,
-            TunnelEvent::CarrierClosed { id },
-        );
+        let closed = TunnelEvent::CarrierClosed { id };
+        push_event(&mut self.events, &mut self.counters, closed);
+        for index in self.peers.keys().copied().collect::<Vec<_>>() {
+            if let Some(peer) = self.peers.get_mut(&index) {
+                peer.carrier_closed(id, now, &mut self.wire);
+                self.tell_news(index, now);
+            }
+        }
     }
 
     pub fn relay_counters(&self) -> RelayCounters {
-        self.server.counters()
+        let counters = self.server.counters();
+        RelayCounters {
+            unbound: counters.unbound + self.strays,
+            ..counters
+        }
     }
 
     pub(crate) fn has_peer(&self, key: &PublicKey) -> bool {
@@ -62,14 +76,56 @@ impl Device {
                     self.wire.push(to, &batch);
                 }
             }
-            Some(Frame::Control(channel)) => self.client.handle_control(channel, frame, now),
-            Some(Frame::Data(channel, sealed)) => {
-                if self.client.via(channel).is_some() {
-                    self.client.touch(channel, now);
-                    self.handle_sealed(Path::Relay(channel), sealed, now);
-                }
+            Some(Frame::Control(channel)) => {
+                self.client.handle_control(channel, frame, now);
+                self.greet(now);
             }
+            Some(Frame::Data(channel, sealed)) if self.is_from_hub(channel, from) => {
+                self.client.touch(channel, now);
+                self.handle_sealed(Path::Relay(channel), sealed, now);
+            }
+            Some(Frame::Data(..)) => self.strays += 1,
         }
+    }
+
+    /// Tells what happened to a peer's paths, and binds channels anew when the way to their hub has changed.
+    pub(super) fn tell_news(&mut self, index: PeerIndex, now: Instant) {
+        let mut moved = None;
+        while let Some(event) = self.peers.get_mut(&index).and_then(Peer::poll_news) {
+            if let TunnelEvent::EndpointChanged { peer, .. }
+            | TunnelEvent::PathChanged { peer, .. } = event
+            {
+                moved = Some(peer);
+            }
+            push_event(&mut self.events, &mut self.counters, event);
+        }
+        if let Some(hub) = moved {
+            self.client.moved(Some(&hub), now);
+            self.greet(now);
+        }
+    }
+
+    /// A peer's configuration has changed: its channel may be another one.
+    pub(super) fn change_grant(&mut self, index: PeerIndex, old: &PeerConfig, now: Instant) {
+        let Some(peer) = self.peers.get(&index) else {
+            return;
+        };
+        let (old, new) = (&old.relay, &peer.config.relay);
+        if let Some(gone) = old.as_ref().filter(|_| old != new) {
+            self.client.revoke(gone.channel);
+        }
+        if let Some(grant) = new {
+            self.client.grant(grant, now);
+            self.greet(now);
+        }
+    }
+
+    /// Only the hub of a channel may say that something came through it.
+    fn is_from_hub(&self, channel: ChannelId, from: Path) -> bool {
+        let hub = self.client.via(channel);
+        let index = hub.and_then(|hub| self.by_key.get(&hub));
+        let peer = index.and_then(|index| self.peers.get(index));
+        peer.is_some_and(|peer| peer.was_heard_by(from))
     }
 
     /// Says the HELLOs that are due.
@@ -86,14 +142,16 @@ impl Device {
         let Path::Relay(channel) = transmit.path else {
             return Some(transmit);
         };
+        let hub = self.client.via(channel);
+        let Some(path) = hub.and_then(|hub| self.path_to(&hub)) else {
+            self.strays += 1;
+            return None;
+        };
+        self.client.touch(channel, self.next_tick);
         Some(Transmit {
-            path: self.path_of(channel)?,
+            path,
             payload: data(channel, &transmit.payload),
         })
-    }
-
-    fn path_of(&self, channel: ChannelId) -> Option<Path> {
-        self.path_to(&self.client.via(channel)?)
     }
 
     /// Where a hub is; never through a relay itself.

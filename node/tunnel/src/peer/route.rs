@@ -1,54 +1,502 @@
-//! Where a peer may be, and where its next datagram goes. It proves nothing: it is told by which paths genuine packets came.
+//! Where a peer may be, and by which path its next datagram goes. It sends nothing and opens nothing: it is told what came by
+//! which path, and gives orders.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
-use crate::path::Path;
+use super::probe::Token;
+use super::way::{Way, rank, same};
+use crate::config::PeerConfig;
+use crate::path::{CarrierId, ChannelId, Path};
 
-#[derive(Default)]
+/// One peer's paths as a machine without I/O.
+///
+/// Without a fallback (a relay or a carrier) the route *follows*: packets go to where the last genuine one came from, as in
+/// plain WireGuard. With one it *chooses*: the best path that is proven to work in both directions, by an answer that came
+/// on it to a question that went on it, within the last seconds; if there is none, the fallback.
+///
+/// After each call, [`poll_order`](Self::poll_order) until it is empty.
 pub(crate) struct Route {
-    /// Where the last authenticated packet came from.
-    proven: Option<Path>,
-    /// Addresses that were configured, best first.
     endpoints: Vec<SocketAddr>,
+    candidates: Vec<SocketAddr>,
+    relay: Option<ChannelId>,
+    carrier: Option<CarrierId>,
+    /// Silence is looked for even while there is no fallback.
+    watched: bool,
+    current: Option<Path>,
+    ways: Vec<Way>,
+    start: Instant,
+    /// Whether questions can be sealed.
+    session: bool,
+    active_until: Instant,
+    rounds_left: u32,
+    round_at: Instant,
+    silence: Silence,
+    orders: VecDeque<Order>,
+}
+
+/// Since when the peer owes us any sign of life by the path in use.
+#[derive(Default)]
+struct Silence {
+    since: Option<Instant>,
+    told: Option<Instant>,
+    /// A handshake was asked for because of it.
+    restarted: bool,
+    /// The peer is known to answer questions; until then any genuine packet is a sign.
+    answers: bool,
+}
+
+/// What the route wants done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    Ask(Path, Token),
+    Answer(Path, Token),
+    /// Send an empty packet, so that the peer learns where we send from now on.
+    Announce(Path),
+    /// Start a handshake.
+    Initiate,
+    TellSilent,
+    TellPath(Path),
+    TellEndpoint(SocketAddr),
+}
+
+/// What a genuine datagram was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// An IP packet of somebody.
+    Payload,
+    /// An empty packet.
+    Keepalive,
+    /// The datagram that completes a handshake.
+    Handshake,
+    Ask(Token),
+    Answer(Token),
 }
 
 impl Route {
-    pub(super) fn new(endpoints: Vec<SocketAddr>) -> Self {
+    pub(crate) fn new(config: &PeerConfig, now: Instant) -> Self {
         Self {
-            proven: None,
-            endpoints,
+            endpoints: config.endpoints.clone(),
+            candidates: config.candidates.clone(),
+            relay: config.relay.as_ref().map(|grant| grant.channel),
+            carrier: None,
+            watched: config.carrier_possible,
+            current: None,
+            ways: Vec::new(),
+            start: now,
+            session: false,
+            active_until: now,
+            rounds_left: ROUNDS_ON_CHANGE,
+            round_at: now,
+            silence: Silence::default(),
+            orders: VecDeque::new(),
         }
     }
 
-    pub(super) fn set_endpoints(&mut self, endpoints: Vec<SocketAddr>) {
-        self.endpoints = endpoints;
+    pub(crate) fn set(&mut self, config: &PeerConfig, now: Instant) {
+        let relay = config.relay.as_ref().map(|grant| grant.channel);
+        let new_places = self.candidates != config.candidates || self.endpoints != config.endpoints;
+        self.endpoints.clone_from(&config.endpoints);
+        self.candidates.clone_from(&config.candidates);
+        self.watched = config.carrier_possible;
+        let new_relay = self.relay != relay;
+        if let Some(old) = self.relay.filter(|_| new_relay) {
+            self.forget(Path::Relay(old));
+        }
+        self.relay = relay;
+        if new_relay {
+            self.trust_current(now);
+        }
+        if new_places || new_relay {
+            self.rounds_left = ROUNDS_ON_CHANGE;
+            self.round_at = now;
+            self.tick(now);
+        }
     }
 
-    /// A genuine packet came by this path. True if the one before came by another.
-    pub(super) fn heard(&mut self, path: Path) -> bool {
-        self.proven.replace(path) != Some(path)
+    /// A carrier to the peer is open, in the place of any before, or none is any more.
+    pub(crate) fn set_carrier(&mut self, carrier: Option<CarrierId>, now: Instant) {
+        if let Some(old) = std::mem::replace(&mut self.carrier, carrier) {
+            self.forget(Path::Carrier(old));
+        }
+        if self.chooses() {
+            self.choose(now);
+        }
     }
 
-    /// The path that a genuine packet last came by.
-    pub(super) fn proven(&self) -> Option<Path> {
-        self.proven
+    /// A carrier has ended.
+    pub(crate) fn lose_carrier(&mut self, id: CarrierId, now: Instant) {
+        if self.carrier == Some(id) {
+            self.set_carrier(None, now);
+        } else {
+            self.forget(Path::Carrier(id));
+        }
+    }
+
+    /// A path is gone for good.
+    fn forget(&mut self, path: Path) {
+        self.ways.retain(|way| way.path != path);
+        if self.current == Some(path) {
+            let heard = self.ways.iter().filter(|way| way.heard.is_some());
+            self.current = heard.max_by_key(|way| way.heard).map(|way| way.path);
+        }
+    }
+
+    /// Whether there is a session to seal questions with.
+    pub(crate) fn set_session(&mut self, session: bool) {
+        self.session = session;
+    }
+
+    /// A genuine datagram came by this path.
+    pub(crate) fn heard(&mut self, path: Path, heard: Heard, now: Instant) {
+        let way = self.way(path);
+        // Now the socket is known by which it is heard.
+        way.path = path;
+        way.heard = Some(now);
+        if !self.silence.answers {
+            self.silence.end();
+        }
+        match heard {
+            Heard::Ask(token) => self.orders.push_back(Order::Answer(path, token)),
+            Heard::Answer(token) => self.answered(path, token, now),
+            Heard::Handshake => {
+                self.session = true;
+                self.way(path).prove(now);
+                self.silence.end();
+                self.round_at = now;
+            }
+            Heard::Payload => self.wake(now),
+            Heard::Keepalive => {}
+        }
+        let probe = matches!(heard, Heard::Ask(_) | Heard::Answer(_));
+        if !self.chooses() {
+            if !probe || self.current.is_none() {
+                self.switch(path);
+            }
+            return;
+        }
+        if matches!(heard, Heard::Ask(_) | Heard::Payload) {
+            self.ask_back(path, now);
+        }
+        // While nothing is sent, an old proof is no reason to move.
+        let news = matches!(heard, Heard::Answer(_) | Heard::Handshake);
+        if news || self.is_active(now) {
+            self.choose(now);
+        }
+    }
+
+    /// A packet of somebody is about to go to the peer.
+    pub(crate) fn wake(&mut self, now: Instant) {
+        let slept = now >= self.active_until;
+        self.active_until = now + ACTIVE_FOR;
+        if !slept || !self.chooses() {
+            return;
+        }
+        self.trust_current(now);
+        self.rounds_left = self.rounds_left.max(ROUNDS_ON_WAKE);
+        self.round_at = now;
+        self.tick(now);
+    }
+
+    /// An initiation was sent.
+    pub(crate) fn initiated(&mut self, now: Instant) {
+        self.silence.since.get_or_insert(now);
+    }
+
+    /// To be called every 250 ms.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        if !self.chooses() && !self.watched {
+            return;
+        }
+        let active = self.is_active(now);
+        if self.session && (active || self.watched) {
+            self.check_current(now);
+        }
+        if self.chooses() {
+            let stuck = matches!(self.current, Some(Path::Carrier(_)));
+            if self.session && (active || stuck || self.rounds_left > 0) {
+                self.explore(now);
+            }
+            if active || self.watched {
+                self.choose(now);
+            }
+        }
+        self.judge_silence(now);
+    }
+
+    pub(crate) fn poll_order(&mut self) -> Option<Order> {
+        self.orders.pop_front()
+    }
+
+    /// Where packets go.
+    pub(crate) fn path(&self) -> Option<Path> {
+        self.current.or_else(|| self.targets().into_iter().next())
+    }
+
+    /// Where packets go, if anything genuine ever came from there.
+    pub(crate) fn proven(&self) -> Option<Path> {
+        let current = self.current?;
+        let mut ways = self.ways.iter();
+        ways.find(|way| way.path == current && way.heard.is_some())?;
+        Some(current)
     }
 
     /// Whether there is any path to try.
-    pub(super) fn known(&self) -> bool {
-        self.targets().next().is_some()
+    pub(crate) fn known(&self) -> bool {
+        self.current.is_some() || self.chooses() || self.places().next().is_some()
     }
 
     /// Whether this address is where we believe, or were told, that the peer is.
-    pub(super) fn may_be_at(&self, remote: SocketAddr) -> bool {
-        self.targets().any(|path| path.remote() == Some(remote))
+    pub(crate) fn may_be_at(&self, remote: SocketAddr) -> bool {
+        self.current.and_then(|path| path.remote()) == Some(remote)
+            || self.places().any(|place| place == remote)
     }
 
-    /// Where the peer may be: the proven path first, then the candidates.
-    pub(super) fn targets(&self) -> impl Iterator<Item = Path> + '_ {
-        let proven = self.proven.and_then(|path| path.remote());
-        let candidates = self.endpoints.iter().copied();
-        let candidates = candidates.filter(move |remote| Some(*remote) != proven);
-        self.proven.into_iter().chain(candidates.map(Path::udp))
+    /// Whether anything genuine came by this path.
+    pub(crate) fn was_heard_by(&self, path: Path) -> bool {
+        let mut ways = self.ways.iter();
+        ways.any(|way| way.heard.is_some() && same(way.path, path))
+    }
+
+    /// Every path on which the peer may be reached, the one in use first, then the fallbacks.
+    pub(crate) fn targets(&self) -> Vec<Path> {
+        let mut targets: Vec<Path> = Vec::new();
+        let learnt = self.ways.iter().filter(|way| way.heard.is_some());
+        let learnt = learnt.filter(|_| self.chooses()).map(|way| way.path);
+        let all = self.current.into_iter().chain(self.fallbacks());
+        for path in all.chain(self.places().map(Path::udp)).chain(learnt) {
+            if !targets.iter().any(|known| same(*known, path)) {
+                targets.push(path);
+            }
+        }
+        targets
+    }
+
+    /// How many of the [`targets`](Self::targets) get an initiation at once; the others get it in turn while it is unanswered.
+    pub(crate) fn at_once(&self, now: Instant) -> usize {
+        let active = self.is_active(now);
+        let mut ways = self.ways.iter();
+        let proven = ways.any(|way| Some(way.path) == self.current && way.is_fresh(now, active));
+        if proven {
+            return 1;
+        }
+        let fallbacks = self.fallbacks();
+        let others = fallbacks.filter(|path| Some(*path) != self.current).count();
+        (usize::from(self.current.is_some()) + others).max(1)
+    }
+
+    fn chooses(&self) -> bool {
+        self.relay.is_some() || self.carrier.is_some()
+    }
+
+    fn is_active(&self, now: Instant) -> bool {
+        now < self.active_until
+    }
+
+    /// UDP addresses that were given, declared ones first.
+    fn places(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.endpoints.iter().chain(&self.candidates).copied()
+    }
+
+    fn fallbacks(&self) -> impl Iterator<Item = Path> + 'static {
+        let relay = self.relay.map(Path::Relay);
+        relay.into_iter().chain(self.carrier.map(Path::Carrier))
+    }
+
+    /// The entry of this path, made if need be in the place of the learnt one that was not heard for longest.
+    fn way(&mut self, path: Path) -> &mut Way {
+        let found = self.ways.iter().position(|way| same(way.path, path));
+        let at = found.unwrap_or_else(|| {
+            if self.ways.len() >= MAX_WAYS {
+                let spare = |(_, way): &(usize, &Way)| Some(way.path) != self.current;
+                let oldest = self.ways.iter().enumerate().filter(spare);
+                let oldest = oldest.min_by_key(|(_, way)| way.heard).map(|(at, _)| at);
+                self.ways.swap_remove(oldest.unwrap_or(0));
+            }
+            self.ways.push(Way::new(path));
+            self.ways.len() - 1
+        });
+        &mut self.ways[at]
+    }
+
+    fn ask(&mut self, path: Path, now: Instant) {
+        let token = now.saturating_duration_since(self.start).as_micros() as Token;
+        let way = self.way(path);
+        way.note_asked(now);
+        let path = way.path;
+        if Some(path) == self.current {
+            self.silence.since.get_or_insert(now);
+        }
+        self.orders.push_back(Order::Ask(path, token));
+    }
+
+    /// The token is the time of the question; nobody but the peer can have changed it.
+    fn answered(&mut self, path: Path, token: Token, now: Instant) {
+        let asked = self.start + Duration::from_micros(token);
+        if asked > now || now - asked > ANSWER_LIMIT {
+            return;
+        }
+        self.way(path).prove(asked);
+        self.silence.answers = true;
+        self.silence.end();
+    }
+
+    /// The peer uses a path of which we don't know whether it works in our direction.
+    fn ask_back(&mut self, path: Path, now: Instant) {
+        let active = self.is_active(now);
+        let better_or_none = self.current.is_none_or(|current| {
+            rank(path) <= rank(current) || !self.way(current).is_fresh(now, active)
+        });
+        let way = self.way(path);
+        if better_or_none && !way.is_fresh(now, active) && way.may_ask(ASK_BACK_INTERVAL, now) {
+            self.ask(path, now);
+        }
+    }
+
+    /// Asks on the path in use, faster when an answer is late.
+    fn check_current(&mut self, now: Instant) {
+        let Some(current) = self.current else {
+            return;
+        };
+        let active = self.is_active(now);
+        let way = self.way(current);
+        let interval = match way.is_in_doubt(now) && way.is_fresh(now, active) {
+            true => Duration::ZERO,
+            false if active => CHECK_ACTIVE,
+            false => CHECK_IDLE,
+        };
+        if way.may_ask(interval, now) {
+            self.ask(current, now);
+        }
+    }
+
+    /// Asks on every path that would be better than the one in use; on all if that one does not work.
+    fn explore(&mut self, now: Instant) {
+        let active = self.is_active(now);
+        let works = |way: &&Way| way.is_fresh(now, active);
+        let current = self.ways.iter().find(|way| Some(way.path) == self.current);
+        let used = current.filter(works).map(|way| rank(way.path));
+        if used == Some(BEST_RANK) {
+            self.rounds_left = 0;
+            self.round_at = now + ROUND_INTERVAL;
+            return;
+        }
+        if now < self.round_at {
+            return;
+        }
+        for path in self.targets() {
+            let better = used.is_none_or(|used| rank(path) < used);
+            if better && self.way(path).may_ask(ROUND_INTERVAL_FIRST, now) {
+                self.ask(path, now);
+            }
+        }
+        let pause = match self.rounds_left {
+            0 => ROUND_INTERVAL,
+            _ => ROUND_INTERVAL_FIRST,
+        };
+        self.rounds_left = self.rounds_left.saturating_sub(1);
+        self.round_at = now + pause;
+    }
+
+    /// A path that worked before a pause is believed in until it has had the time to fail.
+    fn trust_current(&mut self, now: Instant) {
+        let current = self.current;
+        if let Some(way) = self.ways.iter_mut().find(|way| Some(way.path) == current)
+            && way
+                .heard
+                .is_some_and(|heard| now - heard < TRUST_AFTER_PAUSE)
+        {
+            way.trust(now);
+        }
+    }
+
+    fn choose(&mut self, now: Instant) {
+        let active = self.is_active(now);
+        let fresh = self.ways.iter().filter(|way| way.is_fresh(now, active));
+        let best = fresh.min_by_key(|way| {
+            let used = Some(way.path) == self.current;
+            (rank(way.path), way.is_in_doubt(now), !used)
+        });
+        let silent = |path: &Path| {
+            let mut ways = self.ways.iter();
+            ways.any(|way| way.path == *path && way.is_silent(now))
+        };
+        let next = match best {
+            Some(way) => Some(way.path),
+            None => self
+                .fallbacks()
+                .find(|path| !silent(path))
+                .or_else(|| self.fallbacks().next()),
+        };
+        if let Some(next) = next {
+            self.switch(next);
+        }
+    }
+
+    fn switch(&mut self, next: Path) {
+        let before = self.current.replace(next);
+        if before == Some(next) {
+            return;
+        }
+        if before.map(rank) != Some(rank(next)) {
+            self.orders.push_back(Order::TellPath(next));
+        }
+        let remote = next.remote();
+        if let Some(remote) = remote.filter(|_| before.and_then(|path| path.remote()) != remote) {
+            self.orders.push_back(Order::TellEndpoint(remote));
+        }
+        if self.chooses() && self.session {
+            self.orders.push_back(Order::Announce(next));
+        }
+    }
+
+    fn judge_silence(&mut self, now: Instant) {
+        let Some(since) = self.silence.since else {
+            return;
+        };
+        let lasts = now.saturating_duration_since(since);
+        let told = self.silence.told;
+        if lasts >= SILENT_AFTER && told.is_none_or(|told| now - told >= SILENT_REPEAT) {
+            self.silence.told = Some(now);
+            self.orders.push_back(Order::TellSilent);
+        }
+        // The peer may have lost the session by a restart; WireGuard itself would wait for 15 s.
+        if lasts >= RESTART_AFTER && self.session && !self.silence.restarted {
+            self.silence.restarted = true;
+            self.orders.push_back(Order::Initiate);
+        }
     }
 }
+
+impl Silence {
+    fn end(&mut self) {
+        self.since = None;
+        self.told = None;
+        self.restarted = false;
+    }
+}
+
+/// Declared endpoints, candidates, a relay, a carrier, and a few that were learnt.
+const MAX_WAYS: usize = 34;
+const BEST_RANK: u8 = 0;
+/// How long after a packet of somebody the path is watched closely.
+const ACTIVE_FOR: Duration = Duration::from_secs(10);
+const CHECK_ACTIVE: Duration = Duration::from_millis(1500);
+const CHECK_IDLE: Duration = Duration::from_secs(10);
+const ASK_BACK_INTERVAL: Duration = Duration::from_secs(1);
+/// After a change both sides ask for 3 s, so that their questions meet in the NATs between them.
+const ROUNDS_ON_CHANGE: u32 = 12;
+const ROUNDS_ON_WAKE: u32 = 4;
+const ROUND_INTERVAL_FIRST: Duration = Duration::from_millis(250);
+const ROUND_INTERVAL: Duration = Duration::from_secs(15);
+/// A NAT forgets a mapping after 30 s at the earliest (RFC 4787 REQ-5 asks for 2 minutes; garages see less).
+const TRUST_AFTER_PAUSE: Duration = Duration::from_secs(25);
+/// Later answers say nothing about now.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+const SILENT_AFTER: Duration = Duration::from_secs(3);
+const SILENT_REPEAT: Duration = Duration::from_secs(15);
+const RESTART_AFTER: Duration = Duration::from_secs(4);
+
+#[cfg(test)]
+mod tests;

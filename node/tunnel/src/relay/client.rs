@@ -83,12 +83,12 @@ impl RelayClient {
         }
     }
 
-    /// This node's path to a hub is another one now, so its channels there are bound to the wrong place.
-    pub(crate) fn moved(&mut self, via: &PublicKey, now: Instant) {
+    /// This node's path to a hub, or to all if `None`, is another one now, so its channels there are bound to the wrong place.
+    pub(crate) fn moved(&mut self, via: Option<&PublicKey>, now: Instant) {
         let moved: Vec<_> = self
             .channels
             .iter_mut()
-            .filter(|(_, channel)| channel.via == *via)
+            .filter(|(_, channel)| via.is_none_or(|via| channel.via == *via))
             .map(|(number, channel)| {
                 channel.unanswered = 0;
                 *number
@@ -146,11 +146,6 @@ impl RelayClient {
         known.unanswered = known.unanswered.saturating_add(1);
         self.schedule(number, now + pause);
         Some(sent)
-    }
-
-    /// When [`poll_hello`](Self::poll_hello) will have something.
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.due.first().map(|(at, _)| *at)
     }
 
     fn schedule(&mut self, channel: ChannelId, at: Instant) {

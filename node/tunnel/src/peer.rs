@@ -1,11 +1,11 @@
 //! One peer: its session machines, where it is, and when to try again. It never looks at the addresses inside packets.
 
+mod paths;
 mod probe;
 mod route;
 mod way;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::config::PeerConfig;
@@ -13,10 +13,11 @@ use crate::noise::{
     DATA_OVERHEAD_BYTES, DATAGRAM_MAX_BYTES, Kind, Noise, Opened, SessionIndex, Tick,
     announced_session,
 };
-use crate::path::{CarrierId, Path, Transmit};
+use crate::path::{Path, Transmit};
 use crate::status::{PathKind, PeerDrops, PeerStatus, TunnelEvent};
+use paths::CANDIDATE_INTERVAL;
 use probe::Probe;
-use route::{Heard, Order, Route};
+use route::{Heard, Route};
 
 /// A peer's number within its device; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,19 +155,6 @@ impl Peer {
         old
     }
 
-    /// A carrier to this peer is open: whoever is silent is tried by it at once.
-    pub(crate) fn carrier_opened(&mut self, id: CarrierId, now: Instant, wire: &mut Wire) {
-        self.route.set_carrier(Some(id), now);
-        self.obey(now, wire);
-        self.initiate(now, wire);
-    }
-
-    /// This carrier has ended.
-    pub(crate) fn carrier_closed(&mut self, id: CarrierId, now: Instant, wire: &mut Wire) {
-        self.route.lose_carrier(id, now);
-        self.obey(now, wire);
-    }
-
     /// Puts a new machine in the place of the old one, which keeps working until the new one has a session.
     /// Returns the index of the machine that is gone for good, if there is one.
     pub(crate) fn replace_noise(&mut self, noise: Noise, now: Instant) -> Option<SessionIndex> {
@@ -194,31 +182,6 @@ impl Peer {
     pub(crate) fn indexes(&self) -> impl Iterator<Item = SessionIndex> + '_ {
         let retiring = self.retiring.iter().map(|retiring| retiring.noise.index());
         std::iter::once(self.noise.index()).chain(retiring)
-    }
-
-    /// Whether any address is known at which the peer may be.
-    pub(crate) fn reachable(&self) -> bool {
-        self.route.known()
-    }
-
-    /// Whether this address is where we believe, or were told, that the peer is.
-    pub(crate) fn may_be_at(&self, remote: SocketAddr) -> bool {
-        self.route.may_be_at(remote)
-    }
-
-    /// Where packets for the peer go now.
-    pub(crate) fn path(&self) -> Option<Path> {
-        self.route.path()
-    }
-
-    /// Whether the peer was heard by this path.
-    pub(crate) fn was_heard_by(&self, path: Path) -> bool {
-        self.route.was_heard_by(path)
-    }
-
-    /// The next thing that happened to the peer's paths.
-    pub(crate) fn poll_news(&mut self) -> Option<TunnelEvent> {
-        self.news.pop_front()
     }
 
     pub(crate) fn note_port_unreachable(&mut self, now: Instant) {
@@ -376,9 +339,7 @@ impl Peer {
         if self.retry.at.is_some_and(|at| now >= at) {
             self.initiate(now, wire);
         }
-        self.route.set_session(self.can_seal());
-        self.route.tick(now);
-        self.obey(now, wire);
+        self.tick_route(now, wire);
         self.try_next_target(now, wire);
         expired
     }
@@ -402,52 +363,6 @@ impl Peer {
             tx_bytes: self.tx_bytes,
             drops: self.drops,
         }
-    }
-
-    /// Does what the route wants.
-    fn obey(&mut self, now: Instant, wire: &mut Wire) {
-        let peer = self.config.public_key;
-        while let Some(order) = self.route.poll_order() {
-            let event = match order {
-                Order::Ask(path, token) => {
-                    self.say(path, &Probe::Ask(token).packet(), now, wire);
-                    continue;
-                }
-                Order::Answer(path, token) => {
-                    self.say(path, &Probe::Answer(token).packet(), now, wire);
-                    continue;
-                }
-                Order::Announce(path) => {
-                    self.say(path, &[], now, wire);
-                    continue;
-                }
-                Order::Initiate => {
-                    self.initiate(now, wire);
-                    continue;
-                }
-                Order::TellSilent => TunnelEvent::PathSilent { peer },
-                Order::TellPath(path) => TunnelEvent::PathChanged {
-                    peer,
-                    path: PathKind::of(path),
-                },
-                Order::TellEndpoint(endpoint) => TunnelEvent::EndpointChanged { peer, endpoint },
-            };
-            if self.news.len() < MAX_NEWS {
-                self.news.push_back(event);
-            }
-        }
-    }
-
-    /// Seals something of our own for one path, if there is a session.
-    fn say(&mut self, path: Path, packet: &[u8], now: Instant, wire: &mut Wire) {
-        if self.can_seal() {
-            self.seal_by(Some(path), packet, now, wire);
-        }
-    }
-
-    fn can_seal(&self) -> bool {
-        let old = self.retiring.as_ref();
-        self.noise.has_session() || old.is_some_and(|old| old.noise.has_session())
     }
 
     fn handshake_completed(&mut self, now: Instant, wire: &mut Wire) {
@@ -491,24 +406,6 @@ impl Peer {
         });
     }
 
-    /// Shows an unanswered initiation to the next candidate; each sees it once, and the next initiation starts over.
-    fn try_next_target(&mut self, now: Instant, wire: &mut Wire) {
-        let Some(sent) = &self.initiation else {
-            return;
-        };
-        if now < sent.next_at {
-            return;
-        }
-        let next = self.route.targets().into_iter().nth(sent.next_target);
-        let Some((path, sent)) = next.zip(self.initiation.as_mut()) else {
-            return;
-        };
-        sent.next_target += 1;
-        sent.next_at = now + CANDIDATE_INTERVAL;
-        self.tx_bytes += sent.message.len() as u64;
-        wire.push(path, &sent.message);
-    }
-
     /// Plans the next try after giving up. True if this is news. A peer that dials us, and to which we have nothing to say,
     /// is waited for.
     fn schedule_retry(&mut self, now: Instant) -> bool {
@@ -537,10 +434,6 @@ const PADDING_BYTES: usize = 16;
 pub(crate) const MAX_TRANSMITS: usize = 4096;
 /// As many packets as boringtun keeps while there is no session.
 const MAX_WAITING: usize = 256;
-/// The device takes the news after every call, and a call makes few.
-const MAX_NEWS: usize = 64;
-/// Time between two candidates; a handshake over a usable path takes less.
-const CANDIDATE_INTERVAL: Duration = Duration::from_millis(500);
 /// REJECT_AFTER_TIME of the WireGuard paper §6.1: no session lives longer.
 const RETIRE_AFTER: Duration = Duration::from_secs(180);
 /// What is under way for an old session when the new one is proven arrives within this time.

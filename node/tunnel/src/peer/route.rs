@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::probe::Token;
-use super::way::{Way, rank, same};
+use super::way::{SILENT_AFTER, Way, rank, same};
 use crate::config::PeerConfig;
 use crate::path::{CarrierId, ChannelId, Path};
 
@@ -494,7 +494,6 @@ const ROUND_INTERVAL: Duration = Duration::from_secs(15);
 const TRUST_AFTER_PAUSE: Duration = Duration::from_secs(25);
 /// Later answers say nothing about now.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
-const SILENT_AFTER: Duration = Duration::from_secs(3);
 const SILENT_REPEAT: Duration = Duration::from_secs(15);
 const RESTART_AFTER: Duration = Duration::from_secs(4);
 

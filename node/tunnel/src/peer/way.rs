@@ -53,8 +53,8 @@ impl Way {
     pub(super) fn is_fresh(&self, now: Instant, active: bool) -> bool {
         let limit = if active { FRESH_ACTIVE } else { FRESH_IDLE };
         let since = |at: Instant| now.saturating_duration_since(at);
-        self.proof.is_some_and(|proof| since(proof) < limit)
-            || self.trusted_until.is_some_and(|until| now < until)
+        let proven = self.proof.is_some_and(|proof| since(proof) < limit);
+        (proven && !self.is_silent(now)) || self.trusted_until.is_some_and(|until| now < until)
     }
 
     /// An answer is late.
@@ -64,7 +64,7 @@ impl Way {
 
     /// No answer will come any more.
     pub(super) fn is_silent(&self, now: Instant) -> bool {
-        self.unanswered_for(now) >= FRESH_ACTIVE
+        self.unanswered_for(now) >= SILENT_AFTER
     }
 
     fn unanswered_for(&self, now: Instant) -> Duration {
@@ -101,4 +101,6 @@ pub(super) fn same(one: Path, other: Path) -> bool {
 const FRESH_ACTIVE: Duration = Duration::from_secs(4);
 /// Questions are rarer while nothing is sent.
 const FRESH_IDLE: Duration = Duration::from_millis(12_500);
-const DOUBT_AFTER: Duration = Duration::from_secs(1);
+const DOUBT_AFTER: Duration = Duration::from_millis(500);
+/// This long after the first question without an answer, with several repeated, nothing is to be hoped for.
+pub(super) const SILENT_AFTER: Duration = Duration::from_secs(3);

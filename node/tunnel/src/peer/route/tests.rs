@@ -1,1 +1,451 @@
+//! Two routes on a network that the test controls, with a virtual clock: blocked directions, NATs, loss, and a model that
+//! knows what a packet by each path would meet.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::key::{PrivateKey, RelayKey};
+use crate::relay::RelayGrant;
+
+/// What travels: what it is, and when it arrives.
+struct Parcel {
+    at: Instant,
+    to: usize,
+    path: Path,
+    heard: Heard,
+}
+
+/// Node 0 and node 1, each a route to the other.
+struct World {
+    routes: [Route; 2],
+    now: Instant,
+    start: Instant,
+    parcels: Vec<Parcel>,
+    /// Kinds of path that don't carry from this node.
+    blocked: [BTreeSet<u8>; 2],
+    /// A NAT in front of this node lets in only what answers, by address.
+    nat: [bool; 2],
+    opened: [BTreeMap<SocketAddr, Instant>; 2],
+    loss_percent: u32,
+    seed: u32,
+    /// Probes by node, and payloads that arrived and that did not.
+    probes: [u64; 2],
+    arrived: u64,
+    lost_at: Vec<Instant>,
+    told: [Vec<(Instant, Order)>; 2],
+}
+
+impl World {
+    fn new() -> Self {
+        let now = Instant::now();
+        let route = |other: usize| {
+            let mut route = Route::new(&config(other), now);
+            route.set_session(true);
+            route
+        };
+        Self {
+            routes: [route(1), route(0)],
+            now,
+            start: now,
+            parcels: Vec::new(),
+            blocked: Default::default(),
+            nat: [false; 2],
+            opened: Default::default(),
+            loss_percent: 0,
+            seed: 1,
+            probes: [0; 2],
+            arrived: 0,
+            lost_at: Vec::new(),
+            told: Default::default(),
+        }
+    }
+
+    fn chance(&mut self, percent: u32) -> bool {
+        self.seed = self
+            .seed
+            .wrapping_mul(1_664_525)
+            .wrapping_add(1_013_904_223);
+        (self.seed >> 8) % 100 < percent
+    }
+
+    /// Whether a datagram by this path gets from the node to the other one.
+    fn carries(&mut self, from: usize, path: Path) -> bool {
+        let to = 1 - from;
+        if self.blocked[from].contains(&rank(path)) || self.chance(self.loss_percent) {
+            return false;
+        }
+        let Some(remote) = path.remote() else {
+            return true;
+        };
+        self.opened[from].insert(remote, self.now + NAT_LIMIT);
+        let opened = self.opened[to].get(&place(from));
+        remote == place(to) && (!self.nat[to] || opened.is_some_and(|until| self.now < *until))
+    }
+
+    fn send(&mut self, from: usize, path: Path, heard: Heard) {
+        let carries = self.carries(from, path);
+        if heard == Heard::Payload && !carries {
+            self.lost_at.push(self.now);
+        }
+        if carries {
+            let path = match path {
+                Path::Udp { .. } => Path::Udp {
+                    local: Some(0),
+                    remote: place(from),
+                },
+                other => other,
+            };
+            self.parcels.push(Parcel {
+                at: self.now + Duration::from_millis(20),
+                to: 1 - from,
+                path,
+                heard,
+            });
+        }
+    }
+
+    fn obey(&mut self, node: usize) {
+        while let Some(order) = self.routes[node].poll_order() {
+            match order {
+                Order::Ask(path, token) => {
+                    self.probes[node] += 1;
+                    self.send(node, path, Heard::Ask(token));
+                }
+                Order::Answer(path, token) => self.send(node, path, Heard::Answer(token)),
+                Order::Announce(path) => self.send(node, path, Heard::Keepalive),
+                other => self.told[node].push((self.now, other)),
+            }
+        }
+    }
+
+    fn payload(&mut self, from: usize) {
+        self.routes[from].wake(self.now);
+        self.obey(from);
+        if let Some(path) = self.routes[from].path() {
+            self.send(from, path, Heard::Payload);
+        }
+    }
+
+    fn arrive(&mut self) {
+        let now = self.now;
+        let (due, rest) = std::mem::take(&mut self.parcels)
+            .into_iter()
+            .partition::<Vec<_>, _>(|parcel| parcel.at <= now);
+        self.parcels = rest;
+        for parcel in due {
+            self.arrived += u64::from(parcel.heard == Heard::Payload);
+            self.routes[parcel.to].heard(parcel.path, parcel.heard, now);
+            self.obey(parcel.to);
+        }
+    }
+
+    /// Time passes; each node in `talking` sends a packet every 50 ms.
+    fn pass(&mut self, time: Duration, talking: &[usize]) {
+        let end = self.now + time;
+        let mut step = 0;
+        while self.now < end {
+            self.now += STEP;
+            step += 1;
+            self.arrive();
+            for node in 0..2 {
+                if step % 25 == node * 11 {
+                    let now = self.now;
+                    self.routes[node].tick(now);
+                    self.obey(node);
+                }
+                if step % 5 == 0 && talking.contains(&node) {
+                    self.payload(node);
+                }
+            }
+        }
+    }
+
+    fn kinds(&self) -> [Option<u8>; 2] {
+        [0, 1].map(|node| self.routes[node].path().map(rank))
+    }
+
+    /// The longest time in which only losses were seen, to be used without random loss.
+    fn lost_since(&self, at: Instant) -> Vec<Duration> {
+        let late = self.lost_at.iter().filter(|lost| **lost >= at);
+        late.map(|lost| *lost - at).collect()
+    }
+}
+
+fn config(other: usize) -> PeerConfig {
+    let key = PrivateKey::from_bytes([9; 32]).public_key();
+    let mut config = PeerConfig::new(key);
+    config.candidates = vec![place(other)];
+    config.relay = Some(RelayGrant {
+        channel: ChannelId(7),
+        key: RelayKey::from_bytes([1; 32]),
+        via: key,
+    });
+    config
+}
+
+fn place(node: usize) -> SocketAddr {
+    ([192, 0, 2, node as u8], 51820).into()
+}
+
+const DIRECT: u8 = 0;
+const RELAY: u8 = 1;
+const BOTH: &[usize] = &[0, 1];
+const STEP: Duration = Duration::from_millis(10);
+const NAT_LIMIT: Duration = Duration::from_secs(30);
+
+fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn two_nodes_behind_nats_are_direct_within_two_seconds_and_lose_nothing() {
+    let mut world = World::new();
+    world.nat = [true, true];
+    world.pass(s(2), BOTH);
+    assert_eq!(world.kinds(), [Some(DIRECT); 2]);
+    assert_eq!(world.lost_at, []);
+}
+
+#[test]
+fn a_dead_path_is_left_within_five_seconds_and_taken_again_when_it_lives() {
+    let mut world = World::new();
+    world.pass(s(5), BOTH);
+    for round in 0..4 {
+        let cut_at = world.now;
+        world.blocked = [[DIRECT].into(), [DIRECT].into()];
+        world.pass(s(30), BOTH);
+        assert_eq!(world.kinds(), [Some(RELAY); 2], "round {round}");
+        let worst = world.lost_since(cut_at).into_iter().max();
+        assert!(worst.unwrap() < s(5), "{worst:?} in round {round}");
+        world.blocked = Default::default();
+        world.pass(s(16), BOTH);
+        assert_eq!(world.kinds(), [Some(DIRECT); 2], "round {round}");
+    }
+}
+
+#[test]
+fn a_path_that_works_one_way_only_is_not_used_that_way() {
+    let mut world = World::new();
+    world.pass(s(5), BOTH);
+    let cut_at = world.now;
+    // Node 0 goes on hearing node 1, so only its own questions can tell.
+    world.blocked[0] = [DIRECT].into();
+    world.pass(s(60), BOTH);
+    assert_eq!(world.kinds(), [Some(RELAY); 2]);
+    assert!(world.lost_since(cut_at).into_iter().max().unwrap() < s(5));
+}
+
+#[test]
+fn one_talker_is_enough_to_notice() {
+    let mut world = World::new();
+    world.pass(s(5), &[0]);
+    let cut_at = world.now;
+    world.blocked = [[DIRECT].into(), [DIRECT].into()];
+    world.pass(s(30), &[0]);
+    assert_eq!(world.kinds()[0], Some(RELAY));
+    assert!(world.lost_since(cut_at).into_iter().max().unwrap() < s(5));
+}
+
+#[test]
+fn loss_alone_is_no_reason_to_move() {
+    for loss_percent in [5, 15] {
+        let mut world = World::new();
+        world.pass(s(5), BOTH);
+        world.loss_percent = loss_percent;
+        world.told = Default::default();
+        world.pass(s(1800), BOTH);
+        let moved = world.told.concat().len();
+        assert_eq!(moved, 0, "moved {moved} times with {loss_percent} % loss");
+    }
+}
+
+#[test]
+fn probes_are_few() {
+    let mut world = World::new();
+    world.pass(s(600), BOTH);
+    // One every 1.5 s on the path in use, after the burst at the start.
+    assert!(
+        world.probes.iter().all(|probes| *probes <= 430),
+        "{:?}",
+        world.probes
+    );
+    let mut stuck = World::new();
+    stuck.blocked = [[DIRECT].into(), [DIRECT].into()];
+    stuck.pass(s(600), BOTH);
+    assert!(
+        stuck.probes.iter().all(|probes| *probes <= 480),
+        "{:?}",
+        stuck.probes
+    );
+    let before = stuck.probes;
+    stuck.pass(s(12), &[]);
+    let at_rest = stuck.probes;
+    stuck.pass(s(600), &[]);
+    assert_eq!(stuck.probes, at_rest, "nobody talks, {before:?} before");
+}
+
+#[test]
+fn after_a_pause_that_closed_the_nats_the_relay_bridges() {
+    let mut world = World::new();
+    world.nat = [true, true];
+    world.pass(s(5), BOTH);
+    world.pass(s(300), &[]);
+    world.pass(s(3), BOTH);
+    assert_eq!(world.kinds(), [Some(DIRECT); 2]);
+    assert_eq!(world.lost_at, []);
+}
+
+#[test]
+fn a_peer_that_falls_silent_is_told_once_in_fifteen_seconds() {
+    let mut world = World::new();
+    world.pass(s(5), BOTH);
+    world.told = Default::default();
+    let everything = BTreeSet::from([DIRECT, RELAY]);
+    world.blocked = [everything.clone(), everything];
+    let cut_at = world.now;
+    world.pass(s(40), BOTH);
+    let silent = |order: &&(Instant, Order)| order.1 == Order::TellSilent;
+    let told: Vec<_> = world.told[0].iter().filter(silent).collect();
+    assert!(told[0].0 - cut_at < s(5));
+    assert!((2..=3).contains(&told.len()), "{}", told.len());
+    let restarts = world.told[0]
+        .iter()
+        .filter(|told| told.1 == Order::Initiate);
+    assert_eq!(restarts.count(), 1);
+    world.blocked = Default::default();
+    world.pass(s(20), BOTH);
+    assert_eq!(world.kinds(), [Some(DIRECT); 2]);
+}
+
+#[test]
+fn a_hub_that_blocks_udp_is_reached_by_the_carrier_until_udp_returns() {
+    let now = Instant::now();
+    let mut config = PeerConfig::new(PrivateKey::from_bytes([9; 32]).public_key());
+    config.endpoints = vec![place(1)];
+    config.carrier_possible = true;
+    let mut route = Route::new(&config, now);
+    let udp = Path::Udp {
+        local: Some(0),
+        remote: place(1),
+    };
+    route.heard(udp, Heard::Handshake, now);
+    let mut orders = Vec::new();
+    let mut at = now;
+    while !orders.contains(&Order::TellSilent) {
+        at += Duration::from_millis(250);
+        assert!(at - now < s(14), "never told");
+        route.tick(at);
+        orders.extend(std::iter::from_fn(|| route.poll_order()));
+    }
+    let carrier = Path::Carrier(CarrierId(3));
+    route.set_carrier(Some(CarrierId(3)), at);
+    assert_eq!(route.path(), Some(carrier));
+    let mut asked_udp = 0;
+    for step in 0..480 {
+        at += Duration::from_millis(250);
+        route.tick(at);
+        while let Some(order) = route.poll_order() {
+            let Order::Ask(path, token) = order else {
+                continue;
+            };
+            if path == carrier {
+                route.heard(carrier, Heard::Answer(token), at);
+            } else {
+                asked_udp += 1;
+                // UDP comes back after a minute and a half.
+                if step > 360 {
+                    route.heard(udp, Heard::Answer(token), at);
+                }
+            }
+        }
+        let wanted = if step > 430 {
+            udp
+        } else {
+            route.path().unwrap()
+        };
+        assert_eq!(route.path(), Some(wanted));
+        assert!(step > 360 || route.path() == Some(carrier));
+    }
+    assert!(asked_udp >= 6, "{asked_udp}");
+    route.lose_carrier(CarrierId(3), at);
+    assert_eq!(route.path(), Some(udp));
+}
+
+#[test]
+fn a_peer_without_fallback_is_followed_but_not_to_where_it_only_asks_from() {
+    let now = Instant::now();
+    let mut config = PeerConfig::new(PrivateKey::from_bytes([9; 32]).public_key());
+    config.endpoints = vec![place(1)];
+    let mut route = Route::new(&config, now);
+    let carrier = Path::Carrier(CarrierId(1));
+    route.heard(carrier, Heard::Payload, now);
+    route.heard(Path::udp(place(1)), Heard::Ask(1), now);
+    assert_eq!(route.path(), Some(carrier));
+    route.heard(Path::udp(place(1)), Heard::Keepalive, now);
+    assert_eq!(route.path(), Some(Path::udp(place(1))));
+    let orders: Vec<_> = std::iter::from_fn(|| route.poll_order()).collect();
+    assert!(
+        !orders
+            .iter()
+            .any(|order| matches!(order, Order::Ask(..) | Order::Announce(_)))
+    );
+}
+
+#[test]
+fn ways_are_bounded_however_often_a_peer_moves() {
+    let mut world = World::new();
+    let now = world.now;
+    for port in 1..5000 {
+        let path = Path::udp(([198, 51, 100, 1], port).into());
+        world.routes[0].heard(path, Heard::Payload, now);
+        while world.routes[0].poll_order().is_some() {}
+    }
+    assert!(world.routes[0].ways.len() <= MAX_WAYS);
+}
+
+/// What happens to the network, and for how long.
+#[derive(Debug, Clone)]
+enum Weather {
+    Block(usize, bool),
+    Nat(usize, bool),
+    Talk(Vec<usize>, u64),
+}
+
+fn weather() -> impl Strategy<Value = Vec<Weather>> {
+    let one = prop_oneof![
+        (0..2usize, any::<bool>()).prop_map(|(node, on)| Weather::Block(node, on)),
+        (0..2usize, any::<bool>()).prop_map(|(node, on)| Weather::Nat(node, on)),
+        (proptest::sample::subsequence(vec![0, 1], 0..=2), 1..40u64)
+            .prop_map(|(talking, seconds)| Weather::Talk(talking, seconds)),
+    ];
+    proptest::collection::vec(one, 1..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// The model: UDP works if neither direction is blocked, the relay always does. Whatever went before, 5 s after the last
+    /// change no payload is lost, and 32 s after it traffic is direct exactly where direct works.
+    #[test]
+    fn after_any_weather_the_routes_equal_the_model(weather in weather()) {
+        let mut world = World::new();
+        for change in weather {
+            match change {
+                Weather::Block(node, true) => { world.blocked[node].insert(DIRECT); }
+                Weather::Block(node, false) => { world.blocked[node].remove(&DIRECT); }
+                Weather::Nat(node, on) => world.nat[node] = on,
+                Weather::Talk(talking, seconds) => world.pass(s(seconds), &talking),
+            }
+        }
+        let direct = world.blocked.iter().all(|kinds| !kinds.contains(&DIRECT));
+        let last_change = world.now;
+        world.pass(s(32), BOTH);
+        let lost = world.lost_since(last_change);
+        prop_assert!(lost.iter().all(|after| *after < s(5)), "{:?}", lost.iter().max());
+        let wanted = if direct { DIRECT } else { RELAY };
+        prop_assert_eq!(world.kinds(), [Some(wanted); 2]);
+        prop_assert!(world.probes.iter().sum::<u64>() as f64 <= 100.0 + 4.0 * (world.now - world.start).as_secs_f64());
+    }
+}

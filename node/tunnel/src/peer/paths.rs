@@ -1,0 +1,127 @@
+//! A peer on its paths: does what the route orders, and tells the device what became of it. It never decides which path is
+//! better.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::probe::Probe;
+use super::route::Order;
+use super::{Peer, Wire};
+use crate::path::{CarrierId, Path};
+use crate::status::{PathKind, TunnelEvent};
+
+impl Peer {
+    /// Whether any address is known at which the peer may be.
+    pub(crate) fn reachable(&self) -> bool {
+        self.route.known()
+    }
+
+    /// Whether this address is where we believe, or were told, that the peer is.
+    pub(crate) fn may_be_at(&self, remote: SocketAddr) -> bool {
+        self.route.may_be_at(remote)
+    }
+
+    /// Where packets for the peer go now.
+    pub(crate) fn path(&self) -> Option<Path> {
+        self.route.path()
+    }
+
+    /// Whether the peer was heard by this path.
+    pub(crate) fn was_heard_by(&self, path: Path) -> bool {
+        self.route.was_heard_by(path)
+    }
+
+    /// The next thing that happened to the peer's paths.
+    pub(crate) fn poll_news(&mut self) -> Option<TunnelEvent> {
+        self.news.pop_front()
+    }
+
+    /// A carrier to this peer is open: whoever is silent is tried by it at once.
+    pub(crate) fn carrier_opened(&mut self, id: CarrierId, now: Instant, wire: &mut Wire) {
+        self.route.set_carrier(Some(id), now);
+        self.obey(now, wire);
+        self.initiate(now, wire);
+    }
+
+    /// This carrier has ended.
+    pub(crate) fn carrier_closed(&mut self, id: CarrierId, now: Instant, wire: &mut Wire) {
+        self.route.lose_carrier(id, now);
+        self.obey(now, wire);
+    }
+
+    /// To be called every 250 ms.
+    pub(super) fn tick_route(&mut self, now: Instant, wire: &mut Wire) {
+        self.route.set_session(self.can_seal());
+        self.route.tick(now);
+        self.obey(now, wire);
+    }
+
+    /// Shows an unanswered initiation to the next candidate; each sees it once, and the next initiation starts over.
+    pub(super) fn try_next_target(&mut self, now: Instant, wire: &mut Wire) {
+        let Some(sent) = &self.initiation else {
+            return;
+        };
+        if now < sent.next_at {
+            return;
+        }
+        let next = self.route.targets().into_iter().nth(sent.next_target);
+        let Some((path, sent)) = next.zip(self.initiation.as_mut()) else {
+            return;
+        };
+        sent.next_target += 1;
+        sent.next_at = now + CANDIDATE_INTERVAL;
+        self.tx_bytes += sent.message.len() as u64;
+        wire.push(path, &sent.message);
+    }
+
+    /// Does what the route wants.
+    pub(super) fn obey(&mut self, now: Instant, wire: &mut Wire) {
+        let peer = self.config.public_key;
+        while let Some(order) = self.route.poll_order() {
+            let event = match order {
+                Order::Ask(path, token) => {
+                    self.say(path, &Probe::Ask(token).packet(), now, wire);
+                    continue;
+                }
+                Order::Answer(path, token) => {
+                    self.say(path, &Probe::Answer(token).packet(), now, wire);
+                    continue;
+                }
+                Order::Announce(path) => {
+                    self.say(path, &[], now, wire);
+                    continue;
+                }
+                Order::Initiate => {
+                    self.initiate(now, wire);
+                    continue;
+                }
+                Order::TellSilent => TunnelEvent::PathSilent { peer },
+                Order::TellPath(path) => TunnelEvent::PathChanged {
+                    peer,
+                    path: PathKind::of(path),
+                },
+                Order::TellEndpoint(endpoint) => TunnelEvent::EndpointChanged { peer, endpoint },
+            };
+            if self.news.len() < MAX_NEWS {
+                self.news.push_back(event);
+            }
+        }
+    }
+
+    /// Seals something of our own for one path, if there is a session.
+    fn say(&mut self, path: Path, packet: &[u8], now: Instant, wire: &mut Wire) {
+        if self.can_seal() {
+            self.seal_by(Some(path), packet, now, wire);
+        }
+    }
+
+    fn can_seal(&self) -> bool {
+        let old = self.retiring.as_ref();
+        self.noise.has_session() || old.is_some_and(|old| old.noise.has_session())
+    }
+}
+
+/// The device takes the news after every call, and a call makes few.
+const MAX_NEWS: usize = 64;
+/// Time between two candidates; a handshake over a usable path takes less.
+pub(super) const CANDIDATE_INTERVAL: Duration = Duration::from_millis(500);

@@ -186,3 +186,6 @@ const MAX_BATCH: usize = 32;
 const READ_BUFFER_BYTES: usize = 16 * 1024;
 /// A stream that takes nothing for this long is as good as dead.
 const STALL_LIMIT: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests;

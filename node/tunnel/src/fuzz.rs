@@ -6,10 +6,11 @@ use std::time::Instant;
 use crate::config::{Allow, PeerConfig, TunnelConfig};
 use crate::device::Device;
 use crate::error::TunnelError;
-use crate::key::PrivateKey;
+use crate::key::{PrivateKey, RelayKey};
 use crate::netstack::fuzz_stack;
 use crate::noise::Kind;
-use crate::path::Path;
+use crate::path::{ChannelId, Path};
+use crate::relay::{ChannelGrant, RelayGrant, RelayPair};
 
 /// A datagram from the underlay, at a device with a live session. Bytes that claim to belong to a session are also tried with
 /// the number of the live one, which an eavesdropper knows.
@@ -32,6 +33,25 @@ pub fn datagram(data: &[u8]) {
     drain(&mut pair.right);
 }
 
+/// A frame between node and relay, at a hub that relays for two nodes and at a node with a channel. Frames are also tried
+/// with a live channel's number.
+pub fn relay_frame(data: &[u8]) {
+    let mut relayed = RELAYED.lock().unwrap_or_else(PoisonError::into_inner);
+    let relayed =
+        relayed.get_or_insert_with(|| Relayed::start().expect("the fixed configuration is valid"));
+    let now = Instant::now();
+    let mut aimed = data.to_vec();
+    if let Some(channel) = aimed.get_mut(4..8) {
+        channel.copy_from_slice(&CHANNELS[0].0.to_be_bytes());
+    }
+    for frame in [data, &aimed] {
+        for device in [&mut relayed.hub, &mut relayed.node] {
+            device.handle_datagram(underlay(1), frame, now);
+            drain(device);
+        }
+    }
+}
+
 /// A packet that a permitted peer sends through the tunnel: device, filter and TCP/IP stack.
 pub fn packet(data: &[u8]) {
     let mut pair = PAIR.lock().unwrap_or_else(PoisonError::into_inner);
@@ -44,6 +64,39 @@ pub fn packet(data: &[u8]) {
 }
 
 static PAIR: Mutex<Option<Pair>> = Mutex::new(None);
+
+static RELAYED: Mutex<Option<Relayed>> = Mutex::new(None);
+
+/// A hub, and a node that was granted a channel on it.
+struct Relayed {
+    hub: Device,
+    node: Device,
+}
+
+impl Relayed {
+    fn start() -> Result<Self, TunnelError> {
+        let now = Instant::now();
+        let mut hub = Device::new(&config(1), now)?;
+        let end = |channel| ChannelGrant {
+            channel,
+            key: RelayKey::from_bytes([7; 32]),
+        };
+        let [a, b] = CHANNELS.map(end);
+        hub.set_relay_pairs(vec![RelayPair { a, b }], now)?;
+        let mut node = Device::new(&config(2), now)?;
+        let mut hub_peer = peer(1);
+        hub_peer.endpoints = underlay(1).remote().into_iter().collect();
+        let mut other = peer(3);
+        other.relay = Some(RelayGrant {
+            channel: CHANNELS[0],
+            key: RelayKey::from_bytes([7; 32]),
+            via: hub_peer.public_key,
+        });
+        node.set_peer(hub_peer, now)?;
+        node.set_peer(other, now)?;
+        Ok(Self { hub, node })
+    }
+}
 
 /// Two devices that have shaken hands.
 struct Pair {
@@ -121,5 +174,6 @@ fn underlay(number: u8) -> Path {
     }
 }
 
+const CHANNELS: [ChannelId; 2] = [ChannelId(1), ChannelId(2)];
 /// A handshake and its first keepalive take three.
 const EXCHANGE_ROUNDS: usize = 3;

@@ -38,3 +38,6 @@ pub struct ChannelGrant {
     pub channel: ChannelId,
     pub key: RelayKey,
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,3 +28,8 @@ fn datagrams() {
 fn packets() {
     replay("packet", malha_tunnel::fuzz::packet);
 }
+
+#[test]
+fn relay_frames() {
+    replay("relay_frame", malha_tunnel::fuzz::relay_frame);
+}

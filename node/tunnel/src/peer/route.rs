@@ -477,7 +477,7 @@ impl Silence {
     }
 }
 
-/// Declared endpoints, candidates, a relay, a carrier, and a few that were learnt.
+/// Declared endpoints, candidates, a relay, a carrier, and a few learnt.
 const MAX_WAYS: usize = 34;
 const BEST_RANK: u8 = 0;
 /// How long after a packet of somebody the path is watched closely.

@@ -319,7 +319,7 @@ impl Device {
         self.by_key.insert(config.public_key, index);
         self.allowed_ips.assign(index, &config.allowed_ips);
         if let Some(grant) = &config.relay {
-            self.client.grant(grant, now);
+            self.client.grant(config.public_key, grant, now);
         }
         let mut peer = Peer::new(config, noise, now);
         peer.initiate(now, &mut self.wire);

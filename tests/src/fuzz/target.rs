@@ -29,6 +29,7 @@ impl Target {
             "token" => malha_proto::fuzz::token,
             "tunnel_datagram" => malha_tunnel::fuzz::datagram,
             "tunnel_packet" => malha_tunnel::fuzz::packet,
+            "tunnel_relay" => malha_tunnel::fuzz::relay_frame,
             "zone_edit" => malha_zone::fuzz_edit,
             _ => anyhow::bail!("targets.txt: {name} has no entry here"),
         };

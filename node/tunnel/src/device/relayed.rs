@@ -77,7 +77,9 @@ impl Device {
                 }
             }
             Some(Frame::Control(channel)) => {
-                self.client.handle_control(channel, frame, now);
+                if let Some(peer) = self.client.handle_control(channel, frame, now) {
+                    self.repeat_initiation(&peer);
+                }
                 self.greet(now);
             }
             Some(Frame::Data(channel, sealed)) if self.is_from_hub(channel, from) => {
@@ -115,7 +117,7 @@ impl Device {
             self.client.revoke(gone.channel);
         }
         if let Some(grant) = new {
-            self.client.grant(grant, now);
+            self.client.grant(peer.config.public_key, grant, now);
             self.greet(now);
         }
     }
@@ -126,6 +128,14 @@ impl Device {
         let index = hub.and_then(|hub| self.by_key.get(&hub));
         let peer = index.and_then(|index| self.peers.get(index));
         peer.is_some_and(|peer| peer.was_heard_by(from))
+    }
+
+    /// A relay passes what goes to this peer from now on; what went before was lost.
+    fn repeat_initiation(&mut self, peer: &PublicKey) {
+        let index = self.by_key.get(peer);
+        if let Some(peer) = index.and_then(|index| self.peers.get_mut(index)) {
+            peer.repeat_initiation(&mut self.wire);
+        }
     }
 
     /// Says the HELLOs that are due.
@@ -160,3 +170,6 @@ impl Device {
         peer.path().filter(|path| !matches!(path, Path::Relay(_)))
     }
 }
+
+#[cfg(test)]
+mod tests;

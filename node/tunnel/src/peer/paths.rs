@@ -56,6 +56,14 @@ impl Peer {
         self.obey(now, wire);
     }
 
+    /// Shows an initiation that is unanswered to the relay once more.
+    pub(crate) fn repeat_initiation(&mut self, wire: &mut Wire) {
+        let relay = self.config.relay.as_ref();
+        if let Some((sent, grant)) = self.initiation.as_ref().zip(relay) {
+            wire.push(Path::Relay(grant.channel), &sent.message);
+        }
+    }
+
     /// Shows an unanswered initiation to the next candidate; each sees it once, and the next initiation starts over.
     pub(super) fn try_next_target(&mut self, now: Instant, wire: &mut Wire) {
         let Some(sent) = &self.initiation else {

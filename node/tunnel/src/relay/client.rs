@@ -22,6 +22,9 @@ pub(crate) struct RelayClient {
 struct Channel {
     key: RelayKey,
     via: PublicKey,
+    /// Whom it leads to.
+    peer: PublicKey,
+    bound: bool,
     /// Of the last HELLO.
     counter: u64,
     cookie: Cookie,
@@ -41,15 +44,19 @@ impl RelayClient {
     }
 
     /// Takes a channel into use; its HELLO is due at once. A grant that is known already changes nothing.
-    pub(crate) fn grant(&mut self, grant: &RelayGrant, now: Instant) {
+    pub(crate) fn grant(&mut self, peer: PublicKey, grant: &RelayGrant, now: Instant) {
         let known = self.channels.get(&grant.channel);
-        if known.is_some_and(|known| known.key == grant.key && known.via == grant.via) {
+        if known.is_some_and(|known| {
+            known.key == grant.key && known.via == grant.via && known.peer == peer
+        }) {
             return;
         }
         self.revoke(grant.channel);
         let channel = Channel {
             key: grant.key.clone(),
             via: grant.via,
+            peer,
+            bound: false,
             counter: 0,
             cookie: Cookie::default(),
             due: now,
@@ -91,6 +98,7 @@ impl RelayClient {
             .filter(|(_, channel)| via.is_none_or(|via| channel.via == *via))
             .map(|(number, channel)| {
                 channel.unanswered = 0;
+                channel.bound = false;
                 *number
             })
             .collect();
@@ -99,14 +107,15 @@ impl RelayClient {
         }
     }
 
-    /// A control frame that came from the hub of the channel.
-    pub(crate) fn handle_control(&mut self, channel: ChannelId, frame: &[u8], now: Instant) {
-        let Some(known) = self.channels.get_mut(&channel) else {
-            return;
-        };
-        let Some(control) = Control::open(frame, &known.key) else {
-            return;
-        };
+    /// A control frame that came from the hub of the channel. Returns the peer behind a channel that has just been bound.
+    pub(crate) fn handle_control(
+        &mut self,
+        channel: ChannelId,
+        frame: &[u8],
+        now: Instant,
+    ) -> Option<PublicKey> {
+        let known = self.channels.get_mut(&channel)?;
+        let control = Control::open(frame, &known.key)?;
         match control.kind {
             ControlKind::Hello => {}
             ControlKind::Challenge => {
@@ -123,10 +132,14 @@ impl RelayClient {
                     true => HELLO_USED,
                     false => HELLO_IDLE,
                 };
+                let news = !std::mem::replace(&mut known.bound, true);
+                let peer = known.peer;
                 self.schedule(channel, now + pause);
+                return news.then_some(peer);
             }
             ControlKind::Bound => {}
         }
+        None
     }
 
     /// The next HELLO that is due, and the hub it is for.

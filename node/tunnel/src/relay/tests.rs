@@ -30,6 +30,11 @@ fn hub() -> PublicKey {
     PrivateKey::from_bytes([9; 32]).public_key()
 }
 
+/// Whom the channels lead to, which is not the relay's business.
+fn other() -> PublicKey {
+    PrivateKey::from_bytes([8; 32]).public_key()
+}
+
 fn pair(a: ChannelId, b: ChannelId) -> RelayPair {
     let end = |channel| ChannelGrant {
         channel,
@@ -62,8 +67,8 @@ impl World {
         let mut server = RelayServer::new(now).unwrap();
         server.set_pairs(vec![pair(A, B)], now).unwrap();
         let mut clients = [1_000, 1_000].map(|unix_ms| RelayClient::new(now, unix_ms));
-        clients[0].grant(&grant(A), now);
-        clients[1].grant(&grant(B), now);
+        clients[0].grant(other(), &grant(A), now);
+        clients[1].grant(other(), &grant(B), now);
         Self {
             server,
             clients,
@@ -225,7 +230,7 @@ fn a_clock_that_was_set_back_is_no_lockout() {
     let mut world = World::bound();
     // A node without a battery restarts in 1970.
     world.clients[0] = RelayClient::new(world.now, 0);
-    world.clients[0].grant(&grant(A), world.now);
+    world.clients[0].grant(other(), &grant(A), world.now);
     world.now += Duration::from_secs(1);
     world.greet(0, from(1));
     assert_eq!(world.server.counters().bound, 3);

@@ -280,7 +280,7 @@ fn seen(peer: NodeId, status: &PeerStatus) -> PeerView {
         drops: drops.no_endpoint
             + drops.unopened
             + drops.spoofed
-            + drops.filtered
+            + drops.filtered.total()
             + drops.too_large,
     }
 }

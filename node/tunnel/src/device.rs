@@ -168,7 +168,7 @@ impl Device {
             self.counters.no_peer += 1;
             return;
         };
-        self.filter.leave(index, &peer.config.ingress, packet, now);
+        self.filter.leave(index, &peer.ingress, packet, now);
         peer.send(packet, now, &mut self.wire);
         self.tell_news(index, now);
     }
@@ -418,8 +418,7 @@ impl Device {
             peer.drops.spoofed += 1;
             return;
         }
-        if let Verdict::Refused(_) = self.filter.enter(index, &peer.config.ingress, packet, now) {
-            peer.drops.filtered += 1;
+        if let Verdict::Refused(_) = self.filter.enter(index, &mut peer.ingress, packet, now) {
             return;
         }
         if self.packets.len() >= MAX_PACKETS {

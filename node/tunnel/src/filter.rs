@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use crate::config::{Allow, Protocol};
+use crate::config::Protocol;
 use crate::flow::{FlowKey, FlowTable};
+use crate::ingress::Ingress;
 use crate::packet::{Headers, Quoted, TcpFlags, Transport, Unjudged};
 use crate::peer::PeerIndex;
 use crate::status::FilterCounters;
@@ -20,8 +21,8 @@ pub(crate) struct Filter {
 /// What becomes of a packet that a peer sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// A permission of the peer covers it.
-    Rule,
+    /// This permission of the peer covers it.
+    Rule(usize),
     /// It answers something that this node opened.
     Answer,
     Refused(Refusal),
@@ -56,7 +57,7 @@ impl Filter {
     pub(crate) fn leave(
         &mut self,
         peer: PeerIndex,
-        ingress: &[Allow],
+        ingress: &Ingress,
         packet: &[u8],
         now: Instant,
     ) {
@@ -69,7 +70,7 @@ impl Filter {
         let opens = match (key.protocol, flags) {
             (Protocol::Tcp, Some(flags)) => flags.syn && !flags.ack,
             // An answer to a permitted request must not become a permission that outlives the rule.
-            _ => !permitted(ingress, key.protocol, key.local.1),
+            _ => ingress.covering(key.protocol, key.local.1).is_none(),
         };
         if opens {
             self.flows.open(key, now);
@@ -78,31 +79,21 @@ impl Filter {
         }
     }
 
-    /// Judges a packet that came from `peer`, whose source address is known to belong to it.
+    /// Judges a packet that came from `peer`, whose source address is known to belong to it, and counts the verdict.
     pub(crate) fn enter(
         &mut self,
         peer: PeerIndex,
-        ingress: &[Allow],
+        ingress: &mut Ingress,
         packet: &[u8],
         now: Instant,
     ) -> Verdict {
         let verdict = self.judge(peer, ingress, packet, now);
-        let counter = match verdict {
-            Verdict::Rule => &mut self.counters.admitted_by_rule,
-            Verdict::Answer => &mut self.counters.admitted_as_answer,
-            Verdict::Refused(Refusal::Default) => &mut self.counters.refused_by_default,
-            Verdict::Refused(Refusal::NotOurs) => &mut self.counters.refused_not_ours,
-            Verdict::Refused(Refusal::Unjudged(Unjudged::Malformed)) => {
-                &mut self.counters.refused_malformed
-            }
-            Verdict::Refused(Refusal::Unjudged(Unjudged::Fragment)) => {
-                &mut self.counters.refused_fragment
-            }
-            Verdict::Refused(Refusal::Unjudged(Unjudged::Extension)) => {
-                &mut self.counters.refused_extension
-            }
-        };
-        *counter += 1;
+        ingress.count(verdict);
+        match verdict {
+            Verdict::Rule(_) => self.counters.admitted_by_rule += 1,
+            Verdict::Answer => self.counters.admitted_as_answer += 1,
+            Verdict::Refused(refusal) => self.counters.refused.count(refusal),
+        }
         verdict
     }
 
@@ -113,7 +104,7 @@ impl Filter {
     fn judge(
         &mut self,
         peer: PeerIndex,
-        ingress: &[Allow],
+        ingress: &Ingress,
         packet: &[u8],
         now: Instant,
     ) -> Verdict {
@@ -137,17 +128,13 @@ impl Filter {
         if answers {
             return Verdict::Answer;
         }
-        let permitted = match headers.transport {
-            Transport::Tcp { ports, .. } => permitted(ingress, Protocol::Tcp, ports.destination),
-            Transport::Udp(ports) => permitted(ingress, Protocol::Udp, ports.destination),
-            Transport::EchoRequest { id } => permitted(ingress, Protocol::Icmp, id),
-            Transport::EchoReply { .. } | Transport::IcmpError { .. } | Transport::Other => false,
+        let rule = match headers.transport {
+            Transport::Tcp { ports, .. } => ingress.covering(Protocol::Tcp, ports.destination),
+            Transport::Udp(ports) => ingress.covering(Protocol::Udp, ports.destination),
+            Transport::EchoRequest { id } => ingress.covering(Protocol::Icmp, id),
+            Transport::EchoReply { .. } | Transport::IcmpError { .. } | Transport::Other => None,
         };
-        if permitted {
-            Verdict::Rule
-        } else {
-            Verdict::Refused(Refusal::Default)
-        }
+        rule.map_or(Verdict::Refused(Refusal::Default), Verdict::Rule)
     }
 }
 
@@ -156,10 +143,6 @@ impl Filter {
 enum Side {
     Source,
     Destination,
-}
-
-fn permitted(ingress: &[Allow], protocol: Protocol, port: u16) -> bool {
-    ingress.iter().any(|allow| allow.covers(protocol, port))
 }
 
 fn conversation(

@@ -231,6 +231,17 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_opened_again_after_its_end_lives_as_long_as_a_new_one() {
+        let start = Instant::now();
+        let mut table = FlowTable::new(8);
+        table.open(key(1), start);
+        table.leave(key(1), Some(TcpFlags { rst: true, ..ACK }), start);
+        table.open(key(1), start);
+        assert!(table.admit(key(1), Some(ACK), start));
+        assert!(table.knows(key(1), start + TCP_EDGE_IDLE));
+    }
+
+    #[test]
     fn an_idle_connection_outlives_two_hours() {
         let start = Instant::now();
         let mut table = FlowTable::new(8);

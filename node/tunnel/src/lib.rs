@@ -30,6 +30,7 @@ mod flow;
 mod forward;
 #[doc(hidden)]
 pub mod fuzz;
+mod ingress;
 mod key;
 mod listener;
 mod netstack;
@@ -55,8 +56,8 @@ pub use listener::TunnelListener;
 pub use path::{CarrierId, ChannelId, Path, Transmit};
 pub use relay::{ChannelGrant, RelayGrant, RelayPair};
 pub use status::{
-    DeviceCounters, FilterCounters, PathKind, PeerDrops, PeerStatus, RelayCounters, StackCounters,
-    TunnelEvent, TunnelStats, UnderlayCounters,
+    DeviceCounters, FilterCounters, PathKind, PeerDrops, PeerStatus, Refusals, RelayCounters,
+    RuleStatus, StackCounters, TunnelEvent, TunnelStats, UnderlayCounters,
 };
 pub use stream::{BoxStream, Stream};
 pub use tunnel::{Engine, Tunnel, start};

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::config::PeerConfig;
+use crate::ingress::Ingress;
 use crate::noise::{
     DATA_OVERHEAD_BYTES, DATAGRAM_MAX_BYTES, Kind, Noise, Opened, SessionIndex, Tick,
     announced_session,
@@ -49,6 +50,7 @@ pub(crate) struct Peer {
     pub(crate) drops: PeerDrops,
     /// What the device has yet to tell.
     news: VecDeque<TunnelEvent>,
+    pub(crate) ingress: Ingress,
 }
 
 /// The machine before the last change of key material: it still opens what is under way, and seals until its successor can.
@@ -126,6 +128,7 @@ impl Peer {
     pub(crate) fn new(config: PeerConfig, noise: Noise, now: Instant) -> Self {
         Self {
             route: Route::new(&config, now),
+            ingress: Ingress::new(&config.ingress),
             config,
             noise,
             retiring: None,
@@ -150,6 +153,7 @@ impl Peer {
         wire: &mut Wire,
     ) -> PeerConfig {
         self.route.set(&config, now);
+        self.ingress.change(&config.ingress);
         let old = std::mem::replace(&mut self.config, config);
         self.obey(now, wire);
         old
@@ -361,7 +365,12 @@ impl Peer {
             port_unreachable_age: age(self.port_unreachable),
             rx_bytes: self.rx_bytes,
             tx_bytes: self.tx_bytes,
-            drops: self.drops,
+            drops: PeerDrops {
+                filtered: self.ingress.refusals(),
+                ..self.drops
+            },
+            rules: self.ingress.rules().to_vec(),
+            answers: self.ingress.answers(),
         }
     }
 

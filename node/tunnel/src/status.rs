@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::config::Allow;
 use crate::key::PublicKey;
 use crate::path::{CarrierId, Path};
 
@@ -25,6 +26,10 @@ pub struct PeerStatus {
     /// Bytes sent, with WireGuard's overhead.
     pub tx_bytes: u64,
     pub drops: PeerDrops,
+    /// What the peer may open, each with what it admitted.
+    pub rules: Vec<RuleStatus>,
+    /// Packets admitted because they answer something that this node opened.
+    pub answers: u64,
 }
 
 /// How packets travel to a peer.
@@ -48,9 +53,30 @@ pub struct PeerDrops {
     /// The source address belongs to another peer, or to none.
     pub spoofed: u64,
     /// The filter refused it.
-    pub filtered: u64,
+    pub filtered: Refusals,
     /// Larger than a datagram can carry.
     pub too_large: u64,
+}
+
+/// One permission of a peer, and the packets that it admitted. Where several cover a packet, the first one counts it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleStatus {
+    pub rule: Allow,
+    pub admitted: u64,
+}
+
+/// Packets that the filter refused, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Refusals {
+    /// No permission covers it, and it answers nothing.
+    pub no_rule: u64,
+    /// Its destination is not this node.
+    pub not_ours: u64,
+    /// A length that doesn't fit, or a header cut short.
+    pub malformed: u64,
+    pub fragment: u64,
+    /// IPv4 options or an IPv6 extension header.
+    pub extension: u64,
 }
 
 /// Datagrams and packets of a device that went no further, by reason, and what it answered.
@@ -83,11 +109,7 @@ pub struct DeviceCounters {
 pub struct FilterCounters {
     pub admitted_by_rule: u64,
     pub admitted_as_answer: u64,
-    pub refused_by_default: u64,
-    pub refused_not_ours: u64,
-    pub refused_malformed: u64,
-    pub refused_fragment: u64,
-    pub refused_extension: u64,
+    pub refused: Refusals,
     /// Flows forgotten because the flow table was full.
     pub flows_evicted: u64,
 }
@@ -142,6 +164,12 @@ pub struct TunnelStats {
     pub relay: RelayCounters,
     pub underlay: UnderlayCounters,
     pub stack: StackCounters,
+}
+
+impl Refusals {
+    pub fn total(&self) -> u64 {
+        self.no_rule + self.not_ours + self.malformed + self.fragment + self.extension
+    }
 }
 
 /// Something that happened to a peer.

@@ -125,7 +125,7 @@ async fn a_call_that_overtakes_its_permission_is_repeated_soon() {
         .tunnel
         .dial(overlay(2, 80), Instant::now() + Duration::from_millis(900));
     let permit = async {
-        while right.tunnel.stats().await.filter.refused_by_default == 0 {
+        while right.tunnel.stats().await.filter.refused.no_rule == 0 {
             tokio::task::yield_now().await;
         }
         right.tunnel.set_peer(welcome).await.unwrap();
@@ -210,7 +210,7 @@ async fn what_a_peer_may_not_open_times_out() {
         .err()
         .unwrap();
     assert_eq!(error.kind(), ErrorKind::TimedOut);
-    assert!(right.tunnel.stats().await.filter.refused_by_default >= 1);
+    assert!(right.tunnel.stats().await.filter.refused.no_rule >= 1);
 }
 
 #[tokio::test]

@@ -611,7 +611,23 @@ fn a_new_ingress_rule_holds_from_the_next_packet_without_a_handshake() {
             .iter()
             .any(|(_, _, datagram)| is_initiation(datagram))
     );
-    assert_eq!(world.status(2, 1).drops.filtered, 1);
+    assert_eq!(world.status(2, 1).drops.filtered.no_rule, 1);
+}
+
+#[test]
+fn a_permission_counts_what_it_admits_while_others_come_and_go() {
+    let mut world = World::connected_pair();
+    let admitted = |world: &mut World| -> u64 {
+        let rules = world.status(2, 1).rules;
+        rules.iter().map(|status| status.admitted).sum()
+    };
+    let before = admitted(&mut world);
+    assert!(world.passes(1, 2, b"one"));
+    let mut more = peer(1);
+    more.ingress.insert(0, Allow::tcp(9..=9));
+    world.set_peer(2, more);
+    assert!(world.passes(1, 2, b"two"));
+    assert_eq!(admitted(&mut world), before + 2);
 }
 
 #[test]

@@ -1,0 +1,168 @@
+//! The packet filter as docs/SECURITY.md says it, read out as plainly as possible: a list of conversations, searched from
+//! end to end. Engines are compared with it; it shares no code with any of them.
+#![allow(dead_code, reason = "each test uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "this is test code, but not inside test functions"
+)]
+
+pub(crate) mod packets;
+pub(crate) mod reader;
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+
+use reader::{Kind, Seen, read};
+
+pub(crate) const TCP: u8 = 6;
+pub(crate) const UDP: u8 = 17;
+/// Of both families.
+pub(crate) const ICMP: u8 = 1;
+
+/// The protocol, and the ports unless it is ICMP.
+pub(crate) type Rule = (u8, RangeInclusive<u16>);
+
+/// Protocol, our side, their side. For an echo both ports are its identifier.
+pub(crate) type Conversation = (u8, SocketAddr, SocketAddr);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Judgement {
+    /// The peer's first rule that covers it.
+    Rule(usize),
+    Answer,
+    Refused(&'static str),
+}
+
+pub(crate) struct Model {
+    own: Vec<IpAddr>,
+    /// What each peer may open.
+    rules: Vec<Vec<Rule>>,
+    opened: Vec<Opened>,
+}
+
+/// A conversation that this node opened.
+struct Opened {
+    with: usize,
+    what: Conversation,
+    used_s: u64,
+    heard: bool,
+    fin_by_us: bool,
+    fin_by_them: bool,
+    reset: bool,
+}
+
+impl Model {
+    pub(crate) fn new(own: Vec<IpAddr>, rules: Vec<Vec<Rule>>) -> Self {
+        let opened = Vec::new();
+        Self { own, rules, opened }
+    }
+
+    /// This node sends a packet to a peer.
+    pub(crate) fn leave(&mut self, peer: usize, packet: &[u8], now_s: u64) {
+        let Ok(seen) = read(packet) else { return };
+        let what = (seen.protocol, seen.source, seen.destination);
+        let (opens, flags) = match seen.kind {
+            Kind::Tcp(flags) => (flags.opens(), flags),
+            // An answer to what a rule permits opens nothing.
+            Kind::Udp | Kind::Request => (self.rule(peer, &seen, seen.source).is_none(), NO_FLAGS),
+            _ => return,
+        };
+        match self.find(peer, what, now_s) {
+            Some(it) if opens && !it.closed() => it.used_s = now_s,
+            Some(it) if !opens => it.pass(true, flags, now_s),
+            _ if opens => {
+                self.opened.retain(|it| (it.with, it.what) != (peer, what));
+                self.opened.push(Opened::new(peer, what, now_s));
+            }
+            _ => {}
+        }
+    }
+
+    /// A packet came from a peer, to whom its source address belongs.
+    pub(crate) fn enter(&mut self, peer: usize, packet: &[u8], now_s: u64) -> Judgement {
+        let seen = match read(packet) {
+            Ok(seen) => seen,
+            Err(why) => return Judgement::Refused(why),
+        };
+        if !self.own.contains(&seen.destination.ip()) {
+            return Judgement::Refused("not ours");
+        }
+        let what = (seen.protocol, seen.destination, seen.source);
+        let answers = match seen.kind {
+            Kind::Tcp(flags) if flags.opens() => None,
+            Kind::Tcp(flags) => Some((what, flags)),
+            Kind::Udp | Kind::Reply => Some((what, NO_FLAGS)),
+            Kind::Error(Some(about)) if self.find(peer, about, now_s).is_some() => {
+                return Judgement::Answer;
+            }
+            Kind::Request | Kind::Error(_) | Kind::Other => None,
+        };
+        if let Some((what, flags)) = answers
+            && let Some(it) = self.find(peer, what, now_s)
+        {
+            it.pass(false, flags, now_s);
+            return Judgement::Answer;
+        }
+        match seen.kind {
+            Kind::Tcp(_) | Kind::Udp | Kind::Request => self
+                .rule(peer, &seen, seen.destination)
+                .map_or(Judgement::Refused("default"), Judgement::Rule),
+            _ => Judgement::Refused("default"),
+        }
+    }
+
+    fn rule(&self, peer: usize, seen: &Seen, local: SocketAddr) -> Option<usize> {
+        self.rules[peer].iter().position(|(protocol, ports)| {
+            *protocol == seen.protocol && (*protocol == ICMP || ports.contains(&local.port()))
+        })
+    }
+
+    fn find(&mut self, peer: usize, what: Conversation, now_s: u64) -> Option<&mut Opened> {
+        self.opened
+            .iter_mut()
+            .find(|it| (it.with, it.what) == (peer, what) && now_s - it.used_s < it.idle_limit_s())
+    }
+}
+
+impl Opened {
+    fn new(with: usize, what: Conversation, used_s: u64) -> Self {
+        Self {
+            with,
+            what,
+            used_s,
+            heard: false,
+            fin_by_us: false,
+            fin_by_them: false,
+            reset: false,
+        }
+    }
+
+    fn closed(&self) -> bool {
+        self.reset || (self.fin_by_us && self.fin_by_them)
+    }
+
+    fn pass(&mut self, by_us: bool, flags: reader::Flags, now_s: u64) {
+        self.used_s = now_s;
+        self.heard |= !by_us;
+        self.reset |= flags.rst;
+        self.fin_by_us |= flags.fin && by_us;
+        self.fin_by_them |= flags.fin && !by_us;
+    }
+
+    fn idle_limit_s(&self) -> u64 {
+        match self.what.0 {
+            ICMP => 60,
+            UDP => 120,
+            _ if self.closed() => 240,
+            _ if self.heard || self.fin_by_us || self.fin_by_them => 7_440,
+            _ => 240,
+        }
+    }
+}
+
+const NO_FLAGS: reader::Flags = reader::Flags {
+    fin: false,
+    syn: false,
+    rst: false,
+    ack: false,
+};

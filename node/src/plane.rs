@@ -11,8 +11,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use malha_proto::{Me, Netmap, NodeId, Peer, PeerObservation, Revision};
-use malha_tunnel::{Engine, PeerStatus, PrivateKey, PublicKey, Tunnel, TunnelConfig};
+use malha_proto::{Allow, Me, Netmap, NodeId, Peer, PeerObservation, Revision};
+use malha_tunnel::{Engine, PeerDrops, PeerStatus, PrivateKey, PublicKey, Tunnel, TunnelConfig};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -69,7 +69,11 @@ pub struct PlaneView {
 pub struct PeerView {
     pub seen: PeerObservation,
     /// Packets of this peer that went no further.
-    pub drops: u64,
+    pub drops: PeerDrops,
+    /// What the peer may open, and the packets that each permission admitted.
+    pub allowed: Vec<(Allow, u64)>,
+    /// Packets admitted as answers.
+    pub answers: u64,
 }
 
 /// Runs the plane until the sender of `orders` is dropped; then the tunnel is down and the interface gone.
@@ -268,7 +272,6 @@ impl Trouble {
 
 fn seen(peer: NodeId, status: &PeerStatus) -> PeerView {
     let age_ms = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-    let drops = &status.drops;
     PeerView {
         seen: PeerObservation {
             peer,
@@ -277,11 +280,13 @@ fn seen(peer: NodeId, status: &PeerStatus) -> PeerView {
             rx_bytes: status.rx_bytes,
             tx_bytes: status.tx_bytes,
         },
-        drops: drops.no_endpoint
-            + drops.unopened
-            + drops.spoofed
-            + drops.filtered.total()
-            + drops.too_large,
+        drops: status.drops,
+        allowed: status
+            .rules
+            .iter()
+            .map(|status| (translate::allow(&status.rule), status.admitted))
+            .collect(),
+        answers: status.answers,
     }
 }
 

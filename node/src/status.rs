@@ -1,5 +1,6 @@
 //! The agent's status: one versioned JSON document, served on a Unix socket in the state folder that only its owner can open.
 
+mod filter;
 mod print;
 mod socket;
 #[cfg(test)]
@@ -14,6 +15,7 @@ use crate::agent::{AgentView, ControlState};
 use crate::engine::EngineReason;
 use crate::plane::PlaneView;
 
+pub use filter::{AllowedStatus, DropStatus, FilterStatus};
 pub use socket::{StatusError, StatusSocket, ask};
 
 /// The document's version; it grows when a field changes its meaning or goes away.
@@ -87,7 +89,11 @@ pub struct PeerStatus {
     pub handshake_age_ms: Option<u64>,
     pub rx_bytes: u64,
     pub tx_bytes: u64,
+    /// All of `filter.dropped`.
     pub drops: u64,
+    /// Absent in the document of an agent that is older than this.
+    #[serde(default)]
+    pub filter: FilterStatus,
 }
 
 /// What the shell knows beside the agent.
@@ -176,6 +182,7 @@ fn services(view: &AgentView, map: Option<&malha_proto::Netmap>, now: u64) -> Ve
 fn peers(map: Option<&malha_proto::Netmap>, plane: &PlaneView) -> Vec<PeerStatus> {
     let known = plane.peers.iter().filter_map(|view| {
         let peer = map?.peers.get(&view.seen.peer)?;
+        let filter = FilterStatus::new(view);
         Some(PeerStatus {
             id: peer.id,
             name: peer.name.to_string(),
@@ -184,7 +191,8 @@ fn peers(map: Option<&malha_proto::Netmap>, plane: &PlaneView) -> Vec<PeerStatus
             handshake_age_ms: view.seen.handshake_age_ms,
             rx_bytes: view.seen.rx_bytes,
             tx_bytes: view.seen.tx_bytes,
-            drops: view.drops,
+            drops: filter.dropped.total(),
+            filter,
         })
     });
     known.collect()

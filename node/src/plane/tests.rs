@@ -133,6 +133,30 @@ async fn closed_port() -> SocketAddr {
 }
 
 #[tokio::test]
+async fn what_a_permission_admits_and_what_is_refused_is_seen() {
+    let mut scene = Scene::new().await;
+    scene.serve(80, server("garagem").await);
+    scene.apply().await.unwrap();
+    assert_eq!(scene.greet(80).await, "garagem");
+    let soon = Instant::now() + Duration::from_millis(50);
+    let away = (scene.map.me.addresses.v4, 443).into();
+    assert!(scene.hub.dial(away, soon).await.is_err());
+    let seen = timeout(TEST_LIMIT, async {
+        loop {
+            if let PlaneEvent::Observed(view) = scene.events.recv().await.unwrap()
+                && let Some(peer) = view.peers.first()
+                && peer.drops.filtered.no_rule > 0
+            {
+                return peer.clone();
+            }
+        }
+    });
+    let seen = seen.await.unwrap();
+    assert_eq!(seen.allowed[0].0, scene.map.peers[&NodeId(2)].allow[0]);
+    assert!(seen.allowed[0].1 > 0, "{seen:?}");
+}
+
+#[tokio::test]
 async fn a_service_answers_through_the_tunnel_as_soon_as_it_is_applied() {
     let mut scene = Scene::new().await;
     scene.serve(80, server("garagem").await);

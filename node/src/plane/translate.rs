@@ -34,6 +34,20 @@ pub(super) fn peer(peer: &Peer) -> Result<PeerConfig, String> {
     Ok(config)
 }
 
+/// The other way round.
+pub(super) fn allow(allow: &malha_tunnel::Allow) -> Allow {
+    let (protocol, from_port, to_port) = match allow.protocol {
+        malha_tunnel::Protocol::Tcp => (Protocol::Tcp, *allow.ports.start(), *allow.ports.end()),
+        malha_tunnel::Protocol::Udp => (Protocol::Udp, *allow.ports.start(), *allow.ports.end()),
+        malha_tunnel::Protocol::Icmp => (Protocol::Icmp, 0, 0),
+    };
+    Allow {
+        protocol,
+        from_port,
+        to_port,
+    }
+}
+
 fn ingress(allow: &Allow) -> malha_tunnel::Allow {
     let ports = allow.from_port..=allow.to_port;
     match allow.protocol {

@@ -81,9 +81,7 @@ impl StatusDocument {
         }
         for peer in &self.peers {
             lines.push(peer_line(lang, peer));
-            if peer.drops > 0 {
-                lines.push(text::status_drops(lang, peer.drops));
-            }
+            lines.extend(peer.filter.lines(lang));
         }
     }
 }

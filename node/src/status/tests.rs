@@ -54,6 +54,7 @@ fn healthy() -> StatusDocument {
             rx_bytes: 2_048,
             tx_bytes: 1,
             drops: 0,
+            filter: FilterStatus::default(),
         }],
         save_error: None,
     }

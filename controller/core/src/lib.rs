@@ -17,6 +17,7 @@ mod controller;
 mod convergence;
 mod draft;
 mod enrolment;
+mod explain;
 mod grants;
 pub mod health;
 mod history;
@@ -46,6 +47,7 @@ pub use change::{Change, DecodeError, Entity, EntityKey, RECORD_PREFIX};
 pub use command::{Answer, Command, Context, LiveSession, Rejection};
 pub use convergence::{Convergence, Progress};
 pub use draft::Outcome;
+pub use explain::{Denial, Explanation, Permission, Question, Source, Verdict};
 pub use history::History;
 pub use model::{
     ApiKey, Binding, Contender, FormerKey, Grant, Lease, Node, NodeState, Operator, Organization,

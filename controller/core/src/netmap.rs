@@ -3,9 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use malha_proto::{
-    Allow, Exposure, Me, Netmap, NodeId, OrganizationId, Peer, Protocol, ServiceId, SiteId,
-};
+use malha_proto::{Allow, Exposure, Me, Netmap, NodeId, OrganizationId, Peer, ServiceId, SiteId};
 
 use crate::limits::KEEPALIVE_S;
 use crate::model::{Grant, Node, Selector, Service};
@@ -83,11 +81,14 @@ impl State {
         if me.id == other.id || !me.is_active() || !other.is_active() {
             return None;
         }
-        let inbound = self.granted(other, me);
+        let allow: BTreeSet<Allow> = self
+            .permissions(other, me)
+            .map(|permission| permission.allow)
+            .collect();
         if !me.is_gateway()
             && !other.is_gateway()
-            && inbound.is_empty()
-            && self.granted(me, other).is_empty()
+            && allow.is_empty()
+            && self.granted(me, other).next().is_none()
         {
             return None;
         }
@@ -99,48 +100,35 @@ impl State {
             addresses: other.addresses,
             endpoints: other.endpoints.clone(),
             keepalive_s: we_dial.then_some(KEEPALIVE_S),
-            allow: inbound
-                .into_iter()
-                .chain(self.open_to_gateway(me, other))
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .collect(),
+            allow: allow.into_iter().collect(),
             hub: other.hub,
         })
     }
 
-    /// What grants let `from` open on `to`.
-    fn granted(&self, from: &Node, to: &Node) -> BTreeSet<Allow> {
-        if self.grants.is_empty() {
-            return BTreeSet::new();
-        }
-        let pairs = self
-            .selectors(from)
-            .into_iter()
-            .flat_map(|from| self.selectors(to).map(|to| (from, to)));
-        pairs
-            .flat_map(|(from, to)| self.grants_between(from, to))
-            .map(|grant| grant.allow)
-            .collect()
+    /// The grants that let `from` open something on `to`.
+    pub(crate) fn granted(&self, from: &Node, to: &Node) -> impl Iterator<Item = &Grant> {
+        // Without grants, which is how an overlay starts, the selectors need not be made.
+        let pairs = (!self.grants.is_empty()).then(|| (self.selectors(from), self.selectors(to)));
+        let pairs = pairs.into_iter().flat_map(|(from, to)| {
+            from.into_iter()
+                .flat_map(move |from| to.map(|to| (from, to)))
+        });
+        pairs.flat_map(|(from, to)| self.grants_between(from, to))
     }
 
-    /// The service ports of `me` that a hub probes, and that an edge publishes.
-    fn open_to_gateway(&self, me: &Node, other: &Node) -> impl Iterator<Item = Allow> {
+    /// The services of `me` that `other` may reach as a gateway: a hub probes all, an edge publishes the public ones.
+    pub(crate) fn open_to_gateway(
+        &self,
+        me: &Node,
+        other: &Node,
+    ) -> impl Iterator<Item = &Service> {
         let services = other
             .is_gateway()
             .then(|| self.services_of(me.id))
             .into_iter()
             .flatten();
-        let open =
-            services.filter(move |service| other.hub || service.exposure == Exposure::Public);
-        open.map(|service| {
-            let port = service.port.number();
-            Allow {
-                protocol: Protocol::Tcp,
-                from_port: port,
-                to_port: port,
-            }
-        })
+        let hub = other.hub;
+        services.filter(move |service| hub || service.exposure == Exposure::Public)
     }
 
     /// Every way in which a grant can mean this node.

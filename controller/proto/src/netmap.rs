@@ -127,6 +127,15 @@ pub struct Allow {
     pub to_port: u16,
 }
 
+impl Allow {
+    /// Whether it permits this; the port has no meaning for ICMP.
+    #[must_use]
+    pub fn covers(&self, protocol: Protocol, port: u16) -> bool {
+        let ports = self.from_port..=self.to_port;
+        self.protocol == protocol && (protocol == Protocol::Icmp || ports.contains(&port))
+    }
+}
+
 /// Another node, as this node must configure it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Peer {

@@ -24,6 +24,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod trace;
 mod write;
 mod zones;
 
@@ -49,6 +50,7 @@ pub use services::{NewService, Service, ServiceExposure, ServiceProtocol};
 pub use sites::{NewSite, Site};
 pub use status::{BrokenNode, NodeCounts, Settings, Status, StoreStatus};
 pub use tokens::{CreatedToken, NewToken, Token, TokenState};
+pub use trace::{Trace, TraceEnd, TraceReason, TraceRule, TraceService, TraceSource};
 pub use write::{Applied, Removed, Written};
 pub use zones::{NewZone, Zone};
 
@@ -129,6 +131,7 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
     let v1 = OpenApiRouter::new()
         .routes(routes!(status::status))
         .routes(routes!(status::settings))
+        .routes(routes!(trace::trace))
         .routes(routes!(organizations::list, organizations::create))
         .routes(routes!(organizations::show, organizations::remove))
         .routes(routes!(sites::list, sites::create))

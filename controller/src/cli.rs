@@ -19,6 +19,7 @@ mod status;
 mod tests;
 mod text;
 mod tokens;
+mod trace;
 mod zones;
 
 pub use exit::Exit;
@@ -93,6 +94,8 @@ enum Command {
     /// Grants: who may open what on whom
     #[command(subcommand)]
     Grant(publishing::GrantCommand),
+    /// Why a packet between two nodes passes or not: the rule that decides, and the way
+    Trace(trace::TraceArgs),
     /// Public DNS zones
     #[command(subcommand)]
     Zone(zones::ZoneCommand),
@@ -194,6 +197,9 @@ async fn run(
         },
         // Only the agent's own process has it, and it ended in main.
         Command::DemoNode(_) => {}
+        Command::Trace(args) => {
+            return trace::run(&args, &Session::open(connection, screen)?).await;
+        }
         remote => run_remote(remote, &Session::open(connection, screen)?).await?,
     }
     Ok(ExitCode::SUCCESS)

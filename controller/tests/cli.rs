@@ -214,6 +214,26 @@ impl Stage {
         self.run(&format!("{line} --json")).json()
     }
 
+    /// A node enrols, with a host name that no terminal should see raw.
+    async fn enrol(&self, token: &EnrolToken, name: &str, machine: u8) {
+        let enrol = malha_core::Command::Enrol {
+            token: token.id,
+            secret: token.secret.clone(),
+            wg_key: malha_proto::WgKey([machine; 32]),
+            tls_key: malha_proto::Fingerprint([machine; 32]),
+            name: Some(name.parse().unwrap()),
+            facts: malha_proto::MachineFacts {
+                host_name: format!("ss\u{1b}[2J-{machine}"),
+                machine: malha_proto::MachineId([machine; 16]),
+                agent_version: "1".to_owned(),
+                os: "Debian".to_owned(),
+                engine: None,
+            },
+        };
+        let actor = malha::coordinator::Actor::controller();
+        self.api.handle.submit(enrol, actor, None).await.unwrap();
+    }
+
     fn revision(&self) -> u64 {
         self.api.handle.state().revision().0
     }
@@ -309,26 +329,7 @@ async fn the_main_road_from_organization_to_route() {
         .ok();
     let token: EnrolToken = made.stdout.trim().parse().unwrap();
     assert_eq!(token.controllers, ["hub.example.com:443"]);
-    let enrol = malha_core::Command::Enrol {
-        token: token.id,
-        secret: token.secret,
-        wg_key: malha_proto::WgKey([1; 32]),
-        tls_key: malha_proto::Fingerprint([1; 32]),
-        name: Some("ss-1".parse().unwrap()),
-        facts: malha_proto::MachineFacts {
-            host_name: "ss\u{1b}[2J-1".to_owned(),
-            machine: malha_proto::MachineId([1; 16]),
-            agent_version: "1".to_owned(),
-            os: "Debian".to_owned(),
-            engine: None,
-        },
-    };
-    stage
-        .api
-        .handle
-        .submit(enrol, malha::coordinator::Actor::controller(), None)
-        .await
-        .unwrap();
+    stage.enrol(&token, "ss-1", 1).await;
 
     let service =
         stage.json("service add ss-1 web --port 80 --target 127.0.0.1:8080 --exposure public");
@@ -414,6 +415,44 @@ async fn the_main_road_from_organization_to_route() {
         stage.json(&format!("token revoke {}", token.id))["state"],
         "revoked"
     );
+    stage.api.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_names_the_rule_and_ends_with_the_verdict() {
+    let stage = Stage::new().await;
+    stage.json("org add sefaz");
+    stage.json("site add sefaz/producao");
+    for (machine, name) in [(1, "ss-1"), (2, "ss-2")] {
+        let made = stage.run("token add sefaz/producao --profile security-server");
+        let token = made.ok().stdout.trim().parse().unwrap();
+        stage.enrol(&token, name, machine).await;
+    }
+    let line = "trace --from ss-1 --to ss-2 --port 5500";
+    let denied = stage.run(line);
+    assert_eq!(denied.code, 9, "{}", denied.stderr);
+    assert!(
+        denied.stdout.contains("no grant joins them"),
+        "{}",
+        denied.stdout
+    );
+    assert!(denied.stderr.is_empty(), "{}", denied.stderr);
+    let grant = stage.json("grant add --from node:ss-1 --to node:ss-2 --ports 5500-5577");
+    let allowed = stage.run(line).ok().stdout;
+    let rule = format!(
+        "{}: node:sefaz/producao/ss-1 → node:sefaz/producao/ss-2, tcp 5500-5577",
+        grant["id"].as_str().unwrap()
+    );
+    assert!(allowed.contains(&rule), "{allowed}");
+    assert_eq!(stage.json(line)["rules"][0]["grant"]["id"], grant["id"]);
+    let back = stage.run("trace --from ss-2 --to ss-1 --port 5500 --json");
+    assert_eq!(back.code, 9, "{}", back.stderr);
+    let back: Value = serde_json::from_str(&back.stdout).unwrap();
+    assert_eq!(
+        (&back["reason"], &back["reverse"]),
+        (&json!("no-rule"), &json!(true))
+    );
+    assert_eq!(stage.run("trace --from ss-1 --to nobody --port 1").code, 4);
     stage.api.finish().await;
 }
 

@@ -61,7 +61,7 @@ pub enum GrantProtocol {
 }
 
 impl Grant {
-    fn of(state: &State, id: GrantId) -> Option<Self> {
+    pub(super) fn of(state: &State, id: GrantId) -> Option<Self> {
         let grant = state.grant(id)?;
         Some(Self {
             id,

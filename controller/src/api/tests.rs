@@ -7,4 +7,5 @@ mod limits;
 mod permission;
 mod repetition;
 pub(crate) mod rig;
+mod trace;
 mod waiting;

@@ -30,6 +30,8 @@ pub enum Exit {
     NotAllowed = 7,
     /// Stored data is not what was written.
     Damaged = 8,
+    /// `malha trace`: the packet would not pass.
+    Denied = 9,
 }
 
 /// The table in `malha --help`.
@@ -43,7 +45,8 @@ Exit codes:
   5  exists already, is in use, or the state does not allow it
   6  the controller can't be reached, or can't do it now
   7  not allowed: no valid API key, or not its scope
-  8  stored data is damaged";
+  8  stored data is damaged
+  9  malha trace: the packet would be denied";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -207,7 +210,7 @@ mod tests {
         ] {
             assert_eq!(of_status(status), exit, "{status}");
         }
-        for code in 0..=8 {
+        for code in 0..=9 {
             assert!(EXIT_CODES.contains(&format!("\n  {code}  ")), "{code}");
         }
     }

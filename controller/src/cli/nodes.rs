@@ -229,16 +229,17 @@ impl Row for Node {
 }
 
 fn service_line(service: &ServiceHealth, screen: &Screen) -> String {
-    let cause = match service.health.state {
-        UpDown::Down => format!(" ({})", screen.word(cause_word(service.cause))),
-        UpDown::Up | UpDown::Unknown => String::new(),
-    };
-    format!(
-        "{} :{} {}{cause}",
-        service.name,
-        service.port,
-        health(&service.health, screen)
-    )
+    let state = service_health(service, screen);
+    format!("{} :{} {state}", service.name, service.port)
+}
+
+/// A service's hop in words, with the cause where it is down.
+pub(super) fn service_health(service: &ServiceHealth, screen: &Screen) -> String {
+    let state = health(&service.health, screen);
+    match service.health.state {
+        UpDown::Down => format!("{state} ({})", screen.word(cause_word(service.cause))),
+        UpDown::Up | UpDown::Unknown => state,
+    }
 }
 
 fn cause_word(cause: ServiceState) -> Word {

@@ -197,6 +197,16 @@ fn port_range(protocol: &str, ports: &str) -> Result<(u16, u16), Failure> {
     ))
 }
 
+/// `tcp 80`, `udp 5500-5577`, `icmp`.
+pub(super) fn allow_text(protocol: Protocol, from_port: u16, to_port: u16) -> String {
+    let name = plain(&protocol);
+    match (protocol, from_port == to_port) {
+        (Protocol::Icmp, _) => name,
+        (_, true) => format!("{name} {from_port}"),
+        (_, false) => format!("{name} {from_port}-{to_port}"),
+    }
+}
+
 impl Row for Service {
     const COLUMNS: &'static [Word] = &[
         Word::Name,
@@ -245,12 +255,7 @@ impl Row for Grant {
     const COLUMNS: &'static [Word] = &[Word::From, Word::To, Word::Allow, Word::Id];
 
     fn cells(&self, _screen: &Screen) -> Vec<String> {
-        let protocol = plain(&self.protocol);
-        let allow = match (self.protocol, self.from_port == self.to_port) {
-            (Protocol::Icmp, _) => protocol,
-            (_, true) => format!("{protocol} {}", self.from_port),
-            (_, false) => format!("{protocol} {}-{}", self.from_port, self.to_port),
-        };
+        let allow = allow_text(self.protocol, self.from_port, self.to_port);
         vec![
             self.from.clone(),
             self.to.clone(),

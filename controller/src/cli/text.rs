@@ -141,6 +141,29 @@ words! {
     Accepted { "aceito", "accepted" }
     Refused { "recusado", "refused" }
     Failed { "falhou", "failed" }
+    Packet { "pacote", "packet" }
+    Rule { "regra", "rule" }
+    OtherRules { "outras regras", "other rules" }
+    Answers { "respostas", "answers" }
+    Way { "caminho", "way" }
+    Service { "serviço", "service" }
+    Allowed { "permitido", "allowed" }
+    DeniedSameNode {
+        "negado: os dois são o mesmo nó, nada entra num túnel",
+        "denied: both are one node, nothing enters a tunnel"
+    }
+    DeniedNotPeers {
+        "negado: não se conhecem; nenhum deles é central ou edge, e nenhuma permissão os liga",
+        "denied: they don't know each other; neither is a hub or an edge, and no grant joins them"
+    }
+    DeniedNoRule {
+        "negado: nenhuma regra cobre isto, e o que ninguém permite é negado",
+        "denied: no rule covers it, and what nobody allows is denied"
+    }
+    NoEndpoints {
+        "nenhum dos dois tem ponto público declarado", "neither has a declared public endpoint"
+    }
+    NoService { "nenhum declarado nesta porta", "none is declared at this port" }
     HintKey {
         "Use --key-file ARQUIVO ou a variável MALHA_API_KEY; a primeira chave está em admin.key na pasta de dados.",
         "Use --key-file FILE or the variable MALHA_API_KEY; the first key is in admin.key in the data folder."
@@ -224,6 +247,29 @@ sentences! {
     audit_right(lines, segments, hash) {
         "inteiro: {lines} linhas em {segments} arquivos, última {hash}", "whole: {lines} lines in {segments} files, last {hash}"
     }
+    denied_apart(node) {
+        "negado: {node} está isolado até que o operador escolha e a máquina troque as chaves",
+        "denied: {node} is held apart until the operator chooses and the machine changes its keys"
+    }
+    rule_grant(grant, from, to, allow) { "{grant}: {from} → {to}, {allow}", "{grant}: {from} → {to}, {allow}" }
+    rule_public(service, allow) {
+        "serviço público {service}, {allow}: o edge leva pedidos a ele",
+        "public service {service}, {allow}: edges bring requests to it"
+    }
+    rule_probe(service, allow) {
+        "serviço {service}, {allow}: a central verifica a saúde dele",
+        "service {service}, {allow}: the hub probes its health"
+    }
+    answers_pass(from) { "passam, porque {from} abre a conexão", "pass, because {from} opens" }
+    answers_and_reverse(from, to) {
+        "passam, porque {from} abre a conexão; {to} também pode abrir o mesmo em {from}",
+        "pass, because {from} opens; {to} may open the same on {from} too"
+    }
+    only_reverse(from, to) { "só {to} pode abrir isto em {from}", "only {to} may open this on {from}" }
+    dials(from, to, endpoints) { "{from} procura {to} em {endpoints}", "{from} dials {to} at {endpoints}" }
+    end_tunnel(node, state) { "túnel de {node}: {state}", "tunnel of {node}: {state}" }
+    heard_at(state, endpoint) { "{state}, ouvido em {endpoint}", "{state}, heard at {endpoint}" }
+    service_at(service, target, state) { "{service} → {target}: {state}", "{service} → {target}: {state}" }
     replaces_note(node) {
         "A máquina que usar este token fica com o lugar de {node}.", "The machine that uses this token takes the place of {node}."
     }

@@ -271,7 +271,7 @@ impl Node {
 }
 
 impl NodeStanding {
-    fn of(state: &NodeState) -> Self {
+    pub(in crate::api) fn of(state: &NodeState) -> Self {
         match state {
             NodeState::Active => Self::Active,
             NodeState::Quarantined(_) => Self::Quarantined,
@@ -293,7 +293,7 @@ impl Machine {
 }
 
 impl ServiceHealth {
-    fn of(service: &malha_core::Service, diagnosis: &Diagnosis) -> Self {
+    pub(in crate::api) fn of(service: &malha_core::Service, diagnosis: &Diagnosis) -> Self {
         let health = diagnosis
             .services
             .get(&service.id)

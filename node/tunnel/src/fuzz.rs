@@ -1,15 +1,18 @@
 //! Entry points for fuzzing: any bytes must be judged without a panic. Only tests and fuzzers call them.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::{Allow, PeerConfig, TunnelConfig};
 use crate::device::Device;
 use crate::error::TunnelError;
+use crate::filter::{Filter, Verdict};
+use crate::ingress::Ingress;
 use crate::key::{PrivateKey, RelayKey};
 use crate::netstack::fuzz_stack;
 use crate::noise::Kind;
 use crate::path::{ChannelId, Path};
+use crate::peer::PeerIndex;
 use crate::relay::{ChannelGrant, RelayGrant, RelayPair};
 
 /// A datagram from the underlay, at a device with a live session. Bytes that claim to belong to a session are also tried with
@@ -61,6 +64,32 @@ pub fn packet(data: &[u8]) {
     pair.left.handle_packet(data, now);
     pair.exchange(now);
     fuzz_stack(&config(1), data, now);
+}
+
+/// Packets that pass the filter one after another, each behind two bytes: direction, peer and pause; its length. A peer that
+/// may open nothing, and to which nothing was sent, must be refused whatever it sends.
+pub fn filter(data: &[u8]) {
+    let own = config(1).addresses.iter().map(|net| net.addr()).collect();
+    let mut filter = Filter::new(own);
+    let rules = [Allow::tcp(80..=443), Allow::udp(53..=53), Allow::icmp()];
+    let (mut known, mut stranger) = (Ingress::new(&rules), Ingress::new(&[]));
+    let mut now = Instant::now();
+    let mut rest = data;
+    while let [head, length, tail @ ..] = rest {
+        let (packet, tail) = tail.split_at(usize::from(*length).min(tail.len()));
+        rest = tail;
+        now += PAUSES[usize::from(head >> 2 & 3)];
+        match head & 3 {
+            0 | 1 => filter.leave(PeerIndex(1), &known, packet, now),
+            2 => {
+                filter.enter(PeerIndex(1), &mut known, packet, now);
+            }
+            _ => {
+                let verdict = filter.enter(PeerIndex(2), &mut stranger, packet, now);
+                assert!(matches!(verdict, Verdict::Refused(_)), "{verdict:?}");
+            }
+        }
+    }
 }
 
 static PAIR: Mutex<Option<Pair>> = Mutex::new(None);
@@ -175,5 +204,11 @@ fn underlay(number: u8) -> Path {
 }
 
 const CHANNELS: [ChannelId; 2] = [ChannelId(1), ChannelId(2)];
+const PAUSES: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_secs(60),
+    Duration::from_secs(240),
+    Duration::from_secs(7_440),
+];
 /// A handshake and its first keepalive take three.
 const EXCHANGE_ROUNDS: usize = 3;

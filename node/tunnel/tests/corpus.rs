@@ -25,6 +25,11 @@ fn datagrams() {
 }
 
 #[test]
+fn packets_in_a_row() {
+    replay("filter", malha_tunnel::fuzz::filter);
+}
+
+#[test]
 fn packets() {
     replay("packet", malha_tunnel::fuzz::packet);
 }

@@ -28,6 +28,7 @@ impl Target {
             "dns_message" => malha_zone::fuzz_answer,
             "token" => malha_proto::fuzz::token,
             "tunnel_datagram" => malha_tunnel::fuzz::datagram,
+            "tunnel_filter" => malha_tunnel::fuzz::filter,
             "tunnel_packet" => malha_tunnel::fuzz::packet,
             "tunnel_relay" => malha_tunnel::fuzz::relay_frame,
             "zone_edit" => malha_zone::fuzz_edit,

@@ -85,13 +85,15 @@ fn every_fuzz_target_starts_from_a_committed_corpus() {
     assert!(inputs.is_empty(), "corpora of no target: {inputs:?}");
 }
 
-const CORPORA: [&str; 6] = [
+const CORPORA: [&str; 8] = [
     "controller/proto/corpus/frame",
     "controller/proto/corpus/token",
     "dns/zone/corpus/edit",
     "dns/zone/corpus/message",
     "node/tunnel/corpus/datagram",
+    "node/tunnel/corpus/filter",
     "node/tunnel/corpus/packet",
+    "node/tunnel/corpus/relay_frame",
 ];
 
 /// In pieces, so that this file does not have them.

@@ -145,6 +145,7 @@ words! {
     Rule { "regra", "rule" }
     OtherRules { "outras regras", "other rules" }
     Answers { "respostas", "answers" }
+    OtherWay { "sentido contrário", "other way" }
     Way { "caminho", "way" }
     Service { "serviço", "service" }
     Allowed { "permitido", "allowed" }
@@ -261,13 +262,9 @@ sentences! {
         "service {service}, {allow}: the hub probes its health"
     }
     answers_pass(from) { "passam, porque {from} abre a conexão", "pass, because {from} opens" }
-    answers_and_reverse(from, to) {
-        "passam, porque {from} abre a conexão; {to} também pode abrir o mesmo em {from}",
-        "pass, because {from} opens; {to} may open the same on {from} too"
-    }
-    only_reverse(from, to) { "só {to} pode abrir isto em {from}", "only {to} may open this on {from}" }
+    may_open_too(to, from) { "{to} pode abrir o mesmo em {from}", "{to} may open the same on {from}" }
     dials(from, to, endpoints) { "{from} procura {to} em {endpoints}", "{from} dials {to} at {endpoints}" }
-    end_tunnel(node, state) { "túnel de {node}: {state}", "tunnel of {node}: {state}" }
+    end_tunnel(node, state) { "{node} com a central: {state}", "{node} to the hub: {state}" }
     heard_at(state, endpoint) { "{state}, ouvido em {endpoint}", "{state}, heard at {endpoint}" }
     service_at(service, target, state) { "{service} → {target}: {state}", "{service} → {target}: {state}" }
     replaces_note(node) {

@@ -74,7 +74,13 @@ fn lines(trace: &Trace, screen: &Screen) -> Vec<(Word, String)> {
         };
         lines.push((word, rule_line(rule, screen)));
     }
-    lines.push((Word::Answers, answers(trace, screen)));
+    if trace.allowed {
+        lines.push((Word::Answers, text::answers_pass(lang, &from.path)));
+    }
+    if trace.reverse {
+        let line = text::may_open_too(lang, &to.path, &from.path);
+        lines.push((Word::OtherWay, line));
+    }
     if matches!(trace.reason, TraceReason::Rule | TraceReason::NoRule) {
         lines.extend(way(from, to, screen).map(|line| (Word::Way, line)));
     }
@@ -115,17 +121,6 @@ fn rule_line(rule: &TraceRule, screen: &Screen) -> String {
         (None, TraceSource::PublicService) => text::rule_public(lang, service, allow),
         (None, TraceSource::HubProbe) => text::rule_probe(lang, service, allow),
         (None, TraceSource::Grant) => allow,
-    }
-}
-
-/// Empty where nothing opens in either direction.
-fn answers(trace: &Trace, screen: &Screen) -> String {
-    let (lang, from, to) = (screen.lang, &trace.from.path, &trace.to.path);
-    match (trace.allowed, trace.reverse) {
-        (true, true) => text::answers_and_reverse(lang, from, to),
-        (true, false) => text::answers_pass(lang, from),
-        (false, true) => text::only_reverse(lang, from, to),
-        (false, false) => String::new(),
     }
 }
 
@@ -191,7 +186,7 @@ mod tests {
             "rule=service acme/centro/g1/web, tcp 80: the hub probes its health",
             "answers=pass, because acme/centro/hub opens",
             "way=acme/centro/g1 dials acme/centro/hub at 192.0.2.1:51820",
-            "tunnel=tunnel of acme/centro/g1: not seen yet",
+            "tunnel=acme/centro/g1 to the hub: not seen yet",
             "service=none is declared at this port",
         ] {
             assert!(
@@ -199,6 +194,21 @@ mod tests {
                 "{line}\n{english}"
             );
         }
+    }
+
+    #[test]
+    fn a_denied_packet_says_that_the_other_way_is_open() {
+        let english = said(
+            |value| {
+                value["allowed"] = json!(false);
+                value["reason"] = json!("no-rule");
+                value["reverse"] = json!(true);
+            },
+            Lang::En,
+        );
+        let line = "other way=acme/centro/g1 may open the same on acme/centro/hub";
+        assert!(english.lines().any(|said| said == line), "{english}");
+        assert!(!english.contains("answers="), "{english}");
     }
 
     #[test]

@@ -137,10 +137,12 @@ async fn receive(
     let mut read = BufReader::with_capacity(READ_BUFFER_BYTES, read);
     loop {
         let length = usize::from(read.read_u16().await?);
-        if length == 0 {
+        if !(1..=MAX_DATAGRAM_BYTES).contains(&length) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "a frame of length 0",
+                format!(
+                    "a frame of {length} bytes; between 1 and {MAX_DATAGRAM_BYTES} are allowed"
+                ),
             ));
         }
         let mut datagram = vec![0; length];
@@ -161,8 +163,9 @@ async fn send(
     while waiting.recv_many(&mut batch, MAX_BATCH).await > 0 {
         frames.clear();
         for datagram in batch.drain(..) {
-            // Longer ones can't be datagrams, and an empty one would end the stream.
-            if let Ok(length @ 1..) = u16::try_from(datagram.len()) {
+            // The other side would end the stream for any other length.
+            if (1..=MAX_DATAGRAM_BYTES).contains(&datagram.len()) {
+                let length = datagram.len() as u16;
                 frames.extend_from_slice(&length.to_be_bytes());
                 frames.extend_from_slice(&datagram);
             }
@@ -176,7 +179,9 @@ async fn send(
     Ok(())
 }
 
-const MAX_CARRIERS: usize = 65_536;
+const MAX_CARRIERS: usize = 16_384;
+/// The largest packet of a tunnel, sealed, in a relay frame.
+const MAX_DATAGRAM_BYTES: usize = 9600;
 /// Datagrams that wait for a stream at a time. More would only make them late.
 const MAX_OUTGOING: usize = 256;
 /// Datagrams of all streams that wait for the tunnel's task.

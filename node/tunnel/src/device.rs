@@ -151,8 +151,11 @@ impl Device {
             return;
         };
         let received = peer.receive(path, kind, datagram, &mut self.plain, now, &mut self.wire);
+        let news = peer.has_news();
         self.report(index, &received);
-        self.tell_news(index, now);
+        if news {
+            self.tell_news(index, now);
+        }
         if let Some(bytes) = received.packet_bytes {
             self.deliver(index, bytes, now);
         }
@@ -170,7 +173,9 @@ impl Device {
         };
         self.filter.leave(index, &peer.ingress, packet, now);
         peer.send(packet, now, &mut self.wire);
-        self.tell_news(index, now);
+        if peer.has_news() {
+            self.tell_news(index, now);
+        }
     }
 
     /// Time has passed. Calling it early does nothing.
@@ -191,7 +196,8 @@ impl Device {
                 self.by_session.remove(&session);
             }
         }
-        for index in self.peers.keys().copied().collect::<Vec<_>>() {
+        let told = self.peers.iter().filter(|(_, peer)| peer.has_news());
+        for index in told.map(|(index, _)| *index).collect::<Vec<_>>() {
             self.tell_news(index, now);
         }
         self.greet(now);

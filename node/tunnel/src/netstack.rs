@@ -83,7 +83,9 @@ impl Tunnel for Netstack {
     }
 
     async fn set_peer(&self, peer: PeerConfig) -> Result<(), TunnelError> {
-        let answer = self.ask_device(|reply| Request::SetPeer(peer, reply)).await;
+        let answer = self
+            .ask_device(|reply| Request::SetPeer(Box::new(peer), reply))
+            .await;
         answer.unwrap_or(Err(TunnelError::Stopped))
     }
 

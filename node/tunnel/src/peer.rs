@@ -15,8 +15,9 @@ use crate::noise::{
     announced_session,
 };
 use crate::path::{Path, Transmit};
-use crate::status::{PathKind, PeerDrops, PeerStatus, TunnelEvent};
+use crate::status::{PathKind, PeerDrops, PeerStatus};
 use paths::CANDIDATE_INTERVAL;
+pub(crate) use paths::News;
 use probe::Probe;
 use route::{Heard, Route};
 
@@ -49,7 +50,7 @@ pub(crate) struct Peer {
     tx_bytes: u64,
     pub(crate) drops: PeerDrops,
     /// What the device has yet to tell.
-    news: VecDeque<TunnelEvent>,
+    news: VecDeque<News>,
     pub(crate) ingress: Ingress,
 }
 

@@ -189,8 +189,8 @@ pub enum TunnelEvent {
     },
     /// 90 s of handshakes without an answer; trying again with growing pauses.
     HandshakeUnanswered { peer: PublicKey },
-    /// Nothing from the peer for 3 s although it was asked; repeated every 15 s while that lasts. Only for peers with a
-    /// relay or with `carrier_possible`.
+    /// Nothing from the peer for 3 s although it was asked. Only for peers with a relay or with `carrier_possible`; for the
+    /// latter repeated every 15 s while it lasts.
     PathSilent { peer: PublicKey },
     /// Packets to the peer take another kind of path from now on.
     PathChanged { peer: PublicKey, path: PathKind },

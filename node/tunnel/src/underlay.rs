@@ -31,7 +31,7 @@ pub(crate) struct Underlay {
 
 /// What callers ask of a running device.
 pub(crate) enum Request {
-    SetPeer(PeerConfig, oneshot::Sender<Result<(), TunnelError>>),
+    SetPeer(Box<PeerConfig>, oneshot::Sender<Result<(), TunnelError>>),
     RemovePeer(PublicKey, oneshot::Sender<bool>),
     Peers(oneshot::Sender<Vec<PeerStatus>>),
     ListenAddrs(oneshot::Sender<Vec<SocketAddr>>),
@@ -148,7 +148,7 @@ impl Underlay {
         // A caller who no longer waits does not want the answer.
         match request {
             Request::SetPeer(config, reply) => {
-                let _ = reply.send(self.device.set_peer(config, now));
+                let _ = reply.send(self.device.set_peer(*config, now));
             }
             Request::RemovePeer(key, reply) => {
                 let _ = reply.send(self.device.remove_peer(&key));

@@ -8,7 +8,7 @@ use crate::config::PeerConfig;
 use crate::error::TunnelError;
 use crate::key::PublicKey;
 use crate::path::{CarrierId, ChannelId, Path, Transmit};
-use crate::peer::{Peer, PeerIndex};
+use crate::peer::{News, PeerIndex};
 use crate::relay::{Frame, RelayPair, data};
 use crate::status::{RelayCounters, TunnelEvent};
 
@@ -93,18 +93,30 @@ impl Device {
     /// Tells what happened to a peer's paths, and binds channels anew when the way to their hub has changed.
     pub(super) fn tell_news(&mut self, index: PeerIndex, now: Instant) {
         let mut moved = None;
-        while let Some(event) = self.peers.get_mut(&index).and_then(Peer::poll_news) {
-            if let TunnelEvent::EndpointChanged { peer, .. }
-            | TunnelEvent::PathChanged { peer, .. } = event
-            {
-                moved = Some(peer);
+        while let Some(peer) = self.peers.get_mut(&index)
+            && let Some(news) = peer.poll_news()
+        {
+            match news {
+                News::Event(event) => {
+                    if let TunnelEvent::EndpointChanged { peer, .. }
+                    | TunnelEvent::PathChanged { peer, .. } = event
+                    {
+                        moved = Some(peer);
+                    }
+                    push_event(&mut self.events, &mut self.counters, event);
+                }
+                News::Bind(channel) => self.client.bind(channel, now),
+                News::Left(left) => {
+                    if let Some(path) = peer.path() {
+                        self.server.follow(left, path);
+                    }
+                }
             }
-            push_event(&mut self.events, &mut self.counters, event);
         }
         if let Some(hub) = moved {
             self.client.moved(Some(&hub), now);
-            self.greet(now);
         }
+        self.greet(now);
     }
 
     /// A peer's configuration has changed: its channel may be another one.
@@ -157,7 +169,6 @@ impl Device {
             self.strays += 1;
             return None;
         };
-        self.client.touch(channel, self.next_tick);
         Some(Transmit {
             path,
             payload: data(channel, &transmit.payload),

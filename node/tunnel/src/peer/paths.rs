@@ -7,8 +7,18 @@ use std::time::{Duration, Instant};
 use super::probe::Probe;
 use super::route::Order;
 use super::{Peer, Wire};
-use crate::path::{CarrierId, Path};
+use crate::path::{CarrierId, ChannelId, Path};
 use crate::status::{PathKind, TunnelEvent};
+
+/// What the device must know of a peer's paths.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum News {
+    Event(TunnelEvent),
+    /// The relay channel to the peer should be bound anew.
+    Bind(ChannelId),
+    /// The peer has moved from here.
+    Left(Path),
+}
 
 impl Peer {
     /// Whether any address is known at which the peer may be.
@@ -31,8 +41,12 @@ impl Peer {
         self.route.was_heard_by(path)
     }
 
+    pub(crate) fn has_news(&self) -> bool {
+        !self.news.is_empty()
+    }
+
     /// The next thing that happened to the peer's paths.
-    pub(crate) fn poll_news(&mut self) -> Option<TunnelEvent> {
+    pub(crate) fn poll_news(&mut self) -> Option<News> {
         self.news.pop_front()
     }
 
@@ -86,7 +100,7 @@ impl Peer {
     pub(super) fn obey(&mut self, now: Instant, wire: &mut Wire) {
         let peer = self.config.public_key;
         while let Some(order) = self.route.poll_order() {
-            let event = match order {
+            let news = match order {
                 Order::Ask(path, token) => {
                     self.say(path, &Probe::Ask(token).packet(), now, wire);
                     continue;
@@ -103,15 +117,19 @@ impl Peer {
                     self.initiate(now, wire);
                     continue;
                 }
-                Order::TellSilent => TunnelEvent::PathSilent { peer },
-                Order::TellPath(path) => TunnelEvent::PathChanged {
+                Order::Bind(channel) => News::Bind(channel),
+                Order::Left(path) => News::Left(path),
+                Order::TellSilent => News::Event(TunnelEvent::PathSilent { peer }),
+                Order::TellPath(path) => News::Event(TunnelEvent::PathChanged {
                     peer,
                     path: PathKind::of(path),
-                },
-                Order::TellEndpoint(endpoint) => TunnelEvent::EndpointChanged { peer, endpoint },
+                }),
+                Order::TellEndpoint(endpoint) => {
+                    News::Event(TunnelEvent::EndpointChanged { peer, endpoint })
+                }
             };
             if self.news.len() < MAX_NEWS {
-                self.news.push_back(event);
+                self.news.push_back(news);
             }
         }
     }

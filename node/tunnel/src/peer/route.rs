@@ -1,6 +1,8 @@
 //! Where a peer may be, and by which path its next datagram goes. It sends nothing and opens nothing: it is told what came by
 //! which path, and gives orders.
 
+mod questions;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -32,6 +34,7 @@ pub(crate) struct Route {
     active_until: Instant,
     rounds_left: u32,
     round_at: Instant,
+    bind_at: Instant,
     silence: Silence,
     orders: VecDeque<Order>,
 }
@@ -56,6 +59,10 @@ pub(crate) enum Order {
     Announce(Path),
     /// Start a handshake.
     Initiate,
+    /// Bind the relay channel anew: a NAT may have moved us.
+    Bind(ChannelId),
+    /// The peer is no longer here, but where packets now go.
+    Left(Path),
     TellSilent,
     TellPath(Path),
     TellEndpoint(SocketAddr),
@@ -89,6 +96,7 @@ impl Route {
             active_until: now,
             rounds_left: ROUNDS_ON_CHANGE,
             round_at: now,
+            bind_at: now,
             silence: Silence::default(),
             orders: VecDeque::new(),
         }
@@ -169,9 +177,14 @@ impl Route {
             Heard::Payload => self.wake(now),
             Heard::Keepalive => {}
         }
-        let probe = matches!(heard, Heard::Ask(_) | Heard::Answer(_));
         if !self.chooses() {
-            if !probe || self.current.is_none() {
+            // A peer on a carrier asks by UDP whether it could come back; it has not come yet.
+            let probe = matches!(heard, Heard::Ask(_) | Heard::Answer(_));
+            if !probe
+                || self
+                    .current
+                    .is_none_or(|current| rank(current) == rank(path))
+            {
                 self.switch(path);
             }
             return;
@@ -204,9 +217,9 @@ impl Route {
         self.silence.since.get_or_insert(now);
     }
 
-    /// To be called every 250 ms.
+    /// To be called every 250 ms, unless it [rests](Self::rests).
     pub(crate) fn tick(&mut self, now: Instant) {
-        if !self.chooses() && !self.watched {
+        if self.rests(now) {
             return;
         }
         let active = self.is_active(now);
@@ -257,6 +270,19 @@ impl Route {
     pub(crate) fn was_heard_by(&self, path: Path) -> bool {
         let mut ways = self.ways.iter();
         ways.any(|way| way.heard.is_some() && same(way.path, path))
+    }
+
+    /// Whether nothing is to be done until somebody sends, or something comes.
+    pub(crate) fn rests(&self, now: Instant) -> bool {
+        if !self.chooses() {
+            return !self.watched;
+        }
+        let silence = &self.silence;
+        let judged = silence.told.is_some() && (silence.restarted || !self.session);
+        let stuck = matches!(self.current, Some(Path::Carrier(_)));
+        let asking = self.session && self.rounds_left > 0;
+        let busy = self.is_active(now) || self.watched || stuck || asking;
+        !busy && (silence.since.is_none() || judged)
     }
 
     /// Every path on which the peer may be reached, the one in use first, then the fallbacks.
@@ -320,85 +346,6 @@ impl Route {
         &mut self.ways[at]
     }
 
-    fn ask(&mut self, path: Path, now: Instant) {
-        let token = now.saturating_duration_since(self.start).as_micros() as Token;
-        let way = self.way(path);
-        way.note_asked(now);
-        let path = way.path;
-        if Some(path) == self.current {
-            self.silence.since.get_or_insert(now);
-        }
-        self.orders.push_back(Order::Ask(path, token));
-    }
-
-    /// The token is the time of the question; nobody but the peer can have changed it.
-    fn answered(&mut self, path: Path, token: Token, now: Instant) {
-        let asked = self.start + Duration::from_micros(token);
-        if asked > now || now - asked > ANSWER_LIMIT {
-            return;
-        }
-        self.way(path).prove(asked);
-        self.silence.answers = true;
-        self.silence.end();
-    }
-
-    /// The peer uses a path of which we don't know whether it works in our direction.
-    fn ask_back(&mut self, path: Path, now: Instant) {
-        let active = self.is_active(now);
-        let better_or_none = self.current.is_none_or(|current| {
-            rank(path) <= rank(current) || !self.way(current).is_fresh(now, active)
-        });
-        let way = self.way(path);
-        if better_or_none && !way.is_fresh(now, active) && way.may_ask(ASK_BACK_INTERVAL, now) {
-            self.ask(path, now);
-        }
-    }
-
-    /// Asks on the path in use, faster when an answer is late.
-    fn check_current(&mut self, now: Instant) {
-        let Some(current) = self.current else {
-            return;
-        };
-        let active = self.is_active(now);
-        let way = self.way(current);
-        let interval = match way.is_in_doubt(now) && way.is_fresh(now, active) {
-            true => Duration::ZERO,
-            false if active => CHECK_ACTIVE,
-            false => CHECK_IDLE,
-        };
-        if way.may_ask(interval, now) {
-            self.ask(current, now);
-        }
-    }
-
-    /// Asks on every path that would be better than the one in use; on all if that one does not work.
-    fn explore(&mut self, now: Instant) {
-        let active = self.is_active(now);
-        let works = |way: &&Way| way.is_fresh(now, active);
-        let current = self.ways.iter().find(|way| Some(way.path) == self.current);
-        let used = current.filter(works).map(|way| rank(way.path));
-        if used == Some(BEST_RANK) {
-            self.rounds_left = 0;
-            self.round_at = now + ROUND_INTERVAL;
-            return;
-        }
-        if now < self.round_at {
-            return;
-        }
-        for path in self.targets() {
-            let better = used.is_none_or(|used| rank(path) < used);
-            if better && self.way(path).may_ask(ROUND_INTERVAL_FIRST, now) {
-                self.ask(path, now);
-            }
-        }
-        let pause = match self.rounds_left {
-            0 => ROUND_INTERVAL,
-            _ => ROUND_INTERVAL_FIRST,
-        };
-        self.rounds_left = self.rounds_left.saturating_sub(1);
-        self.round_at = now + pause;
-    }
-
     /// A path that worked before a pause is believed in until it has had the time to fail.
     fn trust_current(&mut self, now: Instant) {
         let current = self.current;
@@ -439,6 +386,9 @@ impl Route {
         if before == Some(next) {
             return;
         }
+        if let Some(left) = before.filter(|_| !self.chooses()) {
+            self.orders.push_back(Order::Left(left));
+        }
         if before.map(rank) != Some(rank(next)) {
             self.orders.push_back(Order::TellPath(next));
         }
@@ -457,7 +407,8 @@ impl Route {
         };
         let lasts = now.saturating_duration_since(since);
         let told = self.silence.told;
-        if lasts >= SILENT_AFTER && told.is_none_or(|told| now - told >= SILENT_REPEAT) {
+        let again = |told| self.watched && now - told >= SILENT_REPEAT;
+        if lasts >= SILENT_AFTER && told.is_none_or(again) {
             self.silence.told = Some(now);
             self.orders.push_back(Order::TellSilent);
         }
@@ -479,21 +430,13 @@ impl Silence {
 
 /// Declared endpoints, candidates, a relay, a carrier, and a few learnt.
 const MAX_WAYS: usize = 34;
-const BEST_RANK: u8 = 0;
 /// How long after a packet of somebody the path is watched closely.
 const ACTIVE_FOR: Duration = Duration::from_secs(10);
-const CHECK_ACTIVE: Duration = Duration::from_millis(1500);
-const CHECK_IDLE: Duration = Duration::from_secs(10);
-const ASK_BACK_INTERVAL: Duration = Duration::from_secs(1);
 /// After a change both sides ask for 3 s, so that their questions meet in the NATs between them.
 const ROUNDS_ON_CHANGE: u32 = 12;
 const ROUNDS_ON_WAKE: u32 = 4;
-const ROUND_INTERVAL_FIRST: Duration = Duration::from_millis(250);
-const ROUND_INTERVAL: Duration = Duration::from_secs(15);
 /// A NAT forgets a mapping after 30 s at the earliest (RFC 4787 REQ-5 asks for 2 minutes; garages see less).
 const TRUST_AFTER_PAUSE: Duration = Duration::from_secs(25);
-/// Later answers say nothing about now.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const SILENT_REPEAT: Duration = Duration::from_secs(15);
 const RESTART_AFTER: Duration = Duration::from_secs(4);
 

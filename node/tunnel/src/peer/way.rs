@@ -76,7 +76,7 @@ impl Way {
 /// The smaller, the better.
 pub(super) fn rank(path: Path) -> u8 {
     match path {
-        Path::Udp { .. } => 0,
+        Path::Udp { .. } => BEST_RANK,
         Path::Relay(_) => 1,
         Path::Carrier(_) => 2,
     }
@@ -97,6 +97,7 @@ pub(super) fn same(one: Path, other: Path) -> bool {
     remote == r && (local == l || local.is_none() || l.is_none())
 }
 
+pub(super) const BEST_RANK: u8 = 0;
 /// A path in use is given up after this, which is less than the 5 s that a connection may stand still.
 const FRESH_ACTIVE: Duration = Duration::from_secs(4);
 /// Questions are rarer while nothing is sent.

@@ -78,7 +78,7 @@ impl RelayClient {
         self.channels.get(&channel).map(|known| known.via)
     }
 
-    /// Something goes, or came, through the channel.
+    /// Something came through the channel.
     pub(crate) fn touch(&mut self, channel: ChannelId, now: Instant) {
         if let Some(known) = self.channels.get_mut(&channel) {
             let was_used = known.used_until > now;
@@ -87,6 +87,14 @@ impl RelayClient {
                 let soon = known.due.min(now + HELLO_USED);
                 self.schedule(channel, soon);
             }
+        }
+    }
+
+    /// Nothing comes back through the channel: a NAT may have moved us.
+    pub(crate) fn bind(&mut self, channel: ChannelId, now: Instant) {
+        if let Some(known) = self.channels.get_mut(&channel) {
+            known.unanswered = 0;
+            self.schedule(channel, now);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The hub's side of the relay: which channel is bound where, and what may pass. It has no I/O, keeps no datagram, and
 //! answers nobody who has not proven to hold a channel's key.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use blake2::digest::Mac;
@@ -17,6 +17,8 @@ use crate::status::RelayCounters;
 /// All pairs of one relay. Its memory is that of the table it was given.
 pub(crate) struct RelayServer {
     channels: HashMap<ChannelId, Channel>,
+    /// The channels that are bound to each path.
+    bound: HashMap<Path, BTreeSet<ChannelId>>,
     rates: HashMap<ChannelId, Bucket>,
     secret: RelayKey,
     start: Instant,
@@ -55,6 +57,7 @@ impl RelayServer {
         getrandom::fill(&mut secret)?;
         Ok(Self {
             channels: HashMap::new(),
+            bound: HashMap::new(),
             rates: HashMap::new(),
             secret: RelayKey::from_bytes(secret),
             start: now,
@@ -107,6 +110,12 @@ impl RelayServer {
                 *bucket = old;
             }
         }
+        self.bound.clear();
+        for (number, channel) in &channels {
+            if let Some(binding) = channel.binding {
+                self.bound.entry(binding.path).or_default().insert(*number);
+            }
+        }
         self.channels = channels;
         self.rates = rates;
         Ok(())
@@ -136,10 +145,11 @@ impl RelayServer {
         let known = self.channels.get_mut(&channel)?;
         let answer = if proven && hello.counter > known.counter {
             known.counter = hello.counter;
-            known.binding = Some(Binding {
+            let before = known.binding.replace(Binding {
                 path: from,
                 until: now + BINDING,
             });
+            rebind(&mut self.bound, channel, before, from);
             self.counters.bound += 1;
             Control {
                 kind: ControlKind::Bound,
@@ -162,6 +172,17 @@ impl RelayServer {
             }
         };
         Some(answer.seal(&known.key))
+    }
+
+    /// A node that was heard at `left` has proven by its session to be at `path` now; its channels are where it is.
+    pub(crate) fn follow(&mut self, left: Path, path: Path) {
+        for channel in self.bound.remove(&left).unwrap_or_default() {
+            let known = self.channels.get_mut(&channel);
+            if let Some(binding) = known.and_then(|known| known.binding.as_mut()) {
+                binding.path = path;
+                self.bound.entry(path).or_default().insert(channel);
+            }
+        }
     }
 
     /// DATA frames of one channel, all `stride` bytes long but for a shorter last one: rewrites them in place for the other
@@ -270,6 +291,23 @@ impl RelayServer {
     fn period(&self, now: Instant) -> u64 {
         now.saturating_duration_since(self.start).as_secs() / COOKIE_PERIOD_S
     }
+}
+
+fn rebind(
+    bound: &mut HashMap<Path, BTreeSet<ChannelId>>,
+    channel: ChannelId,
+    before: Option<Binding>,
+    path: Path,
+) {
+    if let Some(left) = before.map(|before| before.path)
+        && let Some(others) = bound.get_mut(&left)
+    {
+        others.remove(&channel);
+        if others.is_empty() {
+            bound.remove(&left);
+        }
+    }
+    bound.entry(path).or_default().insert(channel);
 }
 
 fn all_on(channel: ChannelId, batch: &[u8], stride: usize) -> bool {

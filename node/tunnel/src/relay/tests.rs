@@ -188,6 +188,22 @@ fn a_node_that_moves_is_followed_by_its_next_hello() {
 }
 
 #[test]
+fn a_node_whose_nat_moved_it_takes_its_channels_along() {
+    let mut world = World::bound();
+    world.server.follow(from(1), from(5));
+    assert_eq!(world.forward(from(1), A, b"from where it was"), None);
+    let (to, _) = world.forward(from(2), B, b"x").unwrap();
+    assert_eq!(to, from(5));
+    assert!(world.forward(from(5), A, b"x").is_some());
+    world.server.follow(from(7), from(2));
+    assert!(
+        world
+            .forward(from(5), A, b"nobody was bound there")
+            .is_some()
+    );
+}
+
+#[test]
 fn a_recorded_hello_moves_no_binding() {
     let mut world = World::bound();
     world.now += Duration::from_secs(60);

@@ -115,6 +115,7 @@ impl World {
                 }
                 Order::Answer(path, token) => self.send(node, path, Heard::Answer(token)),
                 Order::Announce(path) => self.send(node, path, Heard::Keepalive),
+                Order::Bind(_) | Order::Left(_) => {}
                 other => self.told[node].push((self.now, other)),
             }
         }
@@ -300,6 +301,7 @@ fn after_a_pause_that_closed_the_nats_the_relay_bridges() {
 #[test]
 fn a_peer_that_falls_silent_is_told_once_in_fifteen_seconds() {
     let mut world = World::new();
+    world.routes[0].watched = true;
     world.pass(s(5), BOTH);
     world.told = Default::default();
     let everything = BTreeSet::from([DIRECT, RELAY]);

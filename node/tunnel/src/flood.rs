@@ -59,6 +59,7 @@ const BURST: Duration = Duration::from_secs(4);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::path::{CarrierId, ChannelId, Path};
 
     #[test]
     fn a_flood_from_one_prefix_leaves_other_prefixes_alone() {
@@ -86,5 +87,22 @@ mod tests {
         let later = now + Duration::from_secs(1);
         let admitted = (0..1000).filter(|_| limit.admit(source, later)).count();
         assert_eq!(admitted, 50);
+    }
+
+    #[test]
+    fn each_carrier_and_each_channel_is_limited_for_itself() {
+        let now = Instant::now();
+        let mut limit = InitiationLimit::new(now);
+        let flooded = Path::Relay(ChannelId(1)).source();
+        while limit.admit(flooded, now) {}
+        let others = (2..258).map(ChannelId).map(Path::Relay);
+        let others = others.chain((1..257).map(CarrierId).map(Path::Carrier));
+        let passed = others
+            .filter(|path| limit.admit(path.source(), now))
+            .count();
+        assert!(
+            passed >= 509,
+            "at most a few of 512 may share the flooded slot, {passed} passed"
+        );
     }
 }

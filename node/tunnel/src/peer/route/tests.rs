@@ -27,6 +27,8 @@ struct World {
     blocked: [BTreeSet<u8>; 2],
     /// A NAT in front of this node lets in only what answers, by address.
     nat: [bool; 2],
+    /// The NAT shows another port to the other node than to the hub, so that no candidate is right.
+    symmetric: [bool; 2],
     opened: [BTreeMap<SocketAddr, Instant>; 2],
     loss_percent: u32,
     seed: u32,
@@ -52,6 +54,7 @@ impl World {
             parcels: Vec::new(),
             blocked: Default::default(),
             nat: [false; 2],
+            symmetric: [false; 2],
             opened: Default::default(),
             loss_percent: 0,
             seed: 1,
@@ -80,8 +83,19 @@ impl World {
             return true;
         };
         self.opened[from].insert(remote, self.now + NAT_LIMIT);
-        let opened = self.opened[to].get(&place(from));
-        remote == place(to) && (!self.nat[to] || opened.is_some_and(|until| self.now < *until))
+        let opened = self.opened[to].get(&self.shown(from));
+        remote == self.shown(to) && (!self.nat[to] || opened.is_some_and(|until| self.now < *until))
+    }
+
+    /// Where the other node sees this one.
+    fn shown(&self, node: usize) -> SocketAddr {
+        let SocketAddr::V4(mut shown) = place(node) else {
+            panic!("{} is no IPv4 address", place(node));
+        };
+        if self.symmetric[node] {
+            shown.set_port(61_000);
+        }
+        shown.into()
     }
 
     fn send(&mut self, from: usize, path: Path, heard: Heard) {
@@ -93,7 +107,7 @@ impl World {
             let path = match path {
                 Path::Udp { .. } => Path::Udp {
                     local: Some(0),
-                    remote: place(from),
+                    remote: self.shown(from),
                 },
                 other => other,
             };
@@ -206,6 +220,26 @@ fn two_nodes_behind_nats_are_direct_within_two_seconds_and_lose_nothing() {
     world.nat = [true, true];
     world.pass(s(2), BOTH);
     assert_eq!(world.kinds(), [Some(DIRECT); 2]);
+    assert_eq!(world.lost_at, []);
+}
+
+#[test]
+fn a_port_that_nobody_told_is_learnt_if_the_other_side_is_open() {
+    let mut world = World::new();
+    world.nat[0] = true;
+    world.symmetric[0] = true;
+    world.pass(s(2), BOTH);
+    assert_eq!(world.kinds(), [Some(DIRECT); 2]);
+    assert_eq!(world.lost_at, []);
+}
+
+#[test]
+fn behind_two_nats_of_which_one_is_symmetric_the_relay_stays() {
+    let mut world = World::new();
+    world.nat = [true, true];
+    world.symmetric[0] = true;
+    world.pass(s(60), BOTH);
+    assert_eq!(world.kinds(), [Some(RELAY); 2]);
     assert_eq!(world.lost_at, []);
 }
 
@@ -410,14 +444,15 @@ fn ways_are_bounded_however_often_a_peer_moves() {
 /// What happens to the network, and for how long.
 #[derive(Debug, Clone)]
 enum Weather {
-    Block(usize, bool),
+    Block(usize, u8, bool),
     Nat(usize, bool),
     Talk(Vec<usize>, u64),
 }
 
 fn weather() -> impl Strategy<Value = Vec<Weather>> {
     let one = prop_oneof![
-        (0..2usize, any::<bool>()).prop_map(|(node, on)| Weather::Block(node, on)),
+        (0..2usize, 0..2u8, any::<bool>())
+            .prop_map(|(node, kind, on)| Weather::Block(node, kind, on)),
         (0..2usize, any::<bool>()).prop_map(|(node, on)| Weather::Nat(node, on)),
         (proptest::sample::subsequence(vec![0, 1], 0..=2), 1..40u64)
             .prop_map(|(talking, seconds)| Weather::Talk(talking, seconds)),
@@ -428,18 +463,25 @@ fn weather() -> impl Strategy<Value = Vec<Weather>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// The model: UDP works if neither direction is blocked, the relay always does. Whatever went before, 5 s after the last
-    /// change no payload is lost, and 32 s after it traffic is direct exactly where direct works.
+    /// The model: UDP works if neither direction is blocked, and the relay does at the end. Whatever went before, 5 s after
+    /// the last change no payload is lost, and 32 s after it traffic is direct exactly where direct works.
     #[test]
     fn after_any_weather_the_routes_equal_the_model(weather in weather()) {
         let mut world = World::new();
         for change in weather {
             match change {
-                Weather::Block(node, true) => { world.blocked[node].insert(DIRECT); }
-                Weather::Block(node, false) => { world.blocked[node].remove(&DIRECT); }
+                Weather::Block(node, kind, true) => {
+                    world.blocked[node].insert(kind);
+                }
+                Weather::Block(node, kind, false) => {
+                    world.blocked[node].remove(&kind);
+                }
                 Weather::Nat(node, on) => world.nat[node] = on,
                 Weather::Talk(talking, seconds) => world.pass(s(seconds), &talking),
             }
+        }
+        for kinds in &mut world.blocked {
+            kinds.remove(&RELAY);
         }
         let direct = world.blocked.iter().all(|kinds| !kinds.contains(&DIRECT));
         let last_change = world.now;

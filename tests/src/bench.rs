@@ -2,6 +2,7 @@
 //! machine, does its part in the same run. Nothing here is compared with a figure that somebody else published.
 
 mod control;
+pub mod dataplane;
 mod etcd;
 mod figures;
 mod installation;

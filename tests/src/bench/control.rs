@@ -235,12 +235,12 @@ impl Sessions {
 }
 
 /// Whose figures these are.
-fn machine() -> Result<String> {
+pub(super) fn machine() -> Result<String> {
     let load = std::fs::read_to_string("/proc/loadavg")?;
     let load = load.split(' ').next().unwrap_or_default();
     let cores = std::thread::available_parallelism()?;
     Ok(format!(
-        "{cores} cores, shared by controller, nodes and peers; load average {load} at the start"
+        "{cores} cores, shared by everything that is measured; load average {load} now"
     ))
 }
 

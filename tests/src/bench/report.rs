@@ -94,7 +94,7 @@ impl Report {
         let none = || "-".to_owned();
         let head = ["", "ours", "unit", "peer", "peer's", "ours/peer's"].map(str::to_owned);
         let rows = self.rows.iter().map(|row| {
-            [
+            vec![
                 row.name.clone(),
                 row.ours.to_string(),
                 row.unit.to_owned(),
@@ -103,28 +103,38 @@ impl Report {
                 row.ratio.map_or_else(none, |ratio| ratio.to_string()),
             ]
         });
-        let lines: Vec<_> = std::iter::once(head).chain(rows).collect();
-        let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
-        let widths: Vec<_> = (0..lines[0].len())
-            .map(|column| width(column).unwrap_or(0))
-            .collect();
-        let table = lines.iter().map(|line| {
-            let cells = line.iter().zip(&widths).enumerate();
-            let cells: Vec<_> = cells
-                .map(|(column, (cell, width))| match column {
-                    1 | 4 | 5 => format!("{cell:>width$}"),
-                    _ => format!("{cell:<width$}"),
-                })
-                .collect();
-            cells.join("  ").trim_end().to_owned()
-        });
+        let lines: Vec<_> = std::iter::once(head.to_vec()).chain(rows).collect();
         let notes = self.notes.iter().map(|note| format!("· {note}"));
+        let table = std::iter::once(columns(&lines, &[1, 4, 5]));
         table.chain(notes).collect::<Vec<_>>().join("\n")
     }
 }
 
+/// Cells below each other, some columns flush right.
+pub(super) fn columns(lines: &[Vec<String>], right: &[usize]) -> String {
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
+    let count = lines.first().map_or(0, Vec::len);
+    let widths: Vec<_> = (0..count)
+        .map(|column| width(column).unwrap_or(0))
+        .collect();
+    let lines = lines.iter().map(|line| {
+        let cells = line.iter().zip(&widths).enumerate();
+        let cells: Vec<_> = cells
+            .map(|(column, (cell, width))| {
+                if right.contains(&column) {
+                    format!("{cell:>width$}")
+                } else {
+                    format!("{cell:<width$}")
+                }
+            })
+            .collect();
+        cells.join("  ").trim_end().to_owned()
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// Three significant digits: more would be noise.
-fn rounded(value: f64) -> f64 {
+pub(super) fn rounded(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return value;
     }

@@ -105,7 +105,17 @@ impl Drop for Namespace {
 }
 
 /// Removes what a run left behind that was killed.
-pub(super) fn remove_orphans() {
+pub(crate) fn remove_orphans() {
+    remove_those(|pid| !Path::new("/proc").join(pid).exists());
+}
+
+/// Removes what this process has made, for one that is about to end without dropping anything.
+pub(crate) fn remove_own() {
+    let own = std::process::id().to_string();
+    remove_those(|pid| pid == own);
+}
+
+fn remove_those(chosen: impl Fn(&str) -> bool) {
     let Ok(list) = output(Command::new("ip").args(["netns", "list"])) else {
         return;
     };
@@ -117,7 +127,7 @@ pub(super) fn remove_orphans() {
         let pid = name
             .strip_prefix(PREFIX)
             .and_then(|rest| rest.split('-').next());
-        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+        if pid.is_some_and(&chosen) {
             remove(name);
         }
     }

@@ -36,6 +36,11 @@ impl Process {
         })
     }
 
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// As if power were cut: SIGKILL.
     pub fn kill(&mut self) -> Result<()> {
         self.cut()?;
@@ -101,7 +106,7 @@ pub fn output(command: &mut Command) -> Result<Output> {
 }
 
 /// Runs a program that must succeed, and gives what it printed.
-pub(super) fn checked(command: &mut Command) -> Result<String> {
+pub(crate) fn checked(command: &mut Command) -> Result<String> {
     let output = output(command)?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
@@ -124,8 +129,15 @@ pub(super) fn checked(command: &mut Command) -> Result<String> {
 }
 
 pub(super) fn is_installed(tool: &str) -> bool {
+    on_path(tool).is_some()
+}
+
+/// Where a program is found by its name.
+pub(crate) fn on_path(tool: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(tool).is_file())
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(tool))
+        .find(|program| program.is_file())
 }
 
 /// The ends of all logs below a folder.

@@ -1,0 +1,76 @@
+//! `tests/bench/dataplane`: what Malha's tunnel carries and costs between two network namespaces, beside other userspace
+//! WireGuards in the same minutes. It needs root and leaves nothing behind.
+
+mod contender;
+mod echo;
+mod ends;
+mod goal;
+mod iperf;
+mod meter;
+mod plan;
+mod priority;
+mod series;
+mod sheet;
+mod stream;
+mod throughput;
+mod wire;
+
+use anyhow::{Result, ensure};
+
+pub use plan::Plan;
+pub use sheet::Sheet;
+pub use wire::clean_up;
+
+use crate::lab::process::on_path;
+use contender::contenders;
+use goal::GOALS;
+use plan::Part;
+use priority::Priority;
+use wire::Wire;
+
+/// Measures what the plan says.
+pub fn dataplane(plan: &Plan) -> Result<Sheet> {
+    check_machine()?;
+    let mut sheet = Sheet::new();
+    let (contenders, notes) = contenders(plan)?;
+    for contender in contenders.iter().filter(|it| !it.version.is_empty()) {
+        sheet.note(format!("{}: {}", contender.name, contender.version));
+    }
+    for note in notes {
+        sheet.note(note);
+    }
+    let priority = Priority::raise();
+    sheet.note(priority.note());
+    let wire = Wire::new()?;
+    sheet.note(wire.meter.method());
+    if plan.measures(Part::Throughput) {
+        throughput::throughput(&wire, &contenders, plan, &mut sheet)?;
+    }
+    sheet.note(super::control::machine()?);
+    sheet.judge(&GOALS);
+    Ok(sheet)
+}
+
+/// Takes a part in a measurement, if the words say so: programs that the benchmark starts on its machines are itself.
+pub fn take_part(words: &[String]) -> Option<Result<()>> {
+    let (first, rest) = words.split_first()?;
+    (first == stream::ROLE).then(|| stream::play(rest))
+}
+
+fn check_machine() -> Result<()> {
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "not root: network namespaces and TUN devices need it"
+    );
+    for (tool, package) in [
+        ("ip", "iproute2"),
+        ("iperf3", "iperf3"),
+        ("setpriv", "util-linux"),
+    ] {
+        ensure!(
+            on_path(tool).is_some(),
+            "{tool} is missing: install {package}"
+        );
+    }
+    Ok(())
+}

@@ -2,21 +2,30 @@
 //! WireGuards in the same minutes. It needs root and leaves nothing behind.
 
 mod contender;
+mod crowd;
 mod echo;
 mod ends;
 mod goal;
+mod handshakes;
+mod idle;
 mod iperf;
+mod loss;
+mod lossy;
 mod meter;
+mod part;
 mod plan;
 mod priority;
 mod series;
 mod sheet;
+mod spoof;
+mod strangers;
 mod stream;
 mod throughput;
 mod wire;
 
 use anyhow::{Result, ensure};
 
+pub use part::take_part;
 pub use plan::Plan;
 pub use sheet::Sheet;
 pub use wire::clean_up;
@@ -46,15 +55,18 @@ pub fn dataplane(plan: &Plan) -> Result<Sheet> {
     if plan.measures(Part::Throughput) {
         throughput::throughput(&wire, &contenders, plan, &mut sheet)?;
     }
+    if plan.measures(Part::Idle) {
+        idle::idle(&wire, plan, &mut sheet)?;
+    }
+    if plan.measures(Part::Handshakes) {
+        handshakes::handshakes(&wire, plan, &mut sheet)?;
+    }
+    if plan.measures(Part::Loss) {
+        loss::loss(&wire, plan, &mut sheet)?;
+    }
     sheet.note(super::control::machine()?);
     sheet.judge(&GOALS);
     Ok(sheet)
-}
-
-/// Takes a part in a measurement, if the words say so: programs that the benchmark starts on its machines are itself.
-pub fn take_part(words: &[String]) -> Option<Result<()>> {
-    let (first, rest) = words.split_first()?;
-    (first == stream::ROLE).then(|| stream::play(rest))
 }
 
 fn check_machine() -> Result<()> {

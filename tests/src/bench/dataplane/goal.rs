@@ -4,6 +4,9 @@ use serde::Serialize;
 
 use super::super::report::rounded;
 use super::contender::{BORINGTUN, CABLE, MALHA, NETSTACK, WIREGUARD_GO};
+use super::handshakes::{LOST_TO_STRANGERS, PER_CORE};
+use super::idle::{IDLE_MEMORY, IDLE_PROCESSOR, MANY_PEERS, PEERS_MEMORY};
+use super::loss::{BBR, NETSTACK_SENDS};
 use super::sheet::{Measure, Sheet};
 
 /// One bound, and what is held against it.
@@ -95,7 +98,7 @@ const fn goal(name: &'static str, figure: Figure, bound: Bound) -> Goal {
 }
 
 /// In the order in which they are printed.
-pub(super) const GOALS: [Goal; 16] = [
+pub(super) const GOALS: [Goal; 24] = [
     goal(
         "TCP 1 stream, times wireguard-go",
         Figure::Ratio(Measure::Tcp1, WIREGUARD_GO),
@@ -174,6 +177,46 @@ pub(super) const GOALS: [Goal; 16] = [
     goal(
         "processor per GB, times the bare cable's",
         Figure::Ratio(Measure::Tcp1Processor, CABLE),
+        Bound::None,
+    ),
+    goal(
+        "idle node: memory, MiB",
+        Figure::Alone(IDLE_MEMORY),
+        Bound::AtMost(15.0),
+    ),
+    goal(
+        "idle node: processor, %",
+        Figure::Alone(IDLE_PROCESSOR),
+        Bound::AtMost(0.1),
+    ),
+    goal(
+        "1,000 idle peers, MiB",
+        Figure::Alone(PEERS_MEMORY),
+        Bound::AtMost(25.0),
+    ),
+    goal(
+        "10,000 peers, share of throughput",
+        Figure::Alone(MANY_PEERS),
+        Bound::AtLeast(0.9),
+    ),
+    goal(
+        "handshakes per second and core",
+        Figure::Alone(PER_CORE),
+        Bound::AtLeast(3000.0),
+    ),
+    goal(
+        "throughput lost to strangers, %",
+        Figure::Alone(LOST_TO_STRANGERS),
+        Bound::AtMost(20.0),
+    ),
+    goal(
+        "20 ms, 1 % lost: BBR, Mbit/s",
+        Figure::Alone(BBR),
+        Bound::AtLeast(300.0),
+    ),
+    goal(
+        "20 ms, 1 % lost: netstack sends, Mbit/s",
+        Figure::Alone(NETSTACK_SENDS),
         Bound::None,
     ),
 ];

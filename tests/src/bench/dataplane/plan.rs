@@ -22,6 +22,12 @@ pub struct Plan {
 pub(super) enum Part {
     /// Streams, datagrams, pings, memory: all contenders.
     Throughput,
+    /// What an idle node and idle peers cost.
+    Idle,
+    /// Handshakes of members, and of strangers.
+    Handshakes,
+    /// Streams over a long and bad line.
+    Loss,
 }
 
 impl Plan {
@@ -81,10 +87,15 @@ impl Default for Plan {
     }
 }
 
-const PARTS: [(&str, Part); 1] = [("--throughput", Part::Throughput)];
+const PARTS: [(&str, Part); 4] = [
+    ("--throughput", Part::Throughput),
+    ("--idle", Part::Idle),
+    ("--handshakes", Part::Handshakes),
+    ("--loss", Part::Loss),
+];
 const RUNS: usize = 5;
 const SECONDS: u64 = 5;
-const USAGE: &str = "Known are --throughput (nothing means all parts), --runs N, --seconds N, \
+const USAGE: &str = "Known are --throughput, --idle, --handshakes, --loss (none means all), --runs N, --seconds N, \
     --contenders A,B, --quick, --install-peers, --json";
 
 #[cfg(test)]

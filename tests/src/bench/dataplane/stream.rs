@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ends::{SINK, SOURCE};
 use super::iperf::Flow;
+use super::part::part;
 use super::wire::{Side, Wire};
 
 /// Which way the bytes go, as the netstack sees it.
@@ -42,9 +43,8 @@ pub(super) fn stream(wire: &Wire, way: Way, seconds: u64, control: &str) -> Resu
         Way::Sends => SOURCE,
     };
     let to = SocketAddr::from((Side::Far.overlay(), port)).to_string();
-    let program = std::env::current_exe()?;
-    let mut command = wire.namespace(Side::Near).command(program);
-    command.args([ROLE, way.word(), &to, &seconds.to_string(), control]);
+    let mut command = part(wire, Side::Near, "stream")?;
+    command.args([way.word(), &to, &seconds.to_string(), control]);
     let before = wire.meter.used()?;
     let limit = Duration::from_secs(seconds) + DRAIN_LIMIT;
     let printed = wire.run("stream", &mut command, limit)?;
@@ -109,7 +109,5 @@ fn pull(mut stream: TcpStream, length: Duration) -> Result<Carried> {
     })
 }
 
-/// The word by which this program is told to take a part instead of measuring.
-pub(super) const ROLE: &str = "--part";
 const CHUNK_BYTES: usize = 256 * 1024;
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);

@@ -12,6 +12,7 @@ mod iperf;
 mod loss;
 mod lossy;
 mod meter;
+mod noise;
 mod part;
 mod plan;
 mod priority;
@@ -41,18 +42,18 @@ use wire::Wire;
 pub fn dataplane(plan: &Plan) -> Result<Sheet> {
     check_machine()?;
     let mut sheet = Sheet::new();
-    let (contenders, notes) = contenders(plan)?;
-    for contender in contenders.iter().filter(|it| !it.version.is_empty()) {
-        sheet.note(format!("{}: {}", contender.name, contender.version));
-    }
-    for note in notes {
-        sheet.note(note);
-    }
     let priority = Priority::raise();
     sheet.note(priority.note());
     let wire = Wire::new()?;
     sheet.note(wire.meter.method());
     if plan.measures(Part::Throughput) {
+        let (contenders, notes) = contenders(plan)?;
+        for contender in contenders.iter().filter(|it| !it.version.is_empty()) {
+            sheet.note(format!("{}: {}", contender.name, contender.version));
+        }
+        for note in notes {
+            sheet.note(note);
+        }
         throughput::throughput(&wire, &contenders, plan, &mut sheet)?;
     }
     if plan.measures(Part::Idle) {

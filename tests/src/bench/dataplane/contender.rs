@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::plan::Plan;
 use crate::lab::output;
@@ -58,23 +58,27 @@ pub(super) fn contenders(plan: &Plan) -> Result<(Vec<Contender>, Vec<String>)> {
     if plan.install_peers {
         notes.extend(install());
     }
-    for foreign in &FOREIGN {
+    let wanted =
+        |name: &str| plan.contenders.is_empty() || plan.contenders.iter().any(|it| it == name);
+    for foreign in FOREIGN.iter().filter(|it| wanted(it.name)) {
         match foreign.find() {
             Ok(contender) => found.push(contender),
             Err(reason) => notes.push(format!("not run: {}: {reason:#}", foreign.name)),
         }
     }
-    if !plan.contenders.is_empty() {
-        let known: Vec<_> = found.iter().map(|it| it.name).collect();
-        for name in &plan.contenders {
-            ensure!(
-                known.contains(&name.as_str()),
-                "{name} can't run here; these can: {}",
-                known.join(", ")
-            );
-        }
-        found.retain(|it| plan.contenders.iter().any(|name| name == it.name));
+    if let Some(name) = plan
+        .contenders
+        .iter()
+        .find(|it| !ORDER.contains(&it.as_str()))
+    {
+        bail!("{name} is no contender; these are: {}", ORDER.join(", "));
     }
+    found.retain(|it| wanted(it.name));
+    ensure!(
+        !found.is_empty(),
+        "none of these can run here: {}",
+        notes.join("; ")
+    );
     Ok((found, notes))
 }
 

@@ -8,6 +8,7 @@ use super::handshakes::{LOST_TO_STRANGERS, PER_CORE};
 use super::idle::{IDLE_MEMORY, IDLE_PROCESSOR, MANY_PEERS, PEERS_MEMORY};
 use super::loss::{BBR, NETSTACK_SENDS};
 use super::sheet::{Measure, Sheet};
+use super::throughput::NOISE;
 
 /// One bound, and what is held against it.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +28,8 @@ enum Figure {
     Ratio(Measure, &'static str),
     /// Malha's less a contender's.
     Excess(Measure, &'static str),
+    /// What the cable and the noise cost by themselves, divided by what the tunnel costs.
+    ShareOfFloor,
     /// One that only Malha has.
     Alone(&'static str),
 }
@@ -57,6 +60,11 @@ impl Goal {
             Figure::Of(name, measure) => sheet.median(name, measure)?,
             Figure::Ratio(measure, name) => ours(measure)? / sheet.median(name, measure)?,
             Figure::Excess(measure, name) => ours(measure)? - sheet.median(name, measure)?,
+            Figure::ShareOfFloor => {
+                let cable = sheet.median(CABLE, Measure::Tcp1Processor)?;
+                let floor = cable + sheet.median_alone(NOISE)?;
+                floor / ours(Measure::Tcp1Processor)?
+            }
             Figure::Alone(name) => sheet.median_alone(name)?,
         };
         let (wanted, met) = match self.bound {
@@ -98,7 +106,7 @@ const fn goal(name: &'static str, figure: Figure, bound: Bound) -> Goal {
 }
 
 /// In the order in which they are printed.
-pub(super) const GOALS: [Goal; 24] = [
+pub(super) const GOALS: [Goal; 25] = [
     goal(
         "TCP 1 stream, times wireguard-go",
         Figure::Ratio(Measure::Tcp1, WIREGUARD_GO),
@@ -157,6 +165,11 @@ pub(super) const GOALS: [Goal; 24] = [
     goal(
         "netstack sends, Gbit/s",
         Figure::Of(NETSTACK, Measure::NetstackSends),
+        Bound::None,
+    ),
+    goal(
+        "share of the floor reached, processor per GB",
+        Figure::ShareOfFloor,
         Bound::None,
     ),
     goal(

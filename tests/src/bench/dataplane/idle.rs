@@ -29,6 +29,8 @@ pub(super) fn idle(wire: &Wire, plan: &Plan, sheet: &mut Sheet) -> Result<()> {
 
     let crowd = Crowd::new(IDLE_PEERS);
     let crowded = Hub::start(wire, &crowd)?;
+    let configured = resident_bytes(crowded.hub.id())?;
+    sheet.add_alone(CONFIGURED_MEMORY, (configured - before) / MIB);
     let result = crowd.shake_hands(wire, crowded.key.public_key())?;
     ensure!(
         result.answered * 100 >= IDLE_PEERS * 95,
@@ -89,6 +91,7 @@ impl Hub {
 pub(super) const IDLE_MEMORY: &str = "idle node: memory, MiB";
 pub(super) const IDLE_PROCESSOR: &str = "idle node: processor, % of a core";
 pub(super) const PEERS_MEMORY: &str = "1,000 idle peers: memory added to the hub, MiB";
+const CONFIGURED_MEMORY: &str = "1,000 peers before their handshakes: memory added, MiB";
 const PEERS_PROCESSOR: &str = "1,000 idle peers: the hub's processor, % of a core";
 pub(super) const MANY_PEERS: &str = "TCP with 10,000 peers configured, share of that with one";
 const IDLE_PEERS: usize = 1_000;

@@ -96,10 +96,16 @@ impl<'a> Iperf<'a> {
         })
     }
 
+    /// Once more if it fails: a server that has just served sometimes hangs up on the next client.
     fn run(&self, arguments: &[&str], seconds: u64) -> Result<(Value, Duration)> {
+        self.run_once(arguments, seconds)
+            .or_else(|_| self.run_once(arguments, seconds))
+    }
+
+    fn run_once(&self, arguments: &[&str], seconds: u64) -> Result<(Value, Duration)> {
         let mut command = self.command(arguments, seconds);
-        let before = self.wire.meter.used()?;
         let limit = Duration::from_secs(seconds) + EXCHANGE_LIMIT;
+        let before = self.wire.meter.used()?;
         let printed = self.wire.run("iperf3", &mut command, limit)?;
         let processor = self.wire.meter.used()?.saturating_sub(before);
         let mut result: Value = serde_json::from_slice(&printed).context("iperf3's JSON")?;

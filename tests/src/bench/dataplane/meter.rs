@@ -99,13 +99,19 @@ fn used_by_one(process: u32) -> Option<Duration> {
 
 /// The same to the nanosecond, of a process whose threads all still run.
 pub(super) fn busy(process: u32) -> Result<Duration> {
-    let mut nanos = 0;
-    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
-        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
-        let run = text.split(' ').next().context("an empty schedstat")?;
-        nanos += run.parse::<u64>()?;
-    }
-    Ok(Duration::from_nanos(nanos))
+    let threads = fs::read_dir(format!("/proc/{process}/task"))?;
+    threads.map(|thread| scheduled(&thread?.path())).sum()
+}
+
+/// Of the thread that asks.
+pub(super) fn busy_thread() -> Result<Duration> {
+    scheduled(Path::new("/proc/thread-self"))
+}
+
+fn scheduled(thread: &Path) -> Result<Duration> {
+    let text = fs::read_to_string(thread.join("schedstat"))?;
+    let run = text.split(' ').next().context("an empty schedstat")?;
+    Ok(Duration::from_nanos(run.parse()?))
 }
 
 fn used_by(group: &Path) -> Result<Duration> {

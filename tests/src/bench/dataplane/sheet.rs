@@ -15,10 +15,17 @@ pub struct Sheet {
     bench: &'static str,
     /// By measure and contender.
     compared: BTreeMap<Measure, BTreeMap<&'static str, Series>>,
-    /// By name; the unit is in the name.
-    alone: BTreeMap<&'static str, Series>,
+    /// What only Malha was measured for, in the order of measuring.
+    alone: Vec<Alone>,
     goals: Vec<Verdict>,
     notes: Vec<String>,
+}
+
+/// One figure without a peer; the unit is in the name.
+#[derive(Debug, Serialize)]
+struct Alone {
+    name: &'static str,
+    values: Series,
 }
 
 /// What is measured of every contender, in the order of the table.
@@ -80,7 +87,13 @@ impl Sheet {
 
     /// Adds a figure that has no peer.
     pub(super) fn add_alone(&mut self, name: &'static str, value: f64) {
-        self.alone.entry(name).or_default().push(value);
+        match self.alone.iter_mut().find(|alone| alone.name == name) {
+            Some(alone) => alone.values.push(value),
+            None => self.alone.push(Alone {
+                name,
+                values: value.into(),
+            }),
+        }
     }
 
     pub(super) fn note(&mut self, note: impl Into<String>) {
@@ -92,7 +105,8 @@ impl Sheet {
     }
 
     pub(super) fn median_alone(&self, name: &str) -> Option<f64> {
-        self.alone.get(name)?.median()
+        let alone = self.alone.iter().find(|alone| alone.name == name)?;
+        alone.values.median()
     }
 
     /// Judges goals by what has been measured so far.
@@ -118,7 +132,7 @@ impl Sheet {
                 .map(str::to_owned)
                 .to_vec();
             let rows = self.alone.iter();
-            let rows = rows.map(|(name, series)| vec![(*name).to_owned(), text(series)]);
+            let rows = rows.map(|alone| vec![alone.name.to_owned(), text(&alone.values)]);
             tables.push(columns(
                 &std::iter::once(head).chain(rows).collect::<Vec<_>>(),
                 &[],

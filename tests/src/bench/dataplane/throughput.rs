@@ -8,6 +8,7 @@ use super::contender::{Contender, Kind};
 use super::echo::pings;
 use super::ends::Ends;
 use super::iperf::Iperf;
+use super::noise::noise_s_per_gb;
 use super::plan::Plan;
 use super::sheet::{Measure, Sheet};
 use super::stream::{Way, stream};
@@ -21,6 +22,7 @@ pub(super) fn throughput(
     sheet: &mut Sheet,
 ) -> Result<()> {
     for round in 1..=plan.runs {
+        sheet.add_alone(NOISE, noise_s_per_gb()?);
         for contender in contenders {
             eprintln!("throughput {round}/{}: {}", plan.runs, contender.name);
             if let Err(error) = turn(wire, contender, plan.seconds, sheet) {
@@ -77,6 +79,7 @@ fn turn(wire: &Wire, contender: &Contender, seconds: u64, sheet: &mut Sheet) -> 
     Ok(())
 }
 
+pub(super) const NOISE: &str = "sealing and opening alone: processor, s/GB";
 /// What most hosts use; the machine's own default may be another.
 pub(super) const CONTROL: &str = "cubic";
 const IDLE_LENGTH: Duration = Duration::from_secs(1);

@@ -65,14 +65,14 @@ impl Side {
 
     /// A network interface that no other process of this machine has.
     pub(super) fn interface(self) -> String {
-        format!("mb{}-{}", std::process::id(), self.number())
+        format!("{INTERFACE}{}-{}", std::process::id(), self.number())
     }
 }
 
 impl Wire {
     pub(super) fn new() -> Result<Self> {
         remove_orphans();
-        remove_orphaned_folders();
+        remove_files(|pid| !Path::new("/proc").join(pid).exists());
         let folder = folder_of(std::process::id());
         fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
         let wire = Self {
@@ -157,34 +157,47 @@ impl Wire {
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        // The next run tries again.
-        let _ = fs::remove_dir_all(&self.folder);
+        remove_files(|pid| pid == std::process::id().to_string());
     }
 }
 
 /// Removes what this process has made, for one that ends without dropping anything.
 pub fn clean_up() {
     remove_own();
-    let _ = fs::remove_dir_all(folder_of(std::process::id()));
+    remove_files(|pid| pid == std::process::id().to_string());
 }
 
-fn remove_orphaned_folders() {
-    let Ok(entries) = fs::read_dir(std::env::temp_dir()) else {
-        return;
-    };
-    for entry in entries.flatten() {
+/// Removes the files of chosen processes, and the sockets that killed contenders left. What can't be removed, the next run
+/// tries again.
+fn remove_files(chosen: impl Fn(&str) -> bool) {
+    for entry in entries(&std::env::temp_dir()) {
         let name = entry.file_name();
         let pid = name.to_str().and_then(|name| name.strip_prefix(FOLDER));
-        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+        if pid.is_some_and(&chosen) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
+    for entry in entries(Path::new(CONTROL_SOCKETS)) {
+        let name = entry.file_name();
+        let interface = name.to_str().and_then(|name| name.strip_prefix(INTERFACE));
+        let pid = interface.and_then(|rest| rest.split('-').next());
+        if pid.is_some_and(&chosen) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = fs::DirEntry> {
+    fs::read_dir(folder).into_iter().flatten().flatten()
 }
 
 fn folder_of(process: u32) -> PathBuf {
     std::env::temp_dir().join(format!("{FOLDER}{process}"))
 }
 
+/// Where userspace WireGuards listen for `wg`.
+const CONTROL_SOCKETS: &str = "/var/run/wireguard";
+const INTERFACE: &str = "mb";
 const FOLDER: &str = "malha-bench-dataplane-";
 const POLL: Duration = Duration::from_millis(5);
 const UNDERLAY_MTU_BYTES: usize = 1500;

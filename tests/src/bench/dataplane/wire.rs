@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::meter::Meter;
+use super::priority::give_back;
 use crate::lab::namespace::{remove_orphans, remove_own};
 use crate::lab::{Namespace, Process};
 
@@ -163,6 +164,7 @@ impl Drop for Wire {
 
 /// Removes what this process has made, for one that ends without dropping anything.
 pub fn clean_up() {
+    give_back();
     remove_own();
     remove_files(|pid| pid == std::process::id().to_string());
 }

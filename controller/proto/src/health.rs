@@ -40,6 +40,24 @@ pub struct ServiceReport {
     pub state: ServiceState,
 }
 
+/// What carries a peer's tunnel.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+#[cbor(index_only)]
+pub enum PathKind {
+    /// UDP from one to the other.
+    #[n(0)]
+    Direct,
+    /// UDP through the hub's relay, sealed end to end.
+    #[n(1)]
+    Relay,
+    /// TCP 443, where UDP does not pass.
+    #[n(2)]
+    Carrier,
+}
+
 /// What a node sees of one peer's tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct PeerObservation {
@@ -55,6 +73,9 @@ pub struct PeerObservation {
     pub rx_bytes: u64,
     #[n(4)]
     pub tx_bytes: u64,
+    /// The path in use; None before the first packet, or from an older agent.
+    #[n(5)]
+    pub path: Option<PathKind>,
 }
 
 /// What a node tells at each heartbeat. Only what changed since the last one, and always the first time.
@@ -66,6 +87,9 @@ pub struct NodeReport {
     pub services: Vec<ServiceReport>,
     #[n(2)]
     pub peers: Vec<PeerObservation>,
+    /// Where its WireGuard listens, on its own interfaces, if that changed: candidates for its peers.
+    #[n(3)]
+    pub listen: Option<Vec<SocketAddr>>,
 }
 
 /// What a probe through the real path (edge → tunnel → node → target) met.

@@ -12,6 +12,7 @@ mod key;
 mod message;
 mod name;
 mod netmap;
+mod pair;
 mod token;
 
 pub use address::{DEFAULT_POOL_V4, OverlayAddresses, OverlayPools, PoolError};
@@ -19,7 +20,7 @@ pub use frame::{
     FrameDecoder, FrameError, MAX_FRAME_TO_CONTROLLER_BYTES, MAX_FRAME_TO_NODE_BYTES, encode_frame,
 };
 pub use health::{
-    Hop, HopState, NodeReport, PathProbe, PeerObservation, ServiceReport, ServiceState,
+    Hop, HopState, NodeReport, PathKind, PathProbe, PeerObservation, ServiceReport, ServiceState,
 };
 pub use id::{
     ApiKeyId, GrantId, IdError, NodeId, OperatorId, OrganizationId, Revision, RouteId, ServiceId,
@@ -28,12 +29,15 @@ pub use id::{
 pub use key::{Fingerprint, KeyError, Lease, MachineId, Secret32, WgKey};
 pub use message::{
     ALPN, CONTROLLER_TLS_NAME, EnrolReply, EnrolRequest, FarewellReason, HEARTBEAT_INTERVAL_MS,
-    Hello, MachineFacts, PROTOCOL_VERSION, RefusalCode, SESSION_TIMEOUT_MS, ToController, ToNode,
-    Welcome,
+    Hello, MachineFacts, PAIRS_SINCE_VERSION, PROTOCOL_VERSION, RefusalCode, SESSION_TIMEOUT_MS,
+    ToController, ToNode, Welcome,
 };
 pub use name::{HostName, Label, NameError};
 pub use netmap::{
     Allow, Exposure, Me, Netmap, NetmapDelta, PatchError, Peer, Port, Profile, Protocol, Service,
     ServiceKind,
+};
+pub use pair::{
+    MAX_CANDIDATES, MAX_PAIRS, MAX_PAIRS_PER_MESSAGE, Pair, PairTable, Pairs, RelayGrant,
 };
 pub use token::{EnrolToken, MAX_TOKEN_ADDRESSES, MAX_TOKEN_CHARS, TokenError};

@@ -8,7 +8,7 @@
 use minicbor::{Decode, Encode};
 
 use crate::{
-    Fingerprint, Label, Lease, MachineId, Netmap, NetmapDelta, NodeId, NodeReport, Revision,
+    Fingerprint, Label, Lease, MachineId, Netmap, NetmapDelta, NodeId, NodeReport, Pairs, Revision,
     Secret32, TokenId, WgKey,
 };
 
@@ -19,7 +19,10 @@ pub const ALPN: &[u8] = b"malha/1";
 pub const CONTROLLER_TLS_NAME: &str = "controller.malha.internal";
 
 /// The version that this code speaks, in [`Hello`]; for people, the ALPN decides.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
+
+/// From this version on a node knows [`ToNode::Pairs`].
+pub const PAIRS_SINCE_VERSION: u16 = 2;
 
 /// How often a node reports, milliseconds. Both sides take any frame as a sign of life.
 pub const HEARTBEAT_INTERVAL_MS: u64 = 1_500;
@@ -252,6 +255,9 @@ pub enum ToNode {
         #[n(0)]
         reason: FarewellReason,
     },
+    /// Only to nodes of [`PAIRS_SINCE_VERSION`]; in any order with netmaps.
+    #[n(8)]
+    Pairs(#[n(0)] Box<Pairs>),
 }
 
 impl RefusalCode {

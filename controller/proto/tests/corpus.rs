@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use malha_proto::{
     Allow, EnrolReply, EnrolRequest, EnrolToken, Exposure, FarewellReason, Fingerprint, Hello,
     Lease, MAX_FRAME_TO_NODE_BYTES, MachineFacts, MachineId, Me, Netmap, NetmapDelta, NodeId,
-    NodeReport, OverlayAddresses, Peer, PeerObservation, Port, Profile, Protocol, RefusalCode,
-    Revision, Secret32, Service, ServiceId, ServiceKind, ServiceReport, ServiceState, ToController,
-    ToNode, TokenId, Welcome, WgKey, encode_frame,
+    NodeReport, OverlayAddresses, Pair, Pairs, Peer, PeerObservation, Port, Profile, Protocol,
+    RefusalCode, RelayGrant, Revision, Secret32, Service, ServiceId, ServiceKind, ServiceReport,
+    ServiceState, ToController, ToNode, TokenId, Welcome, WgKey, encode_frame,
 };
 
 #[test]
@@ -126,6 +126,7 @@ fn order_down(message: &ToNode) -> usize {
         ToNode::Renewed { .. } => 5,
         ToNode::Refused { .. } => 6,
         ToNode::Farewell { .. } => 7,
+        ToNode::Pairs(_) => 8,
     }
 }
 
@@ -142,7 +143,9 @@ fn messages_to_controller() -> Vec<ToController> {
             handshake_age_ms: Some(1_200),
             rx_bytes: 70_000,
             tx_bytes: 5_000_000_000,
+            path: None,
         }],
+        listen: None,
     };
     vec![
         ToController::Enrol(Box::new(EnrolRequest {
@@ -215,6 +218,21 @@ fn messages_to_node() -> Vec<ToNode> {
         ToNode::Farewell {
             reason: FarewellReason::Restart,
         },
+        ToNode::Pairs(Box::new(Pairs {
+            all: true,
+            me: WgKey([9; 32]),
+            pairs: vec![Pair {
+                peer: NodeId(1),
+                key: WgKey([11; 32]),
+                candidates: vec!["192.0.2.1:51820".parse().unwrap()],
+                relay: Some(RelayGrant {
+                    channel: 70_000,
+                    key: Secret32([5; 32]),
+                }),
+                psk: Some(Secret32([6; 32])),
+                psk_epoch: 20_000,
+            }],
+        })),
     ]
 }
 
@@ -300,4 +318,4 @@ fn netmap() -> Netmap {
 }
 
 const KINDS_TO_CONTROLLER: usize = 8;
-const KINDS_TO_NODE: usize = 8;
+const KINDS_TO_NODE: usize = 9;

@@ -10,6 +10,7 @@ mod error;
 mod issue;
 mod master_key;
 mod node_certificate;
+mod pair_epochs;
 mod sealed;
 mod validity;
 mod verify;
@@ -24,6 +25,7 @@ pub use master_key::{MasterKey, PASSPHRASE_SALT_BYTES};
 pub use node_certificate::{
     NodeCertificate, NodeIdentity, certificate_key, node_identity, request_key,
 };
+pub use pair_epochs::{MAX_EPOCHS_KEPT, PairEpochs};
 pub use sealed::Sealed;
 pub use validity::Validity;
 pub use verify::{Fault, Verdict, VerifyReport, VerifyRequest, verify};

@@ -116,6 +116,22 @@ impl Handle {
         answer.await.map_err(|_| SubmitError::Closed)?
     }
 
+    /// Writes records that are beside the state, like sealed secrets, with the line about them, if it needs one, in one
+    /// commit. At most [`MAX_KEPT_AT_ONCE`]. Ok means durable.
+    pub async fn keep(
+        &self,
+        records: Vec<(String, Option<Vec<u8>>)>,
+        line: Option<AuditRecord>,
+    ) -> Result<(), SubmitError> {
+        debug_assert!(records.len() <= MAX_KEPT_AT_ONCE);
+        let (reply, answer) = oneshot::channel();
+        self.requests
+            .send(Request::Keep(records, line.map(Box::new), reply))
+            .await
+            .map_err(|_| SubmitError::Closed)?;
+        answer.await.map_err(|_| SubmitError::Closed)?
+    }
+
     /// The newest lines of the audit log, oldest first, at most as many as the log keeps at hand.
     pub async fn audit_tail(&self, count: usize) -> Result<Vec<AuditEntry>, SubmitError> {
         let (reply, answer) = oneshot::channel();
@@ -153,6 +169,11 @@ impl Handle {
 enum Request {
     Command(Box<Asked>),
     Note(Box<AuditRecord>, oneshot::Sender<Result<(), SubmitError>>),
+    Keep(
+        Vec<(String, Option<Vec<u8>>)>,
+        Option<Box<AuditRecord>>,
+        oneshot::Sender<Result<(), SubmitError>>,
+    ),
     AuditTail(usize, oneshot::Sender<Vec<AuditEntry>>),
 }
 
@@ -256,6 +277,11 @@ impl Coordinator {
                 Request::Command(asked) => draft.apply(*asked),
                 Request::Note(line, reply) => {
                     draft.audit.push(*line);
+                    draft.pending.push(Pending::Note(reply));
+                }
+                Request::Keep(records, line, reply) => {
+                    draft.records.extend(records);
+                    draft.audit.extend(line.map(|line| *line));
                     draft.pending.push(Pending::Note(reply));
                 }
                 Request::AuditTail(count, reply) => {
@@ -466,4 +492,6 @@ pub const COMMITTED_CAPACITY: usize = 4_096;
 const MAX_COMMANDS_PER_COMMIT: usize = 256;
 /// A commit with this many records takes no further command, so that a usual command still fits.
 const FULL_COMMIT_RECORDS: usize = MAX_OPS / 2;
+/// What [`Handle::keep`] may add to a commit that is nearly full, so that all of it still fits one batch.
+pub const MAX_KEPT_AT_ONCE: usize = 500;
 const READ_BACK_PAUSE: Duration = Duration::from_millis(200);

@@ -1,16 +1,19 @@
 //! The data folder: made once by `malha init`, opened by `malha serve`. Keys in it are files of mode 0600 or sealed records.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use malha_core::{Entity, Settings, State};
-use malha_pki::{Authority, AuthorityProfile, MasterKey, PkiError, StoredAuthority};
+use malha_pki::{
+    Authority, AuthorityProfile, MasterKey, PairEpochs, PkiError, Sealed, StoredAuthority,
+};
 use malha_proto::{HostName, MachineId, OverlayPools, Revision};
 use malha_store::audit::{AuditError, AuditHead, AuditLog, AuditOutcome};
 use malha_store::{
-    Batch, CommitOutcome, Key, MAX_PAGE_ENTRIES, Op, Prefix, Schema, Store, StoreError,
+    Batch, CommitOutcome, Item, Key, MAX_PAGE_ENTRIES, Op, Prefix, Schema, Store, StoreError,
 };
 use malha_tunnel::PrivateKey;
 use thiserror::Error;
@@ -19,6 +22,7 @@ use time::OffsetDateTime;
 use crate::audit::line;
 use crate::clock::now_ms;
 use crate::coordinator::{AUDIT_HEAD_KEY, Actor, REVISION_KEY, put};
+use crate::pairs::PairId;
 
 /// Why a data folder can't be made or opened.
 #[derive(Debug, Error)]
@@ -55,6 +59,11 @@ pub struct Folder {
     pub audit: AuditLog,
     pub overlay: Authority,
     pub edge: Authority,
+    /// Seals the epochs of preshared keys anew.
+    pub master: MasterKey,
+    pub epochs: PairEpochs,
+    /// The epoch of each pair's key.
+    pub pair_epochs: BTreeMap<PairId, u64>,
     pub hub_key: PrivateKey,
 }
 
@@ -116,6 +125,8 @@ pub async fn open(data: &Path, master_key: &Path) -> Result<Folder, FolderError>
     let overlay = authority(&*store, OVERLAY_AUTHORITY_KEY, &master).await?;
     let edge = authority(&*store, EDGE_AUTHORITY_KEY, &master).await?;
     let state = load(&*store).await?;
+    let epochs = epochs(&*store, &master).await?;
+    let pair_epochs = pair_epochs(&*store).await?;
     let mut audit = AuditLog::open(&audit_dir(data))?;
     mark_uncommitted(&*store, &mut audit).await?;
     let hub_key = hub_key(data)?;
@@ -126,6 +137,9 @@ pub async fn open(data: &Path, master_key: &Path) -> Result<Folder, FolderError>
         audit,
         overlay,
         edge,
+        master,
+        epochs,
+        pair_epochs,
         hub_key,
     })
 }
@@ -194,26 +208,30 @@ async fn load(store: &dyn Store) -> Result<State, FolderError> {
         .ok_or_else(|| missing(REVISION_KEY))?;
     let revision = <[u8; 8]>::try_from(revision.value.as_bytes())
         .map_err(|error| record(REVISION_KEY, &error))?;
-    let prefix = Prefix::new(ENTITY_PREFIX)?;
     let mut entities = Vec::new();
-    let mut after = None;
-    loop {
-        let page = store
-            .range(&prefix, after.as_ref(), MAX_PAGE_ENTRIES)
-            .await?;
-        for item in &page.items {
-            let key = item.key.to_string();
-            let entity = Entity::decode(&key, item.entry.value.as_bytes())
-                .map_err(|error| record(&key, &error))?;
-            entities.push(entity);
-        }
-        match page.items.last() {
-            Some(last) if page.more => after = Some(last.key.clone()),
-            _ => break,
-        }
+    for item in everything(store, ENTITY_PREFIX).await? {
+        let key = item.key.to_string();
+        let entity = Entity::decode(&key, item.entry.value.as_bytes())
+            .map_err(|error| record(&key, &error))?;
+        entities.push(entity);
     }
     State::restore(Revision(u64::from_be_bytes(revision)), entities)
         .map_err(|error| record("e/", &error))
+}
+
+async fn everything(store: &dyn Store, prefix: &str) -> Result<Vec<Item>, FolderError> {
+    let prefix = Prefix::new(prefix)?;
+    let mut items: Vec<Item> = Vec::new();
+    loop {
+        let after = items.last().map(|item| item.key.clone());
+        let page = store
+            .range(&prefix, after.as_ref(), MAX_PAGE_ENTRIES)
+            .await?;
+        items.extend(page.items);
+        if !page.more {
+            return Ok(items);
+        }
+    }
 }
 
 /// Lines that were written just before a crash kept their change from being committed stay in the log, and the next line
@@ -269,6 +287,32 @@ async fn authority(
     let stored: StoredAuthority =
         serde_json::from_slice(entry.value.as_bytes()).map_err(|error| record(key, &error))?;
     Ok(Authority::open(&stored, master)?)
+}
+
+/// The epochs of preshared keys. A folder that was made before there were any gets its first one.
+async fn epochs(store: &dyn Store, master: &MasterKey) -> Result<PairEpochs, FolderError> {
+    if let Some(entry) = store.get(&Key::new(PAIR_EPOCHS_KEY)?).await? {
+        let sealed: Sealed = serde_json::from_slice(entry.value.as_bytes())
+            .map_err(|error| record(PAIR_EPOCHS_KEY, &error))?;
+        return Ok(PairEpochs::open(&sealed, master)?);
+    }
+    let epochs = PairEpochs::create(now_ms())?;
+    let sealed = encode(PAIR_EPOCHS_KEY, &epochs.seal(master)?)?;
+    commit(store, vec![put(PAIR_EPOCHS_KEY, sealed)?]).await?;
+    Ok(epochs)
+}
+
+async fn pair_epochs(store: &dyn Store) -> Result<BTreeMap<PairId, u64>, FolderError> {
+    let items = everything(store, PAIR_EPOCH_PREFIX).await?;
+    let read = items.into_iter().map(|item| {
+        let key = item.key.to_string();
+        let pair = key.trim_start_matches(PAIR_EPOCH_PREFIX).parse();
+        let pair = pair.map_err(|error: String| record(&key, &error))?;
+        let epoch = <[u8; 8]>::try_from(item.entry.value.as_bytes());
+        let epoch = epoch.map_err(|error| record(&key, &error))?;
+        Ok((pair, u64::from_be_bytes(epoch)))
+    });
+    read.collect()
 }
 
 fn hub_key(data: &Path) -> Result<PrivateKey, FolderError> {
@@ -342,5 +386,9 @@ fn record(key: &str, problem: &dyn std::fmt::Display) -> FolderError {
 const HUB_KEY_FILE: &str = "hub.key";
 const OVERLAY_AUTHORITY_KEY: &str = "s/authority/overlay";
 const EDGE_AUTHORITY_KEY: &str = "s/authority/edge";
+/// The sealed secrets behind preshared keys; rewritten by each rotation.
+pub const PAIR_EPOCHS_KEY: &str = "s/pairs/epochs";
+/// A record per pair behind it: the epoch of its key, big endian.
+pub const PAIR_EPOCH_PREFIX: &str = "s/pairs/at/";
 const ENTITY_PREFIX: &str = "e/";
 const AUTHORITY_YEARS: u8 = 10;

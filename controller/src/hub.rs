@@ -14,10 +14,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ipnet::IpNet;
 use malha_core::State;
-use malha_proto::{Netmap, NodeId, Peer, Protocol, WgKey};
+use malha_proto::{Netmap, NodeId, Pair, PairTable, Peer, Protocol, WgKey};
 use malha_proxy::{ByteStream, Dialer};
 use malha_tunnel::{
-    Allow, Engine, PeerConfig, PrivateKey, PublicKey, Tunnel, TunnelConfig, TunnelError,
+    Allow, Engine, PeerConfig, PresharedKey, PrivateKey, PublicKey, Tunnel, TunnelConfig,
+    TunnelError,
 };
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep_until};
@@ -27,6 +28,7 @@ use crate::clock::now_ms;
 use crate::config::{self, EngineChoice};
 use crate::coordinator::Handle;
 use crate::live::{Live, TunnelSeen};
+use crate::pairs::Pairs;
 
 /// The hub's tunnel and what it was last told.
 pub struct Hub {
@@ -34,6 +36,8 @@ pub struct Hub {
     tunnel: Arc<dyn Tunnel>,
     handle: Handle,
     live: Arc<Live>,
+    pairs: Arc<Pairs>,
+    key: WgKey,
     /// Which node a peer key is; written by the driver, read by the status loop beside it.
     keys: Mutex<BTreeMap<WgKey, NodeId>>,
 }
@@ -46,9 +50,11 @@ impl Hub {
         node: NodeId,
         handle: Handle,
         live: Arc<Live>,
+        pairs: Arc<Pairs>,
     ) -> Result<Self, TunnelError> {
         let state = handle.state();
         let addresses = overlay_addresses(&state, node);
+        let own_key = WgKey(*key.public_key().as_bytes());
         let tunnel = malha_tunnel::start(
             choose_engine(config.engine),
             TunnelConfig {
@@ -64,6 +70,8 @@ impl Hub {
             tunnel,
             handle,
             live,
+            pairs,
+            key: own_key,
             keys: Mutex::default(),
         })
     }
@@ -82,18 +90,22 @@ impl Hub {
     /// Keeps the tunnel's peers as the state says and tells [`Live`] what the tunnel sees, until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
         let mut committed = self.handle.committed();
-        let mut applied = None;
-        self.apply(&mut applied).await;
+        let mut told = Told::nothing(self.key);
+        self.apply(&mut told).await;
         let mut events = self.tunnel.events();
         let mut look_at = Instant::now();
         loop {
             tokio::select! {
                 change = committed.recv() => match change {
-                    Ok(change) if change.affected.nodes.contains(&self.node) => self.apply(&mut applied).await,
+                    Ok(change) if change.affected.nodes.contains(&self.node) => self.apply(&mut told).await,
                     Ok(_) => {}
-                    Err(RecvError::Lagged(_)) => self.apply(&mut applied).await,
+                    Err(RecvError::Lagged(_)) => self.apply(&mut told).await,
                     Err(RecvError::Closed) => break,
                 },
+                () = self.pairs.hub_stirred() => {
+                    let news = self.pairs.hub_news(None);
+                    self.share(&mut told, news).await;
+                }
                 // A storm of handshakes must not become a storm of looks: an event only brings the next look forward.
                 event = events.recv() => match event {
                     Ok(_) | Err(RecvError::Lagged(_)) => look_at = look_at.min(Instant::now() + EVENT_PAUSE),
@@ -109,11 +121,15 @@ impl Hub {
         self.tunnel.shutdown().await;
     }
 
-    async fn apply(&self, applied: &mut Option<Netmap>) {
+    async fn apply(&self, told: &mut Told) {
         let Some(newer) = self.handle.state().netmap(self.node) else {
             return;
         };
-        let (put, gone) = match applied.as_ref() {
+        // Keys first: a peer that is put with the right one need not be put twice.
+        for news in self.pairs.hub_news(Some(&newer)) {
+            told.pairs.take(news);
+        }
+        let (put, gone) = match told.map.as_ref() {
             Some(older) => {
                 let delta = older.diff(&newer);
                 let changed = delta
@@ -142,11 +158,28 @@ impl Hub {
         }
         for peer in put {
             self.keys().insert(peer.key, peer.id);
-            if let Err(error) = self.tunnel.set_peer(peer_config(&peer)).await {
-                tracing::error!(%error, node = %peer.id, "the hub's tunnel could not take a peer");
-            }
+            self.set(&peer, told.pair(&peer)).await;
         }
-        *applied = Some(newer);
+        told.map = Some(newer);
+    }
+
+    /// What pairs share has changed.
+    async fn share(&self, told: &mut Told, news: Vec<malha_proto::Pairs>) {
+        let changed = news.iter().flat_map(|news| &news.pairs);
+        let changed: Vec<NodeId> = changed.map(|pair| pair.peer).collect();
+        for news in news {
+            told.pairs.take(news);
+        }
+        let map = told.map.as_ref();
+        for peer in changed.iter().filter_map(|id| map?.peers.get(id)) {
+            self.set(peer, told.pair(peer)).await;
+        }
+    }
+
+    async fn set(&self, peer: &Peer, pair: Option<&Pair>) {
+        if let Err(error) = self.tunnel.set_peer(peer_config(peer, pair)).await {
+            tracing::error!(%error, node = %peer.id, "the hub's tunnel could not take a peer");
+        }
     }
 
     async fn look(&self) {
@@ -166,7 +199,11 @@ impl Hub {
             };
             Some((*node, seen))
         });
-        self.live.tunnels(seen.collect(), now_ms);
+        let seen: BTreeMap<_, _> = seen.collect();
+        let endpoints = seen.iter();
+        self.pairs
+            .seen(endpoints.filter_map(|(node, seen)| Some((*node, seen.endpoint?))));
+        self.live.tunnels(seen, now_ms);
     }
 
     fn keys(&self) -> std::sync::MutexGuard<'_, BTreeMap<WgKey, NodeId>> {
@@ -186,14 +223,38 @@ impl Dialer for Hub {
     }
 }
 
+/// What the tunnel was told to be.
+struct Told {
+    map: Option<Netmap>,
+    pairs: PairTable,
+    key: WgKey,
+}
+
+impl Told {
+    fn nothing(key: WgKey) -> Self {
+        Self {
+            map: None,
+            pairs: PairTable::new(key),
+            key,
+        }
+    }
+
+    fn pair(&self, peer: &Peer) -> Option<&Pair> {
+        self.pairs.with(self.key, peer.id, peer.key)
+    }
+}
+
 /// A netmap's peer as the tunnel takes it.
 #[must_use]
-pub fn peer_config(peer: &Peer) -> PeerConfig {
+pub fn peer_config(peer: &Peer, pair: Option<&Pair>) -> PeerConfig {
     let own = [IpAddr::V4(peer.addresses.v4), IpAddr::V6(peer.addresses.v6)];
     PeerConfig {
         endpoints: peer.endpoints.clone(),
         allowed_ips: own.into_iter().map(IpNet::from).collect(),
         keepalive_s: peer.keepalive_s,
+        preshared_key: pair
+            .and_then(|pair| pair.psk.as_ref())
+            .map(|psk| PresharedKey::from_bytes(psk.secret.0)),
         ingress: peer.allow.iter().map(ingress).collect(),
         ..PeerConfig::new(PublicKey::from_bytes(peer.key.0))
     }

@@ -17,6 +17,7 @@ pub mod folder;
 pub mod hub;
 pub mod live;
 pub mod metrics;
+pub mod pairs;
 pub mod publish;
 pub mod rate;
 pub mod serve;

@@ -26,6 +26,7 @@ use crate::folder::{self, Folder};
 use crate::hub::{Hub, Prober};
 use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::pairs::Pairs;
 use crate::publish::Publisher;
 use crate::rate::RateLimit;
 use crate::session::{
@@ -88,6 +89,9 @@ pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<R
         audit,
         overlay,
         edge: edge_authority,
+        master,
+        epochs,
+        pair_epochs,
         hub_key,
     } = folder::open(&config.data, &config.master_key_file()).await?;
     let (overlay, edge_authority) = (Arc::new(overlay), Arc::new(edge_authority));
@@ -107,10 +111,23 @@ pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<R
     let bound = Bound::bind(config, &overlay).await?;
     let live = Arc::new(Live::new());
     let registry = Arc::new(Registry::default());
-    let hub = Arc::new(
-        Hub::start(&config.hub, hub_key, hub_node, handle.clone(), live.clone())
-            .context("the hub's tunnel")?,
+    let pairs = Arc::new(Pairs::new(
+        epochs,
+        pair_epochs,
+        master,
+        hub_node,
+        handle.clone(),
+        registry.clone(),
+    ));
+    let started = Hub::start(
+        &config.hub,
+        hub_key,
+        hub_node,
+        handle.clone(),
+        live.clone(),
+        pairs.clone(),
     );
+    let hub = Arc::new(started.context("the hub's tunnel")?);
     let certificates = Arc::new(EdgeCertificates::new(
         edge_authority.clone(),
         EDGE_CERTIFICATE_DAYS,
@@ -119,6 +136,7 @@ pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<R
         handle: handle.clone(),
         live: live.clone(),
         registry: registry.clone(),
+        pairs: pairs.clone(),
         authority: overlay.clone(),
         enrolments: RateLimit::new(ENROLMENT_BURST, ENROLMENT_INTERVAL_MS),
         stop: stop.clone(),
@@ -410,6 +428,10 @@ impl Bound {
         };
         tasks.spawn(console.clone().run(stop.clone()));
         tasks.spawn(publisher.run(stop.clone()));
+        tasks.spawn({
+            let (pairs, stop) = (context.pairs.clone(), stop.clone());
+            async move { pairs.run(stop).await }
+        });
         tasks.spawn(dispatch(context.clone()));
         tasks.spawn(self.control.run(context, control_streams));
         tasks.spawn(renew_certificates(certificates.clone(), stop.clone()));

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::coordinator::Handle;
 use crate::live::Live;
+use crate::pairs::Pairs;
 use crate::rate::RateLimit;
 
 /// What every session shares.
@@ -27,6 +28,7 @@ pub struct SessionContext {
     pub handle: Handle,
     pub live: Arc<Live>,
     pub registry: Arc<Registry>,
+    pub pairs: Arc<Pairs>,
     /// Signs node certificates.
     pub authority: Arc<Authority>,
     /// Enrolment attempts per source address.
@@ -49,13 +51,21 @@ pub async fn dispatch(context: Arc<SessionContext>) {
         match change {
             Ok(change) => {
                 context.registry.ring(&change.affected.nodes);
+                let state = context.handle.state();
+                context.pairs.follow(&state, &change.affected.nodes);
+                if !change.affected.removed.is_empty() {
+                    context.pairs.forget(&change.affected.removed).await;
+                }
                 if change.affected.topics.contains(&Topic::Services)
                     || !change.affected.removed.is_empty()
                 {
-                    context.live.forget_removed(&context.handle.state());
+                    context.live.forget_removed(&state);
                 }
             }
-            Err(RecvError::Lagged(_)) => context.registry.ring_all(),
+            Err(RecvError::Lagged(_)) => {
+                context.registry.ring_all();
+                context.pairs.follow_all(&context.handle.state());
+            }
             Err(RecvError::Closed) => return,
         }
     }

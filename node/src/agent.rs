@@ -7,6 +7,7 @@ mod event;
 mod health;
 mod jitter;
 mod map;
+mod pairs;
 #[cfg(test)]
 mod properties;
 mod session;
@@ -28,12 +29,14 @@ pub use event::{Event, FreshKeys, LinkError, LinkFault, LinkId, Transport};
 pub use health::{HUB_PATIENCE_MS, MAX_REPORT_PEERS, PROBE_INTERVAL_MS};
 pub use jitter::{BACKOFF_FIRST_MS, BACKOFF_LONGEST_MS};
 pub use map::{MAX_PEERS, MAX_SERVICES, REPAIR_FIRST_MS, REPAIR_LONGEST_MS};
+pub use pairs::PAIRS_RETRY_MS;
 pub use view::{AgentView, ControlState, ControlView, ServiceView};
 
 use dial::{Dial, Failure, Race};
 use health::Health;
 use jitter::{Backoff, Jitter};
 use map::MapPipeline;
+use pairs::PairKeeper;
 use session::{Greeting, Session};
 
 /// Milliseconds of a clock that never goes back; its zero is the shell's choice.
@@ -100,6 +103,7 @@ pub struct Agent {
     greeting: Option<Greeting>,
     session: Option<Session>,
     map: MapPipeline,
+    pairs: PairKeeper,
     health: Health,
     /// A controller has welcomed this process at least once.
     welcomed: bool,
@@ -144,6 +148,7 @@ impl Agent {
             greeting: None,
             session: None,
             map: MapPipeline::default(),
+            pairs: PairKeeper::default(),
             health: Health::default(),
             welcomed: false,
             held: false,
@@ -165,7 +170,16 @@ impl Agent {
         }
         self.now = self.now.max(now);
         match event {
-            Event::Started { last_known_good } => self.on_started(last_known_good),
+            Event::Started {
+                last_known_good,
+                pairs,
+            } => {
+                // Before the map, so that its peers come with the keys that they know.
+                if let Some(table) = pairs {
+                    self.pairs.restore(*table, &mut self.actions);
+                }
+                self.on_started(last_known_good);
+            }
             Event::Connected { link } => self.on_connected(link),
             Event::Lost { link, error } => self.on_lost(link, error),
             Event::Frame { link, message } => self.on_frame(link, *message),
@@ -192,11 +206,20 @@ impl Agent {
                     }
                 }
             }
+            Event::Listens { addresses } => {
+                if self.health.on_listens(addresses) {
+                    self.report_soon();
+                }
+            }
             Event::NetworkChanged => self.on_network_changed(),
             Event::LeaseSaved { result } => self.on_lease_saved(result),
             Event::NetmapSaved { revision, result } => {
                 let now = self.now;
                 self.map.on_saved(revision, result, now, &mut self.actions);
+            }
+            Event::PairsSaved { result } => {
+                let now = self.now;
+                self.pairs.on_saved(result, now, &mut self.actions);
             }
             Event::RenewalDue => {
                 if self.renewal == Renewal::NotDue {
@@ -229,6 +252,7 @@ impl Agent {
             self.greeting.as_ref().map(Greeting::timeout),
             self.session.as_ref().map(Session::timeout),
             self.map.timeout(),
+            self.pairs.timeout(),
             self.health.timeout(),
         ];
         timers.into_iter().flatten().min()
@@ -354,6 +378,7 @@ impl Agent {
             self.dial.start(race, now, &mut self.actions);
         }
         self.map.on_timer(now, &mut self.actions);
+        self.pairs.on_timer(now, &mut self.actions);
         self.health.probe_due(now, &mut self.actions);
         self.run_session_timers();
     }

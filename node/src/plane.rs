@@ -11,9 +11,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use malha_proto::{Allow, Me, Netmap, NodeId, Peer, PeerObservation, Revision};
+use malha_proto::{
+    Allow, Me, Netmap, NodeId, Pair, PairTable, Peer, PeerObservation, Revision, WgKey,
+};
 use malha_tunnel::{Engine, PeerDrops, PeerStatus, PrivateKey, PublicKey, Tunnel, TunnelConfig};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use services::Services;
@@ -81,11 +83,13 @@ pub async fn run_plane(
     config: PlaneConfig,
     key: PrivateKey,
     mut orders: mpsc::Receiver<PlaneOrder>,
+    mut pairs: watch::Receiver<Option<Arc<PairTable>>>,
     events: mpsc::Sender<PlaneEvent>,
 ) {
     let mut plane = Plane {
         config,
         key,
+        pairs: None,
         running: None,
     };
     let mut observe = interval(OBSERVE_INTERVAL);
@@ -96,6 +100,8 @@ pub async fn run_plane(
             order = orders.recv() => match order {
                 None => break,
                 Some(PlaneOrder::Apply(map)) => {
+                    // Said before the map, so known before it.
+                    plane.pairs.clone_from(&pairs.borrow_and_update());
                     let result = plane.apply(&map).await;
                     let revision = map.revision;
                     let _ = events.send(PlaneEvent::Applied { revision, result }).await;
@@ -107,6 +113,10 @@ pub async fn run_plane(
                     plane.key = key;
                 }
             },
+            Ok(()) = pairs.changed() => {
+                let newest = pairs.borrow_and_update().clone();
+                plane.share(newest).await;
+            }
             _ = observe.tick() => {
                 if let Some(view) = plane.observe().await {
                     let _ = events.send(PlaneEvent::Observed(view)).await;
@@ -120,6 +130,7 @@ pub async fn run_plane(
 struct Plane {
     config: PlaneConfig,
     key: PrivateKey,
+    pairs: Option<Arc<PairTable>>,
     running: Option<Running>,
 }
 
@@ -127,8 +138,15 @@ struct Plane {
 struct Running {
     tunnel: Arc<dyn Tunnel>,
     me: Me,
-    peers: BTreeMap<NodeId, Peer>,
+    peers: BTreeMap<NodeId, SetPeer>,
     services: Services,
+}
+
+/// A peer as the tunnel has it.
+#[derive(PartialEq, Eq)]
+struct SetPeer {
+    peer: Peer,
+    pair: Option<Pair>,
 }
 
 impl Plane {
@@ -143,9 +161,28 @@ impl Plane {
             Some(running) => running,
             None => self.start(&map.me)?,
         };
-        let result = running.apply(map).await;
+        let result = running.apply(map, &self.known()).await;
         self.running = Some(running);
         result
+    }
+
+    /// Takes what the peers share with this node from now on. The map that comes later, and the repair of one that failed,
+    /// take it too.
+    async fn share(&mut self, pairs: Option<Arc<PairTable>>) {
+        self.pairs = pairs;
+        let known = self.known();
+        if let Some(running) = &mut self.running
+            && let Err(error) = running.share(&known).await
+        {
+            tracing::warn!(%error, "some peers could not be told what they share with this node");
+        }
+    }
+
+    fn known(&self) -> Known {
+        Known {
+            me: WgKey(*self.key.public_key().as_bytes()),
+            pairs: self.pairs.clone(),
+        }
     }
 
     fn start(&self, me: &Me) -> Result<Running, String> {
@@ -189,7 +226,7 @@ impl Plane {
         let by_key: BTreeMap<PublicKey, NodeId> = running
             .peers
             .values()
-            .map(|peer| (PublicKey::from_bytes(peer.key.0), peer.id))
+            .map(|set| (PublicKey::from_bytes(set.peer.key.0), set.peer.id))
             .collect();
         let peers = running.tunnel.peers().await;
         Some(PlaneView {
@@ -203,22 +240,34 @@ impl Plane {
 }
 
 impl Running {
-    async fn apply(&mut self, map: &Netmap) -> Result<(), String> {
+    async fn apply(&mut self, map: &Netmap, known: &Known) -> Result<(), String> {
         let mut trouble = Trouble::default();
         // Who may do less is cut before anyone may do more.
         self.services.close_changed(&map.services).await;
         self.remove_peers(map, &mut trouble).await;
-        self.set_peers(map, &mut trouble).await;
+        self.set_peers(map.peers.values(), known, &mut trouble)
+            .await;
         for (service, opened) in self.services.open(&self.tunnel, map).await {
             trouble.note(service, opened);
         }
         trouble.result()
     }
 
+    /// Gives every peer of now what it shares with this node.
+    async fn share(&mut self, known: &Known) -> Result<(), String> {
+        let mut trouble = Trouble::default();
+        let present: Vec<Peer> = self.peers.values().map(|set| set.peer.clone()).collect();
+        self.set_peers(present.iter(), known, &mut trouble).await;
+        trouble.result()
+    }
+
     async fn remove_peers(&mut self, map: &Netmap, trouble: &mut Trouble) {
         let stays = |peer: &Peer| map.peers.get(&peer.id).is_some_and(|p| p.key == peer.key);
-        let gone: Vec<_> = self.peers.values().filter(|peer| !stays(peer)).collect();
-        let gone: Vec<_> = gone.iter().map(|peer| (peer.id, peer.key)).collect();
+        let present = self.peers.values().map(|set| &set.peer);
+        let gone: Vec<_> = present
+            .filter(|peer| !stays(peer))
+            .map(|peer| (peer.id, peer.key))
+            .collect();
         for (id, key) in gone {
             let removed = self.tunnel.remove_peer(PublicKey::from_bytes(key.0)).await;
             if removed.is_ok() {
@@ -228,20 +277,43 @@ impl Running {
         }
     }
 
-    async fn set_peers(&mut self, map: &Netmap, trouble: &mut Trouble) {
-        for peer in map.peers.values() {
-            if self.peers.get(&peer.id) == Some(peer) {
+    async fn set_peers<'a>(
+        &mut self,
+        peers: impl Iterator<Item = &'a Peer>,
+        known: &Known,
+        trouble: &mut Trouble,
+    ) {
+        for peer in peers {
+            let pair = known.of(peer);
+            let is_set = self
+                .peers
+                .get(&peer.id)
+                .is_some_and(|set| set.peer == *peer && set.pair.as_ref() == pair);
+            if is_set {
                 continue;
             }
-            let set = match translate::peer(peer) {
+            let set = match translate::peer(peer, pair) {
                 Ok(config) => self.tunnel.set_peer(config).await.map_err(with_causes),
                 Err(why) => Err(why),
             };
             if set.is_ok() {
-                self.peers.insert(peer.id, peer.clone());
+                let (peer, pair) = (peer.clone(), pair.cloned());
+                self.peers.insert(peer.id, SetPeer { peer, pair });
             }
             trouble.note(peer.id, set);
         }
+    }
+}
+
+/// What this node shares with its peers, as far as it is for the keys of now.
+struct Known {
+    me: WgKey,
+    pairs: Option<Arc<PairTable>>,
+}
+
+impl Known {
+    fn of(&self, peer: &Peer) -> Option<&Pair> {
+        self.pairs.as_ref()?.with(self.me, peer.id, peer.key)
     }
 }
 
@@ -279,6 +351,7 @@ fn seen(peer: NodeId, status: &PeerStatus) -> PeerView {
             handshake_age_ms: status.last_handshake_age.map(age_ms),
             rx_bytes: status.rx_bytes,
             tx_bytes: status.tx_bytes,
+            path: None,
         },
         drops: status.drops,
         allowed: status

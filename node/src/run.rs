@@ -10,11 +10,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use malha_proto::{FarewellReason, NodeId, ToController};
+use malha_proto::{FarewellReason, NodeId, PairTable, ToController};
 use malha_tunnel::{Engine, PrivateKey};
 use thiserror::Error;
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -97,6 +97,13 @@ pub async fn run(
             None
         }
     };
+    let pairs = match folder.pairs() {
+        Ok(pairs) => pairs.map(Box::new),
+        Err(error) => {
+            tracing::warn!(%error, "the preshared keys on disk can't be used; waiting for a controller");
+            None
+        }
+    };
     let pending = folder.keys_in_renewal()?;
     let agent = Agent::new(AgentConfig {
         node: identity.node,
@@ -117,7 +124,10 @@ pub async fn run(
         status,
         stop,
     )?;
-    shell.tell(Event::Started { last_known_good });
+    shell.tell(Event::Started {
+        last_known_good,
+        pairs,
+    });
     if let Some(keys) = pending {
         let result = keys.public().map_err(|error| error.to_string());
         shell.tell(Event::KeysMade { result });
@@ -147,6 +157,7 @@ struct Shell {
     next: VecDeque<Event>,
     disk: mpsc::Sender<DiskJob>,
     orders: mpsc::Sender<PlaneOrder>,
+    pairs: watch::Sender<Option<Arc<PairTable>>>,
     plane: PlaneView,
     network: NetworkWatch,
     notifier: Notifier,
@@ -169,6 +180,7 @@ impl Shell {
     ) -> Result<(Self, Inbox), RunError> {
         let (events, event_inbox) = mpsc::channel(MAX_EVENTS);
         let (orders, order_inbox) = mpsc::channel(MAX_ORDERS);
+        let (pairs, pairs_out) = watch::channel(None);
         let (plane_events, plane_inbox) = mpsc::channel(MAX_ORDERS);
         let (disk, job_inbox) = mpsc::channel(MAX_JOBS);
         let (answers, answer_inbox) = mpsc::channel(MAX_JOBS);
@@ -178,6 +190,7 @@ impl Shell {
                 config.plane,
                 private_key,
                 order_inbox,
+                pairs_out,
                 plane_events,
             )),
             tokio::task::spawn_blocking(move || run_disk(&folder, job_inbox, &answers)),
@@ -199,6 +212,7 @@ impl Shell {
             next: VecDeque::new(),
             disk,
             orders,
+            pairs,
             plane: PlaneView::default(),
             network: NetworkWatch::new(),
             notifier: Notifier::from_env(),
@@ -239,6 +253,8 @@ impl Shell {
                 let peers = view.peers.iter().map(|peer| peer.seen).collect();
                 self.plane = view;
                 self.tell(Event::Observed { peers });
+                let addresses = self.network.candidates(&self.plane.listen);
+                self.tell(Event::Listens { addresses });
             }
             Input::Disk(DiskAnswer::Event(event)) => self.tell(event),
             Input::Disk(DiskAnswer::Adopted(keys)) => self.adopt(keys),
@@ -267,6 +283,8 @@ impl Shell {
             Action::Send { link, message } => self.send(link, message),
             Action::SaveLease(lease) => self.write(DiskJob::SaveLease(lease)),
             Action::SaveNetmap(map) => self.write(DiskJob::SaveNetmap(map)),
+            Action::SavePairs(pairs) => self.write(DiskJob::SavePairs(pairs)),
+            Action::Share(pairs) => drop(self.pairs.send_replace(Some(pairs))),
             Action::SaveControllers(list) => self.write(DiskJob::SaveControllers(list)),
             Action::MakeKeys { wireguard } => self.write(DiskJob::MakeKeys { wireguard }),
             Action::AdoptKeys { certificate } => self.write(DiskJob::AdoptKeys { certificate }),

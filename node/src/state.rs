@@ -1,11 +1,11 @@
-//! The agent's folder: identity, keys, lease and last-known-good netmap, each file whole or absent after a power cut, and one
+//! The agent's folder: identity, keys, lease, last-known-good netmap and pairs, each file whole or absent after a power cut, and one
 //! agent at a time. It never keeps a secret where others can read it.
 
 mod atomic;
+mod checked_file;
 mod error;
 mod identity;
 mod keys;
-mod netmap_file;
 mod staging;
 #[cfg(test)]
 mod tests;
@@ -15,7 +15,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
-use malha_proto::{EnrolReply, EnrolToken, Lease, Netmap};
+use malha_proto::{EnrolReply, EnrolToken, Lease, Netmap, PairTable};
 use zeroize::Zeroizing;
 
 pub use error::StateError;
@@ -89,11 +89,24 @@ impl StateFolder {
 
     /// The last netmap that the data plane ran with; None before the first one.
     pub fn netmap(&self) -> Result<Option<Netmap>, StateError> {
-        netmap_file::read(&self.path.join(NETMAP))
+        checked_file::read(&self.path.join(NETMAP))
     }
 
     pub fn save_netmap(&self, netmap: &Netmap) -> Result<(), StateError> {
-        netmap_file::write(&self.path.join(NETMAP), netmap)
+        checked_file::write(&self.path.join(NETMAP), netmap)
+    }
+
+    /// What the controller last said of this node's pairs; None before the first time.
+    pub fn pairs(&self) -> Result<Option<PairTable>, StateError> {
+        let path = self.path.join(PAIRS);
+        match atomic::exposure(&path)? {
+            Some(mode) => Err(StateError::Exposed { path, mode }),
+            None => checked_file::read(&path),
+        }
+    }
+
+    pub fn save_pairs(&self, pairs: &PairTable) -> Result<(), StateError> {
+        checked_file::write(&self.path.join(PAIRS), pairs)
     }
 
     /// Keys for an enrolment with this token: the ones of an earlier try whose answer was lost, or new ones.
@@ -121,7 +134,7 @@ impl StateFolder {
             &keys::certificate_pem(&reply.certificate),
         )?;
         staging.put(LEASE, lease_text(&reply.lease).as_bytes())?;
-        staging.put(NETMAP, &netmap_file::encode(&reply.netmap))?;
+        staging.put(NETMAP, &checked_file::encode(&reply.netmap))?;
         staging.put(IDENTITY, identity.to_json().as_bytes())?;
         // A renewal that was under way belongs to the identity before.
         Staging::renewal(&self.path).discard()?;
@@ -211,6 +224,7 @@ fn parse_lease(text: &str) -> Option<Lease> {
 const IDENTITY: &str = "identity.json";
 const LEASE: &str = "lease";
 const NETMAP: &str = "netmap.cbor";
+const PAIRS: &str = "pairs.cbor";
 const LOCK: &str = "lock";
 const FOLDER_MODE: u32 = 0o700;
 const LEASE_VERSION: &str = "1 ";

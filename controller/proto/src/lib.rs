@@ -38,6 +38,6 @@ pub use netmap::{
     ServiceKind,
 };
 pub use pair::{
-    MAX_CANDIDATES, MAX_PAIRS, MAX_PAIRS_PER_MESSAGE, Pair, PairTable, Pairs, RelayGrant,
+    MAX_CANDIDATES, MAX_PAIRS, MAX_PAIRS_PER_MESSAGE, Pair, PairKey, PairTable, Pairs, RelayGrant,
 };
 pub use token::{EnrolToken, MAX_TOKEN_ADDRESSES, MAX_TOKEN_CHARS, TokenError};

@@ -28,6 +28,19 @@ pub struct RelayGrant {
     pub key: Secret32,
 }
 
+/// A preshared key of two nodes, the same at both.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct PairKey {
+    #[n(0)]
+    pub secret: Secret32,
+    /// Keys change with their epoch; for people.
+    #[n(1)]
+    pub epoch: u64,
+    /// When the epoch began, milliseconds of the Unix epoch; for people.
+    #[n(2)]
+    pub since_ms: u64,
+}
+
 /// What this node shares with one peer. It replaces all that was known of the pair.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Pair {
@@ -41,12 +54,9 @@ pub struct Pair {
     pub candidates: Vec<SocketAddr>,
     #[n(3)]
     pub relay: Option<RelayGrant>,
-    /// The preshared key of both; None: the pair has none.
+    /// None: the pair has no preshared key.
     #[n(4)]
-    pub psk: Option<Secret32>,
-    /// The epoch that the key is of, for people: it says how old it is.
-    #[n(5)]
-    pub psk_epoch: u64,
+    pub psk: Option<PairKey>,
 }
 
 /// Pairs of one node that are new or have changed.
@@ -149,8 +159,11 @@ mod tests {
                 channel: u32::MAX,
                 key: Secret32([9; 32]),
             }),
-            psk: Some(Secret32([psk; 32])),
-            psk_epoch: u64::MAX,
+            psk: Some(PairKey {
+                secret: Secret32([psk; 32]),
+                epoch: u64::MAX,
+                since_ms: u64::MAX,
+            }),
         }
     }
 
@@ -200,6 +213,6 @@ mod tests {
         table.take(news(false, newer, vec![pair(7, 2)]));
         assert_eq!(table.len(), 1);
         let kept = table.with(newer, NodeId(7), PEER).unwrap();
-        assert_eq!(kept.psk, Some(Secret32([2; 32])));
+        assert_eq!(kept.psk.as_ref().unwrap().secret, Secret32([2; 32]));
     }
 }

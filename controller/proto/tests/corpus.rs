@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use malha_proto::{
     Allow, EnrolReply, EnrolRequest, EnrolToken, Exposure, FarewellReason, Fingerprint, Hello,
     Lease, MAX_FRAME_TO_NODE_BYTES, MachineFacts, MachineId, Me, Netmap, NetmapDelta, NodeId,
-    NodeReport, OverlayAddresses, Pair, Pairs, Peer, PeerObservation, Port, Profile, Protocol,
+    NodeReport, OverlayAddresses, Pair, PairKey, Pairs, Peer, PeerObservation, Port, Profile, Protocol,
     RefusalCode, RelayGrant, Revision, Secret32, Service, ServiceId, ServiceKind, ServiceReport,
     ServiceState, ToController, ToNode, TokenId, Welcome, WgKey, encode_frame,
 };
@@ -229,8 +229,11 @@ fn messages_to_node() -> Vec<ToNode> {
                     channel: 70_000,
                     key: Secret32([5; 32]),
                 }),
-                psk: Some(Secret32([6; 32])),
-                psk_epoch: 20_000,
+                psk: Some(PairKey {
+                    secret: Secret32([6; 32]),
+                    epoch: 20_000,
+                    since_ms: 1_800_000_000_000,
+                }),
             }],
         })),
     ]

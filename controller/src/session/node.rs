@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::clock::now_ms;
 use crate::coordinator::Actor;
+use crate::pairs::PairSession;
 use crate::session::enrolment::{enrol, refusal, sign};
 use crate::session::registry::{Order, Seat, SessionSummary};
 use crate::session::{Channel, ChannelError, PeerCertificate, SessionContext};
@@ -57,6 +58,8 @@ struct Session {
     lease: Lease,
     seat: Seat,
     sync: NodeSync,
+    /// None for a node that knows nothing of pairs.
+    pairs: Option<PairSession>,
 }
 
 /// Why the session's loop ended.
@@ -140,6 +143,7 @@ impl Session {
             facts: hello.facts,
             applied: sync.applied_revision(),
         };
+        let pairs = context.pairs.open(node, hello.version).await;
         let seat = context.registry.sit(node, summary);
         context.live.session_opened(node, now_ms());
         Some(Self {
@@ -150,6 +154,7 @@ impl Session {
             lease,
             seat,
             sync,
+            pairs,
         })
     }
 
@@ -164,6 +169,9 @@ impl Session {
             End::Silent => (None, None),
             End::Close(last) => (None, Some(last)),
         };
+        if let Some(pairs) = self.pairs {
+            self.context.pairs.close(self.node, pairs);
+        }
         if self.context.registry.leave(&self.seat) {
             self.context
                 .live
@@ -212,6 +220,9 @@ impl Session {
                 self.context
                     .registry
                     .moved(&self.seat, self.channel.remote());
+                if let Some(listen) = report.listen.as_ref().filter(|_| self.pairs.is_some()) {
+                    self.context.pairs.listens(self.node, listen);
+                }
                 self.context.live.report(self.node, &report, now_ms());
                 self.send(&ToNode::Heartbeat).await
             }
@@ -243,9 +254,16 @@ impl Session {
         }
         let next = self.sync.advance(&state, &self.context.handle.history());
         match next {
-            Some(message) => self.send(&message).await,
-            None => Ok(()),
+            Some(message) => self.send(&message).await?,
+            None => {}
         }
+        let news = self
+            .pairs
+            .map(|pairs| self.context.pairs.news(self.node, pairs));
+        for news in news.into_iter().flatten() {
+            self.send(&ToNode::Pairs(Box::new(news))).await?;
+        }
+        Ok(())
     }
 
     async fn renew(&mut self, csr: &[u8], wg_key: Option<WgKey>) -> Result<(), End> {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use malha_proto::{Lease, Netmap, RefusalCode, ServiceId, ServiceKind, ToController};
+use malha_proto::{Lease, Netmap, PairTable, RefusalCode, ServiceId, ServiceKind, ToController};
 
 use super::{LinkId, Transport};
 
@@ -40,6 +40,10 @@ pub enum Action {
     /// Answered with `NetmapSaved` once it survives a power cut.
     SaveNetmap(Arc<Netmap>),
     SaveControllers(Vec<String>),
+    /// Answered with `PairsSaved` once it survives a power cut.
+    SavePairs(Arc<PairTable>),
+    /// Let the data plane share this with its peers, those of now and those of later maps, in place of what it was told before.
+    Share(Arc<PairTable>),
     /// Make the data plane be this map, and nothing but it. Only one is under way at a time.
     Apply(Arc<Netmap>),
     /// Look once whether the service's local target answers.

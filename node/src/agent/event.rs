@@ -1,9 +1,11 @@
 //! Everything that can happen to an agent. The enum is closed: what is not here does not reach the machine.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use malha_proto::{
-    FarewellReason, Netmap, PeerObservation, Revision, ServiceId, ServiceState, ToNode, WgKey,
+    FarewellReason, Netmap, PairTable, PeerObservation, Revision, ServiceId, ServiceState, ToNode,
+    WgKey,
 };
 
 /// One attempt to reach a controller and, if it succeeds, the connection that came of it. Never used twice.
@@ -62,6 +64,7 @@ pub enum Event {
     /// The first event, once: what is on disk.
     Started {
         last_known_good: Option<Box<Netmap>>,
+        pairs: Option<Box<PairTable>>,
     },
     /// A link of [`super::Action::Connect`] stands: TLS is done and the authority is the pinned one.
     Connected {
@@ -90,6 +93,10 @@ pub enum Event {
     Observed {
         peers: Vec<PeerObservation>,
     },
+    /// Where the tunnel listens on this machine's own interfaces. May be repeated.
+    Listens {
+        addresses: Vec<SocketAddr>,
+    },
     /// The machine has other addresses or another route than before.
     NetworkChanged,
     LeaseSaved {
@@ -97,6 +104,9 @@ pub enum Event {
     },
     NetmapSaved {
         revision: Revision,
+        result: Result<(), String>,
+    },
+    PairsSaved {
         result: Result<(), String>,
     },
     /// Two thirds of the certificate's life are over. May be repeated.

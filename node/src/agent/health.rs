@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use malha_proto::{
-    Netmap, NodeId, NodeReport, PeerObservation, Revision, ServiceId, ServiceKind, ServiceReport,
-    ServiceState,
+    MAX_CANDIDATES, Netmap, NodeId, NodeReport, PeerObservation, Revision, ServiceId, ServiceKind,
+    ServiceReport, ServiceState,
 };
 
 use super::{Action, Millis};
@@ -21,6 +21,9 @@ pub const MAX_REPORT_PEERS: usize = 500;
 pub(super) struct Health {
     services: BTreeMap<ServiceId, Watch>,
     peers: BTreeMap<NodeId, Seen>,
+    /// Where the tunnel listens; None before it was said.
+    listen: Option<Vec<SocketAddr>>,
+    listen_told: bool,
 }
 
 #[derive(Debug)]
@@ -112,8 +115,8 @@ impl Health {
             let known = self.peers.get(&seen.peer);
             let is_news = known.is_none_or(|known| {
                 let last = &known.last;
-                (last.endpoint, last.rx_bytes, last.tx_bytes)
-                    != (seen.endpoint, seen.rx_bytes, seen.tx_bytes)
+                (last.endpoint, last.path, last.rx_bytes, last.tx_bytes)
+                    != (seen.endpoint, seen.path, seen.rx_bytes, seen.tx_bytes)
                     || !is_about(known.handshake_at, handshake_at)
             });
             let told = known.is_some_and(|known| known.told) && !is_news;
@@ -127,6 +130,17 @@ impl Health {
             };
             self.peers.insert(entry.last.peer, entry);
         }
+    }
+
+    /// Whether this is news.
+    pub(super) fn on_listens(&mut self, mut addresses: Vec<SocketAddr>) -> bool {
+        addresses.truncate(MAX_CANDIDATES);
+        if self.listen.as_ref() == Some(&addresses) {
+            return false;
+        }
+        self.listen = Some(addresses);
+        self.listen_told = false;
+        true
     }
 
     /// Whether a hub, which probes every service all the time, has not been heard for so long that something should be done;
@@ -149,6 +163,7 @@ impl Health {
     pub(super) fn tell_all(&mut self) {
         self.services.values_mut().for_each(|w| w.told = false);
         self.peers.values_mut().for_each(|seen| seen.told = false);
+        self.listen_told = false;
     }
 
     pub(super) fn report(&mut self, applied: Revision, now: Millis) -> NodeReport {
@@ -173,10 +188,12 @@ impl Health {
                 }
             })
             .collect();
+        let told = std::mem::replace(&mut self.listen_told, true);
         NodeReport {
             applied,
             services,
             peers,
+            listen: self.listen.clone().filter(|_| !told),
         }
     }
 

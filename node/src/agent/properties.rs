@@ -138,6 +138,7 @@ fn run(world: &mut World, wires: &mut Wires, step: Step) {
                 handshake_age_ms: Some(peer),
                 rx_bytes: peer,
                 tx_bytes: 0,
+                path: None,
             }],
         },
         Step::NetworkChanged => Event::NetworkChanged,
@@ -182,7 +183,10 @@ proptest! {
         let mut world = World::new();
         let mut wires = Wires::default();
         let last_known_good = with_map.then(|| Box::new(netmap(3)));
-        let actions = world.tell(Event::Started { last_known_good });
+        let actions = world.tell(Event::Started {
+            last_known_good,
+            pairs: None,
+        });
         wires.watch(&actions);
         for step in steps {
             run(&mut world, &mut wires, step);
@@ -206,7 +210,10 @@ proptest! {
     fn no_map_is_applied_twice_in_a_row(steps in prop::collection::vec(step(), 0..80)) {
         let mut world = World::new();
         let mut wires = Wires::default();
-        let actions = world.tell(Event::Started { last_known_good: None });
+        let actions = world.tell(Event::Started {
+            last_known_good: None,
+            pairs: None,
+        });
         wires.watch(&actions);
         for step in steps {
             run(&mut world, &mut wires, step);
@@ -221,7 +228,10 @@ proptest! {
     fn a_timer_is_never_left_in_the_past(steps in prop::collection::vec(step(), 0..60)) {
         let mut world = World::new();
         let mut wires = Wires::default();
-        let actions = world.tell(Event::Started { last_known_good: None });
+        let actions = world.tell(Event::Started {
+            last_known_good: None,
+            pairs: None,
+        });
         wires.watch(&actions);
         for step in steps {
             run(&mut world, &mut wires, step);

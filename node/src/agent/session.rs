@@ -118,6 +118,7 @@ impl Agent {
                 }
             }
             ToNode::Heartbeat => {}
+            ToNode::Pairs(news) => self.pairs.take(*news, &mut self.actions),
             ToNode::Renewed { certificate } => {
                 if let Renewal::Ready(keys) = &self.renewal {
                     let with_wg_key = keys.wg_key.is_some();

@@ -48,6 +48,7 @@ impl World {
         let mut world = Self::new();
         let actions = world.tell(Event::Started {
             last_known_good: None,
+            pairs: None,
         });
         let link = connects(&actions)[0].0;
         (world, link)
@@ -239,6 +240,7 @@ fn the_data_plane_starts_from_disk_before_any_controller_answers() {
     let mut world = World::new();
     let actions = world.tell(Event::Started {
         last_known_good: Some(Box::new(netmap(9))),
+        pairs: None,
     });
     assert_eq!(world.applied[0].revision, Revision(9));
     let link = connects(&actions)[0].0;
@@ -255,6 +257,7 @@ fn a_broken_tunnel_does_not_keep_the_node_from_its_controller() {
     world.tunnel_broken = true;
     let actions = world.tell(Event::Started {
         last_known_good: Some(Box::new(netmap(9))),
+        pairs: None,
     });
     let link = connects(&actions)[0].0;
     let actions = world.tell(Event::Connected { link });
@@ -308,6 +311,7 @@ fn peers_are_reported_when_something_changed_and_all_in_a_new_session() {
             handshake_age_ms: Some(age_ms),
             rx_bytes,
             tx_bytes: 0,
+            path: None,
         }],
     };
     world.tell(seen(1, 0));

@@ -66,7 +66,9 @@ impl Agent {
             quarantined: self.held || self.map.received().is_some_and(|map| map.me.quarantined),
             unconfirmed: !self.welcomed,
             apply_error: self.map.apply_error.clone(),
-            save_error: self.map.save_error.clone().or(self.disk_error.clone()),
+            save_error: (self.map.save_error.clone())
+                .or(self.pairs.save_error.clone())
+                .or(self.disk_error.clone()),
         }
     }
 

@@ -15,6 +15,7 @@ use crate::testbed::{TEST_LIMIT, netmap};
 /// A node's plane, the hub beside it, and a local web server.
 struct Scene {
     orders: mpsc::Sender<PlaneOrder>,
+    pairs: watch::Sender<Option<Arc<PairTable>>>,
     events: mpsc::Receiver<PlaneEvent>,
     hub: Arc<dyn Tunnel>,
     hub_events: broadcast::Receiver<TunnelEvent>,
@@ -57,9 +58,11 @@ impl Scene {
         };
         let (orders, order_inbox) = mpsc::channel(8);
         let (events, event_inbox) = mpsc::channel(64);
-        let task = tokio::spawn(run_plane(plane, node_key, order_inbox, events));
+        let (pairs, pairs_out) = watch::channel(None);
+        let task = tokio::spawn(run_plane(plane, node_key, order_inbox, pairs_out, events));
         Self {
             orders,
+            pairs,
             events: event_inbox,
             hub_events: hub.events(),
             hub,

@@ -1,8 +1,8 @@
 //! From the wire's types to the tunnel's. Nothing is added and nothing left out: what is not allowed stays denied.
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use malha_proto::{Allow, Me, Peer, Protocol};
-use malha_tunnel::{PeerConfig, PublicKey};
+use malha_proto::{Allow, Me, Pair, Peer, Protocol};
+use malha_tunnel::{PeerConfig, PresharedKey, PublicKey};
 
 /// The node's own addresses with the overlay's prefix lengths.
 pub(super) fn interface(me: &Me) -> Result<Vec<IpNet>, String> {
@@ -22,7 +22,7 @@ pub(super) fn same_interface(one: &Me, other: &Me) -> bool {
     interface(one) == interface(other)
 }
 
-pub(super) fn peer(peer: &Peer) -> Result<PeerConfig, String> {
+pub(super) fn peer(peer: &Peer, pair: Option<&Pair>) -> Result<PeerConfig, String> {
     let mut config = PeerConfig::new(PublicKey::from_bytes(peer.key.0));
     config.endpoints.clone_from(&peer.endpoints);
     config.keepalive_s = peer.keepalive_s;
@@ -30,6 +30,8 @@ pub(super) fn peer(peer: &Peer) -> Result<PeerConfig, String> {
         Ipv4Net::from(peer.addresses.v4).into(),
         Ipv6Net::from(peer.addresses.v6).into(),
     ];
+    let psk = pair.and_then(|pair| pair.psk.as_ref());
+    config.preshared_key = psk.map(|psk| PresharedKey::from_bytes(psk.secret.0));
     config.ingress = peer.allow.iter().map(ingress).collect();
     Ok(config)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use malha_proto::{Lease, Netmap};
+use malha_proto::{Lease, Netmap, PairTable};
 use tokio::sync::mpsc;
 
 use crate::agent::{Ending, Event};
@@ -15,6 +15,7 @@ pub(super) enum DiskJob {
     SaveLease(Lease),
     SaveNetmap(Arc<Netmap>),
     SaveControllers(Vec<String>),
+    SavePairs(Arc<PairTable>),
     MakeKeys { wireguard: bool },
     AdoptKeys { certificate: Vec<u8> },
     RecordEnding(Ending),
@@ -55,6 +56,9 @@ impl DiskJob {
                 let _ = told(folder.save_controllers(list));
                 return None;
             }
+            Self::SavePairs(pairs) => Event::PairsSaved {
+                result: told(folder.save_pairs(&pairs)),
+            },
             Self::MakeKeys { wireguard } => Event::KeysMade {
                 result: told(
                     folder
@@ -85,6 +89,7 @@ impl DiskJob {
                 revision: map.revision,
                 result: Err(why),
             },
+            Self::SavePairs(_) => Event::PairsSaved { result: Err(why) },
             Self::MakeKeys { .. } => Event::KeysMade { result: Err(why) },
             Self::AdoptKeys { .. } => return Some(DiskAnswer::Adopted(Err(why))),
             Self::SaveControllers(_) | Self::RecordEnding(_) => return None,

@@ -1,6 +1,11 @@
-//! Noticing that the machine is on another network: the source addresses of its default routes. It sends nothing.
+//! What network the machine is on: the source addresses of its default routes, to notice a change, and the addresses of its
+//! interfaces, where peers nearby may reach it. It sends nothing.
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
 
 /// Documentation addresses (RFC 5737, RFC 3849): routed by the default route, owned by nobody.
 const FAR: [(&str, &str); 2] = [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:db8::1]:9")];
@@ -9,11 +14,17 @@ const FAR: [(&str, &str); 2] = [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:
 #[derive(Debug)]
 pub(super) struct NetworkWatch {
     last: [Option<IpAddr>; 2],
+    interfaces: Vec<IpAddr>,
+    looked: Option<Instant>,
 }
 
 impl NetworkWatch {
     pub(super) fn new() -> Self {
-        Self { last: sources() }
+        Self {
+            last: sources(),
+            interfaces: Vec::new(),
+            looked: None,
+        }
     }
 
     /// Whether it is another network than at the last look. A network that is gone is no change yet: the next one is.
@@ -23,7 +34,24 @@ impl NetworkWatch {
             return false;
         }
         self.last = now;
+        self.looked = None;
         true
+    }
+
+    /// Where sockets that are bound like this can be reached on this machine's interfaces; the newest look at them is at
+    /// most [`LOOK_INTERVAL`] old.
+    pub(super) fn candidates(&mut self, bound: &[SocketAddr]) -> Vec<SocketAddr> {
+        if self.looked.is_none_or(|at| at.elapsed() >= LOOK_INTERVAL) {
+            self.looked = Some(Instant::now());
+            self.interfaces = interface_addresses();
+        }
+        let mut candidates: Vec<SocketAddr> = bound
+            .iter()
+            .flat_map(|bound| reachable(*bound, &self.interfaces))
+            .collect();
+        candidates.sort();
+        candidates.dedup();
+        candidates
     }
 }
 
@@ -37,6 +65,44 @@ fn sources() -> [Option<IpAddr>; 2] {
     })
 }
 
+fn reachable(bound: SocketAddr, interfaces: &[IpAddr]) -> Vec<SocketAddr> {
+    if !bound.ip().is_unspecified() {
+        return vec![bound];
+    }
+    let same_family = interfaces
+        .iter()
+        .filter(|ip| ip.is_ipv4() == bound.is_ipv4());
+    same_family
+        .map(|ip| SocketAddr::new(*ip, bound.port()))
+        .collect()
+}
+
+/// Addresses of interfaces that are up, without loopback and without tunnels: what is reached through another tunnel, or
+/// through this one, is no way for it.
+fn interface_addresses() -> Vec<IpAddr> {
+    let Ok(interfaces) = getifaddrs() else {
+        return Vec::new();
+    };
+    let wanted = interfaces.filter(|interface| {
+        let flags = interface.flags;
+        flags.contains(InterfaceFlags::IFF_UP)
+            && !flags.intersects(InterfaceFlags::IFF_LOOPBACK | InterfaceFlags::IFF_POINTOPOINT)
+    });
+    let addresses = wanted.filter_map(|interface| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        v4.or_else(|| Some(IpAddr::V6(address.as_sockaddr_in6()?.ip())))
+    });
+    let routed = addresses.filter(|ip| match ip {
+        IpAddr::V4(ip) => !ip.is_link_local(),
+        IpAddr::V6(ip) => !ip.is_unicast_link_local(),
+    });
+    routed.collect()
+}
+
+/// An interface that comes without a change of the default route may wait this long to be known.
+const LOOK_INTERVAL: Duration = Duration::from_secs(15);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +110,28 @@ mod tests {
     #[test]
     fn the_same_network_is_no_change() {
         assert!(!NetworkWatch::new().has_changed());
+    }
+
+    #[test]
+    fn a_socket_on_all_addresses_is_reached_on_each_of_its_family() {
+        let interfaces = ["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()];
+        let any: SocketAddr = "0.0.0.0:51820".parse().unwrap();
+        let one: SocketAddr = "[2001:db8::9]:1".parse().unwrap();
+        assert_eq!(
+            reachable(any, &interfaces),
+            ["192.0.2.7:51820".parse().unwrap()]
+        );
+        assert_eq!(reachable(one, &interfaces), [one]);
+    }
+
+    #[test]
+    fn the_loopback_is_no_candidate() {
+        let any = [
+            "0.0.0.0:51820".parse().unwrap(),
+            "[::]:51820".parse().unwrap(),
+        ];
+        let candidates = NetworkWatch::new().candidates(&any);
+        assert!(candidates.iter().all(|at| !at.ip().is_loopback()));
     }
 
     #[test]

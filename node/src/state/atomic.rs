@@ -54,14 +54,22 @@ pub(super) fn read_secret(path: &Path) -> Result<Option<Zeroizing<String>>, Stat
     let Some(bytes) = read(path)? else {
         return Ok(None);
     };
-    let about = fs::metadata(path).map_err(|error| StateError::io("reading", path, error))?;
-    let mode = about.mode() & 0o777;
-    if mode & 0o077 != 0 {
+    if let Some(mode) = exposure(path)? {
         let path = path.to_owned();
         return Err(StateError::Exposed { path, mode });
     }
     let text = std::str::from_utf8(&bytes).map_err(|e| StateError::damaged(path, e))?;
     Ok(Some(Zeroizing::new(text.to_owned())))
+}
+
+/// The mode of a file that somebody else may read; None when nobody can, or there is none.
+pub(super) fn exposure(path: &Path) -> Result<Option<u32>, StateError> {
+    let mode = match fs::metadata(path) {
+        Ok(about) => about.mode() & 0o777,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StateError::io("reading", path, error)),
+    };
+    Ok((mode & 0o077 != 0).then_some(mode))
 }
 
 /// Moves a file over another one of the same name in the parent folder, if it is there.

@@ -168,7 +168,7 @@ fn a_crash_at_any_step_of_an_enrolment_leaves_the_old_node_or_the_new_one() {
             .put(LEASE, lease_text(&reply.lease).as_bytes())
             .unwrap();
         staging
-            .put(NETMAP, &netmap_file::encode(&netmap(11)))
+            .put(NETMAP, &checked_file::encode(&netmap(11)))
             .unwrap();
         staging.put(IDENTITY, new.to_json().as_bytes()).unwrap();
         let files = [
@@ -293,7 +293,7 @@ proptest! {
     fn a_netmap_with_one_wrong_byte_is_damaged(at in any::<prop::sample::Index>(), flip in 1_u8..) {
         let (_parent, path) = place();
         let folder = StateFolder::open(&path).unwrap();
-        let mut bytes = netmap_file::encode(&netmap(1));
+        let mut bytes = checked_file::encode(&netmap(1));
         let at = at.index(bytes.len());
         bytes[at] ^= flip;
         fs::write(path.join(NETMAP), bytes).unwrap();
@@ -305,7 +305,7 @@ proptest! {
     fn a_netmap_that_was_cut_is_damaged(keep in any::<prop::sample::Index>()) {
         let (_parent, path) = place();
         let folder = StateFolder::open(&path).unwrap();
-        let bytes = netmap_file::encode(&netmap(1));
+        let bytes = checked_file::encode(&netmap(1));
         fs::write(path.join(NETMAP), &bytes[..keep.index(bytes.len())]).unwrap();
         let is_damaged = matches!(folder.netmap(), Err(StateError::Damaged { .. }));
         prop_assert!(is_damaged);

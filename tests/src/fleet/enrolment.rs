@@ -119,6 +119,7 @@ impl Fleet {
                     },
                     lease,
                     netmap: netmap.map(|map| *map),
+                    pairs: None,
                 });
                 self.summary.enrolled += 1;
                 self.summary.enrolled_again += u64::from(again);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use malha_node::agent::{Agent, Ending, LinkId, Millis};
 use malha_proto::{
-    Fingerprint, Lease, MachineFacts, Netmap, NodeId, RefusalCode, Secret32, TokenId, WgKey,
+    Fingerprint, Lease, MachineFacts, Netmap, NodeId, PairTable, RefusalCode, Secret32, TokenId,
+    WgKey,
 };
 
 use super::dice::Dice;
@@ -62,6 +63,7 @@ pub(super) struct Identity {
     pub(super) certificate: Certificate,
     pub(super) lease: Lease,
     pub(super) netmap: Option<Netmap>,
+    pub(super) pairs: Option<PairTable>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +90,7 @@ pub(super) enum DiskWrite {
     Lease(Lease),
     Netmap(Arc<Netmap>),
     Controllers(Vec<String>),
+    Pairs(Arc<PairTable>),
     MakeKeys(Renewing),
     AdoptKeys(Vec<u8>),
     Ending(Ending),
@@ -182,6 +185,7 @@ impl Disk {
             DiskWrite::Lease(lease) => identity.lease = lease.clone(),
             DiskWrite::Netmap(map) => identity.netmap = Some(Netmap::clone(map)),
             DiskWrite::Controllers(list) => identity.controllers.clone_from(list),
+            DiskWrite::Pairs(pairs) => identity.pairs = Some(PairTable::clone(pairs)),
             DiskWrite::MakeKeys(keys) => self.renewing = Some(*keys),
             DiskWrite::AdoptKeys(certificate) => {
                 let certificate = Certificate::read(certificate).ok_or("no certificate")?;

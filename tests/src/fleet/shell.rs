@@ -37,6 +37,7 @@ impl Fleet {
             facts: machine.facts.clone(),
         });
         let last_known_good = identity.netmap.clone().map(Box::new);
+        let pairs = identity.pairs.clone().map(Box::new);
         let pending = machine.disk.renewing;
         machine.process = Some(Process {
             number,
@@ -52,7 +53,13 @@ impl Fleet {
             },
         });
         self.note(format_args!("{} starts as {number:x}", self.called(id)));
-        self.tell(id, Event::Started { last_known_good })?;
+        self.tell(
+            id,
+            Event::Started {
+                last_known_good,
+                pairs,
+            },
+        )?;
         match pending {
             Some(keys) => self.tell(
                 id,
@@ -121,6 +128,7 @@ impl Fleet {
                 revision: map.revision,
                 result,
             },
+            DiskWrite::Pairs(_) => Event::PairsSaved { result },
             DiskWrite::MakeKeys(keys) => Event::KeysMade {
                 result: result.map(|()| keys.public()),
             },
@@ -312,6 +320,9 @@ impl Fleet {
             }
             Action::SaveLease(lease) => self.write_disk(id, DiskWrite::Lease(lease)),
             Action::SaveNetmap(map) => self.write_disk(id, DiskWrite::Netmap(map)),
+            Action::SavePairs(pairs) => self.write_disk(id, DiskWrite::Pairs(pairs)),
+            // Keys are not simulated.
+            Action::Share(_) => {}
             Action::SaveControllers(list) => self.write_disk(id, DiskWrite::Controllers(list)),
             Action::MakeKeys { wireguard } => {
                 let keys = Renewing {
@@ -473,6 +484,7 @@ impl Fleet {
             handshake_age_ms: Some(self.dice.below(120_000)),
             rx_bytes: self.dice.below(1_000_000),
             tx_bytes: self.dice.below(1_000_000),
+            path: None,
         }
     }
 }

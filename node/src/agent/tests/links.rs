@@ -140,6 +140,7 @@ fn a_hub_that_went_silent_is_looked_for_while_the_session_stands() {
             handshake_age_ms: None,
             rx_bytes,
             tx_bytes: 0,
+            path: None,
         }],
     };
     let observe = |world: &mut World, rx_bytes| {

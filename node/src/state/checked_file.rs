@@ -1,18 +1,22 @@
-//! The last-known-good netmap on disk: a version byte, the SHA-256 of what follows, and the map in CBOR. A file that is not
+//! What the controller said, on disk: a version byte, the SHA-256 of what follows, and the value in CBOR. A file that is not
 //! exactly this is damaged, never half-read.
 
 use std::path::Path;
 
-use malha_proto::Netmap;
+use minicbor::{Decode, Encode};
 use sha2::{Digest, Sha256};
 
 use super::{StateError, atomic};
 
-pub(super) fn write(path: &Path, netmap: &Netmap) -> Result<(), StateError> {
-    atomic::write(path, &encode(netmap))
+pub(super) fn write<T: Encode<()>>(path: &Path, value: &T) -> Result<(), StateError> {
+    atomic::write(path, &encode(value))
 }
 
-pub(super) fn read(path: &Path) -> Result<Option<Netmap>, StateError> {
+/// None when there is no such file.
+pub(super) fn read<T>(path: &Path) -> Result<Option<T>, StateError>
+where
+    T: for<'b> Decode<'b, ()>,
+{
     let Some(bytes) = atomic::read(path)? else {
         return Ok(None);
     };
@@ -21,9 +25,9 @@ pub(super) fn read(path: &Path) -> Result<Option<Netmap>, StateError> {
         .map_err(|why| StateError::damaged(path, why))
 }
 
-pub(super) fn encode(netmap: &Netmap) -> Vec<u8> {
+pub(super) fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
     let mut bytes = vec![0; HEAD_BYTES];
-    match minicbor::encode(netmap, &mut bytes) {
+    match minicbor::encode(value, &mut bytes) {
         Ok(()) => {}
         Err(infallible) => unreachable!("a Vec takes every write: {infallible}"),
     }
@@ -33,7 +37,10 @@ pub(super) fn encode(netmap: &Netmap) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Result<Netmap, String> {
+fn decode<T>(bytes: &[u8]) -> Result<T, String>
+where
+    T: for<'b> Decode<'b, ()>,
+{
     let (head, body) = bytes
         .split_first_chunk::<HEAD_BYTES>()
         .ok_or("it is cut short")?;

@@ -1,0 +1,110 @@
+//! Which two nodes may use the hub's relay, and with which channels and keys. In memory only: after a restart of the
+//! controller everyone is told new ones.
+
+use std::collections::BTreeMap;
+
+use malha_proto::{NodeId, RelayGrant, Secret32};
+
+use crate::pairs::PairId;
+
+/// The channels of all pairs that may use the relay.
+#[derive(Default)]
+pub(super) struct RelayTable {
+    /// The grants of the lower and the higher node.
+    pairs: BTreeMap<PairId, [RelayGrant; 2]>,
+    /// The nodes that a node has a relay with.
+    partners: BTreeMap<NodeId, Vec<NodeId>>,
+    last_channel: u32,
+    changed: bool,
+}
+
+impl RelayTable {
+    /// A node's own end towards a peer, made if there is none. None when there are too many, or no random bytes.
+    pub(super) fn grant(&mut self, node: NodeId, peer: NodeId) -> Option<RelayGrant> {
+        let pair = PairId::of(node, peer);
+        if !self.pairs.contains_key(&pair) {
+            if self.pairs.len() >= MAX_RELAY_PAIRS {
+                return None;
+            }
+            let grants = [self.fresh()?, self.fresh()?];
+            self.pairs.insert(pair, grants);
+            self.partners.entry(node).or_default().push(peer);
+            self.partners.entry(peer).or_default().push(node);
+            self.changed = true;
+        }
+        let [low, high] = self.pairs.get(&pair)?;
+        Some(if node < peer { low } else { high }.clone())
+    }
+
+    /// Two nodes are no peers any more.
+    pub(super) fn withdraw(&mut self, node: NodeId, peer: NodeId) {
+        if self.pairs.remove(&PairId::of(node, peer)).is_none() {
+            return;
+        }
+        self.changed = true;
+        for (one, other) in [(node, peer), (peer, node)] {
+            if let Some(partners) = self.partners.get_mut(&one) {
+                partners.retain(|partner| *partner != other);
+                if partners.is_empty() {
+                    self.partners.remove(&one);
+                }
+            }
+        }
+    }
+
+    pub(super) fn withdraw_all(&mut self, node: NodeId) {
+        for partner in self.partners.get(&node).cloned().unwrap_or_default() {
+            self.withdraw(node, partner);
+        }
+    }
+
+    /// The whole table, if it is another one than at the last call.
+    pub(super) fn take_change(&mut self) -> Option<Vec<[RelayGrant; 2]>> {
+        std::mem::take(&mut self.changed).then(|| self.pairs.values().cloned().collect())
+    }
+
+    fn fresh(&mut self) -> Option<RelayGrant> {
+        let mut key = Secret32([0; 32]);
+        getrandom::fill(&mut key.0).ok()?;
+        // A number is never used twice; four thousand million are enough for one process.
+        self.last_channel = self.last_channel.checked_add(1)?;
+        Some(RelayGrant {
+            channel: self.last_channel,
+            key,
+        })
+    }
+}
+
+/// Pairs with a relay. Others must do with the direct way.
+const MAX_RELAY_PAIRS: usize = 65_536;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ends_keep_their_own_channel_until_it_is_withdrawn() {
+        let mut relay = RelayTable::default();
+        let (one, other) = (NodeId(3), NodeId(2));
+        let mine = relay.grant(one, other).unwrap();
+        let theirs = relay.grant(other, one).unwrap();
+        assert_ne!((mine.channel, &mine.key), (theirs.channel, &theirs.key));
+        assert_eq!(relay.grant(one, other), Some(mine.clone()));
+        assert_eq!(relay.take_change(), Some(vec![[theirs, mine.clone()]]));
+        assert_eq!(relay.take_change(), None);
+        relay.withdraw(one, other);
+        assert_eq!(relay.take_change(), Some(vec![]));
+        assert_ne!(relay.grant(one, other), Some(mine));
+    }
+
+    #[test]
+    fn a_node_that_is_gone_takes_all_its_channels_along() {
+        let mut relay = RelayTable::default();
+        for (one, other) in [(1, 2), (1, 3), (2, 3)] {
+            relay.grant(NodeId(one), NodeId(other)).unwrap();
+        }
+        relay.withdraw_all(NodeId(1));
+        assert_eq!(relay.take_change().map(|pairs| pairs.len()), Some(1));
+        assert_eq!(relay.partners.len(), 2);
+    }
+}

@@ -14,6 +14,7 @@ mod nodes;
 mod operators;
 mod organizations;
 mod problem;
+mod psk;
 mod records;
 mod reference;
 mod routes;
@@ -35,13 +36,14 @@ pub use grants::{Grant, GrantProtocol, NewGrant};
 pub use listing::Page;
 pub use nodes::{
     BrokenHop, Carrier, Claimant, Endpoints, HopHealth, Hops, Keep, Machine, Node, NodeName,
-    NodeProfile, NodeStanding, Quarantine, QuarantineChoice, Replacement, ServiceHealth, Session,
-    Tunnel, UpDown,
+    NodeProfile, NodeStanding, PskAge, Quarantine, QuarantineChoice, Replacement, ServiceHealth,
+    Session, Tunnel, TunnelPath, UpDown,
 };
 pub use operators::{NewOperator, NewPassword, Operator, OperatorRole, Password};
 pub use organizations::{NewOrganization, Organization};
 pub use problem::ProblemDocument;
 pub(crate) use problem::is_direction_mark;
+pub use psk::PskRotation;
 pub use records::{PutRecordSet, RecordSet};
 pub use reference::Reference;
 pub use routes::{NewRoute, Route};
@@ -68,6 +70,7 @@ use utoipa_axum::routes;
 
 use crate::coordinator::Handle;
 use crate::live::Live;
+use crate::pairs::Pairs;
 use crate::rate::RateLimit;
 use crate::session::Registry;
 
@@ -77,6 +80,7 @@ pub struct ApiContext {
     pub handle: Handle,
     pub live: Arc<Live>,
     pub registry: Arc<Registry>,
+    pub pairs: Arc<Pairs>,
     pub store: Arc<dyn Store>,
     pub audit_dir: PathBuf,
     /// The overlay authority; goes into tokens.
@@ -160,7 +164,8 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(api_keys::list, api_keys::create))
         .routes(routes!(api_keys::show, api_keys::remove))
         .routes(routes!(audit::tail))
-        .routes(routes!(backup::download));
+        .routes(routes!(backup::download))
+        .routes(routes!(psk::rotate));
     OpenApiRouter::new().nest(VERSION_PREFIX, v1)
 }
 

@@ -9,6 +9,7 @@ mod integrity;
 mod nodes;
 mod operators;
 mod organizations;
+mod psk;
 mod publishing;
 mod screen;
 mod serve;
@@ -108,6 +109,9 @@ enum Command {
     /// API keys
     #[command(subcommand)]
     Key(operators::KeyCommand),
+    /// Preshared keys of the tunnels
+    #[command(subcommand)]
+    Psk(psk::PskCommand),
     /// The audit log
     #[command(subcommand)]
     Audit(integrity::AuditCommand),
@@ -219,6 +223,7 @@ async fn run_remote(command: Command, session: &Session) -> Result<(), Failure> 
         Command::Record(command) => command.run(session).await,
         Command::Operator(command) => command.run(session).await,
         Command::Key(command) => command.run(session).await,
+        Command::Psk(command) => command.run(session).await,
         Command::Audit(integrity::AuditCommand::Tail { lines }) => {
             status::audit_tail(session, lines).await
         }

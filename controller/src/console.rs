@@ -43,6 +43,7 @@ use crate::accounts::Sessions;
 use crate::api::ApiContext;
 use crate::coordinator::Handle;
 use crate::live::Live;
+use crate::pairs::Pairs;
 use crate::session::Registry;
 use census::Census;
 use convergence::Owing;
@@ -53,6 +54,7 @@ pub struct ControllerConsole {
     handle: Handle,
     live: Arc<Live>,
     registry: Arc<Registry>,
+    pairs: Arc<Pairs>,
     sessions: Arc<Sessions>,
     /// Goes into tokens.
     authority: Fingerprint,
@@ -75,6 +77,7 @@ impl ControllerConsole {
             handle,
             live,
             registry,
+            pairs,
             authority,
             ..
         } = context.clone();
@@ -83,6 +86,7 @@ impl ControllerConsole {
             handle,
             live,
             registry,
+            pairs,
             sessions,
             authority,
             public_https_port,

@@ -14,11 +14,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ipnet::IpNet;
 use malha_core::State;
-use malha_proto::{Netmap, NodeId, Pair, PairTable, Peer, Protocol, WgKey};
+use malha_proto::{Netmap, NodeId, Pair, PairTable, PathKind, Peer, Protocol, RelayGrant, WgKey};
 use malha_proxy::{ByteStream, Dialer};
 use malha_tunnel::{
-    Allow, Engine, PeerConfig, PresharedKey, PrivateKey, PublicKey, Tunnel, TunnelConfig,
-    TunnelError,
+    Allow, ChannelGrant, ChannelId, Engine, PeerConfig, PresharedKey, PrivateKey, PublicKey,
+    RelayKey, RelayPair, Tunnel, TunnelConfig, TunnelError,
 };
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep_until};
@@ -76,6 +76,12 @@ impl Hub {
         })
     }
 
+    /// The tunnel itself, for carriers.
+    #[must_use]
+    pub fn tunnel(&self) -> Arc<dyn Tunnel> {
+        self.tunnel.clone()
+    }
+
     /// Which data plane runs.
     #[must_use]
     pub fn engine(&self) -> Engine {
@@ -105,6 +111,7 @@ impl Hub {
                 () = self.pairs.hub_stirred() => {
                     let news = self.pairs.hub_news(None);
                     self.share(&mut told, news).await;
+                    self.relay().await;
                 }
                 // A storm of handshakes must not become a storm of looks: an event only brings the next look forward.
                 event = events.recv() => match event {
@@ -176,6 +183,23 @@ impl Hub {
         }
     }
 
+    async fn relay(&self) {
+        let Some(pairs) = self.pairs.relay_news() else {
+            return;
+        };
+        let end = |grant: RelayGrant| ChannelGrant {
+            channel: ChannelId(grant.channel),
+            key: RelayKey::from_bytes(grant.key.0),
+        };
+        let pairs = pairs.into_iter().map(|[a, b]| RelayPair {
+            a: end(a),
+            b: end(b),
+        });
+        if let Err(error) = self.tunnel.set_relay_pairs(pairs.collect()).await {
+            tracing::error!(%error, "the hub's relay stays as it was");
+        }
+    }
+
     async fn set(&self, peer: &Peer, pair: Option<&Pair>) {
         if let Err(error) = self.tunnel.set_peer(peer_config(peer, pair)).await {
             tracing::error!(%error, node = %peer.id, "the hub's tunnel could not take a peer");
@@ -191,6 +215,7 @@ impl Hub {
             let at = |age: Option<Duration>| age.map(|age| now_ms.saturating_sub(millis(age)));
             let seen = TunnelSeen {
                 endpoint: peer.endpoint,
+                path: peer.path.map(path),
                 handshake_ms: at(peer.last_handshake_age),
                 heard_ms: at(peer.last_rx_age),
                 port_unreachable_ms: at(peer.port_unreachable_age),
@@ -257,6 +282,14 @@ pub fn peer_config(peer: &Peer, pair: Option<&Pair>) -> PeerConfig {
             .map(|psk| PresharedKey::from_bytes(psk.secret.0)),
         ingress: peer.allow.iter().map(ingress).collect(),
         ..PeerConfig::new(PublicKey::from_bytes(peer.key.0))
+    }
+}
+
+fn path(path: malha_tunnel::PathKind) -> PathKind {
+    match path {
+        malha_tunnel::PathKind::Direct => PathKind::Direct,
+        malha_tunnel::PathKind::Relay => PathKind::Relay,
+        malha_tunnel::PathKind::Carrier => PathKind::Carrier,
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod api;
 pub mod audit;
+pub mod carriers;
 pub mod cli;
 pub mod client;
 pub mod clock;

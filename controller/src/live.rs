@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use malha_core::State;
 use malha_core::health::{Diagnosis, Observed, ServiceObserved};
 use malha_proto::{
-    FarewellReason, Hop, HopState, NodeId, NodeReport, PathProbe, ServiceId, ServiceState,
+    FarewellReason, Hop, HopState, NodeId, NodeReport, PathKind, PathProbe, ServiceId, ServiceState,
 };
 use tokio::sync::watch;
 
@@ -18,6 +18,7 @@ use crate::clock::now_ms;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TunnelSeen {
     pub endpoint: Option<SocketAddr>,
+    pub path: Option<PathKind>,
     pub handshake_ms: Option<u64>,
     pub heard_ms: Option<u64>,
     pub port_unreachable_ms: Option<u64>,

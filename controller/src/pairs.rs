@@ -98,6 +98,15 @@ impl Pairs {
         }
     }
 
+    /// Of a controller without a folder.
+    #[cfg(test)]
+    pub(crate) fn alone(handle: Handle, registry: Arc<Registry>) -> Arc<Self> {
+        let epochs = PairEpochs::create(now_ms()).expect("random bytes");
+        let master = MasterKey::from_bytes([5; 32]);
+        let at = BTreeMap::new();
+        Arc::new(Self::new(epochs, at, master, NodeId(1), handle, registry))
+    }
+
     /// Tells who has news, and moves nodes to new keys, until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
         let mut turn = interval(TURN);
@@ -205,7 +214,10 @@ impl Pairs {
     pub async fn rotate(&self, actor: &Actor) -> Result<u64, RotationError> {
         let _one = self.rotation.lock().await;
         let now_ms = now_ms();
-        let epochs = self.table().epochs().rotated(now_ms)?;
+        let epochs = {
+            let table = self.table();
+            table.epochs().rotated(now_ms, &table.epochs_in_use())?
+        };
         let newest = epochs.newest();
         let sealed = String::from(epochs.seal(&self.master)?);
         let record = serde_json::to_vec(&sealed)

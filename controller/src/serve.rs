@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::accounts::Sessions;
 use crate::api::{self, ApiContext};
+use crate::carriers::Carriers;
 use crate::config::Config;
 use crate::console::ControllerConsole;
 use crate::coordinator::{Actor, Coordinator, Handle};
@@ -137,6 +138,7 @@ pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<R
         live: live.clone(),
         registry: registry.clone(),
         pairs: pairs.clone(),
+        carriers: Arc::new(Carriers::new(hub.tunnel(), handle.clone())),
         authority: overlay.clone(),
         enrolments: RateLimit::new(ENROLMENT_BURST, ENROLMENT_INTERVAL_MS),
         stop: stop.clone(),
@@ -160,6 +162,7 @@ pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<R
         handle: handle.clone(),
         live: live.clone(),
         registry: registry.clone(),
+        pairs: pairs.clone(),
         store: store.clone(),
         audit_dir: folder::audit_dir(&config.data),
         authority: overlay.fingerprint(),
@@ -325,6 +328,8 @@ impl Bound {
         let certificate =
             overlay.issue_controller(&[], OffsetDateTime::now_utc(), CONTROL_CERTIFICATE_DAYS)?;
         let control_tls = server_config_control(overlay, &certificate)?;
+        let mut tcp_tls = control_tls.clone();
+        tcp_tls.alpn_protocols.push(CARRIER_ALPN.to_vec());
         let edge = EdgeConfig {
             http: config.edge.http.clone(),
             ..EdgeConfig::new(config.edge.https.clone(), config.edge.public_https_port)
@@ -336,7 +341,7 @@ impl Bound {
         };
         Ok(Self {
             control: ControlListener::bind(&config.control.listen, control_tls.clone())?,
-            control_tls: Arc::new(control_tls),
+            control_tls: Arc::new(tcp_tls),
             edge: Edge::bind(edge).context("edge.https and edge.http")?,
             dns: match config.dns.listen.as_slice() {
                 [] => None,
@@ -432,6 +437,10 @@ impl Bound {
             let (pairs, stop) = (context.pairs.clone(), stop.clone());
             async move { pairs.run(stop).await }
         });
+        tasks.spawn({
+            let (carriers, stop) = (context.carriers.clone(), stop.clone());
+            async move { carriers.run(stop).await }
+        });
         tasks.spawn(dispatch(context.clone()));
         tasks.spawn(self.control.run(context, control_streams));
         tasks.spawn(renew_certificates(certificates.clone(), stop.clone()));
@@ -512,6 +521,8 @@ const HUB_NODE: &str = "hub";
 /// Issued at each start of the controller.
 const CONTROL_CERTIFICATE_DAYS: u16 = 800;
 const EDGE_CERTIFICATE_DAYS: u16 = 90;
+/// A carrier begins as an HTTP request.
+const CARRIER_ALPN: &[u8] = b"http/1.1";
 const HANDOFF_CAPACITY: usize = 1_024;
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60 * 60);

@@ -18,6 +18,7 @@ use malha_pki::Authority;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
+use crate::carriers::Carriers;
 use crate::coordinator::Handle;
 use crate::live::Live;
 use crate::pairs::Pairs;
@@ -29,6 +30,7 @@ pub struct SessionContext {
     pub live: Arc<Live>,
     pub registry: Arc<Registry>,
     pub pairs: Arc<Pairs>,
+    pub carriers: Arc<Carriers>,
     /// Signs node certificates.
     pub authority: Arc<Authority>,
     /// Enrolment attempts per source address.

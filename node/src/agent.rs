@@ -2,6 +2,7 @@
 //! or a random number, so that a simulation can run hundreds of it on one virtual clock.
 
 mod action;
+mod carrier;
 mod dial;
 mod event;
 mod health;
@@ -24,6 +25,7 @@ use malha_proto::{
 };
 
 pub use action::{Action, Ending};
+pub use carrier::{CARRIER_LINGER_MS, CARRIER_PAUSE_MS, SILENCE_COUNTS_MS};
 pub use dial::{DIAL_TIMEOUT_MS, QUIC_HEAD_START_MS};
 pub use event::{Event, FreshKeys, LinkError, LinkFault, LinkId, Transport};
 pub use health::{HUB_PATIENCE_MS, MAX_REPORT_PEERS, PROBE_INTERVAL_MS};
@@ -32,6 +34,7 @@ pub use map::{MAX_PEERS, MAX_SERVICES, REPAIR_FIRST_MS, REPAIR_LONGEST_MS};
 pub use pairs::PAIRS_RETRY_MS;
 pub use view::{AgentView, ControlState, ControlView, ServiceView};
 
+use carrier::CarrierKeeper;
 use dial::{Dial, Failure, Race};
 use health::Health;
 use jitter::{Backoff, Jitter};
@@ -104,6 +107,7 @@ pub struct Agent {
     session: Option<Session>,
     map: MapPipeline,
     pairs: PairKeeper,
+    carrier: CarrierKeeper,
     health: Health,
     /// A controller has welcomed this process at least once.
     welcomed: bool,
@@ -149,6 +153,7 @@ impl Agent {
             session: None,
             map: MapPipeline::default(),
             pairs: PairKeeper::default(),
+            carrier: CarrierKeeper::default(),
             health: Health::default(),
             welcomed: false,
             held: false,
@@ -199,6 +204,9 @@ impl Agent {
             }
             Event::Observed { peers } => {
                 if let Some(map) = self.map.attempted() {
+                    let hub = peers.iter().find(|seen| is_hub(map, seen.peer));
+                    let path = hub.and_then(|hub| hub.path);
+                    self.carrier.on_hub_path(path, self.now);
                     self.health.on_observed(peers, map, self.now);
                     // Without a controller the hub is probably away too, and WireGuard's own timers are enough.
                     if self.health.hub_went_silent(map, self.now) && self.session.is_some() {
@@ -210,6 +218,15 @@ impl Agent {
                 if self.health.on_listens(addresses) {
                     self.report_soon();
                 }
+            }
+            Event::HubSilent => {
+                let controller = self.dial.controller();
+                let now = self.now;
+                self.carrier.on_silent(controller, now, &mut self.actions);
+            }
+            Event::CarrierUp { carrier } => self.carrier.on_up(carrier),
+            Event::CarrierEnded { carrier, .. } => {
+                self.carrier.on_ended(carrier, self.now, &mut self.jitter);
             }
             Event::NetworkChanged => self.on_network_changed(),
             Event::LeaseSaved { result } => self.on_lease_saved(result),
@@ -253,6 +270,7 @@ impl Agent {
             self.session.as_ref().map(Session::timeout),
             self.map.timeout(),
             self.pairs.timeout(),
+            self.carrier.timeout(),
             self.health.timeout(),
         ];
         timers.into_iter().flatten().min()
@@ -379,6 +397,8 @@ impl Agent {
         }
         self.map.on_timer(now, &mut self.actions);
         self.pairs.on_timer(now, &mut self.actions);
+        self.carrier
+            .on_timer(self.dial.controller(), now, &mut self.actions);
         self.health.probe_due(now, &mut self.actions);
         self.run_session_timers();
     }
@@ -512,4 +532,8 @@ impl Agent {
     fn send(&mut self, link: LinkId, message: ToController) {
         self.actions.push_back(Action::Send { link, message });
     }
+}
+
+fn is_hub(map: &Netmap, peer: NodeId) -> bool {
+    map.peers.get(&peer).is_some_and(|peer| peer.hub)
 }

@@ -2,7 +2,10 @@
 //! decides when or whom to dial.
 
 mod address;
+mod carrier;
+mod head;
 mod link;
+mod proxy;
 mod quic;
 mod tcp;
 #[cfg(test)]
@@ -13,11 +16,12 @@ mod wire;
 
 use std::sync::Arc;
 
-use malha_proto::Fingerprint;
+use malha_proto::{ALPN, Fingerprint};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::agent::{LinkError, LinkFault, Transport};
 
+pub use carrier::dial_carrier;
 pub use link::{MAX_LINK_QUEUE, run_link};
 pub use wire::{Wire, WireReader, WireWriter};
 
@@ -42,16 +46,19 @@ pub async fn dial(
     transport: Transport,
     credentials: &Credentials,
 ) -> Result<Wire, LinkError> {
-    let addresses = address::resolve(controller).await?;
-    let tls = tls::ClientTls::new(credentials)?;
+    let tls = tls::ClientTls::new(credentials, ALPN)?;
     let result = match transport {
         Transport::Quic => {
+            let addresses = address::resolve(controller).await?;
             let config = quic::client_config(tls.config())?;
             address::first(&addresses, |to| quic::connect(to, config.clone())).await
         }
         Transport::Tcp => {
-            let config = Arc::new(tls.config());
-            address::first(&addresses, |to| tcp::connect(to, config.clone())).await
+            let stream = tcp::connect(controller, Arc::new(tls.config()), ALPN).await;
+            stream.map(|stream| {
+                let (reader, writer) = tokio::io::split(stream);
+                Wire::tcp(reader, writer)
+            })
         }
     };
     // What the verifier saw says more than the alert that came of it.

@@ -1,6 +1,7 @@
 //! The data plane of one node: makes the tunnel be what the netmap says and watches it. It is the only place that speaks to
 //! malha-tunnel, and never decides what the map should be.
 
+mod carrier;
 mod services;
 #[cfg(test)]
 mod tests;
@@ -14,12 +15,16 @@ use std::time::Duration;
 use malha_proto::{
     Allow, Me, Netmap, NodeId, Pair, PairTable, Peer, PeerObservation, Revision, WgKey,
 };
-use malha_tunnel::{Engine, PeerDrops, PeerStatus, PrivateKey, PublicKey, Tunnel, TunnelConfig};
-use tokio::sync::{mpsc, watch};
+use malha_tunnel::{
+    Engine, PeerDrops, PeerStatus, PrivateKey, PublicKey, Tunnel, TunnelConfig, TunnelEvent,
+};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
+use carrier::Carrier;
 use services::Services;
 
+pub use carrier::Carried;
 pub use services::MAX_CONNECTIONS;
 
 /// How often the peers are looked at.
@@ -45,6 +50,14 @@ pub enum PlaneOrder {
     Apply(Arc<Netmap>),
     Rebind,
     Refresh,
+    /// Reach the hub over this stream where UDP does not; answered with [`PlaneEvent::CarrierUp`].
+    AttachCarrier {
+        carrier: u64,
+        stream: Carried,
+    },
+    DetachCarrier {
+        carrier: u64,
+    },
     /// Take another private key: the tunnel goes down until the next [`PlaneOrder::Apply`].
     SetKey(PrivateKey),
 }
@@ -57,6 +70,15 @@ pub enum PlaneEvent {
         result: Result<(), String>,
     },
     Observed(PlaneView),
+    /// No way to the hub that the tunnel knows brings an answer.
+    HubSilent,
+    CarrierUp {
+        carrier: u64,
+    },
+    CarrierEnded {
+        carrier: u64,
+        why: String,
+    },
 }
 
 /// What the tunnel looks like now.
@@ -76,6 +98,8 @@ pub struct PeerView {
     pub allowed: Vec<(Allow, u64)>,
     /// Packets admitted as answers.
     pub answers: u64,
+    /// The epoch of the preshared key in use, and when it began, milliseconds of the Unix epoch.
+    pub key_epoch: Option<(u64, u64)>,
 }
 
 /// Runs the plane until the sender of `orders` is dropped; then the tunnel is down and the interface gone.
@@ -91,6 +115,8 @@ pub async fn run_plane(
         key,
         pairs: None,
         running: None,
+        carrier: None,
+        lost_carrier: None,
     };
     let mut observe = interval(OBSERVE_INTERVAL);
     observe.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -108,16 +134,28 @@ pub async fn run_plane(
                 }
                 Some(PlaneOrder::Rebind) => plane.rebind().await,
                 Some(PlaneOrder::Refresh) => plane.refresh().await,
+                Some(PlaneOrder::AttachCarrier { carrier, stream }) => {
+                    let _ = events.send(plane.attach(carrier, stream).await).await;
+                }
+                Some(PlaneOrder::DetachCarrier { carrier }) => plane.detach(carrier).await,
                 Some(PlaneOrder::SetKey(key)) => {
                     plane.stop().await;
                     plane.key = key;
                 }
             },
+            event = carrier::next_event(&mut plane.running) => {
+                if let Some(event) = plane.hear(event) {
+                    let _ = events.send(event).await;
+                }
+            }
             Ok(()) = pairs.changed() => {
                 let newest = pairs.borrow_and_update().clone();
                 plane.share(newest).await;
             }
             _ = observe.tick() => {
+                if let Some(lost) = plane.lost_carrier() {
+                    let _ = events.send(lost).await;
+                }
                 if let Some(view) = plane.observe().await {
                     let _ = events.send(PlaneEvent::Observed(view)).await;
                 }
@@ -132,11 +170,15 @@ struct Plane {
     key: PrivateKey,
     pairs: Option<Arc<PairTable>>,
     running: Option<Running>,
+    carrier: Option<Carrier>,
+    /// One that went down with its tunnel and was not told of.
+    lost_carrier: Option<Carrier>,
 }
 
 /// A tunnel, and what was really set on it.
 struct Running {
     tunnel: Arc<dyn Tunnel>,
+    events: broadcast::Receiver<TunnelEvent>,
     me: Me,
     peers: BTreeMap<NodeId, SetPeer>,
     services: Services,
@@ -147,6 +189,8 @@ struct Running {
 struct SetPeer {
     peer: Peer,
     pair: Option<Pair>,
+    /// The key of the hub whose relay the pair may use.
+    via: Option<WgKey>,
 }
 
 impl Plane {
@@ -193,6 +237,7 @@ impl Plane {
         config.mtu_bytes = self.config.mtu_bytes;
         let tunnel = malha_tunnel::start(self.config.engine, config).map_err(with_causes)?;
         Ok(Running {
+            events: tunnel.events(),
             tunnel,
             me: me.clone(),
             peers: BTreeMap::new(),
@@ -204,6 +249,7 @@ impl Plane {
         if let Some(mut running) = self.running.take() {
             running.services.close_all().await;
             running.tunnel.shutdown().await;
+            self.lost_carrier = self.carrier.take();
         }
     }
 
@@ -223,16 +269,16 @@ impl Plane {
 
     async fn observe(&self) -> Option<PlaneView> {
         let running = self.running.as_ref()?;
-        let by_key: BTreeMap<PublicKey, NodeId> = running
+        let by_key: BTreeMap<PublicKey, &SetPeer> = running
             .peers
             .values()
-            .map(|set| (PublicKey::from_bytes(set.peer.key.0), set.peer.id))
+            .map(|set| (PublicKey::from_bytes(set.peer.key.0), set))
             .collect();
         let peers = running.tunnel.peers().await;
         Some(PlaneView {
             peers: peers
                 .iter()
-                .filter_map(|status| Some(seen(*by_key.get(&status.public_key)?, status)))
+                .filter_map(|status| Some(seen(by_key.get(&status.public_key)?, status)))
                 .collect(),
             listen: running.tunnel.listen_addrs().await,
         })
@@ -245,8 +291,7 @@ impl Running {
         // Who may do less is cut before anyone may do more.
         self.services.close_changed(&map.services).await;
         self.remove_peers(map, &mut trouble).await;
-        self.set_peers(map.peers.values(), known, &mut trouble)
-            .await;
+        self.set_peers(&map.peers, known, &mut trouble).await;
         for (service, opened) in self.services.open(&self.tunnel, map).await {
             trouble.note(service, opened);
         }
@@ -256,8 +301,9 @@ impl Running {
     /// Gives every peer of now what it shares with this node.
     async fn share(&mut self, known: &Known) -> Result<(), String> {
         let mut trouble = Trouble::default();
-        let present: Vec<Peer> = self.peers.values().map(|set| set.peer.clone()).collect();
-        self.set_peers(present.iter(), known, &mut trouble).await;
+        let present = self.peers.iter();
+        let present = present.map(|(id, set)| (*id, set.peer.clone())).collect();
+        self.set_peers(&present, known, &mut trouble).await;
         trouble.result()
     }
 
@@ -277,28 +323,29 @@ impl Running {
         }
     }
 
-    async fn set_peers<'a>(
+    async fn set_peers(
         &mut self,
-        peers: impl Iterator<Item = &'a Peer>,
+        peers: &BTreeMap<NodeId, Peer>,
         known: &Known,
         trouble: &mut Trouble,
     ) {
-        for peer in peers {
+        for peer in peers.values() {
             let pair = known.of(peer);
-            let is_set = self
-                .peers
-                .get(&peer.id)
-                .is_some_and(|set| set.peer == *peer && set.pair.as_ref() == pair);
+            let relay = pair.and_then(|pair| pair.relay.as_ref());
+            let via = relay.and_then(|relay| Some(peers.get(&relay.via)?.key));
+            let is_set = self.peers.get(&peer.id).is_some_and(|set| {
+                set.peer == *peer && set.pair.as_ref() == pair && set.via == via
+            });
             if is_set {
                 continue;
             }
-            let set = match translate::peer(peer, pair) {
+            let set = match translate::peer(peer, pair, via) {
                 Ok(config) => self.tunnel.set_peer(config).await.map_err(with_causes),
                 Err(why) => Err(why),
             };
             if set.is_ok() {
                 let (peer, pair) = (peer.clone(), pair.cloned());
-                self.peers.insert(peer.id, SetPeer { peer, pair });
+                self.peers.insert(peer.id, SetPeer { peer, pair, via });
             }
             trouble.note(peer.id, set);
         }
@@ -342,16 +389,16 @@ impl Trouble {
     }
 }
 
-fn seen(peer: NodeId, status: &PeerStatus) -> PeerView {
+fn seen(set: &SetPeer, status: &PeerStatus) -> PeerView {
     let age_ms = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
     PeerView {
         seen: PeerObservation {
-            peer,
+            peer: set.peer.id,
             endpoint: status.endpoint,
             handshake_age_ms: status.last_handshake_age.map(age_ms),
             rx_bytes: status.rx_bytes,
             tx_bytes: status.tx_bytes,
-            path: None,
+            path: status.path.map(translate::path),
         },
         drops: status.drops,
         allowed: status
@@ -360,6 +407,9 @@ fn seen(peer: NodeId, status: &PeerStatus) -> PeerView {
             .map(|status| (translate::allow(&status.rule), status.admitted))
             .collect(),
         answers: status.answers,
+        key_epoch: (set.pair.as_ref())
+            .and_then(|pair| pair.psk.as_ref())
+            .map(|psk| (psk.epoch, psk.since_ms)),
     }
 }
 

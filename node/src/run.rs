@@ -22,10 +22,12 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::{
     Action, Agent, AgentConfig, Ending, Event, LinkError, LinkFault, LinkId, Millis, Transport,
 };
-use crate::control::{Credentials, MAX_LINK_QUEUE, NodeCredentials, run_link};
+use crate::control::{Credentials, MAX_LINK_QUEUE, NodeCredentials, dial_carrier, run_link};
 use crate::engine::EngineReason;
 use crate::notify::Notifier;
-use crate::plane::{MAX_ORDERS, PlaneConfig, PlaneEvent, PlaneOrder, PlaneView, run_plane};
+use crate::plane::{
+    Carried, MAX_ORDERS, PlaneConfig, PlaneEvent, PlaneOrder, PlaneView, run_plane,
+};
 use crate::probe::probe;
 use crate::state::{Identity, Keys, STATUS_SOCKET, StateError, StateFolder};
 use crate::status::{StatusDocument, StatusError, StatusSocket, Surroundings};
@@ -256,6 +258,14 @@ impl Shell {
                 let addresses = self.network.candidates(&self.plane.listen);
                 self.tell(Event::Listens { addresses });
             }
+            Input::Plane(PlaneEvent::HubSilent) => self.tell(Event::HubSilent),
+            Input::Plane(PlaneEvent::CarrierUp { carrier }) => {
+                self.tell(Event::CarrierUp { carrier });
+            }
+            Input::Plane(PlaneEvent::CarrierEnded { carrier, why }) => {
+                let error = LinkError::new(LinkFault::Closed, why);
+                self.tell(Event::CarrierEnded { carrier, error });
+            }
             Input::Disk(DiskAnswer::Event(event)) => self.tell(event),
             Input::Disk(DiskAnswer::Adopted(keys)) => self.adopt(keys),
             Input::Caller(caller) => self.answer(caller),
@@ -300,6 +310,14 @@ impl Shell {
                 // With that many orders waiting, another rebind waits among them.
                 let _ = self.orders.try_send(PlaneOrder::Rebind);
             }
+            Action::OpenCarrier {
+                carrier,
+                controller,
+            } => self.open_carrier(carrier, controller),
+            Action::CloseCarrier { carrier } => {
+                // It ends by itself if the order is lost: nothing goes over it any more.
+                let _ = self.orders.try_send(PlaneOrder::DetachCarrier { carrier });
+            }
             Action::RefreshTunnel => {
                 let _ = self.orders.try_send(PlaneOrder::Refresh);
             }
@@ -334,6 +352,26 @@ impl Shell {
             queue,
             events,
         ));
+    }
+
+    fn open_carrier(&mut self, carrier: u64, controller: Arc<str>) {
+        tracing::info!("UDP does not reach the hub; going over TCP");
+        let credentials = self.credentials.clone();
+        let (events, orders) = (self.events.clone(), self.orders.clone());
+        self.tasks.spawn(async move {
+            let failed = match dial_carrier(&controller, &credentials).await {
+                Ok(stream) => {
+                    let stream = Carried(stream);
+                    let attach = PlaneOrder::AttachCarrier { carrier, stream };
+                    let taken = orders.send(attach).await;
+                    taken.map_err(|_| LinkError::new(LinkFault::Closed, "the tunnel is gone"))
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = failed {
+                let _ = events.send(Event::CarrierEnded { carrier, error }).await;
+            }
+        });
     }
 
     fn send(&mut self, link: LinkId, message: ToController) {
@@ -407,6 +445,7 @@ impl Shell {
             plane: &self.plane,
             started: 0,
             now: self.now(),
+            wall_ms: u64::try_from(now_s()).unwrap_or(0) * 1_000,
         };
         let map = self.agent.netmap().map(|map| &**map);
         let document = StatusDocument::new(&self.agent.view(), map, &about);
@@ -423,6 +462,11 @@ impl Shell {
             Event::Lost { error, .. } => {
                 tracing::info!(fault = ?error.fault, "a link to the controller is gone");
                 tracing::debug!(%error, "why the link is gone");
+            }
+            Event::CarrierUp { .. } => tracing::info!("the tunnel can go over TCP"),
+            Event::CarrierEnded { error, .. } => {
+                tracing::info!(fault = ?error.fault, "the way over TCP is gone");
+                tracing::debug!(%error, "why the way over TCP is gone");
             }
             Event::Connected { .. } => tracing::info!("connected to the controller"),
             _ => {}

@@ -8,7 +8,7 @@ mod tests;
 
 use std::net::SocketAddr;
 
-use malha_proto::{NodeId, Revision, ServiceId, ServiceState};
+use malha_proto::{NodeId, PathKind, Revision, ServiceId, ServiceState};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::{AgentView, ControlState};
@@ -91,9 +91,20 @@ pub struct PeerStatus {
     pub tx_bytes: u64,
     /// All of `filter.dropped`.
     pub drops: u64,
+    /// How packets to it travel; None before the first one.
+    pub path: Option<PathKind>,
+    /// The preshared key; None: there is none.
+    pub key: Option<KeyStatus>,
     /// Absent in the document of an agent that is older than this.
     #[serde(default)]
     pub filter: FilterStatus,
+}
+
+/// A preshared key, by its age alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyStatus {
+    pub epoch: u64,
+    pub age_ms: u64,
 }
 
 /// What the shell knows beside the agent.
@@ -104,6 +115,8 @@ pub struct Surroundings<'a> {
     pub plane: &'a PlaneView,
     pub started: u64,
     pub now: u64,
+    /// Milliseconds of the Unix epoch.
+    pub wall_ms: u64,
 }
 
 impl StatusDocument {
@@ -142,7 +155,7 @@ impl StatusDocument {
             },
             quarantined: view.quarantined,
             services: services(view, map, about.now),
-            peers: peers(map, about.plane),
+            peers: peers(map, about.plane, about.wall_ms),
             save_error: view.save_error.clone(),
         }
     }
@@ -179,7 +192,7 @@ fn services(view: &AgentView, map: Option<&malha_proto::Netmap>, now: u64) -> Ve
     known.collect()
 }
 
-fn peers(map: Option<&malha_proto::Netmap>, plane: &PlaneView) -> Vec<PeerStatus> {
+fn peers(map: Option<&malha_proto::Netmap>, plane: &PlaneView, wall_ms: u64) -> Vec<PeerStatus> {
     let known = plane.peers.iter().filter_map(|view| {
         let peer = map?.peers.get(&view.seen.peer)?;
         let filter = FilterStatus::new(view);
@@ -193,6 +206,11 @@ fn peers(map: Option<&malha_proto::Netmap>, plane: &PlaneView) -> Vec<PeerStatus
             tx_bytes: view.seen.tx_bytes,
             drops: filter.dropped.total(),
             filter,
+            path: view.seen.path,
+            key: view.key_epoch.map(|(epoch, since_ms)| KeyStatus {
+                epoch,
+                age_ms: wall_ms.saturating_sub(since_ms),
+            }),
         })
     });
     known.collect()

@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use malha_proto::{RefusalCode, ServiceState};
+use malha_proto::{PathKind, RefusalCode, ServiceState};
 
 use crate::agent::{ControlState, LinkFault};
 
@@ -189,6 +189,7 @@ texts! {
 
     fault_name() { "o nome não tem endereço", "the name has no address" }
     fault_unreachable() { "ninguém responde", "nothing answers" }
+    fault_proxy() { "o proxy não deixa passar", "the proxy does not let it pass" }
     fault_wrong_controller() { "não é o controlador certo", "not the right controller" }
     fault_clock() { "relógio errado", "wrong clock" }
     fault_tls() { "falha de TLS", "TLS failed" }
@@ -239,6 +240,13 @@ texts! {
         "  {name}: {handshake}, {endpoint}, recebidos {rx}, enviados {tx}",
         "  {name}: {handshake}, {endpoint}, received {rx}, sent {tx}"
     }
+    status_path(path, key) { "    caminho: {path}; {key}", "    path: {path}; {key}" }
+    path_direct() { "direto", "direct" }
+    path_relay() { "relé", "relay" }
+    path_carrier() { "TCP 443", "TCP 443" }
+    path_none() { "nenhum", "none" }
+    key_age(age) { "chave pós-quântica de {age} atrás", "post-quantum key of {age} ago" }
+    key_none() { "sem chave pós-quântica", "no post-quantum key" }
     status_allowed(allowed) { "    pode abrir (pacotes): {allowed}", "    may open (packets): {allowed}" }
     status_answers(count) { "respostas: {count}", "answers: {count}" }
     status_more(count) { "mais {count}", "{count} more" }
@@ -301,10 +309,20 @@ pub(crate) fn refusal(lang: Lang, code: RefusalCode) -> String {
     }
 }
 
+pub(crate) fn path(lang: Lang, path: Option<PathKind>) -> String {
+    match path {
+        Some(PathKind::Direct) => path_direct(lang),
+        Some(PathKind::Relay) => path_relay(lang),
+        Some(PathKind::Carrier) => path_carrier(lang),
+        None => path_none(lang),
+    }
+}
+
 pub(crate) fn fault(lang: Lang, fault: LinkFault) -> String {
     match fault {
         LinkFault::Name => fault_name(lang),
         LinkFault::Unreachable => fault_unreachable(lang),
+        LinkFault::Proxy => fault_proxy(lang),
         LinkFault::WrongController => fault_wrong_controller(lang),
         LinkFault::Clock => fault_clock(lang),
         LinkFault::Tls => fault_tls(lang),

@@ -21,7 +21,9 @@ pub use health::{
     BreakKind, BrokenHop, ControlHop, HopState, Hops, ProbeState, ServiceHop, TunnelHop,
 };
 pub use naming::{NewRecordSet, RecordSetKey, RecordSetRow, RecordSource, ZoneDetail, ZoneRow};
-pub use node::{Claimant, Keep, NodeDetail, NodeId, NodeQuery, NodeRow, NodeState, Quarantine};
+pub use node::{
+    Claimant, Keep, NodeDetail, NodeId, NodeQuery, NodeRow, NodeState, PathKind, Quarantine,
+};
 pub use publishing::{
     Exposure, NewRoute, NewService, Protocol, RouteId, RouteRow, RouteState, ServiceId, ServiceRow,
 };

@@ -168,6 +168,12 @@ catalogue! {
     BreakServiceUnreachable: "Serviço {}: não há caminho até ele.", "Service {}: there is no way to it.";
     BreakServiceBadAnswer: "Serviço {}: respondeu de forma inválida.", "Service {}: it gave a bad answer.";
     Handshake: "Último handshake", "Last handshake";
+    TunnelPath: "Caminho do túnel", "Tunnel path";
+    PathDirect: "direto", "direct";
+    PathRelay: "relé", "relay";
+    PathCarrier: "TCP 443", "TCP 443";
+    PostQuantumKey: "Chave pós-quântica", "Post-quantum key";
+    NoKey: "nenhuma", "none";
     Received: "Recebido", "Received";
     Sent: "Enviado", "Sent";
     Endpoint: "Endpoint", "Endpoint";

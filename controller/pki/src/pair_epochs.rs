@@ -1,6 +1,6 @@
 //! Preshared keys of pairs of nodes: derived, never stored, from one secret per epoch. The secrets rest sealed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use aws_lc_rs::{hkdf, rand};
@@ -11,8 +11,8 @@ use crate::{MasterKey, PkiError, Sealed};
 
 /// The secrets of the newest epochs. Values of it are never changed: a rotation makes another one.
 ///
-/// A pair whose one end is away stays at the epoch that both have, so that a month away costs no tunnel; what is older than
-/// [`MAX_EPOCHS_KEPT`] has no key any more.
+/// A pair whose one end is away stays at the epoch that both have, so that a month away costs no tunnel. A secret is forgotten
+/// when no pair has a key of it any more, and the oldest ones above [`MAX_EPOCHS_KEPT`] in any case.
 #[derive(Clone)]
 pub struct PairEpochs {
     /// Never empty.
@@ -38,13 +38,15 @@ impl PairEpochs {
         })
     }
 
-    /// With one more epoch, and without those that are too old.
+    /// With one more epoch, and without those that no pair has a key of; the newest of now is one that pairs may just be
+    /// getting.
     ///
     /// # Errors
     /// [`PkiError::Random`] when the system has no randomness.
-    pub fn rotated(&self, now_ms: u64) -> Result<Self, PkiError> {
+    pub fn rotated(&self, now_ms: u64, in_use: &BTreeSet<u64>) -> Result<Self, PkiError> {
         let newest = self.newest.saturating_add(1);
         let mut epochs = self.epochs.clone();
+        epochs.retain(|epoch, _| *epoch == self.newest || in_use.contains(epoch));
         epochs.insert(newest, Epoch::fresh(now_ms)?);
         while epochs.len() > MAX_EPOCHS_KEPT {
             epochs.pop_first();
@@ -159,19 +161,28 @@ mod tests {
 
     #[test]
     fn both_sides_get_the_same_key_and_every_other_pair_and_epoch_another() {
-        let epochs = PairEpochs::create(1).unwrap().rotated(2).unwrap();
+        let epochs = PairEpochs::create(1)
+            .unwrap()
+            .rotated(2, &[1].into())
+            .unwrap();
         let psk = epochs.psk(2, &A, &B).unwrap();
         assert_eq!(epochs.psk(2, &B, &A), Some(psk.clone()));
         assert_ne!(epochs.psk(1, &A, &B), Some(psk.clone()));
         assert_ne!(epochs.psk(2, &A, &WgKey([3; 32])), Some(psk.clone()));
-        let other = PairEpochs::create(1).unwrap().rotated(2).unwrap();
+        let other = PairEpochs::create(1)
+            .unwrap()
+            .rotated(2, &[1].into())
+            .unwrap();
         assert_ne!(other.psk(2, &A, &B), Some(psk));
     }
 
     #[test]
     fn what_was_sealed_gives_the_same_keys_and_no_other_master_key_opens_it() {
         let master = MasterKey::from_bytes([5; 32]);
-        let epochs = PairEpochs::create(7).unwrap().rotated(8).unwrap();
+        let epochs = PairEpochs::create(7)
+            .unwrap()
+            .rotated(8, &[].into())
+            .unwrap();
         let sealed = epochs.seal(&master).unwrap();
         let opened = PairEpochs::open(&sealed, &master).unwrap();
         assert_eq!((opened.newest(), opened.since_ms(1)), (2, Some(7)));
@@ -199,11 +210,23 @@ mod tests {
     fn the_oldest_epochs_are_forgotten() {
         let mut epochs = PairEpochs::create(0).unwrap();
         for now_ms in 1..=MAX_EPOCHS_KEPT as u64 {
-            epochs = epochs.rotated(now_ms).unwrap();
+            let all = (1..=now_ms).collect();
+            epochs = epochs.rotated(now_ms, &all).unwrap();
         }
         assert_eq!(epochs.psk(1, &A, &B), None);
         assert!(epochs.psk(2, &A, &B).is_some());
         assert!(epochs.psk(epochs.newest(), &A, &B).is_some());
+    }
+
+    #[test]
+    fn a_secret_that_no_pair_needs_is_forgotten_and_one_in_use_outlives_any_haste() {
+        let mut epochs = PairEpochs::create(0).unwrap();
+        let old = epochs.psk(1, &A, &B);
+        for now_ms in 1..=3 * MAX_EPOCHS_KEPT as u64 {
+            epochs = epochs.rotated(now_ms, &[1].into()).unwrap();
+        }
+        assert_eq!(epochs.psk(1, &A, &B), old);
+        assert_eq!(epochs.epochs.len(), 3);
     }
 
     #[test]

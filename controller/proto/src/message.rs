@@ -18,6 +18,12 @@ pub const ALPN: &[u8] = b"malha/1";
 /// The name in the controller's certificate: nodes pin the authority, not an address.
 pub const CONTROLLER_TLS_NAME: &str = "controller.malha.internal";
 
+/// Where a node asks the controller's TCP port for a carrier: HTTP/1.1 over TLS with the node's certificate, as an upgrade.
+pub const CARRIER_PATH: &str = "/.well-known/malha/carrier";
+
+/// The protocol behind that upgrade: datagrams, each with its length in two bytes, big endian, before it.
+pub const CARRIER_PROTOCOL: &str = "malha-carrier/1";
+
 /// The version that this code speaks, in [`Hello`]; for people, the ALPN decides.
 pub const PROTOCOL_VERSION: u16 = 2;
 

@@ -26,6 +26,9 @@ pub struct RelayGrant {
     /// Proves to the relay that the channel is ours.
     #[n(1)]
     pub key: Secret32,
+    /// The hub whose relay it is.
+    #[n(2)]
+    pub via: NodeId,
 }
 
 /// A preshared key of two nodes, the same at both.
@@ -158,6 +161,7 @@ mod tests {
             relay: Some(RelayGrant {
                 channel: u32::MAX,
                 key: Secret32([9; 32]),
+                via: NodeId(1),
             }),
             psk: Some(PairKey {
                 secret: Secret32([psk; 32]),

@@ -228,6 +228,7 @@ fn messages_to_node() -> Vec<ToNode> {
                 relay: Some(RelayGrant {
                     channel: 70_000,
                     key: Secret32([5; 32]),
+                    via: NodeId(1),
                 }),
                 psk: Some(PairKey {
                     secret: Secret32([6; 32]),

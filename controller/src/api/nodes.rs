@@ -5,7 +5,7 @@ mod representation;
 
 pub use representation::{
     BrokenHop, Carrier, Claimant, HopHealth, Hops, Machine, Node, NodeProfile, NodeStanding,
-    Quarantine, ServiceHealth, Session, Tunnel, UpDown,
+    PskAge, Quarantine, ServiceHealth, Session, Tunnel, TunnelPath, UpDown,
 };
 
 use std::net::SocketAddr;

@@ -2,7 +2,7 @@
 
 use clap::{Subcommand, ValueEnum};
 use http::Method;
-use malha_proto::{Hop, ServiceState};
+use malha_proto::{Hop, PathKind, ServiceState};
 use serde_json::json;
 
 use crate::api::{BrokenHop, HopHealth, Node, NodeStanding, ServiceHealth, UpDown};
@@ -200,6 +200,20 @@ impl Row for Node {
                     .handshake_age_ms
                     .map(|age_ms| (Word::Handshake, text::ago(screen.lang, span(age_ms)))),
             );
+            if let Some(path) = tunnel.path {
+                let word = match path {
+                    PathKind::Direct => Word::PathDirect,
+                    PathKind::Relay => Word::PathRelay,
+                    PathKind::Carrier => Word::PathCarrier,
+                };
+                lines.push((Word::Path, screen.word(word)));
+            }
+            if let Some(psk) = &tunnel.psk {
+                let age = psk
+                    .age_ms
+                    .map(|age_ms| text::ago(screen.lang, span(age_ms)));
+                lines.push((Word::Psk, age.unwrap_or_else(|| psk.epoch.to_string())));
+            }
             lines.push((Word::Received, size(tunnel.rx_bytes)));
             lines.push((Word::Sent, size(tunnel.tx_bytes)));
         }

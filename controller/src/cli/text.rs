@@ -79,6 +79,10 @@ words! {
     Services { "serviços", "services" }
     Broken { "problema", "broken" }
     Handshake { "negociação", "handshake" }
+    Psk { "chave pós-quântica", "post-quantum key" }
+    PathDirect { "direto", "direct" }
+    PathRelay { "relé", "relay" }
+    PathCarrier { "TCP 443", "TCP 443" }
     Received { "recebido", "received" }
     Sent { "enviado", "sent" }
     Port { "porta", "port" }
@@ -236,6 +240,10 @@ sentences! {
     backup_right(path, keys, taken, sha256) {
         "{path}: inteiro, {keys} registros, feito {taken}, SHA-256 {sha256}",
         "{path}: whole, {keys} records, taken {taken}, SHA-256 {sha256}"
+    }
+    rotated(epoch) {
+        "chaves novas (época {epoch}): os nós ligados as recebem em segundos, os outros quando voltarem; nenhuma conexão cai",
+        "new keys (epoch {epoch}): connected nodes get them within seconds, the others when they come back; no connection breaks"
     }
     restored(data, keys) {
         "{data}: {keys} registros restaurados. A chave mestra não está no backup: ponha o arquivo dela no lugar antes de iniciar.",

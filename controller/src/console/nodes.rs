@@ -3,8 +3,8 @@
 use malha_core::{Command, Contender, Node, State};
 use malha_web::Viewer;
 use malha_web::model::{
-    Claimant, Keep, Listing, NodeDetail, NodeId, NodeQuery, NodeRow, Outcome, Profile, Quarantine,
-    ROWS_MAX, Refused,
+    Claimant, Keep, Listing, NodeDetail, NodeId, NodeQuery, NodeRow, Outcome, PathKind, Profile,
+    Quarantine, ROWS_MAX, Refused,
 };
 
 use crate::console::census::{Census, Standing};
@@ -56,6 +56,14 @@ pub(super) fn detail(console: &ControllerConsole, id: &NodeId) -> Option<NodeDet
         overlay_name: name.unwrap_or_default().into(),
         software: software(node).into(),
         applied_revision: applied.map(|revision| revision.0),
+        path: console
+            .live
+            .tunnel(node.id)
+            .and_then(|seen| seen.path)
+            .map(path),
+        psk_since: (console.pairs.key_epoch(node.id))
+            .and_then(|key| key.since_ms)
+            .map(at),
         services: state
             .services_of(node.id)
             .map(|service| services::row(standing, service))
@@ -153,6 +161,14 @@ fn row(console: &ControllerConsole, census: &Census, standing: &Standing) -> Opt
         state: standing.state,
         hops: hops::hops(&census.state, standing, console.live.tunnel(node.id)),
     })
+}
+
+fn path(path: malha_proto::PathKind) -> PathKind {
+    match path {
+        malha_proto::PathKind::Direct => PathKind::Direct,
+        malha_proto::PathKind::Relay => PathKind::Relay,
+        malha_proto::PathKind::Carrier => PathKind::Carrier,
+    }
 }
 
 fn software(node: &Node) -> String {

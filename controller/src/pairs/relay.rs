@@ -8,8 +8,9 @@ use malha_proto::{NodeId, RelayGrant, Secret32};
 use crate::pairs::PairId;
 
 /// The channels of all pairs that may use the relay.
-#[derive(Default)]
 pub(super) struct RelayTable {
+    /// Whose relay it is.
+    hub: NodeId,
     /// The grants of the lower and the higher node.
     pairs: BTreeMap<PairId, [RelayGrant; 2]>,
     /// The nodes that a node has a relay with.
@@ -19,6 +20,16 @@ pub(super) struct RelayTable {
 }
 
 impl RelayTable {
+    pub(super) fn new(hub: NodeId) -> Self {
+        Self {
+            hub,
+            pairs: BTreeMap::new(),
+            partners: BTreeMap::new(),
+            last_channel: 0,
+            changed: false,
+        }
+    }
+
     /// A node's own end towards a peer, made if there is none. None when there are too many, or no random bytes.
     pub(super) fn grant(&mut self, node: NodeId, peer: NodeId) -> Option<RelayGrant> {
         let pair = PairId::of(node, peer);
@@ -71,6 +82,7 @@ impl RelayTable {
         Some(RelayGrant {
             channel: self.last_channel,
             key,
+            via: self.hub,
         })
     }
 }
@@ -84,7 +96,7 @@ mod tests {
 
     #[test]
     fn both_ends_keep_their_own_channel_until_it_is_withdrawn() {
-        let mut relay = RelayTable::default();
+        let mut relay = RelayTable::new(NodeId(1));
         let (one, other) = (NodeId(3), NodeId(2));
         let mine = relay.grant(one, other).unwrap();
         let theirs = relay.grant(other, one).unwrap();
@@ -99,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_node_that_is_gone_takes_all_its_channels_along() {
-        let mut relay = RelayTable::default();
+        let mut relay = RelayTable::new(NodeId(1));
         for (one, other) in [(1, 2), (1, 3), (2, 3)] {
             relay.grant(NodeId(one), NodeId(other)).unwrap();
         }

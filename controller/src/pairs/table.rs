@@ -75,12 +75,16 @@ impl Table {
             ends: BTreeMap::from([(hub, hub_end)]),
             at,
             pending: BTreeSet::new(),
-            relay: RelayTable::default(),
+            relay: RelayTable::new(hub),
         }
     }
 
     pub(super) fn epochs(&self) -> &PairEpochs {
         &self.epochs
+    }
+
+    pub(super) fn epochs_in_use(&self) -> BTreeSet<u64> {
+        self.at.values().copied().collect()
     }
 
     /// The epoch of the key that a node shares with the hub.

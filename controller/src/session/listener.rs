@@ -1,12 +1,12 @@
-//! Where control connections come in: QUIC on UDP, and TLS streams that the edge hands over from its TCP port. It bounds
-//! how many there are; what they say is for the session.
+//! Where control connections come in: QUIC on UDP, and TLS streams that the edge hands over from its TCP port; those that
+//! chose HTTP want a carrier. It bounds how many there are; what they say is for the session.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use malha_pki::{certificate_key, node_identity};
-use malha_proto::SESSION_TIMEOUT_MS;
+use malha_proto::{ALPN, SESSION_TIMEOUT_MS};
 use quinn::crypto::rustls::QuicServerConfig;
 use rustls_pki_types::CertificateDer;
 use thiserror::Error;
@@ -167,6 +167,9 @@ async fn serve_tls(
         .1
         .peer_certificates()
         .and_then(|chain| peer_certificate(chain.first()?));
+    if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
+        return context.carriers.serve(stream, certificate).await;
+    }
     let (read, write) = tokio::io::split(stream);
     node::serve(
         context,

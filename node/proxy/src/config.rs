@@ -13,6 +13,9 @@ use tokio_rustls::server::TlsStream;
 
 use crate::host::HostName;
 
+/// The control channel's server name: a connection that names it is not the web's, whatever it will speak.
+pub const CONTROL_SERVER_NAME: &str = "controller.malha.internal";
+
 /// ALPN of the control channel, which shares the HTTPS port.
 pub const CONTROL_ALPN: &[u8] = b"malha/1";
 
@@ -115,7 +118,7 @@ impl Default for EdgeLimits {
     }
 }
 
-/// Where TLS connections go whose ClientHello offers [`CONTROL_ALPN`]. A full channel drops the newest connection.
+/// Where TLS connections go whose ClientHello offers [`CONTROL_ALPN`] or names [`CONTROL_SERVER_NAME`]. A full channel drops the newest connection.
 ///
 /// A connection handed over no longer counts against the edge's connection limits.
 #[derive(Clone, Debug)]

@@ -30,7 +30,9 @@ mod text;
 mod tls;
 mod upgrade;
 
-pub use config::{CONTROL_ALPN, ControlHandoff, EdgeConfig, EdgeLimits, InternalHosts};
+pub use config::{
+    CONTROL_ALPN, CONTROL_SERVER_NAME, ControlHandoff, EdgeConfig, EdgeLimits, InternalHosts,
+};
 pub use counters::{Count, EdgeCounters};
 pub use dial::{BoxStream, ByteStream, Dialer};
 pub use edge::{Edge, EdgeError, LocalAddrs};

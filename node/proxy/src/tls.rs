@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
-use crate::config::{CONTROL_ALPN, ControlHandoff};
+use crate::config::{CONTROL_ALPN, CONTROL_SERVER_NAME, ControlHandoff};
 use crate::counters::EdgeCounters;
 
 /// Both TLS faces of the HTTPS port.
@@ -60,7 +60,7 @@ impl TlsDoor {
     ) -> io::Result<Option<WebStream>> {
         let start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
         if let Some(control) = &self.control
-            && offers(&start, CONTROL_ALPN)
+            && is_for_control(&start)
         {
             let stream = start.into_stream(Arc::clone(&control.config)).await?;
             self.hand_over(control, stream, peer);
@@ -92,11 +92,12 @@ impl TlsDoor {
     }
 }
 
-fn offers(start: &StartHandshake<TcpStream>, protocol: &[u8]) -> bool {
+fn is_for_control(start: &StartHandshake<TcpStream>) -> bool {
     let hello = start.client_hello();
-    hello
+    let offers = hello
         .alpn()
-        .is_some_and(|mut offered| offered.any(|name| name == protocol))
+        .is_some_and(|mut offered| offered.any(|name| name == CONTROL_ALPN));
+    offers || hello.server_name() == Some(CONTROL_SERVER_NAME)
 }
 
 /// rustls would say `access_denied`; RFC 6066 §3 has a word of its own for a name that is not served here.

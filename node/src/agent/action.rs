@@ -57,6 +57,16 @@ pub enum Action {
     /// Start a handshake with every peer that can be dialed: the hub was out of sight and may have lost its sessions, or is
     /// silent and may have lost us.
     RefreshTunnel,
+    /// Dial a carrier and give it to the tunnel; answered with `CarrierUp` or `CarrierEnded`.
+    OpenCarrier {
+        carrier: u64,
+        /// `host:port`
+        controller: Arc<str>,
+    },
+    /// Take it from the tunnel. No event of it is of interest any more.
+    CloseCarrier {
+        carrier: u64,
+    },
     /// Make keys beside the ones in use, a TLS key and perhaps a WireGuard key; answered with `KeysMade`.
     MakeKeys {
         wireguard: bool,

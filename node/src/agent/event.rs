@@ -26,6 +26,8 @@ pub enum LinkFault {
     Name,
     /// Nothing answered, or the network refused.
     Unreachable,
+    /// The HTTP proxy on the way refuses, or is named wrongly.
+    Proxy,
     /// It answers, but not with a certificate of the pinned authority.
     WrongController,
     /// Its certificate is not valid at this machine's time: one of the two clocks is wrong.
@@ -96,6 +98,17 @@ pub enum Event {
     /// Where the tunnel listens on this machine's own interfaces. May be repeated.
     Listens {
         addresses: Vec<SocketAddr>,
+    },
+    /// The hub does not answer on the ways that there are. Repeated while that lasts.
+    HubSilent,
+    /// The tunnel uses the carrier of [`super::Action::OpenCarrier`] where it needs it.
+    CarrierUp {
+        carrier: u64,
+    },
+    /// It did not come up, or broke.
+    CarrierEnded {
+        carrier: u64,
+        error: LinkError,
     },
     /// The machine has other addresses or another route than before.
     NetworkChanged,

@@ -1,22 +1,49 @@
-//! One TLS connection over TCP, for networks that drop UDP.
+//! One TLS connection over TCP, for networks that drop UDP; through the HTTP proxy where there is one.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use malha_proto::{ALPN, CONTROLLER_TLS_NAME};
+use malha_proto::CONTROLLER_TLS_NAME;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
-use super::{LinkError, LinkFault, Wire, unreachable};
+use super::proxy::Proxy;
+use super::{LinkError, LinkFault, address, unreachable};
 
-pub(super) async fn connect(to: SocketAddr, config: Arc<ClientConfig>) -> Result<Wire, LinkError> {
-    let plain = TcpStream::connect(to)
-        .await
-        .map_err(|error| unreachable(format!("{to}/tcp: {error}")))?;
-    // Without it a report may wait for the acknowledgement of the one before; it works all the same.
-    let _ = plain.set_nodelay(true);
+/// Connects to `controller` (`host:port`), which must choose the application protocol `alpn`.
+pub(super) async fn connect(
+    controller: &str,
+    config: Arc<ClientConfig>,
+    alpn: &[u8],
+) -> Result<TlsStream<TcpStream>, LinkError> {
+    if let Some(proxy) = Proxy::of_environment(controller)? {
+        let plain = proxy.connect(controller).await?;
+        return secure(plain, controller, config, alpn).await;
+    }
+    let addresses = address::resolve(controller).await?;
+    let direct = |to: SocketAddr| {
+        let config = config.clone();
+        async move {
+            let plain = TcpStream::connect(to)
+                .await
+                .map_err(|error| unreachable(format!("{to}/tcp: {error}")))?;
+            // Without it a report may wait for the acknowledgement of the one before; it works all the same.
+            let _ = plain.set_nodelay(true);
+            secure(plain, &to.to_string(), config, alpn).await
+        }
+    };
+    address::first(&addresses, direct).await
+}
+
+async fn secure(
+    plain: TcpStream,
+    to: &str,
+    config: Arc<ClientConfig>,
+    alpn: &[u8],
+) -> Result<TlsStream<TcpStream>, LinkError> {
     let tls_failed = |why: String| LinkError::new(LinkFault::Tls, format!("{to}/tcp: {why}"));
     let name =
         ServerName::try_from(CONTROLLER_TLS_NAME).map_err(|error| tls_failed(error.to_string()))?;
@@ -24,9 +51,8 @@ pub(super) async fn connect(to: SocketAddr, config: Arc<ClientConfig>) -> Result
         .connect(name, plain)
         .await
         .map_err(|error| tls_failed(error.to_string()))?;
-    if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
+    if stream.get_ref().1.alpn_protocol() != Some(alpn) {
         return Err(tls_failed("it does not speak this protocol".into()));
     }
-    let (reader, writer) = tokio::io::split(stream);
-    Ok(Wire::tcp(reader, writer))
+    Ok(stream)
 }

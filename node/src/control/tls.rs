@@ -3,7 +3,6 @@
 
 use std::sync::{Arc, OnceLock};
 
-use malha_proto::ALPN;
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
@@ -17,7 +16,8 @@ pub(super) struct ClientTls {
 }
 
 impl ClientTls {
-    pub(super) fn new(credentials: &Credentials) -> Result<Self, LinkError> {
+    /// For one application protocol.
+    pub(super) fn new(credentials: &Credentials, alpn: &[u8]) -> Result<Self, LinkError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let verdict = Arc::new(OnceLock::new());
         let verifier = PinnedAuthority::new(
@@ -40,7 +40,7 @@ impl ClientTls {
                 builder.with_client_auth_cert(chain, key).map_err(failed)?
             }
         };
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = vec![alpn.to_vec()];
         config.resumption = Resumption::disabled();
         Ok(Self { config, verdict })
     }

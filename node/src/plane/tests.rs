@@ -2,8 +2,8 @@
 
 use std::io;
 
-use malha_proto::{Allow, Protocol, WgKey};
-use malha_tunnel::{BoxStream, PeerConfig, TunnelEvent};
+use malha_proto::{Allow, PairKey, Pairs, Protocol, Secret32, WgKey};
+use malha_tunnel::{BoxStream, PeerConfig, PresharedKey, TunnelEvent};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
@@ -20,6 +20,7 @@ struct Scene {
     hub: Arc<dyn Tunnel>,
     hub_events: broadcast::Receiver<TunnelEvent>,
     map: Netmap,
+    own: WgKey,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -58,6 +59,7 @@ impl Scene {
         };
         let (orders, order_inbox) = mpsc::channel(8);
         let (events, event_inbox) = mpsc::channel(64);
+        let own = WgKey(*node_key.public_key().as_bytes());
         let (pairs, pairs_out) = watch::channel(None);
         let task = tokio::spawn(run_plane(plane, node_key, order_inbox, pairs_out, events));
         Self {
@@ -67,6 +69,7 @@ impl Scene {
             hub_events: hub.events(),
             hub,
             map,
+            own,
             task,
         }
     }
@@ -76,6 +79,36 @@ impl Scene {
         let service = self.map.services.get_mut(&id).unwrap();
         service.port = malha_proto::Port::new(port).unwrap();
         service.target = target;
+    }
+
+    /// Tells the node the key that it shares with the hub.
+    fn share(&self, psk: [u8; 32]) {
+        let mut table = PairTable::new(self.own);
+        let pair = Pair {
+            peer: NodeId(2),
+            key: self.map.peers[&NodeId(2)].key,
+            candidates: vec![],
+            relay: None,
+            psk: Some(PairKey {
+                secret: Secret32(psk),
+                epoch: 7,
+                since_ms: 0,
+            }),
+        };
+        table.take(Pairs {
+            all: true,
+            me: self.own,
+            pairs: vec![pair],
+        });
+        self.pairs.send_replace(Some(Arc::new(table)));
+    }
+
+    /// Tells the hub the same.
+    async fn hub_shares(&self, psk: [u8; 32]) {
+        let mut node = PeerConfig::new(PublicKey::from_bytes(self.own.0));
+        node.allowed_ips = vec![ipnet::Ipv4Net::from(self.map.me.addresses.v4).into()];
+        node.preshared_key = Some(PresharedKey::from_bytes(psk));
+        self.hub.set_peer(node).await.unwrap();
     }
 
     async fn apply(&mut self) -> Result<(), String> {
@@ -236,6 +269,50 @@ async fn the_peers_are_observed() {
             return;
         }
     }
+}
+
+#[tokio::test]
+async fn a_key_that_is_known_before_the_map_is_in_the_first_handshake() {
+    let mut scene = Scene::new().await;
+    scene.serve(80, server("garagem").await);
+    scene.hub_shares([5; 32]).await;
+    scene.share([5; 32]);
+    scene.apply().await.unwrap();
+    assert_eq!(scene.greet(80).await, "garagem");
+}
+
+#[tokio::test]
+async fn without_the_hubs_key_nothing_passes_until_it_is_told() {
+    let mut scene = Scene::new().await;
+    scene.serve(80, server("garagem").await);
+    scene.hub_shares([5; 32]).await;
+    scene.share([6; 32]);
+    scene.apply().await.unwrap();
+    let to = (scene.map.me.addresses.v4, 80).into();
+    let soon = Instant::now() + Duration::from_millis(300);
+    assert!(scene.hub.dial(to, soon).await.is_err());
+    scene.share([5; 32]);
+    assert_eq!(scene.greet(80).await, "garagem");
+}
+
+#[tokio::test]
+async fn a_changed_key_breaks_no_connection() {
+    let mut scene = Scene::new().await;
+    scene.serve(80, server("garagem").await);
+    scene.hub_shares([5; 32]).await;
+    scene.share([5; 32]);
+    scene.apply().await.unwrap();
+    let mut stream = scene.dial(80).await.unwrap();
+    stream.write_all(b"before, ").await.unwrap();
+    scene.share([6; 32]);
+    stream.write_all(b"between, ").await.unwrap();
+    scene.hub_shares([6; 32]).await;
+    stream.write_all(b"after").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    let read = timeout(TEST_LIMIT, stream.read_to_string(&mut answer)).await;
+    read.unwrap().unwrap();
+    assert_eq!(answer, "garagem");
 }
 
 #[tokio::test]

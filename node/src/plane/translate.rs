@@ -1,8 +1,8 @@
 //! From the wire's types to the tunnel's. Nothing is added and nothing left out: what is not allowed stays denied.
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use malha_proto::{Allow, Me, Pair, Peer, Protocol};
-use malha_tunnel::{PeerConfig, PresharedKey, PublicKey};
+use malha_proto::{Allow, Me, Pair, PathKind, Peer, Protocol, WgKey};
+use malha_tunnel::{ChannelId, PeerConfig, PresharedKey, PublicKey, RelayGrant, RelayKey};
 
 /// The node's own addresses with the overlay's prefix lengths.
 pub(super) fn interface(me: &Me) -> Result<Vec<IpNet>, String> {
@@ -22,7 +22,12 @@ pub(super) fn same_interface(one: &Me, other: &Me) -> bool {
     interface(one) == interface(other)
 }
 
-pub(super) fn peer(peer: &Peer, pair: Option<&Pair>) -> Result<PeerConfig, String> {
+/// `via` is the key of the hub whose relay the pair may use.
+pub(super) fn peer(
+    peer: &Peer,
+    pair: Option<&Pair>,
+    via: Option<WgKey>,
+) -> Result<PeerConfig, String> {
     let mut config = PeerConfig::new(PublicKey::from_bytes(peer.key.0));
     config.endpoints.clone_from(&peer.endpoints);
     config.keepalive_s = peer.keepalive_s;
@@ -30,8 +35,18 @@ pub(super) fn peer(peer: &Peer, pair: Option<&Pair>) -> Result<PeerConfig, Strin
         Ipv4Net::from(peer.addresses.v4).into(),
         Ipv6Net::from(peer.addresses.v6).into(),
     ];
-    let psk = pair.and_then(|pair| pair.psk.as_ref());
-    config.preshared_key = psk.map(|psk| PresharedKey::from_bytes(psk.secret.0));
+    if let Some(pair) = pair {
+        let psk = pair.psk.as_ref();
+        config.preshared_key = psk.map(|psk| PresharedKey::from_bytes(psk.secret.0));
+        config.candidates.clone_from(&pair.candidates);
+        config.relay = pair.relay.as_ref().zip(via).map(|(relay, via)| RelayGrant {
+            channel: ChannelId(relay.channel),
+            key: RelayKey::from_bytes(relay.key.0),
+            via: PublicKey::from_bytes(via.0),
+        });
+        // A hub that speaks of pairs answers probes and takes carriers.
+        config.carrier_possible = peer.hub;
+    }
     config.ingress = peer.allow.iter().map(ingress).collect();
     Ok(config)
 }
@@ -47,6 +62,14 @@ pub(super) fn allow(allow: &malha_tunnel::Allow) -> Allow {
         protocol,
         from_port,
         to_port,
+    }
+}
+
+pub(super) fn path(path: malha_tunnel::PathKind) -> PathKind {
+    match path {
+        malha_tunnel::PathKind::Direct => PathKind::Direct,
+        malha_tunnel::PathKind::Relay => PathKind::Relay,
+        malha_tunnel::PathKind::Carrier => PathKind::Carrier,
     }
 }
 

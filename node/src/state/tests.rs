@@ -278,6 +278,22 @@ fn an_identity_of_a_newer_version_or_with_another_authority_is_refused() {
 }
 
 #[test]
+fn pairs_read_back_and_are_for_no_other_eyes() {
+    let (_parent, path) = place();
+    let folder = StateFolder::open(&path).unwrap();
+    assert_eq!(folder.pairs().unwrap(), None);
+    let pairs = PairTable::new(WgKey([1; 32]));
+    folder.save_pairs(&pairs).unwrap();
+    assert_eq!(folder.pairs().unwrap(), Some(pairs));
+    assert_eq!(mode(&path.join(PAIRS)), 0o600);
+    fs::set_permissions(path.join(PAIRS), fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(matches!(
+        folder.pairs(),
+        Err(StateError::Exposed { mode: 0o640, .. })
+    ));
+}
+
+#[test]
 fn a_certificate_is_due_after_two_thirds_of_its_life() {
     let validity = keys::Validity {
         not_before_s: 1_000,

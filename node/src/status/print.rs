@@ -81,6 +81,11 @@ impl StatusDocument {
         }
         for peer in &self.peers {
             lines.push(peer_line(lang, peer));
+            let key = match peer.key {
+                Some(key) => text::key_age(lang, text::age(lang, key.age_ms)),
+                None => text::key_none(lang),
+            };
+            lines.push(text::status_path(lang, text::path(lang, peer.path), key));
             lines.extend(peer.filter.lines(lang));
         }
     }

@@ -55,6 +55,11 @@ fn healthy() -> StatusDocument {
             tx_bytes: 1,
             drops: 0,
             filter: FilterStatus::default(),
+            path: Some(malha_proto::PathKind::Direct),
+            key: Some(KeyStatus {
+                epoch: 3,
+                age_ms: 3_600_000,
+            }),
         }],
         save_error: None,
     }

@@ -322,7 +322,7 @@ impl Fleet {
             Action::SaveNetmap(map) => self.write_disk(id, DiskWrite::Netmap(map)),
             Action::SavePairs(pairs) => self.write_disk(id, DiskWrite::Pairs(pairs)),
             // Keys are not simulated.
-            Action::Share(_) => {}
+            Action::Share(_) | Action::OpenCarrier { .. } | Action::CloseCarrier { .. } => {}
             Action::SaveControllers(list) => self.write_disk(id, DiskWrite::Controllers(list)),
             Action::MakeKeys { wireguard } => {
                 let keys = Renewing {

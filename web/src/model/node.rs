@@ -91,8 +91,23 @@ pub struct NodeDetail {
     pub software: Untrusted,
     /// The revision that the node has applied; `None` while it has no session to say so.
     pub applied_revision: Option<u64>,
+    /// How the tunnel's packets travel; `None` before the first one.
+    pub path: Option<PathKind>,
+    /// When keys like the tunnel's preshared one were new; `None` for a tunnel without one.
+    pub psk_since: Option<OffsetDateTime>,
     pub services: Vec<ServiceRow>,
     pub quarantine: Option<Quarantine>,
+}
+
+/// What carries a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathKind {
+    /// UDP from one to the other.
+    Direct,
+    /// UDP through the hub's relay.
+    Relay,
+    /// TCP 443, where UDP does not pass.
+    Carrier,
 }
 
 /// Two machines that claim one identity.

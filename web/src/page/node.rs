@@ -10,7 +10,8 @@ use super::{badge, error, hops, moment, nodes, services, whole};
 use crate::address;
 use crate::form::{Submission, wrong};
 use crate::model::{
-    Claimant, Keep, NodeDetail, NodeId, NodeState, Outcome, Quarantine, Refused, Unreadable,
+    Claimant, Keep, NodeDetail, NodeId, NodeState, Outcome, PathKind, Quarantine, Refused,
+    Unreadable,
 };
 use crate::text::Text;
 use crate::view::View;
@@ -122,6 +123,15 @@ fn facts(visit: &Visit, node: &NodeDetail) -> Markup {
     html! {
         dl.facts {
             (fact(visit, Text::Handshake, moment::relative_or(visit, tunnel.handshake_at, Text::Never)))
+            (fact(visit, Text::TunnelPath, html! {
+                (visit.say(match node.path {
+                    Some(PathKind::Direct) => Text::PathDirect,
+                    Some(PathKind::Relay) => Text::PathRelay,
+                    Some(PathKind::Carrier) => Text::PathCarrier,
+                    None => Text::NotYetKnown,
+                }))
+            }))
+            (fact(visit, Text::PostQuantumKey, moment::relative_or(visit, node.psk_since, Text::NoKey)))
             (fact(visit, Text::Received, html! { (moment::bytes(visit.language, tunnel.rx_bytes)) }))
             (fact(visit, Text::Sent, html! { (moment::bytes(visit.language, tunnel.tx_bytes)) }))
             (fact(visit, Text::Endpoint, html! {

@@ -159,6 +159,8 @@ pub(super) fn node(
         overlay_name: format!("{name}.{site}.{organization}.malha.internal").into(),
         software: "malha-node 0.1.0 · Debian 13".into(),
         applied_revision: Some(418),
+        path: Some(PathKind::Direct),
+        psk_since: Some(ago(now, 30_000)),
         services: Vec::new(),
         quarantine: None,
     }

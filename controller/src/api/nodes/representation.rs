@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use malha_core::health::Diagnosis;
 use malha_core::{Contender, Node as NodeEntity, NodeState, State};
 use malha_proto::{
-    Exposure, Hop, HopState, Label, MachineId, NodeId, Port, Profile, ServiceId, ServiceState,
-    SiteId, WgKey,
+    Exposure, Hop, HopState, Label, MachineId, NodeId, PathKind, Port, Profile, ServiceId,
+    ServiceState, SiteId, WgKey,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -16,6 +16,7 @@ use crate::api::Api;
 use crate::api::reference::{node_path, organization_path, service_path, site_path};
 use crate::clock::now_ms;
 use crate::live::TunnelSeen;
+use crate::pairs::KeyEpoch;
 use crate::session::{SessionSummary, Transport};
 
 /// One enrolled machine.
@@ -189,6 +190,31 @@ pub struct Tunnel {
     pub handshake_age_ms: Option<u64>,
     pub rx_bytes: u64,
     pub tx_bytes: u64,
+    /// How packets to it travel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<TunnelPath>)]
+    pub path: Option<PathKind>,
+    /// The preshared key, which keeps recorded traffic from a later quantum computer; absent for a tunnel without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub psk: Option<PskAge>,
+}
+
+/// What carries a tunnel: UDP from one to the other, the hub's relay, or TCP 443 where UDP does not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TunnelPath {
+    Direct,
+    Relay,
+    Carrier,
+}
+
+/// A preshared key, by its age alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PskAge {
+    pub epoch: u64,
+    /// Since the epoch began; absent if that is too long ago to know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_ms: Option<u64>,
 }
 
 /// The evidence of a copied identity.
@@ -257,7 +283,8 @@ impl Node {
                 .map(|service| ServiceHealth::of(service, &diagnosis))
                 .collect(),
             session: session.as_ref().map(Session::of),
-            tunnel: api.context.live.tunnel(id).map(|seen| Tunnel::of(&seen)),
+            tunnel: (api.context.live.tunnel(id))
+                .map(|seen| Tunnel::of(&seen, api.context.pairs.key_epoch(id))),
             quarantine: match &node.state {
                 NodeState::Quarantined(quarantine) => Some(Quarantine {
                     since_ms: quarantine.since_ms,
@@ -340,7 +367,7 @@ impl Session {
 }
 
 impl Tunnel {
-    fn of(seen: &TunnelSeen) -> Self {
+    fn of(seen: &TunnelSeen, key: Option<KeyEpoch>) -> Self {
         Self {
             endpoint: seen.endpoint,
             handshake_age_ms: seen
@@ -348,6 +375,13 @@ impl Tunnel {
                 .map(|at_ms| now_ms().saturating_sub(at_ms)),
             rx_bytes: seen.rx_bytes,
             tx_bytes: seen.tx_bytes,
+            path: seen.path,
+            psk: key.map(|key| PskAge {
+                epoch: key.number,
+                age_ms: key
+                    .since_ms
+                    .map(|since_ms| now_ms().saturating_sub(since_ms)),
+            }),
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::api::{ApiContext, limited};
 use crate::clock::now_ms;
 use crate::coordinator::{Accepted, Actor, Coordinator, Handle};
 use crate::live::Live;
+use crate::pairs::Pairs;
 use crate::session::{Registry, SessionSummary, Transport};
 
 pub(crate) const AUTHORITY: Fingerprint = Fingerprint([9; 32]);
@@ -59,10 +60,12 @@ impl Rig {
         let (coordinator, handle) = Coordinator::new(state, store.clone(), audit);
         let stop = CancellationToken::new();
         tokio::spawn(coordinator.run(stop.clone()));
+        let registry = Arc::new(Registry::default());
         let context = ApiContext {
             handle: handle.clone(),
             live: Arc::new(Live::new()),
-            registry: Arc::new(Registry::default()),
+            pairs: Pairs::alone(handle.clone(), registry.clone()),
+            registry,
             store,
             audit_dir: audit_dir.path().to_owned(),
             authority: AUTHORITY,

@@ -22,6 +22,7 @@ use crate::clock::now_ms;
 use crate::console::ControllerConsole;
 use crate::coordinator::{Accepted, Actor, Coordinator, Handle};
 use crate::live::Live;
+use crate::pairs::Pairs;
 use crate::session::{Registry, SessionSummary, Transport};
 
 pub(super) const AUTHORITY: Fingerprint = Fingerprint([9; 32]);
@@ -101,6 +102,7 @@ impl Rig {
         let context = ApiContext {
             handle: handle.clone(),
             live: live.clone(),
+            pairs: Pairs::alone(handle.clone(), registry.clone()),
             registry: registry.clone(),
             store: store.clone(),
             audit_dir: audit_dir.path().to_owned(),

@@ -78,7 +78,8 @@ impl World {
     }
 
     fn rotate(&mut self) {
-        let next = self.table.epochs().rotated(1).unwrap();
+        let in_use = self.table.epochs_in_use();
+        let next = self.table.epochs().rotated(1, &in_use).unwrap();
         self.table.begin_epoch(next);
     }
 

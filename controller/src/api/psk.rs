@@ -1,0 +1,43 @@
+//! Preshared keys of the tunnels: how to have new ones made. It never shows a key.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State as Shared;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::api::Api;
+use crate::api::caller::{Admin, Caller};
+use crate::api::problem::{Kind, Problem};
+use crate::pairs::RotationError;
+
+/// New keys began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PskRotation {
+    /// The number of the new keys' epoch; `tunnel.psk.epoch` of each node becomes it.
+    pub epoch: u64,
+}
+
+/// Make new preshared keys for every tunnel
+///
+/// Keys are new each day by themselves; this is for a day on which one may have become known. Nodes that are connected get
+/// theirs within seconds, the others when they come. No connection breaks.
+#[utoipa::path(post, path = "/psk/rotate", tag = "psk",
+    responses((status = 200, body = PskRotation)), security(("api_key" = ["admin"])))]
+pub(super) async fn rotate(
+    caller: Caller<Admin>,
+    Shared(api): Shared<Arc<Api>>,
+) -> Result<Json<PskRotation>, Problem> {
+    let epoch = api.context.pairs.rotate(&caller.actor).await?;
+    Ok(Json(PskRotation { epoch }))
+}
+
+impl From<RotationError> for Problem {
+    fn from(error: RotationError) -> Self {
+        match error {
+            RotationError::Store(error) => error.into(),
+            RotationError::Secret(error) => Self::new(Kind::Unavailable, error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Stories of machines behind a proxy. The proxy is a real one: it reads CONNECT, asks for credentials and joins streams.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, copy_bidirectional};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::*;
+
+fn chosen(
+    controller: &str,
+    variables: &[(&'static str, &'static str)],
+) -> Result<Option<Proxy>, LinkError> {
+    let variables: BTreeMap<_, _> = variables.iter().copied().collect();
+    Proxy::of_variables(controller, |name| {
+        variables.get(name).map(ToString::to_string)
+    })
+}
+
+#[test]
+fn without_a_word_of_a_proxy_there_is_none() {
+    assert!(chosen("hub.example:443", &[]).unwrap().is_none());
+    let empty = [("HTTPS_PROXY", " ")];
+    assert!(chosen("hub.example:443", &empty).unwrap().is_none());
+}
+
+#[test]
+fn urls_are_read_in_every_usual_form() {
+    for (url, at, user) in [
+        ("http://proxy.example:8080", "proxy.example:8080", None),
+        ("http://proxy.example/", "proxy.example:3128", None),
+        ("proxy.example:8080", "proxy.example:8080", None),
+        ("http://[2001:db8::1]:8080", "[2001:db8::1]:8080", None),
+        (
+            "http://ana:s%40nha@10.0.0.1:3128",
+            "10.0.0.1:3128",
+            Some("ana:s@nha"),
+        ),
+    ] {
+        let proxy = Proxy::parse(url).unwrap();
+        let expected = user.map(|user| format!("Basic {}", BASE64.encode(user.as_bytes())));
+        let authorization = proxy.authorization.as_ref().map(|text| text.to_string());
+        assert_eq!((proxy.at.as_str(), authorization), (at, expected), "{url}");
+    }
+}
+
+#[test]
+fn a_wrong_url_is_told_with_the_right_form_and_without_the_password() {
+    for url in [
+        "https://ana:secret@proxy.example:443",
+        "socks5://ana:secret@proxy.example:1080",
+        "http://ana:secret@",
+        "http://ana:secret@proxy.example:port",
+        "http://ana:secret%4@proxy.example:1",
+        "http://ana:secret@proxy example:1",
+    ] {
+        let error = Proxy::parse(url).unwrap_err();
+        assert!(error.detail.contains("http://proxy.example:3128"), "{url}");
+        assert!(!error.detail.contains("secret"), "{error}");
+    }
+    let proxy = Proxy::parse("http://ana:secret@proxy.example").unwrap();
+    assert_eq!(format!("{proxy:?}"), "Proxy(proxy.example:3128)");
+}
+
+#[test]
+fn exceptions_are_names_with_all_below_them_addresses_and_prefixes() {
+    for (controller, list, expected) in [
+        ("hub.example:443", "example", true),
+        ("hub.example:443", ".example", true),
+        ("hub.example:443", "*.example", true),
+        ("hub.example:443", "other.example, HUB.example", true),
+        ("hub.example:443", "ub.example", false),
+        ("hub.example:443", "", false),
+        ("hub.example:443", "*", true),
+        ("hub.example:443", "hub.example:443", true),
+        ("10.1.2.3:443", "10.0.0.0/8", true),
+        ("10.1.2.3:443", "10.1.2.3", true),
+        ("10.1.2.3:443", "10.1.2", false),
+        ("[2001:db8::1]:443", "2001:db8::/32", true),
+        ("[2001:db8::1]:443", "2001:db8::1", true),
+    ] {
+        assert_eq!(
+            is_excepted(controller, list),
+            expected,
+            "{controller} {list}"
+        );
+    }
+}
+
+/// A proxy for one connection; ends with the head that it was shown.
+async fn proxy(password: Option<&'static str>) -> (SocketAddr, JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let serving = tokio::spawn(async move {
+        let (client, _) = listener.accept().await.unwrap();
+        let mut client = BufReader::new(client);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            client.read_line(&mut head).await.unwrap();
+        }
+        let expected = password.map(|text| BASE64.encode(text.as_bytes()));
+        if !expected.is_none_or(|text| head.contains(&format!("Basic {text}\r\n"))) {
+            let refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n";
+            client.write_all(refusal).await.unwrap();
+            return head;
+        }
+        let to = head.split(' ').nth(1).unwrap();
+        let mut server = TcpStream::connect(to).await.unwrap();
+        client
+            .write_all(b"HTTP/1.1 200 Connection established\r\nVia: 1.1 proxy\r\n\r\n")
+            .await
+            .unwrap();
+        let _ = copy_bidirectional(&mut client, &mut server).await;
+        head
+    });
+    (at, serving)
+}
+
+#[tokio::test]
+async fn a_connection_through_a_proxy_carries_bytes_both_ways() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let controller = server.local_addr().unwrap().to_string();
+    let echo = tokio::spawn(async move {
+        let (mut stream, _) = server.accept().await.unwrap();
+        let mut word = [0; 4];
+        stream.read_exact(&mut word).await.unwrap();
+        stream.write_all(&word).await.unwrap();
+    });
+    let (at, serving) = proxy(Some("ana:s@nha")).await;
+    let proxy = Proxy::parse(&format!("http://ana:s%40nha@{at}")).unwrap();
+    let mut stream = proxy.connect(&controller).await.unwrap();
+    stream.write_all(b"word").await.unwrap();
+    let mut word = [0; 4];
+    stream.read_exact(&mut word).await.unwrap();
+    assert_eq!(&word, b"word");
+    drop(stream);
+    echo.await.unwrap();
+    let head = serving.await.unwrap();
+    assert!(head.starts_with(&format!(
+        "CONNECT {controller} HTTP/1.1\r\nHost: {controller}\r\n"
+    )));
+}
+
+#[tokio::test]
+async fn a_proxy_that_wants_credentials_is_named_and_they_are_not() {
+    let (at, serving) = proxy(Some("ana:right")).await;
+    let proxy = Proxy::parse(&format!("http://ana:wrong@{at}")).unwrap();
+    let error = proxy.connect("hub.example:443").await.unwrap_err();
+    assert_eq!(error.fault, LinkFault::Proxy);
+    assert!(error.detail.contains("HTTPS_PROXY") && error.detail.contains(&at.to_string()));
+    assert!(!error.detail.contains("wrong"), "{error}");
+    serving.await.unwrap();
+}

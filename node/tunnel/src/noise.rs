@@ -191,6 +191,9 @@ impl Noise {
         {
             return Opened::Refused;
         }
+        if counter(datagram).is_some_and(|counter| counter >= REJECT_AFTER_MESSAGES) {
+            return Opened::Refused;
+        }
         match self.tunn.decapsulate(Some(source), datagram, buffer) {
             TunnResult::Done => Opened::Done,
             TunnResult::WriteToNetwork(reply) => Opened::Reply(reply),
@@ -262,6 +265,17 @@ pub(crate) fn announced_session(message: &[u8]) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.try_into().ok()?))
 }
 
+/// The counter of a data message, genuine or not.
+fn counter(datagram: &[u8]) -> Option<u64> {
+    let is_data = datagram.first() == Some(&DATA_TYPE);
+    let bytes = datagram.get(8..16).filter(|_| is_data)?;
+    Some(u64::from_le_bytes(bytes.try_into().ok()?))
+}
+
+const DATA_TYPE: u8 = 4;
+/// WireGuard paper §6.1. boringtun never looks, and overflows, which is a panic, near the end of the range: without this an
+/// enrolled peer could end the tunnel of all the others.
+const REJECT_AFTER_MESSAGES: u64 = u64::MAX - (1 << 13);
 const COOKIE_BYTES: usize = 64;
 /// boringtun numbers its sessions with the lower 8 bits.
 const SESSION_BITS: u32 = 8;

@@ -1,0 +1,172 @@
+//! Floods, forgeries and peers that claim what is not theirs.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use malha_tunnel::TunnelEvent;
+use tokio::net::UdpSocket;
+
+use crate::ground::{Ground, peer};
+use crate::nodes::{key, wait_for};
+use crate::noise::COOKIE_REPLY_BYTES;
+use crate::raw::{COOKIE, RESPONSE, Raw, SILENCE, loopback};
+
+pub(crate) async fn under_load_a_cookie_is_asked_for_and_then_honoured(ground: Ground) {
+    let subject = ground.subject().await;
+    let mut raw = Raw::new(2, &subject).await;
+    subject.tunnel.set_peer(peer(2, vec![])).await.unwrap();
+    let crowd = crowd().await;
+    let (noise, _) = Raw::new(9, &subject).await.initiation(None);
+    let (cookie, mac1) = asked_for_a_cookie(&mut raw, &crowd, &noise).await;
+    assert_eq!(cookie.len(), COOKIE_REPLY_BYTES);
+    let cookie = raw
+        .identity
+        .cookie(&mac1, &cookie)
+        .expect("a cookie that we can't open");
+
+    flood(&crowd, &noise, &raw).await;
+    let (initiation, begun) = raw.initiation(Some(cookie));
+    raw.send(&initiation).await;
+    let answer = raw.datagram().await;
+    assert_eq!(answer[0], RESPONSE, "the cookie was not honoured");
+    raw.keep(raw.identity.complete(&begun, &answer).unwrap());
+    raw.pings().await;
+}
+
+/// Makes noise until an initiation is answered by a cookie reply; its bytes, and the checksum that opens them.
+async fn asked_for_a_cookie(
+    raw: &mut Raw,
+    crowd: &[UdpSocket],
+    noise: &[u8],
+) -> (Vec<u8>, [u8; 16]) {
+    for _ in 0..MAX_FLOODS {
+        flood(crowd, noise, raw).await;
+        let (initiation, begun) = raw.initiation(None);
+        raw.send(&initiation).await;
+        let answer = raw.datagram().await;
+        if answer[0] == COOKIE {
+            return (answer, begun.mac1);
+        }
+        assert_eq!(answer[0], RESPONSE);
+    }
+    panic!("never under load");
+}
+
+/// Sockets in many prefixes, since each prefix may only begin so often.
+async fn crowd() -> Vec<UdpSocket> {
+    let mut crowd = Vec::new();
+    for n in 1..=32 {
+        crowd.push(
+            UdpSocket::bind((Ipv4Addr::new(127, n, 0, 1), 0))
+                .await
+                .unwrap(),
+        );
+    }
+    crowd
+}
+
+async fn flood(crowd: &[UdpSocket], noise: &[u8], raw: &Raw) {
+    for _ in 0..FLOOD_ROUNDS {
+        for member in crowd {
+            member.send_to(noise, raw.subject).await.unwrap();
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The device-wide longest prefix decides, not the peer's own list.
+pub(crate) async fn a_peer_cannot_speak_for_the_narrower_prefix_of_another(ground: Ground) {
+    let subject = ground.subject().await;
+    let mut wide = Raw::new(2, &subject).await;
+    let mut config = peer(2, vec![]);
+    config.allowed_ips = vec![
+        "100.64.0.0/24".parse().unwrap(),
+        "fd00::/64".parse().unwrap(),
+    ];
+    subject.tunnel.set_peer(config).await.unwrap();
+    let mut narrow = Raw::new(3, &subject).await;
+    subject.tunnel.set_peer(peer(3, vec![])).await.unwrap();
+    wide.calls().await;
+    narrow.calls().await;
+
+    let (mine, number) = wide.request_from([100, 64, 0, 200].into());
+    let datagram = wide.seal(&mine);
+    wide.send(&datagram).await;
+    assert_eq!(wide.replies().await, [number]);
+    for stolen in [
+        "100.64.0.3",
+        "fd00::3",
+        "100.64.1.2",
+        "127.0.0.1",
+        "100.64.0.1",
+    ] {
+        let from = stolen.parse::<std::net::IpAddr>().unwrap();
+        let (request, _) = wide.request_from(from);
+        let datagram = wide.seal(&request);
+        wide.send(&datagram).await;
+        assert_eq!(wide.replies().await, [], "{stolen}");
+        assert_eq!(narrow.replies().await, [], "{stolen}");
+    }
+}
+
+pub(crate) async fn the_endpoint_follows_genuine_data_and_nothing_else(ground: Ground) {
+    let subject = ground.subject().await;
+    let mut raw = Raw::new(2, &subject).await;
+    subject.tunnel.set_peer(peer(2, vec![])).await.unwrap();
+    let (recorded_call, begun) = raw.initiation(None);
+    raw.send(&recorded_call).await;
+    let response = raw.message(RESPONSE).await;
+    raw.keep(raw.identity.complete(&begun, &response).unwrap());
+    let recorded = raw.seal(&[]);
+    raw.send(&recorded).await;
+    raw.pings().await;
+
+    let attacker = loopback(false).await;
+    let (request, _) = raw.request();
+    let mut forged = raw.seal(&request);
+    forged[20] ^= 1;
+    for datagram in [&recorded, &recorded_call, &forged, &response] {
+        attacker.send_to(datagram, raw.subject).await.unwrap();
+    }
+    raw.pings().await;
+    assert_eq!(
+        subject.tunnel.peers().await[0].endpoint,
+        Some(raw.endpoint())
+    );
+    let mut heard = [0; 2048];
+    let answered = tokio::time::timeout(SILENCE, attacker.recv_from(&mut heard)).await;
+    assert!(answered.is_err(), "the attacker was answered");
+
+    let mut events = subject.tunnel.events();
+    let _former = raw.moves().await;
+    raw.pings().await;
+    let moved = TunnelEvent::EndpointChanged {
+        peer: key(2).public_key(),
+        endpoint: raw.endpoint(),
+    };
+    wait_for(&mut events, moved).await;
+}
+
+pub(crate) async fn changed_bytes_are_refused(ground: Ground) {
+    let subject = ground.subject().await;
+    let mut raw = Raw::new(2, &subject).await;
+    subject.tunnel.set_peer(peer(2, vec![])).await.unwrap();
+    raw.calls().await;
+    let (request, number) = raw.request();
+    let genuine = raw.seal(&request);
+    for at in (0..genuine.len()).step_by(3) {
+        let mut changed = genuine.clone();
+        changed[at] ^= 0x40;
+        raw.send(&changed).await;
+    }
+    raw.send(&genuine[..genuine.len() - 1]).await;
+    // Longer than anything that the tunnel's link could have carried.
+    raw.send(&[&genuine[..], &[0; 60_000]].concat()).await;
+    assert_eq!(raw.replies().await, []);
+    raw.send(&genuine).await;
+    assert_eq!(raw.replies().await, [number]);
+    assert_eq!(raw.hears(Duration::from_millis(1)).await, None);
+}
+
+const FLOOD_ROUNDS: usize = 60;
+const MAX_FLOODS: usize = 20;

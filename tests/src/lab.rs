@@ -1,6 +1,7 @@
 //! A small internet in network namespaces: a hub with a public address, garages behind NAT routers, a client, and somebody who
 //! listens. Its machines run the real programs; nothing in here takes their part.
 
+mod access;
 mod binaries;
 mod client;
 mod garage;
@@ -21,16 +22,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
+pub use access::{Access, Connected};
 pub use binaries::malha;
 pub use client::{Answer, Client};
 pub use garage::Garage;
 pub use hub::Hub;
-pub use internet::{AGENCY, CLIENT, HUB, HUB_NAME, Internet};
+pub use internet::{AGENCY, CLIENT, HUB, HUB_NAME, HUB_V6, Internet};
 pub use machine::Machine;
 pub use namespace::Namespace;
 pub use patience::{PATIENCE, eventually};
 pub use process::{Process, output};
-pub use router::Router;
+pub use router::{Mapping, Router};
 pub use scan::{answering_udp_ports, open_tcp_ports};
 pub use wiretap::Wiretap;
 
@@ -75,6 +77,7 @@ impl Lab {
             turn: Some(turn),
         };
         lab.hub.init().context("malha init")?;
+        lab.hub.offers_v6()?;
         lab.hub.serve().context("malha serve")?;
         lab.client.trust(&lab.hub.edge_authority());
         lab.hub.malha(&["org", "add", garage::ORGANIZATION])?;
@@ -134,6 +137,11 @@ impl Lab {
         Ok(machine)
     }
 
+    /// A machine with this access to the internet. `number` is unique in the lab, from 0 to 40.
+    pub fn connected(&self, access: Access, number: u8) -> Result<Connected> {
+        Connected::new(&self.internet, self.folder.path(), access, number)
+    }
+
     /// A file of this lab that no machine owns.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
@@ -165,6 +173,7 @@ fn missing() -> Option<String> {
         ("curl", "curl"),
         ("dig", "dnsutils"),
         ("setpriv", "util-linux"),
+        ("tinyproxy", "tinyproxy"),
     ];
     let absent = tools
         .into_iter()

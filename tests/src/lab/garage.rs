@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::internet::Internet;
 use super::machine::Machine;
-use super::router::{MACHINE, Router};
+use super::router::{MACHINE, Mapping, Router};
 
 /// One garage. Its public address is 203.0.113.(10 + number).
 pub struct Garage {
@@ -20,7 +20,8 @@ impl Garage {
     pub const LAN_ADDRESS: &str = MACHINE;
 
     pub(super) fn new(internet: &Internet, folder: &Path, number: u8) -> Result<Self> {
-        let router = Router::new(internet, &format!("nat{number}"), &outer_address(number))?;
+        let role = format!("nat{number}");
+        let router = Router::new(internet, &role, &outer_address(number), Mapping::Symmetric)?;
         let machine = Machine::new(folder, &format!("garage{number}"))?;
         router.serve(&machine.namespace)?;
         Ok(Self {

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::binaries;
-use super::internet::{HUB, HUB_NAME, Internet};
+use super::internet::{HUB, HUB_NAME, HUB_V6, Internet};
 use super::namespace::Namespace;
 use super::patience::{PATIENCE, eventually};
 use super::process::{Process, checked, output};
@@ -24,6 +24,7 @@ impl Hub {
     pub(super) fn new(internet: &Internet, lab: &Path) -> Result<Self> {
         let namespace = Namespace::new("hub")?;
         internet.attach(&namespace, "wan", HUB)?;
+        Internet::add_v6(&namespace, "wan", HUB_V6)?;
         let folder = lab.join("hub");
         fs::create_dir_all(&folder)?;
         Ok(Self {
@@ -49,6 +50,17 @@ impl Hub {
         Ok(fs::write(
             &config,
             text.replace("level = \"info\"", "level = \"malha=debug,info\""),
+        )?)
+    }
+
+    /// Tells nodes that the hub is also to be found by IPv6. To be called before [`Self::serve`].
+    pub fn offers_v6(&self) -> Result<()> {
+        let text = fs::read_to_string(self.config())?;
+        let (v4, v6) = (format!("\"{HUB}:51820\""), format!("\"[{HUB_V6}]:51820\""));
+        ensure!(text.contains(&v4), "no {v4} in the configuration:\n{text}");
+        Ok(fs::write(
+            self.config(),
+            text.replace(&v4, &format!("{v4}, {v6}")),
         )?)
     }
 

@@ -21,6 +21,7 @@ pub struct Machine {
     pub web: Option<Process>,
     folder: PathBuf,
     role: String,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Machine {
@@ -38,7 +39,13 @@ impl Machine {
             web: None,
             folder,
             role: role.to_owned(),
+            environment: Vec::new(),
         })
+    }
+
+    /// What the agent finds in its environment from its next start on.
+    pub fn set_environment(&mut self, name: &'static str, value: &str) {
+        self.environment.push((name, value.to_owned()));
     }
 
     /// `malha-node` with its state in this machine's folder.
@@ -48,7 +55,8 @@ impl Machine {
             .args(words)
             .arg("--state")
             .arg(self.state())
-            .env("MALHA_NODE_LOG", "malha_node=debug,info");
+            .env("MALHA_NODE_LOG", "malha_node=debug,malha_tunnel=debug,info")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         if self.config().exists() {
             command.arg("--config").arg(self.config());
         }

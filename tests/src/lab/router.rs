@@ -5,31 +5,74 @@ use anyhow::Result;
 use super::internet::{Internet, PREFIX_LENGTH};
 use super::namespace::Namespace;
 
-/// One NAT box with one public address.
+/// How a router chooses the outer port of a UDP flow (RFC 4787 §4.1). All of them let in only what answers, from the very
+/// address and port that was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mapping {
+    /// The inner port, for every destination the same.
+    Preserving,
+    /// Another port, for every destination the same.
+    Restricted,
+    /// One port for each address asked.
+    PerAddress,
+    /// One port for each flow, and none that can be guessed.
+    Symmetric,
+}
+
+/// One NAT box with one outer address.
 pub struct Router {
     pub namespace: Namespace,
 }
 
 impl Router {
-    pub(super) fn new(internet: &Internet, role: &str, address: &str) -> Result<Self> {
+    /// A box on the internet.
+    pub(super) fn new(
+        internet: &Internet,
+        role: &str,
+        address: &str,
+        mapping: Mapping,
+    ) -> Result<Self> {
         let namespace = Namespace::new(role)?;
         internet.attach(&namespace, "wan", address)?;
+        Self::set_up(namespace, mapping)
+    }
+
+    /// A box that has no public address: the network of a carrier that translates once more lies between.
+    pub(super) fn inside(carrier: &Self, role: &str, mapping: Mapping) -> Result<Self> {
+        let namespace = Namespace::new(role)?;
+        carrier.connect(&namespace, "wan", CARRIER_GATEWAY, CARRIER_CUSTOMER)?;
+        Self::set_up(namespace, mapping)
+    }
+
+    fn set_up(namespace: Namespace, mapping: Mapping) -> Result<Self> {
         // Each namespace has its own switch, which is off.
         let forward = "echo 1 > /proc/sys/net/ipv4/ip_forward";
         super::process::checked(namespace.command("sh").args(["-c", forward]))?;
         namespace.nft(RULES)?;
+        for rule in mapping.rules() {
+            namespace.nft(&format!("add rule inet site translated oifname wan {rule}"))?;
+        }
         Ok(Self { namespace })
     }
 
     /// Connects a machine to the private network.
     pub(super) fn serve(&self, machine: &Namespace) -> Result<()> {
-        self.namespace.connect("lan", machine, "lan")?;
+        self.connect(machine, "lan", GATEWAY, MACHINE)
+    }
+
+    /// Connects a machine that is a customer of the carrier itself, as behind a mobile modem.
+    pub(super) fn serve_as_carrier(&self, machine: &Namespace) -> Result<()> {
+        self.connect(machine, "lan", CARRIER_GATEWAY, CARRIER_CUSTOMER)
+    }
+
+    fn connect(&self, inner: &Namespace, interface: &str, own: &str, theirs: &str) -> Result<()> {
+        self.namespace.connect("lan", inner, interface)?;
         self.namespace
-            .ip(&format!("address add {GATEWAY}/24 dev lan"))?;
+            .ip(&format!("address add {own}/24 dev lan"))?;
         self.namespace.ip("link set lan up")?;
-        machine.ip(&format!("address add {MACHINE}/24 dev lan"))?;
-        machine.ip("link set lan up")?;
-        machine.ip(&format!("route add default via {GATEWAY}"))
+        inner.ip(&format!("address add {theirs}/24 dev {interface}"))?;
+        inner.ip(&format!("link set {interface} up"))?;
+        inner.ip(&format!("route add default via {own}"))
     }
 
     /// The provider gives another public address; what was translated to the former one is forgotten.
@@ -43,6 +86,15 @@ impl Router {
     pub fn block_udp(&self) -> Result<()> {
         self.namespace
             .nft("add rule inet site blocked meta l4proto udp drop")
+    }
+
+    /// Lets no datagram through to or from an address.
+    pub fn block_udp_with(&self, address: &str) -> Result<()> {
+        let rule = |field| {
+            format!("add rule inet site blocked ip {field} {address} meta l4proto udp drop")
+        };
+        self.namespace.nft(&rule("daddr"))?;
+        self.namespace.nft(&rule("saddr"))
     }
 
     /// Swallows everything, without a word to anybody.
@@ -64,17 +116,43 @@ impl Router {
     }
 }
 
+impl Mapping {
+    fn rules(self) -> &'static [&'static str] {
+        match self {
+            Self::Preserving => &["masquerade"],
+            Self::Restricted => &[
+                "meta l4proto udp masquerade to :jhash udp sport mod 20000 offset 20000",
+                "masquerade",
+            ],
+            Self::PerAddress => &[
+                "meta l4proto udp masquerade to :jhash udp sport . ip daddr mod 20000 offset 20000",
+                "masquerade",
+            ],
+            Self::Symmetric => &["masquerade fully-random"],
+        }
+    }
+}
+
+/// What comes unasked must vanish before connection tracking remembers it: otherwise it would take the place of the flow that the
+/// inner side begins a moment later, and that flow would get another port.
 const RULES: &str = "
 table inet site {
-    chain translated { type nat hook postrouting priority srcnat; oifname \"wan\" masquerade fully-random; }
+    chain translated { type nat hook postrouting priority srcnat; }
     chain blocked { type filter hook forward priority filter - 1; }
     chain passing {
         type filter hook forward priority filter; policy drop;
         ct state established,related accept
         iifname \"lan\" accept
     }
+    chain arriving {
+        type filter hook input priority filter;
+        iifname \"wan\" ct state new drop
+    }
 }";
 
 /// Every site has the same private network: they overlap.
-const GATEWAY: &str = "192.168.1.1";
+pub(super) const GATEWAY: &str = "192.168.1.1";
 pub(super) const MACHINE: &str = "192.168.1.10";
+/// Shared address space (RFC 6598), from which the overlay takes its addresses too, the lowest first.
+const CARRIER_GATEWAY: &str = "100.72.0.1";
+const CARRIER_CUSTOMER: &str = "100.72.0.10";

@@ -1,0 +1,154 @@
+//! Two groups of machines that a grant joins: one opens connections, the other has a page.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use malha_tests::lab::{Access, Connected, GARAGE_WEB, Lab, PATIENCE, eventually};
+use serde_json::Value;
+
+/// A machine that is enrolled.
+pub(crate) struct Member {
+    pub(crate) connected: Connected,
+    /// `org/site/node`
+    pub(crate) path: String,
+    pub(crate) overlay: Ipv4Addr,
+}
+
+/// How a peer is reached, as `malha-node status` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Direct,
+    Relay,
+    Carrier,
+}
+
+/// One organization with a site for callers and a site for those who are called.
+pub(crate) struct Meeting<'a> {
+    lab: &'a Lab,
+}
+
+impl<'a> Meeting<'a> {
+    pub(crate) fn new(lab: &'a Lab) -> Result<Self> {
+        lab.hub.malha(&["org", "add", ORGANIZATION])?;
+        for site in [CALLERS, CALLED] {
+            lab.hub.malha(&["site", "add", site])?;
+        }
+        Ok(Self { lab })
+    }
+
+    /// Builds the machines, enrols them all at once and waits until each is online.
+    pub(crate) fn enrol(&self, site: &str, group: &[Access], first: u8) -> Result<Vec<Member>> {
+        let uses = group.len().to_string();
+        let token =
+            self.lab
+                .hub
+                .token(&["token", "add", site, "--profile", "garage", "--uses", &uses])?;
+        let mut machines = Vec::new();
+        for (access, number) in group.iter().zip(first..) {
+            let mut connected = self.lab.connected(*access, number)?;
+            let name = connected.name();
+            if site == CALLED {
+                connected.machine.start_web(GARAGE_WEB)?;
+            }
+            connected.machine.enrol(&token, &["--name", &name])?;
+            machines.push(connected);
+        }
+        machines
+            .into_iter()
+            .map(|it| self.member(site, it))
+            .collect()
+    }
+
+    fn member(&self, site: &str, connected: Connected) -> Result<Member> {
+        let path = format!("{site}/{}", connected.name());
+        let what = format!("{path} ({}) is online", connected.access());
+        let node = eventually(&what, PATIENCE, || {
+            let node = self.lab.hub.node(&path)?;
+            ensure!(node["session"].is_object(), "session: {}", node["session"]);
+            Ok(node)
+        })?;
+        let overlay = node["address_v4"].as_str().context("no overlay address")?;
+        Ok(Member {
+            overlay: overlay.parse()?,
+            connected,
+            path,
+        })
+    }
+
+    /// Gives each of those who are called a page, and lets the callers read it.
+    pub(crate) fn open(&self, called: &[Member]) -> Result<()> {
+        let port = PORT.to_string();
+        for member in called {
+            self.lab.hub.malha(&[
+                "service",
+                "add",
+                &member.path,
+                "pagina",
+                "--port",
+                &port,
+                "--target",
+                GARAGE_WEB,
+            ])?;
+        }
+        let (from, to) = (format!("site:{CALLERS}"), format!("site:{CALLED}"));
+        self.lab
+            .hub
+            .malha(&[
+                "grant", "add", "--from", &from, "--to", &to, "--ports", &port,
+            ])
+            .map(drop)
+    }
+}
+
+impl Member {
+    /// Reads the other's page over a connection of its own.
+    pub(crate) fn reads(&self, other: &Self) -> Result<()> {
+        let address = SocketAddr::from((other.overlay, PORT));
+        let read = || -> Result<()> {
+            let mut stream = TcpStream::connect_timeout(&address, CONNECT_LIMIT)?;
+            stream.set_read_timeout(Some(CONNECT_LIMIT))?;
+            stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+            let mut page = String::new();
+            stream.read_to_string(&mut page)?;
+            ensure!(
+                page.starts_with("HTTP/1.1 200") || page.starts_with("HTTP/1.0 200"),
+                "{page}"
+            );
+            Ok(())
+        };
+        self.connected.machine.namespace.within(read)?
+    }
+
+    /// By which way the node's agent says that it reaches each of its peers, by overlay name.
+    pub(crate) fn ways(&self) -> Result<Vec<(String, Option<Way>)>> {
+        let status = self.connected.machine.status()?;
+        let peers = status["peers"].as_array().context("no peers")?;
+        peers
+            .iter()
+            .map(|peer| {
+                let name = peer["name"].as_str().context("a peer without a name")?;
+                Ok((name.to_owned(), Way::of(&peer["path"])?))
+            })
+            .collect()
+    }
+}
+
+impl Way {
+    pub(crate) fn of(path: &Value) -> Result<Option<Self>> {
+        Ok(match path.as_str() {
+            None => None,
+            Some("direct") => Some(Self::Direct),
+            Some("relay") => Some(Self::Relay),
+            Some("carrier") => Some(Self::Carrier),
+            Some(other) => bail!("an unknown kind of path: {other}"),
+        })
+    }
+}
+
+pub(crate) const CALLERS: &str = "grade/de";
+pub(crate) const CALLED: &str = "grade/para";
+const ORGANIZATION: &str = "grade";
+const PORT: u16 = 5500;
+const CONNECT_LIMIT: Duration = Duration::from_secs(3);

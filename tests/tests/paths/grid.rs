@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use malha_tests::lab::{Access, Lab, eventually, story};
 
-use crate::meeting::{CALLED, CALLERS, Meeting, Member, Way};
+use crate::meeting::{CALLED, CALLERS, Meeting, Member, Way, Ways};
 
 /// What was seen of one pair. Times count from the moment of the grant.
 #[derive(Clone, Copy, Default)]
@@ -84,14 +84,12 @@ fn watches(
     while !settled && granted.elapsed() < DIRECT_WITHIN {
         std::thread::sleep(LOOK_AGAIN);
         // An agent that does not answer yet is asked again.
-        let Ok(ways) = caller.ways() else { continue };
+        let Ok(ways) = Ways::of(caller) else {
+            continue;
+        };
         settled = true;
         for (to, called) in called.iter().enumerate().skip(from) {
-            let label = called.connected.name();
-            let way = ways
-                .iter()
-                .find(|(name, _)| named(name, &label))
-                .and_then(|(_, way)| *way);
+            let way = ways.to(called).unwrap_or_default();
             let should = caller.connected.access().meets(called.connected.access());
             settled &= way.is_some() && (!should || way == Some(Way::Direct));
             note(table, (from, to), |seen| {
@@ -109,12 +107,6 @@ fn note(table: &Mutex<Table>, pair: (usize, usize), write: impl FnOnce(&mut Seen
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     write(table.entry(pair).or_default());
-}
-
-/// The first label of an overlay name.
-fn named(name: &str, label: &str) -> bool {
-    name.split(['.', '/']).next_back() == Some(label)
-        || name.split(['.', '/']).next() == Some(label)
 }
 
 /// Whether the hub's prober has a connection to each page, and by which way.

@@ -2,6 +2,8 @@
 //! carrier, firewall and proxy. Needs root; says so and passes otherwise.
 #![forbid(unsafe_code)]
 
+mod download;
 mod grid;
 mod meeting;
 mod routers;
+mod stories;

@@ -79,26 +79,23 @@ impl<'a> Meeting<'a> {
 
     /// Gives each of those who are called a page, and lets the callers read it.
     pub(crate) fn open(&self, called: &[Member]) -> Result<()> {
-        let port = PORT.to_string();
         for member in called {
-            self.lab.hub.malha(&[
-                "service",
-                "add",
-                &member.path,
-                "pagina",
-                "--port",
-                &port,
-                "--target",
-                GARAGE_WEB,
-            ])?;
+            self.offer(member, "pagina", PORT, GARAGE_WEB)?;
         }
         let (from, to) = (format!("site:{CALLERS}"), format!("site:{CALLED}"));
-        self.lab
-            .hub
-            .malha(&[
-                "grant", "add", "--from", &from, "--to", &to, "--ports", &port,
-            ])
-            .map(drop)
+        let words = [
+            "grant", "add", "--from", &from, "--to", &to, "--ports", PORTS,
+        ];
+        self.lab.hub.malha(&words).map(drop)
+    }
+
+    /// Gives a machine one more service.
+    pub(crate) fn offer(&self, to: &Member, name: &str, port: u16, target: &str) -> Result<()> {
+        let port = port.to_string();
+        let words = [
+            "service", "add", &to.path, name, "--port", &port, "--target", target, "--kind", "tcp",
+        ];
+        self.lab.hub.malha(&words).map(drop)
     }
 }
 
@@ -121,17 +118,46 @@ impl Member {
         self.connected.machine.namespace.within(read)?
     }
 
-    /// By which way the node's agent says that it reaches each of its peers, by overlay name.
-    pub(crate) fn ways(&self) -> Result<Vec<(String, Option<Way>)>> {
-        let status = self.connected.machine.status()?;
+    /// By which way this machine reaches the other; none before they have a session.
+    pub(crate) fn way_to(&self, other: &Self) -> Result<Option<Way>> {
+        Ways::of(self)?.to(other)
+    }
+
+    /// An error unless it reaches the other in this way.
+    pub(crate) fn goes_to(&self, other: &Self, wanted: Way) -> Result<()> {
+        let way = self.way_to(other)?;
+        ensure!(way == Some(wanted), "the other is reached by {way:?}");
+        Ok(())
+    }
+
+    pub(crate) fn way_to_hub(&self) -> Result<Option<Way>> {
+        let Ways(peers) = Ways::of(self)?;
+        let hub = peers.iter().find(|peer| peer["hub"] == Value::Bool(true));
+        Way::of(&hub.context("no hub among the peers")?["path"])
+    }
+}
+
+/// What `malha-node status` says of a machine's peers at one moment.
+pub(crate) struct Ways(Vec<Value>);
+
+impl Ways {
+    pub(crate) fn of(member: &Member) -> Result<Self> {
+        let status = member.connected.machine.status()?;
         let peers = status["peers"].as_array().context("no peers")?;
-        peers
-            .iter()
-            .map(|peer| {
-                let name = peer["name"].as_str().context("a peer without a name")?;
-                Ok((name.to_owned(), Way::of(&peer["path"])?))
-            })
-            .collect()
+        Ok(Self(peers.clone()))
+    }
+
+    pub(crate) fn to(&self, other: &Member) -> Result<Option<Way>> {
+        let Self(peers) = self;
+        let label = other.connected.name();
+        let named = |peer: &&Value| {
+            let name = peer["name"].as_str().unwrap_or_default();
+            name.split('.').next() == Some(&label)
+        };
+        match peers.iter().find(named) {
+            Some(peer) => Way::of(&peer["path"]),
+            None => Ok(None),
+        }
     }
 }
 
@@ -151,4 +177,6 @@ pub(crate) const CALLERS: &str = "grade/de";
 pub(crate) const CALLED: &str = "grade/para";
 const ORGANIZATION: &str = "grade";
 const PORT: u16 = 5500;
+/// [`PORT`] and the next, which a story may use.
+const PORTS: &str = "5500-5501";
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);

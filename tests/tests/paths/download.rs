@@ -1,0 +1,126 @@
+//! A download that runs through the tunnel while a story breaks things: what came, and for how long nothing did.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+
+use crate::meeting::Member;
+
+/// A running download. It ends when it is dropped.
+pub(crate) struct Download {
+    over: Arc<AtomicBool>,
+    course: Arc<Mutex<Course>>,
+    reader: Option<JoinHandle<Result<()>>>,
+}
+
+struct Course {
+    last: Instant,
+    longest_gap: Duration,
+}
+
+impl Download {
+    /// Begins to read, from one machine, what another one sends at a steady pace. The other one's service on `port` must have
+    /// [`TARGET`] as its target.
+    pub(crate) fn start(reader: &Member, sender: &Member, port: u16) -> Result<Self> {
+        let over = Arc::new(AtomicBool::new(false));
+        let listener =
+            (sender.connected.machine.namespace).within(|| TcpListener::bind(TARGET))??;
+        let told = over.clone();
+        std::thread::spawn(move || send(&listener, &told));
+        let address = SocketAddr::from((sender.overlay, port));
+        let stream = (reader.connected.machine.namespace)
+            .within(|| TcpStream::connect_timeout(&address, BROKEN_AFTER))??;
+        stream.set_read_timeout(Some(BROKEN_AFTER))?;
+        let course = Arc::new(Mutex::new(Course {
+            last: Instant::now(),
+            longest_gap: Duration::ZERO,
+        }));
+        let (told, noted) = (over.clone(), course.clone());
+        Ok(Self {
+            over,
+            course,
+            reader: Some(std::thread::spawn(move || read(stream, &told, &noted))),
+        })
+    }
+
+    /// How long nothing came until now, or until something came again, whichever was longest since the last call.
+    pub(crate) fn longest_gap(&self) -> Duration {
+        let mut course = self.course.lock().unwrap_or_else(PoisonError::into_inner);
+        let longest = course.longest_gap.max(course.last.elapsed());
+        course.longest_gap = Duration::ZERO;
+        longest
+    }
+
+    /// An error unless something came within this time.
+    pub(crate) fn runs(&self, within: Duration) -> Result<()> {
+        let course = self.course.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = course.last.elapsed();
+        ensure!(
+            since < within,
+            "nothing came for {:.1} s",
+            since.as_secs_f64()
+        );
+        Ok(())
+    }
+
+    /// Ends it, and says whether it ever broke.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        self.over.store(true, Ordering::Relaxed);
+        let reader = self.reader.take().context("it was ended before")?;
+        reader.join().map_err(|_| anyhow!("the reader panicked"))?
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+}
+
+fn send(listener: &TcpListener, over: &AtomicBool) -> Result<()> {
+    let (mut stream, _) = listener.accept()?;
+    for number in 0u64.. {
+        if over.load(Ordering::Relaxed) {
+            break;
+        }
+        stream.write_all(&block(number))?;
+        std::thread::sleep(PACE);
+    }
+    Ok(())
+}
+
+fn read(mut stream: TcpStream, over: &AtomicBool, course: &Mutex<Course>) -> Result<()> {
+    let mut came = [0; BLOCK_BYTES];
+    for number in 0u64.. {
+        if over.load(Ordering::Relaxed) {
+            break;
+        }
+        stream
+            .read_exact(&mut came)
+            .with_context(|| format!("block {number} of the download"))?;
+        ensure!(came == block(number), "block {number} is not what was sent");
+        let mut course = course.lock().unwrap_or_else(PoisonError::into_inner);
+        course.longest_gap = course.longest_gap.max(course.last.elapsed());
+        course.last = Instant::now();
+    }
+    Ok(())
+}
+
+fn block(number: u64) -> [u8; BLOCK_BYTES] {
+    let mut block = [number as u8; BLOCK_BYTES];
+    block[..8].copy_from_slice(&number.to_be_bytes());
+    block
+}
+
+/// Where the sender listens, on its own machine.
+pub(crate) const TARGET: &str = "127.0.0.1:9100";
+const BLOCK_BYTES: usize = 4096;
+/// 200 KiB a second: enough to show each pause, and no load.
+const PACE: Duration = Duration::from_millis(20);
+/// Longer than any path may take to be replaced.
+const BROKEN_AFTER: Duration = Duration::from_secs(60);

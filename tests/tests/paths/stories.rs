@@ -1,0 +1,129 @@
+//! What happens to machines that talk when the path between them dies, and when it comes back.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use malha_tests::lab::{Access, Lab, Mapping, PATIENCE, eventually, story};
+
+use crate::download::{Download, TARGET};
+use crate::meeting::{CALLED, CALLERS, Meeting, Member, Way};
+
+/// Two machines that have met directly, and a download between them.
+struct Talk {
+    caller: Member,
+    called: Member,
+    download: Download,
+}
+
+impl Talk {
+    fn begin(lab: &Lab) -> Result<Self> {
+        let meeting = Meeting::new(lab)?;
+        let one = |mut members: Vec<Member>| members.pop().context("nobody enrolled");
+        let caller = one(meeting.enrol(CALLERS, &[Access::Home(Mapping::Preserving)], 0)?)?;
+        let called = one(meeting.enrol(CALLED, &[Access::Home(Mapping::Restricted)], 1)?)?;
+        meeting.open(std::slice::from_ref(&called))?;
+        meeting.offer(&called, "fluxo", STREAM_PORT, TARGET)?;
+        eventually("the page is read", PATIENCE, || caller.reads(&called))?;
+        eventually("they meet directly", PATIENCE, || {
+            caller.goes_to(&called, Way::Direct)
+        })?;
+        let download = eventually("the download begins", PATIENCE, || {
+            Download::start(&caller, &called, STREAM_PORT)
+        })?;
+        Ok(Self {
+            caller,
+            called,
+            download,
+        })
+    }
+
+    /// Waits until the download goes on after something was cut, and prints for how long it stood.
+    fn recovers(&self, what: &str) -> Result<()> {
+        eventually("the download stands", PATIENCE, || {
+            let running = self.download.runs(PAUSE);
+            ensure!(running.is_err(), "it runs");
+            Ok(())
+        })?;
+        eventually(
+            &format!("the download goes on after: {what}"),
+            PATIENCE,
+            || self.download.runs(PAUSE),
+        )?;
+        let gap = self.download.longest_gap();
+        println!(
+            "{what}: nothing for {:.1} s (target {TARGET_S} s)",
+            gap.as_secs_f64()
+        );
+        ensure!(gap < USABLE_WITHIN, "{what}: nothing for {gap:?}");
+        Ok(())
+    }
+
+    /// Waits until the peer is reached in this way again.
+    fn returns_to(&self, way: Way, since: Instant) -> Result<()> {
+        eventually(&format!("back on {way:?}"), BACK_WITHIN, || {
+            self.caller.goes_to(&self.called, way)
+        })?;
+        println!(
+            "back on {way:?} after {:.1} s",
+            since.elapsed().as_secs_f64()
+        );
+        Ok(())
+    }
+}
+
+#[test]
+fn when_the_direct_path_dies_the_relay_takes_over_and_gives_it_back() {
+    story("direct path dies", |lab| {
+        let talk = Talk::begin(lab)?;
+        let router = &talk.caller.connected.routers[0];
+        router.block_udp_with(&talk.called.connected.outer_address())?;
+        talk.recovers("direct path cut")?;
+        talk.caller.goes_to(&talk.called, Way::Relay)?;
+        talk.caller.reads(&talk.called)?;
+
+        router.unblock()?;
+        talk.returns_to(Way::Direct, Instant::now())?;
+        talk.caller.reads(&talk.called)?;
+        talk.download.finish()
+    });
+}
+
+#[test]
+fn when_udp_is_blocked_a_running_node_goes_on_over_tcp_and_returns() {
+    story("UDP blocked at a running node", |lab| {
+        let talk = Talk::begin(lab)?;
+        let router = &talk.caller.connected.routers[0];
+        router.block_udp()?;
+        talk.recovers("UDP blocked")?;
+        talk.caller.reads(&talk.called)?;
+        ensure!(
+            talk.caller.way_to_hub()? == Some(Way::Carrier),
+            "the hub is reached by {:?}",
+            talk.caller.way_to_hub()?
+        );
+
+        router.unblock()?;
+        let unblocked = Instant::now();
+        eventually("the hub is reached over UDP", BACK_WITHIN, || {
+            let way = talk.caller.way_to_hub()?;
+            ensure!(way == Some(Way::Direct), "by {way:?}");
+            Ok(())
+        })?;
+        println!(
+            "the hub over UDP again after {:.1} s",
+            unblocked.elapsed().as_secs_f64()
+        );
+        talk.returns_to(Way::Direct, unblocked)?;
+        talk.caller.reads(&talk.called)?;
+        talk.download.finish()
+    });
+}
+
+const STREAM_PORT: u16 = 5501;
+/// No block of a running download is so late, even on a busy machine.
+const PAUSE: Duration = Duration::from_millis(1500);
+/// What an operator may expect; printed beside what was measured.
+const TARGET_S: u64 = 5;
+/// What a busy test machine must keep.
+const USABLE_WITHIN: Duration = Duration::from_secs(15);
+const BACK_WITHIN: Duration = Duration::from_secs(60);

@@ -97,12 +97,12 @@ fn send(listener: &TcpListener, over: &AtomicBool) -> Result<()> {
 fn read(mut stream: TcpStream, over: &AtomicBool, course: &Mutex<Course>) -> Result<()> {
     let mut came = [0; BLOCK_BYTES];
     for number in 0u64.. {
+        let read = stream.read_exact(&mut came);
         if over.load(Ordering::Relaxed) {
+            // The sender may have been the first to know.
             break;
         }
-        stream
-            .read_exact(&mut came)
-            .with_context(|| format!("block {number} of the download"))?;
+        read.with_context(|| format!("block {number} of the download"))?;
         ensure!(came == block(number), "block {number} is not what was sent");
         let mut course = course.lock().unwrap_or_else(PoisonError::into_inner);
         course.longest_gap = course.longest_gap.max(course.last.elapsed());

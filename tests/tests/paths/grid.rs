@@ -117,9 +117,9 @@ fn reached_from_hub(lab: &Lab, called: &[Member]) -> Result<Vec<(bool, Option<Wa
             let node = lab.hub.node(&member.path)?;
             let health = &node["services"][0]["health"]["state"];
             ensure!(health == "up", "health: {}", node["services"]);
-            Way::of(&node["tunnel"]["path"])
+            Ok(())
         });
-        reached.push((up.is_ok(), up.unwrap_or_default()));
+        reached.push((up.is_ok(), member.way_to_hub().unwrap_or_default()));
     }
     Ok(reached)
 }

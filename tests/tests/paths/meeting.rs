@@ -179,4 +179,5 @@ const ORGANIZATION: &str = "grade";
 const PORT: u16 = 5500;
 /// [`PORT`] and the next, which a story may use.
 const PORTS: &str = "5500-5501";
-const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+/// Short, since a story measures with it how soon a connection is possible again.
+const CONNECT_LIMIT: Duration = Duration::from_millis(1500);

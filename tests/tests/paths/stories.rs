@@ -39,11 +39,16 @@ impl Talk {
 
     /// Waits until the download goes on after something was cut, and prints for how long it stood.
     fn recovers(&self, what: &str) -> Result<()> {
+        let cut = Instant::now();
         eventually("the download stands", PATIENCE, || {
             let running = self.download.runs(PAUSE);
             ensure!(running.is_err(), "it runs");
             Ok(())
         })?;
+        eventually(&format!("a new connection after: {what}"), PATIENCE, || {
+            self.caller.reads(&self.called)
+        })?;
+        let usable = cut.elapsed();
         eventually(
             &format!("the download goes on after: {what}"),
             PATIENCE,

@@ -109,7 +109,7 @@ impl PairEpochs {
         }
         let epochs: BTreeMap<u64, Epoch> = records
             .iter()
-            .filter_map(|record| Epoch::read(record))
+            .filter_map(Epoch::read)
             .collect();
         let newest = *epochs.keys().next_back().ok_or_else(damaged)?;
         Ok(Self { epochs, newest })

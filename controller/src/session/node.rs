@@ -253,9 +253,8 @@ impl Session {
             return Err(End::Close(Box::new(removed())));
         }
         let next = self.sync.advance(&state, &self.context.handle.history());
-        match next {
-            Some(message) => self.send(&message).await?,
-            None => {}
+        if let Some(message) = next {
+            self.send(&message).await?;
         }
         let news = self
             .pairs

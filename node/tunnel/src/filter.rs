@@ -87,6 +87,12 @@ impl Filter {
         now: Instant,
     ) -> Verdict {
         let verdict = self.judge(peer, ingress, packet, now);
+        self.count(verdict);
+        verdict
+    }
+
+    /// Counts a verdict that was given, or that holds once more because a packet continues another.
+    pub(crate) fn count(&mut self, verdict: Verdict) {
         let counter = match verdict {
             Verdict::Rule => &mut self.counters.admitted_by_rule,
             Verdict::Answer => &mut self.counters.admitted_as_answer,
@@ -103,7 +109,6 @@ impl Filter {
             }
         };
         *counter += 1;
-        verdict
     }
 
     pub(crate) fn forget_peer(&mut self, peer: PeerIndex) {

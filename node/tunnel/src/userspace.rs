@@ -331,7 +331,7 @@ impl Task {
 
     fn pump(&mut self) {
         while let Some(packet) = self.underlay.device.poll_packet() {
-            if self.interface.try_send(&packet).is_err() {
+            if self.interface.try_send(&packet.packet).is_err() {
                 self.counters.packets_dropped += 1;
             }
         }

@@ -2,7 +2,7 @@
 //! number; one that never comes back is simply freed.
 
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
 /// Bytes in a room that is larger than they are.
 #[derive(Default)]
@@ -31,6 +31,16 @@ impl Buffer {
     /// All bytes of the buffer from its first, used or not.
     pub(crate) fn room(&mut self) -> &mut [u8] {
         &mut self.room
+    }
+
+    /// The bytes in use.
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        &mut self.room[self.start..self.end]
+    }
+
+    /// Any bytes of the room, used or not.
+    pub(crate) fn peek(&self, range: Range<usize>) -> &[u8] {
+        &self.room[range]
     }
 
     /// The bytes in use end here from now on; at most the whole room.

@@ -19,15 +19,16 @@ impl Sum {
             }
         }
         let (words, rest) = rest.as_chunks::<8>();
-        let mut sum = lanes
-            .iter()
-            .fold(0u64, |sum, lane| sum.wrapping_add(*lane));
+        let mut sum = lanes.iter().fold(0u64, |sum, lane| sum.wrapping_add(*lane));
         for word in words {
             sum = sum.wrapping_add(halves(u64::from_ne_bytes(*word)));
         }
         let mut last = [0; 8];
         last[..rest.len()].copy_from_slice(rest);
-        Self(self.0.wrapping_add(sum.wrapping_add(halves(u64::from_ne_bytes(last)))))
+        Self(
+            self.0
+                .wrapping_add(sum.wrapping_add(halves(u64::from_ne_bytes(last)))),
+        )
     }
 
     /// Adds a number that stands in the packet in network order.

@@ -99,15 +99,8 @@ impl Control {
     }
 }
 
-/// A datagram as a DATA frame.
-pub(crate) fn data(channel: ChannelId, datagram: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(DATA_HEADER_BYTES + datagram.len());
-    frame.extend_from_slice(&data_header(channel));
-    frame.extend_from_slice(datagram);
-    frame
-}
-
-pub(super) fn data_header(channel: ChannelId) -> [u8; DATA_HEADER_BYTES] {
+/// What stands before a datagram in a DATA frame.
+pub(crate) fn data_header(channel: ChannelId) -> [u8; DATA_HEADER_BYTES] {
     let [a, b, c, d] = channel.0.to_be_bytes();
     [DATA, 0, 0, 0, a, b, c, d]
 }

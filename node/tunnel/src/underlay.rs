@@ -89,18 +89,21 @@ impl Underlay {
     /// Gives the device a batch of what has arrived. False if nothing has.
     pub(crate) fn receive(&mut self) -> bool {
         let now = Instant::now();
-        let mut any = false;
-        for _ in 0..RECEIVE_BATCH {
+        let mut total_bytes = 0;
+        for number in 0..RECEIVE_CALLS {
             let device = &mut self.device;
             let take = |path, datagrams: &[u8], stride| {
                 device.handle_datagrams(path, datagrams, stride, now);
+                total_bytes += datagrams.len();
             };
             if !self.sockets.receive(take) {
+                return number > 0;
+            }
+            if total_bytes >= RECEIVE_BYTES {
                 break;
             }
-            any = true;
         }
-        any
+        true
     }
 
     /// Whether the device's datagrams are waiting for room in a socket.
@@ -258,8 +261,9 @@ impl Underlay {
     }
 }
 
-/// Calls to the sockets before the rest of the engine gets its turn.
-const RECEIVE_BATCH: usize = 8;
+/// Calls to the sockets, and bytes taken from them, before the rest of the engine gets its turn.
+const RECEIVE_CALLS: usize = 4;
+const RECEIVE_BYTES: usize = 512 * 1024;
 /// Datagrams taken from carriers in one go.
 const CARRIER_BATCH: usize = 64;
 const ERROR_CHECK_INTERVAL: Duration = Duration::from_millis(250);

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::noise::{DATAGRAM_MAX_BYTES, LONGEST_MESSAGE_BYTES};
+use crate::noise::{DATA_OVERHEAD_BYTES, DATAGRAM_MAX_BYTES, LONGEST_MESSAGE_BYTES};
 use crate::offload::buffer::{Buffer, Pool};
 use crate::offload::cut::PADDING_BYTES;
 use crate::path::{Path, Transmit};
@@ -94,6 +94,9 @@ impl Wire {
             batch.ended = bytes < batch.segment_bytes;
             batch.payload.set_end(batch.payload.end() + bytes);
             self.waiting += 1;
+            if batch.ended || batch.count >= MAX_SEGMENTS {
+                self.close(self.current);
+            }
         } else if batch.count == 0 {
             let batch = self.open.remove(self.current);
             self.pool.put_back(batch.payload);
@@ -209,6 +212,14 @@ fn frame_header(path: Path) -> Option<[u8; DATA_HEADER_BYTES]> {
     }
 }
 
+/// The longest TCP super-packet that becomes one batch: as many segments of the largest size as fit one call.
+pub(crate) fn super_packet_bytes(mtu_bytes: usize) -> u32 {
+    let segments = MAX_SEGMENTS.min(MAX_BATCH_BYTES / (mtu_bytes + DATA_OVERHEAD_BYTES));
+    // With timestamps, the least payload that a full segment has.
+    let payload_bytes = mtu_bytes.saturating_sub(IPV6_AND_TCP_BYTES);
+    (segments * payload_bytes) as u32
+}
+
 impl Batch {
     fn takes(&self, bytes: usize) -> bool {
         self.count == 0
@@ -226,6 +237,8 @@ const MAX_CLOSED_BYTES: usize = 8 * 1024 * 1024;
 const MAX_OPEN: usize = 8;
 /// What Linux takes in one call (UDP_MAX_SEGMENTS until 6.9).
 const MAX_SEGMENTS: usize = 64;
+/// IPv6, TCP and its timestamps.
+const IPV6_AND_TCP_BYTES: usize = 40 + 20 + 12;
 /// A batch is one UDP datagram until the kernel cuts it, so it may not be longer; room for the headers is left.
 pub(crate) const MAX_BATCH_BYTES: usize = 65_500;
 

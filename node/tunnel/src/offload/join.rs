@@ -103,8 +103,10 @@ impl<L: Copy + PartialEq> Joiner<L> {
         run.buffer.room()[at..end].copy_from_slice(&kept[..end - at]);
         run.buffer.set_end(at + bytes);
         run.grow(fit);
+        let label = run.label;
         self.landing = Landing::Scratch;
-        Some(run.label)
+        self.close_if_full(self.hot);
+        Some(label)
     }
 
     /// Takes the packet away from the run that it does not continue.
@@ -144,8 +146,10 @@ impl<L: Copy + PartialEq> Joiner<L> {
                 run.buffer.room()[end..end + payload.len()].copy_from_slice(payload);
                 run.buffer.set_end(end + payload.len());
                 run.grow(fit);
+                let label = run.label;
                 self.hot = number;
-                return Some(run.label);
+                self.close_if_full(number);
+                return Some(label);
             }
         }
         None
@@ -202,6 +206,12 @@ impl<L: Copy + PartialEq> Joiner<L> {
     /// Packets that did not fit the queue.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    fn close_if_full(&mut self, number: usize) {
+        if self.runs.get(number).is_some_and(Run::is_full) {
+            self.close(number);
+        }
     }
 
     fn close(&mut self, number: usize) {

@@ -144,4 +144,4 @@ pub(crate) const TCP_ACK: u8 = 0x10;
 pub(crate) const TCP_CWR: u8 = 0x80;
 const UDP_HEADER_BYTES: usize = 8;
 pub(crate) const UDP_LENGTH_AT: usize = 4;
-const UDP_CHECKSUM_AT: usize = 6;
+pub(crate) const UDP_CHECKSUM_AT: usize = 6;

@@ -2,7 +2,7 @@
 //! packet. It never believes a value that the packet itself contradicts.
 
 use super::checksum::Sum;
-use super::layout::{Family, Layout, Transport, put16};
+use super::layout::{Family, Layout, Transport, UDP_CHECKSUM_AT, put16};
 
 /// What the sender of a packet left to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -70,8 +70,8 @@ pub(crate) fn complete(packet: &mut [u8], start: usize, offset: usize) -> Result
         return Err(Refused);
     }
     let mut checksum = Sum::default().bytes(&packet[start..]).checksum();
-    // For UDP zero means "none", and both zeros are equal (RFC 768). TCP doesn't mind.
-    if checksum == [0, 0] {
+    // For UDP zero would mean "none", and its other form is meant (RFC 768).
+    if checksum == [0, 0] && offset == UDP_CHECKSUM_AT {
         checksum = [0xff, 0xff];
     }
     put16(packet, at, u16::from_be_bytes(checksum));

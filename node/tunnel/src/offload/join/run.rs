@@ -64,7 +64,12 @@ impl<L> Run<L> {
         let at = self.buffer.end() - self.layout.payload_at;
         // Our own headers must stay readable for the comparison.
         let fits = at >= self.layout.payload_at && at + bytes <= self.buffer.capacity();
-        (fits && !self.ended && self.count < MAX_SEGMENTS).then_some(at)
+        (fits && !self.is_full()).then_some(at)
+    }
+
+    /// Whether nothing can continue it any more.
+    pub(super) fn is_full(&self) -> bool {
+        self.ended || self.count >= MAX_SEGMENTS
     }
 
     /// Whether both are of one TCP or UDP flow.
@@ -84,12 +89,11 @@ impl<L> Run<L> {
     pub(super) fn fit(&self, packet: &[u8], layout: &Layout) -> Option<Fit> {
         let payload_bytes = packet.len() - layout.payload_at;
         let joined = self.buffer.len() + payload_bytes;
-        if self.ended
+        if self.is_full()
             || self.layout != *layout
             || payload_bytes == 0
             || payload_bytes > self.payload_bytes
             || joined > MAX_JOINED_BYTES
-            || self.count >= MAX_SEGMENTS
             || !self.same_flow(packet, layout)
             || !self.same_ip_header(packet)
         {

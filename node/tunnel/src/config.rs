@@ -27,6 +27,22 @@ pub struct TunnelConfig {
     pub max_connections: usize,
     /// Receive buffer of a connection, and send buffer of the same size; only in the `netstack` engine.
     pub connection_buffer_bytes: usize,
+    /// Which batches are given to the kernel whole, and taken from it whole.
+    pub offload: Offload,
+}
+
+/// What the kernel may cut and join for us. All of it falls back by itself where a kernel or a driver can't; to turn it off is
+/// for those that can't and don't say so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offload {
+    /// UDP segmentation: several datagrams in one call (Linux 4.18).
+    pub udp_send: bool,
+    /// UDP receive offload: several datagrams from one call (Linux 5.0).
+    pub udp_receive: bool,
+    /// TCP super-packets to and from the TUN device.
+    pub tun_tcp: bool,
+    /// UDP super-packets to and from the TUN device (Linux 6.2); only together with `tun_tcp`.
+    pub tun_udp: bool,
 }
 
 /// One other node, and what it may send to this one.
@@ -78,6 +94,7 @@ impl TunnelConfig {
             interface: DEFAULT_INTERFACE.into(),
             max_connections: DEFAULT_MAX_CONNECTIONS,
             connection_buffer_bytes: DEFAULT_CONNECTION_BUFFER_BYTES,
+            offload: Offload::ON,
         }
     }
 
@@ -114,6 +131,28 @@ impl TunnelConfig {
             return Err(TunnelError::BadInterfaceName(self.interface.clone()));
         }
         Ok(())
+    }
+}
+
+impl Offload {
+    pub const ON: Self = Self {
+        udp_send: true,
+        udp_receive: true,
+        tun_tcp: true,
+        tun_udp: true,
+    };
+    /// One packet, one call.
+    pub const OFF: Self = Self {
+        udp_send: false,
+        udp_receive: false,
+        tun_tcp: false,
+        tun_udp: false,
+    };
+}
+
+impl Default for Offload {
+    fn default() -> Self {
+        Self::ON
     }
 }
 

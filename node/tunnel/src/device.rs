@@ -2,10 +2,11 @@
 //! owns no socket, no task and no clock (but see `noise` about boringtun's own, and the time of day is asked once).
 
 mod relayed;
+mod ticks;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::allowed_ips::AllowedIps;
 use crate::config::{PeerConfig, TunnelConfig};
@@ -14,12 +15,19 @@ use crate::error::TunnelError;
 use crate::filter::{Filter, Verdict};
 use crate::flood::InitiationLimit;
 use crate::key::PublicKey;
-use crate::noise::{DATAGRAM_MAX_BYTES, Doorkeeper, Kind, Knock, SessionIndex};
+use crate::noise::{
+    DATAGRAM_MAX_BYTES, Doorkeeper, Kind, Knock, LONGEST_MESSAGE_BYTES, SessionIndex,
+};
+use crate::offload::cut::{Cutter, PADDING_BYTES, padded};
+use crate::offload::join::{Arrival, Joiner, Joins};
+use crate::offload::vnet::{Refused, Work, complete};
 use crate::packet::addresses;
 use crate::path::{Path, Transmit};
-use crate::peer::{Peer, PeerIndex, Received, Wire};
+use crate::peer::{Peer, PeerIndex, Received};
 use crate::relay::{RelayClient, RelayServer};
 use crate::status::{DeviceCounters, FilterCounters, PeerStatus, TunnelEvent};
+use crate::wire::Wire;
+use ticks::{GRID, Ticks};
 
 /// A WireGuard interface as a machine without I/O.
 ///
@@ -41,16 +49,26 @@ pub struct Device {
     by_key: HashMap<PublicKey, PeerIndex>,
     by_session: HashMap<SessionIndex, PeerIndex>,
     next_peer: u32,
-    next_tick: Instant,
+    ticks: Ticks,
     server: RelayServer,
     client: RelayClient,
     /// Frames for or of a channel whose hub is not there.
     strays: u64,
     wire: Wire,
+    /// Where handshake messages are opened.
     plain: Vec<u8>,
-    packets: VecDeque<Vec<u8>>,
+    /// Where a packet is padded that was lent to us without room behind it.
+    outgoing: Vec<u8>,
+    joiner: Joiner<Admitted>,
     events: VecDeque<TunnelEvent>,
     counters: DeviceCounters,
+}
+
+/// Whose packet was let in, and why: what continues it is let in for the same reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Admitted {
+    peer: PeerIndex,
+    verdict: Verdict,
 }
 
 impl Device {
@@ -70,13 +88,14 @@ impl Device {
             by_key: HashMap::new(),
             by_session: HashMap::new(),
             next_peer: 0,
-            next_tick: now,
+            ticks: Ticks::new(now),
             server: RelayServer::new(now)?,
             client: RelayClient::new(now, unix_ms()),
             strays: 0,
             wire: Wire::new(config.mtu_bytes),
-            plain: vec![0; DATAGRAM_MAX_BYTES],
-            packets: VecDeque::new(),
+            plain: vec![0; LONGEST_MESSAGE_BYTES],
+            outgoing: Vec::new(),
+            joiner: Joiner::new(Joins::default()),
             events: VecDeque::new(),
             counters: DeviceCounters::default(),
         })
@@ -85,6 +104,7 @@ impl Device {
     /// Adds a peer, or changes one. Established sessions of all peers stay; a change of the preshared key or keepalive
     /// starts a new handshake, and the old session carries the traffic until that has succeeded.
     pub fn set_peer(&mut self, config: PeerConfig, now: Instant) -> Result<(), TunnelError> {
+        self.joiner.close_all();
         config.check()?;
         if config.public_key == self.doorkeeper.public_key() {
             return Err(TunnelError::OwnKey);
@@ -97,6 +117,7 @@ impl Device {
 
     /// Forgets a peer at once: its sessions, its addresses and its flows. False if there was none.
     pub fn remove_peer(&mut self, key: &PublicKey) -> bool {
+        self.joiner.close_all();
         let Some(index) = self.by_key.remove(key) else {
             return false;
         };
@@ -113,14 +134,30 @@ impl Device {
         true
     }
 
+    /// Which arriving packets may be joined into super-packets; at first none.
+    pub fn set_joins(&mut self, joins: Joins) {
+        self.joiner.set_joins(joins);
+    }
+
+    /// Datagrams of one sender arrived together from the underlay, each `stride` long but the last, which may be shorter.
+    pub fn handle_datagrams(&mut self, path: Path, datagrams: &[u8], stride: usize, now: Instant) {
+        self.greet(now);
+        if Demux::of(datagrams) == Demux::Relay && self.forward(path, datagrams, stride, now) {
+            return;
+        }
+        for datagram in datagrams.chunks(stride.max(1)) {
+            match Demux::of(datagram) {
+                Demux::WireGuard => self.handle_sealed(path, datagram, now),
+                Demux::Relay => self.handle_frame(path, datagram, now),
+                Demux::Quic => self.counters.quic += 1,
+                Demux::Unknown => self.counters.malformed += 1,
+            }
+        }
+    }
+
     /// A datagram arrived from the underlay.
     pub fn handle_datagram(&mut self, path: Path, datagram: &[u8], now: Instant) {
-        match Demux::of(datagram) {
-            Demux::WireGuard => self.handle_sealed(path, datagram, now),
-            Demux::Relay => self.handle_frame(path, datagram, now),
-            Demux::Quic => self.counters.quic += 1,
-            Demux::Unknown => self.counters.malformed += 1,
-        }
+        self.handle_datagrams(path, datagram, datagram.len(), now);
     }
 
     /// A WireGuard message arrived, by whatever path.
@@ -133,13 +170,14 @@ impl Device {
             self.counters.malformed += 1;
             return;
         };
+        if !matches!(kind, Kind::Data { .. }) {
+            self.doorkeeper.tick();
+        }
         let index = match kind {
             Kind::Initiation => self.knock(path, datagram, now),
             Kind::Response { session } | Kind::Cookie { session } | Kind::Data { session } => {
-                let owner = self
-                    .by_session
-                    .get(&SessionIndex::of_session(session))
-                    .copied();
+                let session = SessionIndex::of_session(session);
+                let owner = self.by_session.get(&session).copied();
                 self.counters.unknown_session += u64::from(owner.is_none());
                 owner
             }
@@ -147,60 +185,84 @@ impl Device {
         let Some(index) = index else {
             return;
         };
+        self.refresh_time(index, now);
         let Some(peer) = self.peers.get_mut(&index) else {
             return;
         };
-        let received = peer.receive(path, kind, datagram, &mut self.plain, now, &mut self.wire);
-        let news = peer.has_news();
+        let data = matches!(kind, Kind::Data { .. });
+        let plain = match data {
+            true => self.joiner.land(datagram.len()),
+            false => &mut self.plain,
+        };
+        let received = peer.receive(path, kind, datagram, plain, now, &mut self.wire);
+        let (news, pace) = (peer.has_news(), peer.wants_tick(now));
+        match received.packet_bytes {
+            Some(bytes) => self.deliver(index, bytes, now),
+            None if data => self.joiner.discard(),
+            None => {}
+        }
         self.report(index, &received);
-        if news {
-            self.tell_news(index, now);
-        }
-        if let Some(bytes) = received.packet_bytes {
-            self.deliver(index, bytes, now);
-        }
+        self.keep_up(index, news, pace, now);
     }
 
     /// This node sends an IP packet.
     pub fn handle_packet(&mut self, packet: &[u8], now: Instant) {
+        let mut outgoing = std::mem::take(&mut self.outgoing);
+        outgoing.clear();
+        outgoing.extend_from_slice(packet);
+        outgoing.resize(packet.len() + PADDING_BYTES, 0);
+        self.handle_super_packet(&mut outgoing, packet.len(), Work::None, now);
+        self.outgoing = outgoing;
+    }
+
+    /// This node sends the packet, or super-packet, of `bytes` at the start of `buffer`, which has 16 bytes or more behind it.
+    /// The buffer holds nothing of use afterwards.
+    pub fn handle_super_packet(
+        &mut self,
+        buffer: &mut [u8],
+        bytes: usize,
+        work: Work,
+        now: Instant,
+    ) {
+        if buffer.len() < bytes + PADDING_BYTES {
+            self.counters.malformed_packets += 1;
+            return;
+        }
+        let packet = &buffer[..bytes];
         let owner =
             addresses(packet).and_then(|(_, destination)| self.allowed_ips.owner(destination));
-        let Some((index, peer)) =
-            owner.and_then(|index| Some((index, self.peers.get_mut(&index)?)))
-        else {
+        let Some(index) = owner else {
             self.counters.no_peer += 1;
             return;
         };
+        self.refresh_time(index, now);
+        let Some(peer) = self.peers.get_mut(&index) else {
+            return;
+        };
         self.filter.leave(index, &peer.ingress, packet, now);
-        peer.send(packet, now, &mut self.wire);
-        if peer.has_news() {
-            self.tell_news(index, now);
+        let sent = send(peer, buffer, bytes, work, now, &mut self.wire);
+        let (news, pace) = (peer.has_news(), peer.wants_tick(now));
+        if sent.is_err() {
+            self.counters.malformed_packets += 1;
         }
+        self.keep_up(index, news, pace, now);
     }
 
     /// Time has passed. Calling it early does nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if now < self.next_tick {
-            return;
-        }
-        self.next_tick = now + TICK;
-        self.doorkeeper.tick();
-        for peer in self.peers.values_mut() {
-            if peer.tick(now, &mut self.wire) {
-                let event = TunnelEvent::HandshakeUnanswered {
-                    peer: peer.config.public_key,
-                };
-                push_event(&mut self.events, &mut self.counters, event);
-            }
-            if let Some(session) = peer.retire(now) {
-                self.by_session.remove(&session);
-            }
-        }
-        let told = self.peers.iter().filter(|(_, peer)| peer.has_news());
-        for index in told.map(|(index, _)| *index).collect::<Vec<_>>() {
-            self.tell_news(index, now);
-        }
         self.greet(now);
+        while let Some((at, due)) = self.ticks.pop(now) {
+            for index in due {
+                // A plan that was replaced by another is void, and so is one for a peer that is gone.
+                if self
+                    .peers
+                    .get(&index)
+                    .is_some_and(|peer| peer.next_tick == at)
+                {
+                    self.tick(index, now);
+                }
+            }
+        }
     }
 
     /// Our own underlay address may have changed: tells every peer that knows us.
@@ -237,7 +299,7 @@ impl Device {
         }
     }
 
-    /// The next datagram for the underlay, by UDP or a carrier.
+    /// The next batch of datagrams for the underlay, by UDP or a carrier.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         while let Some(transmit) = self.wire.pop() {
             if let Some(transmit) = self.resolve(transmit) {
@@ -257,9 +319,19 @@ impl Device {
         self.wire.len()
     }
 
-    /// The next IP packet for this node.
-    pub fn poll_packet(&mut self) -> Option<Vec<u8>> {
-        self.packets.pop_front()
+    /// Takes back a batch that was sent, so that its buffer is used again.
+    pub fn recycle_transmit(&mut self, transmit: Transmit) {
+        self.wire.put_back(transmit);
+    }
+
+    /// The next IP packet, or joined packets, for this node.
+    pub fn poll_packet(&mut self) -> Option<Arrival> {
+        self.joiner.poll()
+    }
+
+    /// Takes back a packet that was delivered, so that its buffer is used again.
+    pub fn recycle_packet(&mut self, arrival: Arrival) {
+        self.joiner.put_back(arrival);
     }
 
     pub fn poll_event(&mut self) -> Option<TunnelEvent> {
@@ -268,7 +340,11 @@ impl Device {
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called; `None` without peers.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        (!self.peers.is_empty()).then_some(self.next_tick)
+        self.ticks
+            .next()
+            .into_iter()
+            .chain(self.client.poll_timeout())
+            .min()
     }
 
     /// All peers, in the order in which they were added.
@@ -279,6 +355,7 @@ impl Device {
     pub fn counters(&self) -> DeviceCounters {
         DeviceCounters {
             transmits_dropped: self.wire.dropped,
+            packets_dropped: self.joiner.dropped(),
             ..self.counters
         }
     }
@@ -309,9 +386,6 @@ impl Device {
                 limit: MAX_PEERS,
             });
         }
-        if self.peers.is_empty() {
-            self.next_tick = now + TICK;
-        }
         let index = PeerIndex(self.next_peer);
         self.next_peer += 1;
         let session = self.fresh_session()?;
@@ -329,6 +403,7 @@ impl Device {
         }
         let mut peer = Peer::new(config, noise, now);
         peer.initiate(now, &mut self.wire);
+        peer.next_tick = self.ticks.plan(index, now + GRID);
         self.peers.insert(index, peer);
         self.greet(now);
         Ok(())
@@ -365,6 +440,7 @@ impl Device {
         } else if old.endpoints != peer.config.endpoints && !peer.config.endpoints.is_empty() {
             peer.initiate(now, &mut self.wire);
         }
+        peer.next_tick = self.ticks.plan(index, now + GRID);
         self.change_grant(index, &old, now);
         self.tell_news(index, now);
         Ok(())
@@ -402,20 +478,76 @@ impl Device {
         index
     }
 
-    fn report(&mut self, index: PeerIndex, received: &Received) {
-        let Some(peer) = self.peers.get(&index) else {
+    /// Ticks a peer that is about to be used after a rest.
+    fn refresh_time(&mut self, index: PeerIndex, now: Instant) {
+        if self
+            .peers
+            .get(&index)
+            .is_some_and(|peer| peer.is_stale(now))
+        {
+            self.tick(index, now);
+        }
+    }
+
+    fn tick(&mut self, index: PeerIndex, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&index) else {
             return;
         };
-        let key = peer.config.public_key;
-        if received.handshake_completed {
-            let event = TunnelEvent::HandshakeCompleted { peer: key };
+        if peer.tick(now, &mut self.wire) {
+            let event = TunnelEvent::HandshakeUnanswered {
+                peer: peer.config.public_key,
+            };
+            push_event(&mut self.events, &mut self.counters, event);
+        }
+        if let Some(session) = peer.retire(now) {
+            self.by_session.remove(&session);
+        }
+        peer.next_tick = self.ticks.plan(index, now + peer.rest(now));
+        if peer.has_news() {
+            self.tell_news(index, now);
+        }
+    }
+
+    /// After a peer was used: tells what came of it, and ticks it soon if its route has begun to ask.
+    fn keep_up(&mut self, index: PeerIndex, news: bool, pace: bool, now: Instant) {
+        if news {
+            self.tell_news(index, now);
+        }
+        if pace && let Some(peer) = self.peers.get_mut(&index) {
+            peer.next_tick = self.ticks.plan(index, now + GRID);
+        }
+    }
+
+    fn report(&mut self, index: PeerIndex, received: &Received) {
+        if received.handshake_completed
+            && let Some(peer) = self.peers.get(&index)
+        {
+            let peer = peer.config.public_key;
+            let event = TunnelEvent::HandshakeCompleted { peer };
             push_event(&mut self.events, &mut self.counters, event);
         }
     }
 
-    /// The decrypted packet in `plain` goes on if its source is the sender's and the filter admits it.
+    fn count(&mut self, index: PeerIndex, verdict: Verdict) {
+        if let Some(peer) = self.peers.get_mut(&index) {
+            self.filter.count(&mut peer.ingress, verdict);
+        }
+    }
+
+    /// The packet that was opened where it landed goes on if its source is the sender's and the filter admits it. One that
+    /// continues another of the same peer has the same source, and is admitted for the same reason.
     fn deliver(&mut self, index: PeerIndex, bytes: usize, now: Instant) {
-        let packet = &self.plain[..bytes];
+        let own = |admitted: &Admitted| admitted.peer == index;
+        if let Some(admitted) = self.joiner.extend(bytes, own) {
+            self.count(index, admitted.verdict);
+            return;
+        }
+        self.joiner.lift(bytes);
+        if let Some(admitted) = self.joiner.append(bytes, own) {
+            self.count(index, admitted.verdict);
+            return;
+        }
+        let packet = self.joiner.lifted(bytes);
         let Some(peer) = self.peers.get_mut(&index) else {
             return;
         };
@@ -424,15 +556,50 @@ impl Device {
             peer.drops.spoofed += 1;
             return;
         }
-        if let Verdict::Refused(_) = self.filter.enter(index, &mut peer.ingress, packet, now) {
+        let verdict = self.filter.enter(index, &mut peer.ingress, packet, now);
+        if matches!(verdict, Verdict::Refused(_)) {
             return;
         }
-        if self.packets.len() >= MAX_PACKETS {
-            self.counters.packets_dropped += 1;
-            return;
-        }
-        self.packets.push_back(packet.to_vec());
+        let admitted = Admitted {
+            peer: index,
+            verdict,
+        };
+        self.joiner.start(bytes, admitted);
     }
+}
+
+/// Does the work that was left to us, and seals what comes of it.
+fn send(
+    peer: &mut Peer,
+    buffer: &mut [u8],
+    bytes: usize,
+    work: Work,
+    now: Instant,
+    wire: &mut Wire,
+) -> Result<(), Refused> {
+    if let Work::Cut { payload_bytes } = work {
+        let mut cutter = Cutter::new(buffer, bytes, payload_bytes)?;
+        if !peer.may_send(cutter.segment_bytes()) {
+            return Ok(());
+        }
+        while let Some(segment) = cutter.next() {
+            let padded_bytes = wire.padded_bytes(segment.len());
+            padded(cutter.buffer(), segment, padded_bytes, |it| {
+                peer.seal(it, now, wire)
+            });
+        }
+        return Ok(());
+    }
+    if let Work::Checksum { start, offset } = work {
+        complete(&mut buffer[..bytes], start, offset)?;
+    }
+    if peer.may_send(bytes) {
+        let padded_bytes = wire.padded_bytes(bytes);
+        padded(buffer, 0..bytes, padded_bytes, |it| {
+            peer.seal(it, now, wire)
+        });
+    }
+    Ok(())
 }
 
 fn unix_ms() -> u64 {
@@ -452,10 +619,7 @@ fn push_event(
     events.push_back(event);
 }
 
-/// boringtun checks session ages and retries only when asked; this is how often it is asked.
-const TICK: Duration = Duration::from_millis(250);
 const MAX_PEERS: usize = 65_536;
-const MAX_PACKETS: usize = 4096;
 const MAX_EVENTS: usize = 4096;
 
 #[cfg(test)]

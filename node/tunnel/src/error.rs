@@ -50,6 +50,8 @@ pub enum TunnelError {
         #[source]
         source: io::Error,
     },
+    #[error("starting the tunnel's thread")]
+    Thread(#[source] io::Error),
     #[error("the operating system gave no random bytes")]
     Random(#[from] getrandom::Error),
     #[error("the tunnel has been shut down")]

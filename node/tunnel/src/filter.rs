@@ -88,13 +88,18 @@ impl Filter {
         now: Instant,
     ) -> Verdict {
         let verdict = self.judge(peer, ingress, packet, now);
+        self.count(ingress, verdict);
+        verdict
+    }
+
+    /// Counts a verdict that was given, or that holds once more because a packet continues another.
+    pub(crate) fn count(&mut self, ingress: &mut Ingress, verdict: Verdict) {
         ingress.count(verdict);
         match verdict {
             Verdict::Rule(_) => self.counters.admitted_by_rule += 1,
             Verdict::Answer => self.counters.admitted_as_answer += 1,
             Verdict::Refused(refusal) => self.counters.refused.count(refusal),
         }
-        verdict
     }
 
     pub(crate) fn forget_peer(&mut self, peer: PeerIndex) {

@@ -35,6 +35,7 @@ mod key;
 mod listener;
 mod netstack;
 mod noise;
+mod offload;
 mod packet;
 mod path;
 mod peer;
@@ -45,14 +46,18 @@ mod stream;
 mod tunnel;
 mod underlay;
 mod userspace;
+mod wire;
 
 pub use carrier::CarrierStream;
-pub use config::{Allow, PeerConfig, Protocol, TunnelConfig};
+pub use config::{Allow, Offload, PeerConfig, Protocol, TunnelConfig};
 pub use device::Device;
 pub use error::TunnelError;
 pub use forward::forward;
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey, RelayKey};
 pub use listener::TunnelListener;
+pub use offload::buffer::Buffer;
+pub use offload::join::{Arrival, Joins};
+pub use offload::vnet::{Refused, Work};
 pub use path::{CarrierId, ChannelId, Path, Transmit};
 pub use relay::{ChannelGrant, RelayGrant, RelayPair};
 pub use status::{

@@ -262,7 +262,8 @@ impl Task {
             let now = Instant::now().into_std();
             let mut moved = false;
             while let Some(packet) = self.underlay.device.poll_packet() {
-                self.stack.handle_packet(&packet, now);
+                self.stack.handle_packet(&packet.packet, now);
+                self.underlay.device.recycle_packet(packet);
                 moved = true;
             }
             self.stack.handle_timeout(now);

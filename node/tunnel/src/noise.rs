@@ -14,8 +14,7 @@ use boringtun::noise::{Packet, Tunn, TunnResult};
 
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
 
-/// Largest UDP payload; every buffer that boringtun opens into is at least this long, because it panics on a forged
-/// datagram that is longer than the buffer.
+/// Largest UDP payload.
 pub(crate) const DATAGRAM_MAX_BYTES: usize = 65_535;
 /// What WireGuard adds to a packet: header, counter and tag.
 pub(crate) const DATA_OVERHEAD_BYTES: usize = 32;
@@ -187,8 +186,9 @@ impl Noise {
         datagram: &[u8],
         buffer: &'b mut [u8],
     ) -> Opened<'b> {
-        if datagram.is_empty() || datagram.len() > buffer.len() || buffer.len() < DATAGRAM_MAX_BYTES
-        {
+        // boringtun panics on a datagram, even a forged one, that is longer than the buffer.
+        let fits = datagram.len() <= buffer.len() && buffer.len() >= LONGEST_MESSAGE_BYTES;
+        if datagram.is_empty() || !fits {
             return Opened::Refused;
         }
         if counter(datagram).is_some_and(|counter| counter >= REJECT_AFTER_MESSAGES) {
@@ -207,7 +207,8 @@ impl Noise {
     /// Seals a packet whose padding is already on it. Without a session the packet waits in a queue of 256 and the result,
     /// if any, is an initiation. An empty packet is a keepalive.
     pub(crate) fn seal<'b>(&mut self, padded: &[u8], buffer: &'b mut [u8]) -> Option<&'b [u8]> {
-        if padded.len() + DATA_OVERHEAD_BYTES > buffer.len() || buffer.len() < DATAGRAM_MAX_BYTES {
+        let needed = padded.len() + DATA_OVERHEAD_BYTES;
+        if buffer.len() < needed.max(LONGEST_MESSAGE_BYTES) {
             return None;
         }
         match self.tunn.encapsulate(padded, buffer) {
@@ -277,6 +278,8 @@ const DATA_TYPE: u8 = 4;
 /// enrolled peer could end the tunnel of all the others.
 const REJECT_AFTER_MESSAGES: u64 = u64::MAX - (1 << 13);
 const COOKIE_BYTES: usize = 64;
+/// An initiation, which boringtun may write wherever it is given a buffer.
+pub(crate) const LONGEST_MESSAGE_BYTES: usize = 148;
 /// boringtun numbers its sessions with the lower 8 bits.
 const SESSION_BITS: u32 = 8;
 /// Handshakes a second above which cookies are asked for. Each costs about a quarter of a millisecond of CPU.

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use crate::offload::buffer::Buffer;
+
 /// One way to the other side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Path {
@@ -25,11 +27,22 @@ pub struct CarrierId(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelId(pub u32);
 
-/// One datagram to send.
+/// Datagrams to send: as many as the payload holds at `segment_bytes` each, the last of which may be shorter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transmit {
     pub path: Path,
-    pub payload: Vec<u8>,
+    pub payload: Buffer,
+    pub segment_bytes: usize,
+}
+
+impl Transmit {
+    pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
+        self.payload.chunks(self.segment_bytes.max(1))
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.payload.len().div_ceil(self.segment_bytes.max(1))
+    }
 }
 
 impl Path {

@@ -14,8 +14,10 @@ use crate::noise::{
     DATA_OVERHEAD_BYTES, DATAGRAM_MAX_BYTES, Kind, Noise, Opened, SessionIndex, Tick,
     announced_session,
 };
-use crate::path::{Path, Transmit};
+use crate::offload::cut::PADDING_BYTES;
+use crate::path::Path;
 use crate::status::{PathKind, PeerDrops, PeerStatus};
+use crate::wire::Wire;
 use paths::CANDIDATE_INTERVAL;
 pub(crate) use paths::News;
 use probe::Probe;
@@ -24,15 +26,6 @@ use route::{Heard, Route};
 /// A peer's number within its device; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PeerIndex(pub(crate) u32);
-
-/// Where sealed datagrams go, and the scratch space for making them. One per device.
-pub(crate) struct Wire {
-    transmits: VecDeque<Transmit>,
-    sealed: Vec<u8>,
-    padded: Vec<u8>,
-    mtu_bytes: usize,
-    pub(crate) dropped: u64,
-}
 
 pub(crate) struct Peer {
     pub(crate) config: PeerConfig,
@@ -45,6 +38,11 @@ pub(crate) struct Peer {
     unconfirmed: Option<u32>,
     last_handshake: Option<Instant>,
     last_rx: Option<Instant>,
+    /// When a packet, and not a mere keepalive, was last sent or received.
+    last_use: Option<Instant>,
+    ticked: Instant,
+    /// When the device means to tick next.
+    pub(crate) next_tick: Instant,
     port_unreachable: Option<Instant>,
     rx_bytes: u64,
     tx_bytes: u64,
@@ -81,50 +79,6 @@ pub(crate) struct Received {
     pub(crate) handshake_completed: bool,
 }
 
-impl Wire {
-    pub(crate) fn new(mtu_bytes: usize) -> Self {
-        Self {
-            transmits: VecDeque::new(),
-            sealed: vec![0; DATAGRAM_MAX_BYTES],
-            padded: Vec::new(),
-            mtu_bytes,
-            dropped: 0,
-        }
-    }
-
-    pub(crate) fn pop(&mut self) -> Option<Transmit> {
-        self.transmits.pop_front()
-    }
-
-    pub(crate) fn unpop(&mut self, transmit: Transmit) {
-        self.transmits.push_front(transmit);
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.transmits.len()
-    }
-
-    pub(crate) fn push(&mut self, path: Path, payload: &[u8]) {
-        if self.transmits.len() >= MAX_TRANSMITS {
-            self.dropped += 1;
-            return;
-        }
-        self.transmits.push_back(Transmit {
-            path,
-            payload: payload.to_vec(),
-        });
-    }
-
-    /// The packet with zeros up to a multiple of 16 bytes, but not past the link's size (WireGuard paper §5.4.6).
-    fn pad(&mut self, packet: &[u8]) {
-        let padded = packet.len().next_multiple_of(PADDING_BYTES);
-        self.padded.clear();
-        self.padded.extend_from_slice(packet);
-        self.padded
-            .resize(padded.min(self.mtu_bytes.max(packet.len())), 0);
-    }
-}
-
 impl Peer {
     pub(crate) fn new(config: PeerConfig, noise: Noise, now: Instant) -> Self {
         Self {
@@ -138,6 +92,9 @@ impl Peer {
             unconfirmed: None,
             last_handshake: None,
             last_rx: None,
+            last_use: None,
+            ticked: now,
+            next_tick: now,
             port_unreachable: None,
             rx_bytes: 0,
             tx_bytes: 0,
@@ -193,49 +150,64 @@ impl Peer {
         self.port_unreachable = Some(now);
     }
 
-    /// Seals a packet and queues it.
-    pub(crate) fn send(&mut self, packet: &[u8], now: Instant, wire: &mut Wire) {
+    /// Whether a packet can be sent; if not, it is counted.
+    pub(crate) fn may_send(&mut self, bytes: usize) -> bool {
         if !self.reachable() {
             self.drops.no_endpoint += 1;
-            return;
+            return false;
         }
-        if packet.len() + PADDING_BYTES + DATA_OVERHEAD_BYTES > DATAGRAM_MAX_BYTES {
+        if bytes + PADDING_BYTES + DATA_OVERHEAD_BYTES > DATAGRAM_MAX_BYTES {
             self.drops.too_large += 1;
-            return;
+            return false;
         }
-        if !packet.is_empty() {
+        true
+    }
+
+    /// Seals a packet, whose padding is on it, straight into the batch of the path in use.
+    pub(crate) fn seal(&mut self, padded: &[u8], now: Instant, wire: &mut Wire) {
+        if !padded.is_empty() {
+            self.last_use = Some(now);
             self.route.wake(now);
             self.obey(now, wire);
         }
-        let path = self.route.path();
-        self.seal_by(path, packet, now, wire);
+        if let Some(path) = self.route.path() {
+            self.seal_by(path, padded, now, wire);
+        }
     }
 
-    /// Seals a packet for one path; only an initiation, if there is no session, goes its own ways.
-    fn seal_by(&mut self, path: Option<Path>, packet: &[u8], now: Instant, wire: &mut Wire) {
-        wire.pad(packet);
-        let mut sealed = std::mem::take(&mut wire.sealed);
-        let message = match &mut self.retiring {
-            Some(old) if !self.noise.has_session() && old.noise.has_session() => {
-                old.noise.seal(&wire.padded, &mut sealed)
-            }
-            _ => self.noise.seal(&wire.padded, &mut sealed),
+    /// Seals a padded packet for one path; only an initiation, if there is no session, goes its own ways.
+    fn seal_by(&mut self, path: Path, padded: &[u8], now: Instant, wire: &mut Wire) {
+        let sealed_bytes = padded.len() + DATA_OVERHEAD_BYTES;
+        let Some(room) = wire.room(path, sealed_bytes) else {
+            return;
         };
-        match (message, path) {
-            (Some(message), Some(path)) if !Kind::is_initiation(message) => {
-                self.tx_bytes += message.len() as u64;
-                wire.push(path, message);
+        let noise = match &mut self.retiring {
+            Some(old) if !self.noise.has_session() && old.noise.has_session() => &mut old.noise,
+            _ => &mut self.noise,
+        };
+        let message = noise.seal(padded, room);
+        // Without a session the packet waits inside, and the message is an initiation, whose length no batch expects.
+        let initiation =
+            message.filter(|message| message.len() != sealed_bytes || Kind::is_initiation(message));
+        match (message.is_some(), initiation.map(<[u8]>::to_vec)) {
+            (_, Some(initiation)) => {
+                wire.commit(0);
+                self.transmit(&initiation, now, wire);
             }
-            (Some(message), _) => self.transmit(message, now, wire),
-            (None, _) => {}
+            (true, None) => {
+                wire.commit(sealed_bytes);
+                self.tx_bytes += sealed_bytes as u64;
+            }
+            (false, None) => wire.commit(0),
         }
-        wire.sealed = sealed;
     }
 
     /// Tells the peer where we are now, after our own address changed.
     pub(crate) fn announce(&mut self, now: Instant, wire: &mut Wire) {
         if self.noise.has_session() {
-            self.send(&[], now, wire);
+            if self.may_send(0) {
+                self.seal(&[], now, wire);
+            }
         } else if !self.config.endpoints.is_empty() {
             self.initiate(now, wire);
         }
@@ -247,11 +219,11 @@ impl Peer {
         if !self.reachable() {
             return;
         }
-        let mut sealed = std::mem::take(&mut wire.sealed);
+        let mut sealed = std::mem::take(&mut wire.scratch);
         if let Some(message) = self.noise.initiate(&mut sealed) {
             self.transmit(message, now, wire);
         }
-        wire.sealed = sealed;
+        wire.scratch = sealed;
     }
 
     /// Opens one datagram; an IP packet inside is left at the start of `plain`.
@@ -303,6 +275,7 @@ impl Peer {
                     None => Heard::Payload,
                 };
                 if heard == Heard::Payload {
+                    self.last_use = Some(now);
                     received.packet_bytes = Some(packet.len());
                 }
             }
@@ -325,9 +298,11 @@ impl Peer {
         received
     }
 
-    /// To be called every 250 ms. True when the machine has just given up.
+    /// To be called after [`rest`](Self::rest), and before anything else is done with a peer that was not ticked for 250 ms:
+    /// boringtun believes that the time is that of the last tick. True when the machine has just given up.
     pub(crate) fn tick(&mut self, now: Instant, wire: &mut Wire) -> bool {
-        let mut sealed = std::mem::take(&mut wire.sealed);
+        self.ticked = now;
+        let mut sealed = std::mem::take(&mut wire.scratch);
         if let Some(old) = &mut self.retiring {
             // Only its session ages matter; the successor makes the handshakes.
             let _ = old.noise.tick(&mut sealed);
@@ -340,13 +315,33 @@ impl Peer {
             }
             Tick::Expired => self.schedule_retry(now),
         };
-        wire.sealed = sealed;
+        wire.scratch = sealed;
         if self.retry.at.is_some_and(|at| now >= at) {
             self.initiate(now, wire);
         }
         self.tick_route(now, wire);
         self.try_next_target(now, wire);
         expired
+    }
+
+    /// Whether the machine's idea of the time is too old to work with.
+    pub(crate) fn is_stale(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.ticked) >= TICK
+    }
+
+    /// How long after a tick nothing can come due. What ends sessions, asks for new ones or answers with keepalives follows
+    /// use; an idle peer has only its session's end, which every use looks at first, and its own keepalives.
+    pub(crate) fn rest(&self, now: Instant) -> Duration {
+        let used = |at: Instant| now.saturating_duration_since(at) < IN_USE;
+        let waiting =
+            self.initiation.is_some() || self.retry.at.is_some() || self.retiring.is_some();
+        if waiting || self.last_use.is_some_and(used) || !self.route.rests(now) {
+            TICK
+        } else if self.config.keepalive_s.is_some() {
+            KEEPALIVE_PRECISION
+        } else {
+            IDLE_REST
+        }
     }
 
     /// The index of a retired machine whose time is over.
@@ -384,14 +379,14 @@ impl Peer {
         if let Some(old) = &mut self.retiring {
             old.until = old.until.min(now + RETIRE_GRACE);
         }
-        let mut sealed = std::mem::take(&mut wire.sealed);
+        let mut sealed = std::mem::take(&mut wire.scratch);
         for _ in 0..MAX_WAITING {
             let Some(message) = self.noise.flush(&mut sealed) else {
                 break;
             };
             self.transmit(message, now, wire);
         }
-        wire.sealed = sealed;
+        wire.scratch = sealed;
     }
 
     /// Sends one of our own messages to where it should go.
@@ -439,9 +434,14 @@ impl Peer {
     }
 }
 
-const PADDING_BYTES: usize = 16;
-/// Datagrams that wait for a socket at a time, over all peers.
-pub(crate) const MAX_TRANSMITS: usize = 4096;
+/// boringtun checks session ages and retries only when asked; this is how often it is asked while there is something to ask.
+const TICK: Duration = Duration::from_millis(250);
+/// KEEPALIVE_TIMEOUT + REKEY_TIMEOUT of the WireGuard paper §6.1, the last moment at which use has a consequence, with a margin.
+const IN_USE: Duration = Duration::from_secs(20);
+/// A keepalive may be late by this much.
+const KEEPALIVE_PRECISION: Duration = Duration::from_secs(1);
+/// How late an idle peer forgets a dead session, or starts the handshake that is due 120 s after the last.
+const IDLE_REST: Duration = Duration::from_secs(5);
 /// As many packets as boringtun keeps while there is no session.
 const MAX_WAITING: usize = 256;
 /// REJECT_AFTER_TIME of the WireGuard paper §6.1: no session lives longer.

@@ -13,7 +13,7 @@ use crate::key::{PublicKey, RelayKey};
 use crate::path::ChannelId;
 
 pub(crate) use client::RelayClient;
-pub(crate) use frame::{Frame, data};
+pub(crate) use frame::{DATA_HEADER_BYTES, Frame, all_on, data_header};
 pub(crate) use server::RelayServer;
 
 /// A node's right to one end of a pair on a hub's relay.

@@ -1,48 +1,47 @@
 //! The UDP sockets of the underlay and their error queues. Errors of the network are counted and reported, never passed on
 //! as failures: a send error stops nothing.
 
-use std::io::{self, IoSliceMut};
+mod bound;
+
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsRawFd;
 use std::task::{Context, Poll, ready};
 
-use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt::Ipv4RecvErr,
-    sockopt::Ipv6RecvErr, sockopt::RcvBufForce, sockopt::SndBufForce,
-};
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::ReadBuf;
-use tokio::net::UdpSocket;
-
+use crate::config::Offload;
 use crate::error::TunnelError;
 use crate::path::{Path, Transmit};
 use crate::status::UnderlayCounters;
+use bound::{Bound, Inbox};
 
 /// The sockets of one tunnel, one per listen address.
 pub(crate) struct Sockets {
     listen: Vec<SocketAddr>,
-    sockets: Vec<UdpSocket>,
+    offload: Offload,
+    sockets: Vec<Bound>,
     /// The socket that is asked first, so that a flood on one can't starve another.
     turn: usize,
+    inbox: Inbox,
     counters: UnderlayCounters,
 }
 
-/// What became of a datagram to send.
+/// What became of datagrams to send.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
     /// Handed to the kernel, or lost for a reason that waiting would not mend.
     Gone,
-    /// The socket's buffer is full.
+    /// The socket's buffer is full; what was sent is no longer in the batch.
     Full,
 }
 
 impl Sockets {
     /// Binds every address of `listen`; if that is empty, a free port on each family that the host has.
-    pub(crate) fn bind(listen: &[SocketAddr]) -> Result<Self, TunnelError> {
+    pub(crate) fn bind(listen: &[SocketAddr], offload: Offload) -> Result<Self, TunnelError> {
         Ok(Self {
-            sockets: bind_all(listen)?,
+            sockets: bind_all(listen, offload)?,
             listen: listen.to_vec(),
+            offload,
             turn: 0,
+            inbox: Inbox::new(),
             counters: UnderlayCounters::default(),
         })
     }
@@ -50,7 +49,7 @@ impl Sockets {
     /// Closes all sockets and binds them again. After an error there are none until the next call succeeds.
     pub(crate) fn rebind(&mut self) -> Result<(), TunnelError> {
         self.sockets.clear();
-        self.sockets = bind_all(&self.listen)?;
+        self.sockets = bind_all(&self.listen, self.offload)?;
         Ok(())
     }
 
@@ -59,76 +58,73 @@ impl Sockets {
     }
 
     pub(crate) fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.sockets
-            .iter()
-            .filter_map(|socket| socket.local_addr().ok())
-            .collect()
+        self.sockets.iter().map(|socket| socket.local).collect()
     }
 
     pub(crate) fn counters(&self) -> UnderlayCounters {
         self.counters
     }
 
-    /// The next datagram of any socket.
-    pub(crate) fn poll_receive(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<(Path, usize)> {
+    /// Completes when a socket has something to read, an error perhaps.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // All are asked, since each remembers whom to wake.
+        let readable = |socket: &Bound| socket.poll_readable(cx).is_ready();
+        match self
+            .sockets
+            .iter()
+            .map(readable)
+            .fold(false, |any, one| any | one)
+        {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Reads once from the next socket that has something: batches, each with its path and the length of its datagrams.
+    /// False if no socket had anything.
+    pub(crate) fn receive(&mut self, mut take: impl FnMut(Path, &[u8], usize)) -> bool {
         let count = self.sockets.len();
         for number in (0..count).map(|step| (self.turn + step) % count) {
-            let socket = &self.sockets[number];
             for _ in 0..MAX_ERRORS {
-                let mut space = ReadBuf::new(buffer);
-                match socket.poll_recv_from(cx, &mut space) {
-                    Poll::Pending => break,
-                    // A pending error of an earlier send; the error queue tells whose.
-                    Poll::Ready(Err(_)) => self.counters.receive_errors += 1,
-                    Poll::Ready(Ok(remote)) => {
-                        self.counters.datagrams_received += 1;
+                match self.sockets[number].receive(&mut self.inbox) {
+                    Ok(batches) => {
+                        for (remote, datagrams, stride) in batches {
+                            let stride = stride.max(1);
+                            self.counters.datagrams_received +=
+                                datagrams.len().div_ceil(stride).max(1) as u64;
+                            let local = Some(number);
+                            take(Path::Udp { local, remote }, datagrams, stride);
+                        }
                         self.turn = number + 1;
-                        let path = Path::Udp {
-                            local: Some(number),
-                            remote,
-                        };
-                        return Poll::Ready((path, space.filled().len()));
+                        return true;
                     }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    // A pending error of an earlier send; the error queue tells whose.
+                    Err(_) => self.counters.receive_errors += 1,
                 }
             }
         }
-        Poll::Pending
+        false
     }
 
     /// Completes when every socket has room again.
     pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
         for socket in &self.sockets {
-            let _ = ready!(socket.poll_send_ready(cx));
+            ready!(socket.poll_writable(cx));
         }
         Poll::Ready(())
     }
 
-    pub(crate) fn send(&mut self, transmit: &Transmit) -> Sent {
+    pub(crate) fn send(&mut self, transmit: &mut Transmit) -> Sent {
         let Path::Udp { local, remote } = transmit.path else {
-            self.counters.send_errors += 1;
+            self.counters.send_errors += transmit.count() as u64;
             return Sent::Gone;
         };
-        let Some(socket) = self.socket_for(local, remote) else {
-            self.counters.send_errors += 1;
+        let Some(number) = self.socket_for(local, remote) else {
+            self.counters.send_errors += transmit.count() as u64;
             return Sent::Gone;
         };
-        // The first error may belong to an earlier datagram, in which case this one has not been tried.
-        for _ in 0..2 {
-            match socket.try_send_to(&transmit.payload, remote) {
-                Ok(_) => {
-                    self.counters.datagrams_sent += 1;
-                    return Sent::Gone;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Sent::Full,
-                Err(_) => {}
-            }
-        }
-        self.counters.send_errors += 1;
-        Sent::Gone
+        self.sockets[number].send(remote, transmit, &mut self.counters)
     }
 
     /// Addresses of which hosts have said since the last call that no port is open there.
@@ -136,7 +132,7 @@ impl Sockets {
         let mut refused = Vec::new();
         for socket in &self.sockets {
             for _ in 0..MAX_ERRORS {
-                match next_error(socket) {
+                match socket.next_error() {
                     Ok(Some(remote)) => refused.push(remote),
                     Ok(None) => {}
                     Err(_) => break,
@@ -148,22 +144,17 @@ impl Sockets {
         refused
     }
 
-    fn socket_for(&self, local: Option<usize>, remote: SocketAddr) -> Option<&UdpSocket> {
-        let same_family = |socket: &&UdpSocket| {
-            socket
-                .local_addr()
-                .is_ok_and(|local| local.is_ipv4() == remote.is_ipv4())
-        };
-        let named = local.and_then(|number| self.sockets.get(number));
-        named
-            .filter(same_family)
-            .or_else(|| self.sockets.iter().find(same_family))
+    /// The socket that the path names, or else the first of the right family.
+    fn socket_for(&self, local: Option<usize>, remote: SocketAddr) -> Option<usize> {
+        let same_family = |socket: &Bound| socket.local.is_ipv4() == remote.is_ipv4();
+        let named = local.filter(|number| self.sockets.get(*number).is_some_and(same_family));
+        named.or_else(|| self.sockets.iter().position(same_family))
     }
 }
 
-fn bind_all(listen: &[SocketAddr]) -> Result<Vec<UdpSocket>, TunnelError> {
+fn bind_all(listen: &[SocketAddr], offload: Offload) -> Result<Vec<Bound>, TunnelError> {
     let bind = |address: SocketAddr| {
-        bind_one(address).map_err(|source| TunnelError::Bind { address, source })
+        Bound::bind(address, offload).map_err(|source| TunnelError::Bind { address, source })
     };
     if !listen.is_empty() {
         return listen.iter().copied().map(bind).collect();
@@ -176,64 +167,6 @@ fn bind_all(listen: &[SocketAddr]) -> Result<Vec<UdpSocket>, TunnelError> {
     }
 }
 
-fn bind_one(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::DGRAM,
-        Some(Protocol::UDP),
-    )?;
-    socket.set_nonblocking(true)?;
-    // Best effort: the kernel's own limit (net.core.rmem_max) may be lower.
-    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
-    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
-    // With CAP_NET_ADMIN the limit does not hold.
-    let _ = setsockopt(&socket, RcvBufForce, &SOCKET_BUFFER_BYTES);
-    let _ = setsockopt(&socket, SndBufForce, &SOCKET_BUFFER_BYTES);
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-        setsockopt(&socket, Ipv6RecvErr, &true)?;
-    } else {
-        setsockopt(&socket, Ipv4RecvErr, &true)?;
-    }
-    socket.bind(&address.into())?;
-    UdpSocket::from_std(socket.into())
-}
-
-/// The next entry of the error queue: an address whose host refused the port, or `None` for any other error.
-fn next_error(socket: &UdpSocket) -> io::Result<Option<SocketAddr>> {
-    // Room for the error and the address of the host that reported it.
-    let mut control = nix::cmsg_space!([u8; 128]);
-    let mut quoted = [0; 64];
-    let mut parts = [IoSliceMut::new(&mut quoted)];
-    let message = recvmsg::<SockaddrStorage>(
-        socket.as_raw_fd(),
-        &mut parts,
-        Some(&mut control),
-        MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT,
-    )?;
-    let refused = message.cmsgs()?.any(|control| match control {
-        ControlMessageOwned::Ipv4RecvErr(error, _) | ControlMessageOwned::Ipv6RecvErr(error, _) => {
-            error.ee_errno == nix::errno::Errno::ECONNREFUSED as u32
-        }
-        _ => false,
-    });
-    let remote = message.address.and_then(|address| socket_addr(&address));
-    Ok(remote.filter(|_| refused))
-}
-
-fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = address
-        .as_sockaddr_in()
-        .map(|v4| SocketAddr::from((v4.ip(), v4.port())));
-    let v6 = || {
-        address
-            .as_sockaddr_in6()
-            .map(|v6| SocketAddr::from((v6.ip(), v6.port())))
-    };
-    v4.or_else(v6)
-}
-
-const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// Errors taken from one socket in one go.
 const MAX_ERRORS: usize = 64;
 
@@ -249,43 +182,64 @@ mod tests {
         probe.local_addr().unwrap()
     }
 
+    fn bind(listen: &[&str]) -> Sockets {
+        let listen: Vec<_> = listen
+            .iter()
+            .map(|address| address.parse().unwrap())
+            .collect();
+        Sockets::bind(&listen, Offload::default()).unwrap()
+    }
+
+    fn transmit(path: Path, payload: Vec<u8>, segment_bytes: usize) -> Transmit {
+        Transmit {
+            path,
+            payload: payload.into(),
+            segment_bytes,
+        }
+    }
+
+    /// The next datagrams of any socket.
+    async fn receive(sockets: &mut Sockets) -> Vec<(Path, Vec<u8>)> {
+        let mut received = Vec::new();
+        while received.is_empty() {
+            let readable = poll_fn(|cx| sockets.poll_readable(cx));
+            tokio::time::timeout(Duration::from_secs(5), readable)
+                .await
+                .unwrap();
+            sockets.receive(|path, datagrams, stride| {
+                let each = datagrams.chunks(stride);
+                received.extend(each.map(|datagram| (path, datagram.to_vec())));
+            });
+        }
+        received
+    }
+
     #[tokio::test]
     async fn a_closed_port_is_reported_and_sending_goes_on() {
-        let mut sockets = Sockets::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
+        let mut sockets = bind(&["127.0.0.1:0"]);
         let own = sockets.local_addrs()[0];
         let refused = closed_port();
-        let transmit = |remote| Transmit {
-            path: Path::udp(remote),
-            payload: vec![1],
-        };
         poll_fn(|cx| sockets.poll_writable(cx)).await;
-        assert_eq!(sockets.send(&transmit(refused)), Sent::Gone);
+        let mut one = |remote| sockets.send(&mut transmit(Path::udp(remote), vec![1], 1));
+        assert_eq!(one(refused), Sent::Gone);
+        assert_eq!(one(own), Sent::Gone);
         assert_eq!(sockets.unreachable_ports(), vec![refused]);
-        assert_eq!(sockets.send(&transmit(own)), Sent::Gone);
-        let mut buffer = [0; 8];
-        let received = tokio::time::timeout(
-            Duration::from_secs(5),
-            poll_fn(|cx| sockets.poll_receive(cx, &mut buffer)),
-        );
-        let (path, bytes) = received.await.unwrap();
-        assert_eq!((path.remote(), bytes), (Some(own), 1));
+        let (path, datagram) = receive(&mut sockets).await.remove(0);
+        assert_eq!((path.remote(), datagram), (Some(own), vec![1]));
     }
 
     #[tokio::test]
     async fn a_taken_port_is_named_in_the_error() {
-        let first = Sockets::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
+        let first = bind(&["127.0.0.1:0"]);
         let taken = first.local_addrs()[0];
-        let error = Sockets::bind(&[taken]).err().unwrap().to_string();
-        assert_eq!(error, format!("binding the UDP socket {taken}"));
+        let error = Sockets::bind(&[taken], Offload::default()).err();
+        let expected = format!("binding the UDP socket {taken}");
+        assert_eq!(error.unwrap().to_string(), expected);
     }
 
     #[tokio::test]
     async fn answers_leave_by_the_socket_that_was_addressed() {
-        let mut sockets = Sockets::bind(&[
-            "127.0.0.1:0".parse().unwrap(),
-            "127.0.0.1:0".parse().unwrap(),
-        ])
-        .unwrap();
+        let mut sockets = bind(&["127.0.0.1:0", "127.0.0.1:0"]);
         let other = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         other
             .set_read_timeout(Some(Duration::from_secs(5)))
@@ -295,11 +249,37 @@ mod tests {
             remote: other.local_addr().unwrap(),
         };
         poll_fn(|cx| sockets.poll_writable(cx)).await;
-        sockets.send(&Transmit {
-            path,
-            payload: vec![1],
-        });
+        sockets.send(&mut transmit(path, vec![1], 1));
         let (_, from) = other.recv_from(&mut [0; 8]).unwrap();
         assert_eq!(from, sockets.local_addrs()[1]);
+    }
+
+    /// With every combination of offloads, and the last datagram shorter than the others.
+    #[tokio::test]
+    async fn a_batch_arrives_as_the_datagrams_that_it_was_made_of() {
+        let batch: Vec<u8> = (0..2500u32).map(|number| (number % 251) as u8).collect();
+        for (udp_send, udp_receive) in [(true, true), (true, false), (false, true), (false, false)]
+        {
+            let offload = Offload {
+                udp_send,
+                udp_receive,
+                ..Offload::default()
+            };
+            let mut sockets = Sockets::bind(&["127.0.0.1:0".parse().unwrap()], offload).unwrap();
+            let own = Path::udp(sockets.local_addrs()[0]);
+            poll_fn(|cx| sockets.poll_writable(cx)).await;
+            assert_eq!(
+                sockets.send(&mut transmit(own, batch.clone(), 1000)),
+                Sent::Gone
+            );
+            let mut received = Vec::new();
+            while received.len() < 3 {
+                received.extend(receive(&mut sockets).await.into_iter().map(|(_, it)| it));
+            }
+            let expected: Vec<_> = batch.chunks(1000).map(<[u8]>::to_vec).collect();
+            assert_eq!(received, expected);
+            assert_eq!(sockets.counters().datagrams_sent, 3);
+            assert_eq!(sockets.counters().datagrams_received, 3);
+        }
     }
 }

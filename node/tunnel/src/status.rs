@@ -96,6 +96,8 @@ pub struct DeviceCounters {
     pub cookies_sent: u64,
     /// Outgoing packets to an address that no peer owns.
     pub no_peer: u64,
+    /// Outgoing packets whose lengths or offsets contradict each other.
+    pub malformed_packets: u64,
     /// Datagrams that did not fit the transmit queue.
     pub transmits_dropped: u64,
     /// Decrypted packets that did not fit the receive queue.

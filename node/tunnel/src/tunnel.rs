@@ -50,7 +50,7 @@ pub trait Tunnel: Send + Sync {
     /// - `HostUnreachable`: nobody knows where its peer is.
     /// - `TimedOut`: no answer until `deadline`; the peer is away, or its filter drops us.
     /// - `ConnectionRefused`: the peer answers, nothing listens there.
-    /// - `ConnectionReset`: the peer was removed meanwhile.
+    /// - `ConnectionReset`: the peer was removed meanwhile, or reset the connection at once.
     /// - `QuotaExceeded`: too many connections.
     /// - `BrokenPipe`: the tunnel has been shut down.
     async fn dial(&self, remote: SocketAddr, deadline: Instant) -> io::Result<BoxStream>;

@@ -12,7 +12,6 @@ use crate::config::{PeerConfig, TunnelConfig};
 use crate::device::Device;
 use crate::error::TunnelError;
 use crate::key::PublicKey;
-use crate::noise::DATAGRAM_MAX_BYTES;
 use crate::path::{CarrierId, Path};
 use crate::relay::RelayPair;
 use crate::socket::{Sent, Sockets};
@@ -23,7 +22,6 @@ pub(crate) struct Underlay {
     sockets: Sockets,
     carriers: Carriers,
     events: broadcast::Sender<TunnelEvent>,
-    buffer: Vec<u8>,
     /// A socket had no room for the device's next datagram.
     blocked: bool,
     next_error_check: Instant,
@@ -54,10 +52,9 @@ impl Underlay {
     ) -> Result<Self, TunnelError> {
         Ok(Self {
             device: Device::new(config, now)?,
-            sockets: Sockets::bind(&config.listen)?,
+            sockets: Sockets::bind(&config.listen, config.offload)?,
             carriers: Carriers::new(),
             events,
-            buffer: vec![0; DATAGRAM_MAX_BYTES],
             blocked: false,
             next_error_check: now,
         })
@@ -67,16 +64,7 @@ impl Underlay {
     pub(crate) async fn ready(&mut self) {
         poll_fn(|cx| {
             let mut progress = false;
-            for _ in 0..RECEIVE_BATCH {
-                let Poll::Ready((path, bytes)) = self.sockets.poll_receive(cx, &mut self.buffer)
-                else {
-                    break;
-                };
-                progress = true;
-                self.device
-                    .handle_datagram(path, &self.buffer[..bytes], Instant::now());
-            }
-            for _ in 0..RECEIVE_BATCH {
+            for _ in 0..CARRIER_BATCH {
                 let Poll::Ready(carried) = self.carriers.poll_next(cx) else {
                     break;
                 };
@@ -87,13 +75,35 @@ impl Underlay {
                 self.blocked = false;
                 progress = true;
             }
-            if progress {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
+            // Asked in any case, so that it wakes us.
+            let readable = self.sockets.poll_readable(cx);
+            match progress {
+                true => Poll::Ready(()),
+                false => readable,
             }
         })
         .await;
+        self.receive();
+    }
+
+    /// Gives the device a batch of what has arrived. False if nothing has.
+    pub(crate) fn receive(&mut self) -> bool {
+        let now = Instant::now();
+        let mut total_bytes = 0;
+        for number in 0..RECEIVE_CALLS {
+            let device = &mut self.device;
+            let take = |path, datagrams: &[u8], stride| {
+                device.handle_datagrams(path, datagrams, stride, now);
+                total_bytes += datagrams.len();
+            };
+            if !self.sockets.receive(take) {
+                return number > 0;
+            }
+            if total_bytes >= RECEIVE_BYTES {
+                break;
+            }
+        }
+        true
     }
 
     /// Whether the device's datagrams are waiting for room in a socket.
@@ -218,15 +228,20 @@ impl Underlay {
 
     fn transmit(&mut self) {
         while !self.blocked
-            && let Some(transmit) = self.device.poll_transmit()
+            && let Some(mut transmit) = self.device.poll_transmit()
         {
             if let Path::Carrier(id) = transmit.path {
-                self.carriers.send(id, transmit.payload);
+                for datagram in transmit.datagrams() {
+                    self.carriers.send(id, datagram.to_vec());
+                }
+                self.device.recycle_transmit(transmit);
                 continue;
             }
-            if self.sockets.send(&transmit) == Sent::Full {
+            if self.sockets.send(&mut transmit) == Sent::Full {
                 self.device.unpoll_transmit(transmit);
                 self.blocked = true;
+            } else {
+                self.device.recycle_transmit(transmit);
             }
         }
     }
@@ -246,6 +261,9 @@ impl Underlay {
     }
 }
 
-/// Datagrams taken from the sockets before the rest of the engine gets its turn.
-const RECEIVE_BATCH: usize = 64;
+/// Calls to the sockets, and bytes taken from them, before the rest of the engine gets its turn.
+const RECEIVE_CALLS: usize = 4;
+const RECEIVE_BYTES: usize = 512 * 1024;
+/// Datagrams taken from carriers in one go.
+const CARRIER_BATCH: usize = 64;
 const ERROR_CHECK_INTERVAL: Duration = Duration::from_millis(250);

@@ -235,8 +235,8 @@ impl World {
             };
             let now = self.now();
             self.device(to).handle_datagram(path, &parcel.bytes, now);
-            while let Some(packet) = self.device(to).poll_packet() {
-                let from = packet[15];
+            while let Some(arrival) = self.device(to).poll_packet() {
+                let from = arrival.packet[15];
                 let direction = usize::from(from > to);
                 let book = self.book(from, to);
                 book.arrived += 1;
@@ -255,7 +255,9 @@ impl World {
                 let hub = place(HUB, 0);
                 let direct = remote != hub && source != hub;
                 if !(direct && self.direct_blocked) {
-                    self.post(source, remote, transmit.payload);
+                    for datagram in transmit.datagrams() {
+                        self.post(source, remote, datagram.to_vec());
+                    }
                 }
             }
             while let Some(event) = self.device(from).poll_event() {

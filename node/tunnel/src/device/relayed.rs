@@ -9,7 +9,7 @@ use crate::error::TunnelError;
 use crate::key::PublicKey;
 use crate::path::{CarrierId, ChannelId, Path, Transmit};
 use crate::peer::{News, PeerIndex};
-use crate::relay::{Frame, RelayPair, data};
+use crate::relay::{Frame, RelayPair, all_on};
 use crate::status::{RelayCounters, TunnelEvent};
 
 impl Device {
@@ -60,6 +60,27 @@ impl Device {
         self.by_key.contains_key(key)
     }
 
+    /// Passes on datagrams of one channel together, if that is what they are. False if somebody else must look at them.
+    pub(super) fn forward(
+        &mut self,
+        from: Path,
+        frames: &[u8],
+        stride: usize,
+        now: Instant,
+    ) -> bool {
+        let first = &frames[..stride.min(frames.len())];
+        let Some(Frame::Data(channel, _)) = Frame::parse(first) else {
+            return false;
+        };
+        if !self.server.serves(channel) || !all_on(channel, frames, stride) {
+            return false;
+        }
+        let mut batch = self.wire.batch_of(frames);
+        let to = self.server.forward(from, batch.bytes(), stride, now);
+        self.wire.push_batch(to, batch, stride);
+        true
+    }
+
     /// A frame between node and relay arrived.
     pub(super) fn handle_frame(&mut self, from: Path, frame: &[u8], now: Instant) {
         match Frame::parse(frame) {
@@ -69,12 +90,9 @@ impl Device {
                     self.wire.push(from, &answer);
                 }
             }
+            // Came behind another kind of frame.
             Some(Frame::Data(channel, _)) if self.server.serves(channel) => {
-                let mut batch = frame.to_vec();
-                let stride = batch.len();
-                if let Some(to) = self.server.forward(from, &mut batch, stride, now) {
-                    self.wire.push(to, &batch);
-                }
+                self.forward(from, frame, frame.len(), now);
             }
             Some(Frame::Control(channel)) => {
                 if let Some(peer) = self.client.handle_control(channel, frame, now) {
@@ -159,20 +177,18 @@ impl Device {
         }
     }
 
-    /// A datagram for a relay channel becomes one for the hub.
+    /// Datagrams for a relay channel, whose frames are around them already, go to the hub.
     pub(super) fn resolve(&mut self, transmit: Transmit) -> Option<Transmit> {
         let Path::Relay(channel) = transmit.path else {
             return Some(transmit);
         };
         let hub = self.client.via(channel);
         let Some(path) = hub.and_then(|hub| self.path_to(&hub)) else {
-            self.strays += 1;
+            self.strays += transmit.count() as u64;
+            self.wire.put_back(transmit);
             return None;
         };
-        Some(Transmit {
-            path,
-            payload: data(channel, &transmit.payload),
-        })
+        Some(Transmit { path, ..transmit })
     }
 
     /// Where a hub is; never through a relay itself.

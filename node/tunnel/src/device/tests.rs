@@ -1,12 +1,15 @@
 //! Devices on a wire that the test controls: every datagram can be lost, kept, repeated, moved or changed.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::*;
 use crate::config::Allow;
 use crate::key::{PresharedKey, PrivateKey};
 use crate::noise::DATA_OVERHEAD_BYTES;
+use crate::offload::join::MAX_DONE;
 use crate::packet::build;
+use crate::wire::MAX_TRANSMITS;
 
 /// Devices by number; device `n` is at 192.0.2.n on the underlay and 10.0.0.n on the overlay.
 struct World {
@@ -61,8 +64,11 @@ impl World {
         let mut taken = Vec::new();
         while let Some(transmit) = self.device(from).poll_transmit() {
             let remote = transmit.path.remote().unwrap();
-            self.seen.push((from, remote, transmit.payload.clone()));
-            taken.push((remote, transmit.payload));
+            for datagram in transmit.datagrams() {
+                self.seen.push((from, remote, datagram.to_vec()));
+                taken.push((remote, datagram.to_vec()));
+            }
+            self.device(from).recycle_transmit(transmit);
         }
         taken
     }
@@ -100,7 +106,8 @@ impl World {
     }
 
     fn packets(&mut self, at: u8) -> Vec<Vec<u8>> {
-        std::iter::from_fn(|| self.device(at).poll_packet()).collect()
+        let arrivals = std::iter::from_fn(|| self.device(at).poll_packet());
+        arrivals.map(|arrival| arrival.packet.to_vec()).collect()
     }
 
     fn events(&mut self, at: u8) -> Vec<TunnelEvent> {
@@ -425,7 +432,7 @@ fn an_unanswered_node_keeps_trying_with_growing_pauses_forever() {
     for _ in 0..12 {
         expire(&mut world, 1);
         let gave_up_at = world.now;
-        world.tick(TICK);
+        world.tick(GRID);
         let unanswered = TunnelEvent::HandshakeUnanswered {
             peer: key(2).public_key(),
         };
@@ -435,7 +442,7 @@ fn an_unanswered_node_keeps_trying_with_growing_pauses_forever() {
             .iter()
             .any(|(_, datagram)| is_initiation(datagram))
         {
-            world.tick(TICK);
+            world.tick(GRID);
             assert!(world.now - gave_up_at < Duration::from_secs(100));
         }
         pauses.push(world.now - gave_up_at);
@@ -446,7 +453,7 @@ fn an_unanswered_node_keeps_trying_with_growing_pauses_forever() {
             .iter()
             .all(|pause| *pause > Duration::from_secs(30))
     );
-    world.tick(TICK);
+    world.tick(GRID);
     world.settle();
     expire(&mut world, 1);
     world.tick(Duration::from_secs(100));
@@ -461,7 +468,7 @@ fn a_node_that_is_dialled_does_not_call_after_peers_that_left() {
     let mut world = World::connected_pair();
     expire(&mut world, 2);
     for _ in 0..400 {
-        world.tick(TICK);
+        world.tick(GRID);
         assert!(world.take(2).is_empty());
     }
 }
@@ -699,14 +706,14 @@ fn without_an_endpoint_nothing_is_queued_and_the_loss_is_counted() {
 #[test]
 fn full_queues_drop_and_count() {
     let mut world = World::connected_pair();
-    for _ in 0..MAX_PACKETS + 10 {
+    for _ in 0..MAX_DONE + 10 {
         world.send(1, &packet(1, 2, b"x"));
         for (_, datagram) in world.take(1) {
             world.deliver(2, at(1), &datagram);
         }
     }
     assert_eq!(world.device(2).counters().packets_dropped, 10);
-    for _ in 0..crate::peer::MAX_TRANSMITS + 7 {
+    for _ in 0..MAX_TRANSMITS + 7 {
         world.send(1, &packet(1, 2, b"x"));
     }
     assert_eq!(world.device(1).counters().transmits_dropped, 7);

@@ -4,11 +4,12 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::Peer;
 use super::probe::Probe;
 use super::route::Order;
-use super::{Peer, Wire};
 use crate::path::{CarrierId, ChannelId, Path};
 use crate::status::{PathKind, TunnelEvent};
+use crate::wire::Wire;
 
 /// What the device must know of a peer's paths.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +40,11 @@ impl Peer {
     /// Whether the peer was heard by this path.
     pub(crate) fn was_heard_by(&self, path: Path) -> bool {
         self.route.was_heard_by(path)
+    }
+
+    /// Whether the route needs a look sooner than one is planned.
+    pub(crate) fn wants_tick(&self, now: Instant) -> bool {
+        self.next_tick > now + SOON && !self.route.rests(now)
     }
 
     pub(crate) fn has_news(&self) -> bool {
@@ -137,7 +143,9 @@ impl Peer {
     /// Seals something of our own for one path, if there is a session.
     fn say(&mut self, path: Path, packet: &[u8], now: Instant, wire: &mut Wire) {
         if self.can_seal() {
-            self.seal_by(Some(path), packet, now, wire);
+            let mut padded = packet.to_vec();
+            padded.resize(wire.padded_bytes(packet.len()), 0);
+            self.seal_by(path, &padded, now, wire);
         }
     }
 
@@ -147,6 +155,8 @@ impl Peer {
     }
 }
 
+/// A tick that is planned within this time is soon enough.
+const SOON: Duration = Duration::from_millis(500);
 /// The device takes the news after every call, and a call makes few.
 const MAX_NEWS: usize = 64;
 /// Time between two candidates; a handshake over a usable path takes less.

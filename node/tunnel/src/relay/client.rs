@@ -169,6 +169,11 @@ impl RelayClient {
         Some(sent)
     }
 
+    /// When [`poll_hello`](Self::poll_hello) will have something.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
     fn schedule(&mut self, channel: ChannelId, at: Instant) {
         if let Some(known) = self.channels.get_mut(&channel) {
             self.due.remove(&(known.due, channel));

@@ -99,17 +99,18 @@ impl Control {
     }
 }
 
-/// A datagram as a DATA frame.
-pub(crate) fn data(channel: ChannelId, datagram: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(DATA_HEADER_BYTES + datagram.len());
-    frame.extend_from_slice(&data_header(channel));
-    frame.extend_from_slice(datagram);
-    frame
-}
-
-pub(super) fn data_header(channel: ChannelId) -> [u8; DATA_HEADER_BYTES] {
+/// What stands before a datagram in a DATA frame.
+pub(crate) fn data_header(channel: ChannelId) -> [u8; DATA_HEADER_BYTES] {
     let [a, b, c, d] = channel.0.to_be_bytes();
     [DATA, 0, 0, 0, a, b, c, d]
+}
+
+/// Whether all these frames, `stride` bytes each but the last, are DATA of one channel.
+pub(crate) fn all_on(channel: ChannelId, batch: &[u8], stride: usize) -> bool {
+    let header = data_header(channel);
+    batch
+        .chunks(stride.max(1))
+        .all(|frame| frame.starts_with(&header))
 }
 
 /// Keyed BLAKE2s of 16 bytes, as in WireGuard's own seals.

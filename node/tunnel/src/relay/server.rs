@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use blake2::digest::Mac;
 
 use super::RelayPair;
-use super::frame::{Control, ControlKind, Cookie, Frame, Sealed, data_header, mac};
+use super::frame::{Control, ControlKind, Cookie, Frame, Sealed, all_on, data_header, mac};
 use crate::config::at_most;
 use crate::error::TunnelError;
 use crate::key::RelayKey;
@@ -308,11 +308,6 @@ fn rebind(
         }
     }
     bound.entry(path).or_default().insert(channel);
-}
-
-fn all_on(channel: ChannelId, batch: &[u8], stride: usize) -> bool {
-    let header = data_header(channel);
-    batch.chunks(stride).all(|frame| frame.starts_with(&header))
 }
 
 impl Bucket {

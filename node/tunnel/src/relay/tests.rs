@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::client::RelayClient;
-use super::frame::{CONTROL_BYTES, Control, ControlKind, Frame, Sealed, data};
+use super::frame::{CONTROL_BYTES, Control, ControlKind, Frame, Sealed};
 use super::server::RelayServer;
 use super::*;
 use crate::key::PrivateKey;
@@ -24,6 +24,10 @@ const B: ChannelId = ChannelId(11);
 
 fn key(channel: ChannelId) -> RelayKey {
     RelayKey::from_bytes([channel.0 as u8; 32])
+}
+
+fn data(channel: ChannelId, datagram: &[u8]) -> Vec<u8> {
+    [&data_header(channel)[..], datagram].concat()
 }
 
 fn hub() -> PublicKey {

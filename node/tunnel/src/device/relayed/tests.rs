@@ -9,7 +9,7 @@ use super::*;
 use crate::config::{Allow, TunnelConfig};
 use crate::key::{PrivateKey, RelayKey};
 use crate::packet::build;
-use crate::relay::{ChannelGrant, RelayGrant};
+use crate::relay::{ChannelGrant, RelayGrant, data_header};
 use crate::status::PathKind;
 
 /// Device `n` is at 192.0.2.n on the underlay and 10.0.0.n on the overlay; the hub is number 9.
@@ -158,11 +158,11 @@ impl World {
             Path::Relay(_) => panic!("a relay path is resolved before it leaves the device"),
         };
         if to == HUB {
-            self.at_hub.push(transmit.payload.clone());
+            self.at_hub.extend(transmit.datagrams().map(<[u8]>::to_vec));
         }
-        let now = self.now;
+        let (now, stride) = (self.now, transmit.segment_bytes);
         self.device(to)
-            .handle_datagram(path, &transmit.payload, now);
+            .handle_datagrams(path, &transmit.payload, stride, now);
     }
 
     fn pass(&mut self, time: Duration) {
@@ -191,7 +191,7 @@ impl World {
         self.device(from).handle_packet(&packet, now);
         self.settle();
         let came: Vec<_> = std::iter::from_fn(|| self.device(to).poll_packet()).collect();
-        came.contains(&packet)
+        came.iter().any(|arrival| *arrival.packet == packet)
     }
 
     /// Exchanges packets all the time; the longest time without both arriving.
@@ -359,7 +359,7 @@ fn only_the_hub_may_say_that_a_datagram_was_relayed() {
     let transmit = world.device(2).poll_transmit().unwrap();
     let inner = transmit.payload[8..].to_vec();
     let stranger = Path::udp(place(7));
-    let frame = data(ChannelId(1), &inner);
+    let frame = [&data_header(ChannelId(1))[..], &inner].concat();
     world.device(1).handle_datagram(stranger, &frame, now);
     assert_eq!(world.device(1).poll_packet(), None);
     assert_eq!(world.device(1).relay_counters().unbound, 1);
@@ -369,6 +369,36 @@ fn only_the_hub_may_say_that_a_datagram_was_relayed() {
     };
     world.device(1).handle_datagram(from_hub, &frame, now);
     assert!(world.device(1).poll_packet().is_some());
+}
+
+/// The kernel gives what one sender sent together, and a shorter last datagram may be of another kind.
+#[test]
+fn a_batch_of_several_kinds_loses_none_of_them() {
+    let mut world = World::new();
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.exchange(), 2);
+    let now = world.now;
+    let mut batch = Vec::new();
+    for (to, body) in [(2, &b"relayed"[..]), (2, b"as well"), (HUB, b"")] {
+        let packet = packet(1, to, body);
+        world.device(1).handle_packet(&packet, now);
+    }
+    while let Some(transmit) = world.device(1).poll_transmit() {
+        batch.extend(transmit.datagrams().map(<[u8]>::to_vec));
+    }
+    let stride = batch[0].len();
+    assert!(batch.len() == 3 && batch[1].len() == stride && batch[2].len() < stride);
+    let from = Path::Udp {
+        local: Some(0),
+        remote: place(1),
+    };
+    let before = world.device(HUB).relay_counters().forwarded;
+    let together = batch.concat();
+    world
+        .device(HUB)
+        .handle_datagrams(from, &together, stride, now);
+    assert_eq!(world.device(HUB).relay_counters().forwarded, before + 2);
+    assert!(world.device(HUB).poll_packet().is_some());
 }
 
 #[test]

@@ -1,0 +1,226 @@
+//! One UDP socket: batches out by segmentation offload, batches in by receive offload, and its error queue. Where an offload
+//! fails, the same datagrams go one by one; nothing is lost to that.
+
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::task::{Context, Poll};
+
+use nix::errno::Errno;
+use nix::sys::socket::sockopt::{
+    Ipv4RecvErr, Ipv6DontFrag, Ipv6RecvErr, RcvBufForce, SndBufForce, UdpGroSegment,
+};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt};
+use quinn_udp::{RecvMeta, UdpSocketState};
+use rustix::net::sockopt::{
+    Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+
+use super::Sent;
+use crate::config::Offload;
+use crate::path::Transmit;
+use crate::status::UnderlayCounters;
+
+pub(super) struct Bound {
+    socket: UdpSocket,
+    state: UdpSocketState,
+    pub(super) local: SocketAddr,
+    /// Whether the kernel and the network card cut batches for us.
+    segments: bool,
+}
+
+/// Room for what one call to the kernel can bring.
+pub(super) struct Inbox {
+    buffers: Vec<Vec<u8>>,
+    metas: [RecvMeta; BATCH],
+}
+
+impl Bound {
+    pub(super) fn bind(address: SocketAddr, offload: Offload) -> io::Result<Self> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::DGRAM,
+            Some(Protocol::UDP),
+        )?;
+        socket.set_nonblocking(true)?;
+        // Best effort: the kernel's own limit (net.core.rmem_max) may be lower.
+        let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+        let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+        // With CAP_NET_ADMIN the limit does not hold.
+        let _ = setsockopt(&socket, RcvBufForce, &SOCKET_BUFFER_BYTES);
+        let _ = setsockopt(&socket, SndBufForce, &SOCKET_BUFFER_BYTES);
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+            setsockopt(&socket, Ipv6RecvErr, &true)?;
+        } else {
+            setsockopt(&socket, Ipv4RecvErr, &true)?;
+        }
+        socket.bind(&address.into())?;
+        let state = UdpSocketState::new((&socket).into())?;
+        let_fragment(&socket, address)?;
+        if !offload.udp_receive {
+            // An old kernel has nothing to turn off.
+            let _ = setsockopt(&socket, UdpGroSegment, &false);
+        }
+        let socket = UdpSocket::from_std(socket.into())?;
+        Ok(Self {
+            local: socket.local_addr()?,
+            segments: offload.udp_send && state.max_gso_segments() > 1,
+            socket,
+            state,
+        })
+    }
+
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.socket.poll_recv_ready(cx).map(|_| ())
+    }
+
+    pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.socket.poll_send_ready(cx).map(|_| ())
+    }
+
+    /// What one call brings, each with its sender and the length of the datagrams in it.
+    pub(super) fn receive<'a>(
+        &self,
+        inbox: &'a mut Inbox,
+    ) -> io::Result<impl Iterator<Item = (SocketAddr, &'a [u8], usize)> + use<'a>> {
+        let Inbox { buffers, metas } = inbox;
+        let count = {
+            let mut parts = buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer));
+            let mut parts: [IoSliceMut<'_>; BATCH] =
+                std::array::from_fn(|_| parts.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
+            self.socket.try_io(Interest::READABLE, || {
+                self.state.recv((&self.socket).into(), &mut parts, metas)
+            })?
+        };
+        let filled = buffers.iter().zip(metas.iter()).take(count);
+        Ok(filled.map(|(buffer, meta)| (meta.addr, &buffer[..meta.len], meta.stride)))
+    }
+
+    /// Sends what the socket has room for; what is left in `transmit` after [`Sent::Full`] has not been sent.
+    pub(super) fn send(
+        &mut self,
+        remote: SocketAddr,
+        transmit: &mut Transmit,
+        counters: &mut UnderlayCounters,
+    ) -> Sent {
+        let count = transmit.count();
+        if self.segments && count > 1 {
+            match self.send_one(remote, &transmit.payload, Some(transmit.segment_bytes)) {
+                Ok(()) => {
+                    counters.datagrams_sent += count as u64;
+                    return Sent::Gone;
+                }
+                Err(Errno::EAGAIN) => return Sent::Full,
+                // The network card can't do it, and says so only now.
+                Err(Errno::EIO) => self.segments = false,
+                // Too long for the path, or anything else: each one by itself tells.
+                Err(_) => {}
+            }
+        }
+        while !transmit.payload.is_empty() {
+            let bytes = transmit.segment_bytes.clamp(1, transmit.payload.len());
+            match self.send_one(remote, &transmit.payload[..bytes], None) {
+                Ok(()) => counters.datagrams_sent += 1,
+                Err(Errno::EAGAIN) => return Sent::Full,
+                Err(_) => counters.send_errors += 1,
+            }
+            transmit.payload.advance(bytes);
+        }
+        Sent::Gone
+    }
+
+    /// The next entry of the error queue: an address whose host refused the port, or `None` for any other error.
+    pub(super) fn next_error(&self) -> io::Result<Option<SocketAddr>> {
+        // Room for the error and the address of the host that reported it.
+        let mut control = nix::cmsg_space!([u8; 128]);
+        let mut quoted = [0; 64];
+        let mut parts = [IoSliceMut::new(&mut quoted)];
+        let message = recvmsg::<SockaddrStorage>(
+            self.socket.as_raw_fd(),
+            &mut parts,
+            Some(&mut control),
+            MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT,
+        )?;
+        let refused = message.cmsgs()?.any(|control| match control {
+            ControlMessageOwned::Ipv4RecvErr(error, _)
+            | ControlMessageOwned::Ipv6RecvErr(error, _) => {
+                error.ee_errno == Errno::ECONNREFUSED as u32
+            }
+            _ => false,
+        });
+        let remote = message.address.and_then(|address| socket_addr(&address));
+        Ok(remote.filter(|_| refused))
+    }
+
+    /// One call to the kernel. The first error may belong to an earlier datagram, in which case this one has not been tried.
+    fn send_one(
+        &self,
+        remote: SocketAddr,
+        contents: &[u8],
+        segment_size: Option<usize>,
+    ) -> Result<(), Errno> {
+        let transmit = quinn_udp::Transmit {
+            destination: remote,
+            ecn: None,
+            contents,
+            segment_size,
+            src_ip: None,
+        };
+        let attempt = || {
+            let sent = self.socket.try_io(Interest::WRITABLE, || {
+                self.state.try_send((&self.socket).into(), &transmit)
+            });
+            sent.map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => Errno::EAGAIN,
+                _ => Errno::from_raw(error.raw_os_error().unwrap_or(0)),
+            })
+        };
+        attempt().or_else(|error| match error {
+            Errno::EAGAIN | Errno::EIO | Errno::EMSGSIZE | Errno::EINVAL => Err(error),
+            _ => attempt(),
+        })
+    }
+}
+
+impl Inbox {
+    pub(super) fn new() -> Self {
+        Self {
+            buffers: (0..BATCH).map(|_| vec![0; DATAGRAMS_MAX_BYTES]).collect(),
+            metas: [RecvMeta::default(); BATCH],
+        }
+    }
+}
+
+/// `quinn_udp` forbids fragments, since QUIC looks for the path's MTU by itself. WireGuard doesn't: where its datagram is longer
+/// than the path, the kernel, which learns the path's MTU, is to cut it.
+fn let_fragment(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    if address.is_ipv6() {
+        set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::WANT)?;
+        setsockopt(socket, Ipv6DontFrag, &false)?;
+    } else {
+        set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::WANT)?;
+    }
+    Ok(())
+}
+
+fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = address
+        .as_sockaddr_in()
+        .map(|v4| SocketAddr::from((v4.ip(), v4.port())));
+    let v6 = || {
+        address
+            .as_sockaddr_in6()
+            .map(|v6| SocketAddr::from((v6.ip(), v6.port())))
+    };
+    v4.or_else(v6)
+}
+
+/// Datagrams, or batches of them, that one call brings.
+const BATCH: usize = 16;
+/// A batch that the kernel has joined is no longer than a datagram can be.
+const DATAGRAMS_MAX_BYTES: usize = 65_535;
+const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;

@@ -1,0 +1,127 @@
+//! The TUN device: super-packets in and out where the kernel can, single packets where it can't. It is gone when dropped, and
+//! nothing else of the host is touched.
+
+mod link;
+
+use std::io::{self, IoSlice, IoSliceMut};
+
+use ipnet::IpNet;
+use tun_rs::{AsyncDevice, DeviceBuilder};
+
+use crate::config::TunnelConfig;
+use crate::offload::join::{Arrival, Joins};
+use crate::offload::vnet::{HEADER_BYTES, Work};
+use crate::wire::super_packet_bytes;
+
+pub(super) struct Interface {
+    device: AsyncDevice,
+    /// Whether packets come with a header that says what is left to do to them.
+    offload: bool,
+    joins: Joins,
+}
+
+impl Interface {
+    /// Must be called within a runtime.
+    pub(super) fn create(config: &TunnelConfig) -> io::Result<Self> {
+        let wanted = config.offload.tun_tcp;
+        let (device, offload) = match build(config, wanted) {
+            Err(error) if wanted => {
+                tracing::warn!(%error, "no offload on the TUN device, trying without");
+                (build(config, false)?, false)
+            }
+            built => (built?, wanted),
+        };
+        // A longer queue loses fewer packets of a burst, and shorter super-packets fit one call each: both only help.
+        if let Err(error) = device.set_tx_queue_len(QUEUE_PACKETS) {
+            tracing::debug!(%error, "the interface keeps its queue length");
+        }
+        if offload {
+            let longest = super_packet_bytes(config.mtu_bytes);
+            if let Err(error) = link::set_super_packet_limit(device.if_index()?, longest) {
+                tracing::debug!(%error, "the interface keeps its limit of super-packets");
+            }
+        }
+        let joins = Joins {
+            tcp: offload,
+            udp: offload && config.offload.tun_udp && device.udp_gso(),
+        };
+        Ok(Self {
+            device,
+            offload,
+            joins,
+        })
+    }
+
+    /// What may be written.
+    pub(super) fn joins(&self) -> Joins {
+        self.joins
+    }
+
+    /// Completes when there is something to read, the end perhaps.
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        self.device.readable().await
+    }
+
+    /// Reads the next packet to the start of `buffer`: its length, and what is left to do to it. `None` if there is none now.
+    pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, Work)>> {
+        let mut header = [0; HEADER_BYTES];
+        let read = match self.offload {
+            true => {
+                let mut parts = [IoSliceMut::new(&mut header), IoSliceMut::new(buffer)];
+                self.device.try_recv_vectored(&mut parts)
+            }
+            false => self
+                .device
+                .try_recv(buffer)
+                .map(|bytes| bytes + HEADER_BYTES),
+        };
+        match read {
+            Ok(bytes) => {
+                let work = Work::parse(&header);
+                // What can't be understood is no packet: of length 0, nobody owns its destination.
+                let bytes = work.map_or(0, |_| bytes.saturating_sub(HEADER_BYTES));
+                Ok(Some((bytes, work.unwrap_or_default())))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// False if the kernel did not take it.
+    pub(super) fn write(&self, arrival: &Arrival) -> bool {
+        if !self.offload {
+            return self.device.try_send(&arrival.packet).is_ok();
+        }
+        let header = arrival.work.header(&arrival.packet);
+        let parts = [IoSlice::new(&header), IoSlice::new(&arrival.packet)];
+        self.device.try_send_vectored(&parts).is_ok()
+    }
+}
+
+fn build(config: &TunnelConfig, offload: bool) -> io::Result<AsyncDevice> {
+    let mtu = u16::try_from(config.mtu_bytes).map_err(io::Error::other)?;
+    let mut builder = DeviceBuilder::new()
+        .name(&config.interface)
+        .mtu(mtu)
+        .offload(offload);
+    let mut v4 = config.addresses.iter().filter_map(|net| match net {
+        IpNet::V4(net) => Some(*net),
+        IpNet::V6(_) => None,
+    });
+    if let Some(net) = v4.next() {
+        builder = builder.ipv4(net.addr(), net.prefix_len(), None);
+    }
+    for net in &config.addresses {
+        if let IpNet::V6(net) = net {
+            builder = builder.ipv6(net.addr(), net.prefix_len());
+        }
+    }
+    let device = builder.build_async()?;
+    for net in v4 {
+        device.add_address_v4(net.addr(), net.prefix_len())?;
+    }
+    Ok(device)
+}
+
+/// The kernel's default is 500.
+const QUEUE_PACKETS: u32 = 1000;

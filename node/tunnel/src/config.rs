@@ -150,6 +150,12 @@ impl Offload {
     };
 }
 
+impl From<bool> for Offload {
+    fn from(on: bool) -> Self {
+        if on { Self::ON } else { Self::OFF }
+    }
+}
+
 impl Default for Offload {
     fn default() -> Self {
         Self::ON

@@ -1,7 +1,9 @@
 //! The WireGuard device without I/O: datagrams and IP packets in, datagrams and IP packets out, `now` as an argument. It
 //! owns no socket, no task and no clock (but see `noise` about boringtun's own, and the time of day is asked once).
 
+mod receive;
 mod relayed;
+mod send;
 mod ticks;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -10,20 +12,14 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::allowed_ips::AllowedIps;
 use crate::config::{PeerConfig, TunnelConfig};
-use crate::demux::Demux;
 use crate::error::TunnelError;
 use crate::filter::{Filter, Verdict};
 use crate::flood::InitiationLimit;
 use crate::key::PublicKey;
-use crate::noise::{
-    DATAGRAM_MAX_BYTES, Doorkeeper, Kind, Knock, LONGEST_MESSAGE_BYTES, SessionIndex,
-};
-use crate::offload::cut::{Cutter, PADDING_BYTES, padded};
+use crate::noise::{Doorkeeper, LONGEST_MESSAGE_BYTES, SessionIndex};
 use crate::offload::join::{Arrival, Joiner, Joins};
-use crate::offload::vnet::{Refused, Work, complete};
-use crate::packet::addresses;
-use crate::path::{Path, Transmit};
-use crate::peer::{Peer, PeerIndex, Received};
+use crate::path::Transmit;
+use crate::peer::{Peer, PeerIndex};
 use crate::relay::{RelayClient, RelayServer};
 use crate::status::{DeviceCounters, FilterCounters, PeerStatus, TunnelEvent};
 use crate::wire::Wire;
@@ -139,115 +135,6 @@ impl Device {
         self.joiner.set_joins(joins);
     }
 
-    /// Datagrams of one sender arrived together from the underlay, each `stride` long but the last, which may be shorter.
-    pub fn handle_datagrams(&mut self, path: Path, datagrams: &[u8], stride: usize, now: Instant) {
-        self.greet(now);
-        if Demux::of(datagrams) == Demux::Relay && self.forward(path, datagrams, stride, now) {
-            return;
-        }
-        for datagram in datagrams.chunks(stride.max(1)) {
-            match Demux::of(datagram) {
-                Demux::WireGuard => self.handle_sealed(path, datagram, now),
-                Demux::Relay => self.handle_frame(path, datagram, now),
-                Demux::Quic => self.counters.quic += 1,
-                Demux::Unknown => self.counters.malformed += 1,
-            }
-        }
-    }
-
-    /// A datagram arrived from the underlay.
-    pub fn handle_datagram(&mut self, path: Path, datagram: &[u8], now: Instant) {
-        self.handle_datagrams(path, datagram, datagram.len(), now);
-    }
-
-    /// A WireGuard message arrived, by whatever path.
-    fn handle_sealed(&mut self, path: Path, datagram: &[u8], now: Instant) {
-        if datagram.len() > DATAGRAM_MAX_BYTES {
-            self.counters.malformed += 1;
-            return;
-        }
-        let Some(kind) = Kind::of(datagram) else {
-            self.counters.malformed += 1;
-            return;
-        };
-        if !matches!(kind, Kind::Data { .. }) {
-            self.doorkeeper.tick();
-        }
-        let index = match kind {
-            Kind::Initiation => self.knock(path, datagram, now),
-            Kind::Response { session } | Kind::Cookie { session } | Kind::Data { session } => {
-                let session = SessionIndex::of_session(session);
-                let owner = self.by_session.get(&session).copied();
-                self.counters.unknown_session += u64::from(owner.is_none());
-                owner
-            }
-        };
-        let Some(index) = index else {
-            return;
-        };
-        self.refresh_time(index, now);
-        let Some(peer) = self.peers.get_mut(&index) else {
-            return;
-        };
-        let data = matches!(kind, Kind::Data { .. });
-        let plain = match data {
-            true => self.joiner.land(datagram.len()),
-            false => &mut self.plain,
-        };
-        let received = peer.receive(path, kind, datagram, plain, now, &mut self.wire);
-        let (news, pace) = (peer.has_news(), peer.wants_tick(now));
-        match received.packet_bytes {
-            Some(bytes) => self.deliver(index, bytes, now),
-            None if data => self.joiner.discard(),
-            None => {}
-        }
-        self.report(index, &received);
-        self.keep_up(index, news, pace, now);
-    }
-
-    /// This node sends an IP packet.
-    pub fn handle_packet(&mut self, packet: &[u8], now: Instant) {
-        let mut outgoing = std::mem::take(&mut self.outgoing);
-        outgoing.clear();
-        outgoing.extend_from_slice(packet);
-        outgoing.resize(packet.len() + PADDING_BYTES, 0);
-        self.handle_super_packet(&mut outgoing, packet.len(), Work::None, now);
-        self.outgoing = outgoing;
-    }
-
-    /// This node sends the packet, or super-packet, of `bytes` at the start of `buffer`, which has 16 bytes or more behind it.
-    /// The buffer holds nothing of use afterwards.
-    pub fn handle_super_packet(
-        &mut self,
-        buffer: &mut [u8],
-        bytes: usize,
-        work: Work,
-        now: Instant,
-    ) {
-        if buffer.len() < bytes + PADDING_BYTES {
-            self.counters.malformed_packets += 1;
-            return;
-        }
-        let packet = &buffer[..bytes];
-        let owner =
-            addresses(packet).and_then(|(_, destination)| self.allowed_ips.owner(destination));
-        let Some(index) = owner else {
-            self.counters.no_peer += 1;
-            return;
-        };
-        self.refresh_time(index, now);
-        let Some(peer) = self.peers.get_mut(&index) else {
-            return;
-        };
-        self.filter.leave(index, &peer.ingress, packet, now);
-        let sent = send(peer, buffer, bytes, work, now, &mut self.wire);
-        let (news, pace) = (peer.has_news(), peer.wants_tick(now));
-        if sent.is_err() {
-            self.counters.malformed_packets += 1;
-        }
-        self.keep_up(index, news, pace, now);
-    }
-
     /// Time has passed. Calling it early does nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.greet(now);
@@ -309,6 +196,16 @@ impl Device {
         None
     }
 
+    /// The next batch that is full. For who has more to send first, but no reason to hold back what is done.
+    pub fn poll_full_transmit(&mut self) -> Option<Transmit> {
+        while let Some(transmit) = self.wire.pop_closed() {
+            if let Some(transmit) = self.resolve(transmit) {
+                return Some(transmit);
+            }
+        }
+        None
+    }
+
     /// Gives back a datagram that the socket had no room for; it will be the next one.
     pub fn unpoll_transmit(&mut self, transmit: Transmit) {
         self.wire.unpop(transmit);
@@ -327,6 +224,11 @@ impl Device {
     /// The next IP packet, or joined packets, for this node.
     pub fn poll_packet(&mut self) -> Option<Arrival> {
         self.joiner.poll()
+    }
+
+    /// The next of them that nothing can join any more. For who has more to receive first.
+    pub fn poll_full_packet(&mut self) -> Option<Arrival> {
+        self.joiner.poll_closed()
     }
 
     /// Takes back a packet that was delivered, so that its buffer is used again.
@@ -457,27 +359,6 @@ impl Device {
         }
     }
 
-    /// Finds out who sent an initiation, cheapest checks first.
-    fn knock(&mut self, path: Path, datagram: &[u8], now: Instant) -> Option<PeerIndex> {
-        let source = path.source();
-        if !self.limit.admit(source, now) {
-            self.counters.flooded += 1;
-            return None;
-        }
-        let key = match self.doorkeeper.knock(source, datagram) {
-            Knock::From(key) => Some(key),
-            Knock::Cookie(cookie) => {
-                self.counters.cookies_sent += 1;
-                self.wire.push(path, &cookie);
-                return None;
-            }
-            Knock::Refused => None,
-        };
-        let index = key.and_then(|key| self.by_key.get(&key).copied());
-        self.counters.unknown_peer += u64::from(index.is_none());
-        index
-    }
-
     /// Ticks a peer that is about to be used after a rest.
     fn refresh_time(&mut self, index: PeerIndex, now: Instant) {
         if self
@@ -517,89 +398,6 @@ impl Device {
             peer.next_tick = self.ticks.plan(index, now + GRID);
         }
     }
-
-    fn report(&mut self, index: PeerIndex, received: &Received) {
-        if received.handshake_completed
-            && let Some(peer) = self.peers.get(&index)
-        {
-            let peer = peer.config.public_key;
-            let event = TunnelEvent::HandshakeCompleted { peer };
-            push_event(&mut self.events, &mut self.counters, event);
-        }
-    }
-
-    fn count(&mut self, index: PeerIndex, verdict: Verdict) {
-        if let Some(peer) = self.peers.get_mut(&index) {
-            self.filter.count(&mut peer.ingress, verdict);
-        }
-    }
-
-    /// The packet that was opened where it landed goes on if its source is the sender's and the filter admits it. One that
-    /// continues another of the same peer has the same source, and is admitted for the same reason.
-    fn deliver(&mut self, index: PeerIndex, bytes: usize, now: Instant) {
-        let own = |admitted: &Admitted| admitted.peer == index;
-        if let Some(admitted) = self.joiner.extend(bytes, own) {
-            self.count(index, admitted.verdict);
-            return;
-        }
-        self.joiner.lift(bytes);
-        if let Some(admitted) = self.joiner.append(bytes, own) {
-            self.count(index, admitted.verdict);
-            return;
-        }
-        let packet = self.joiner.lifted(bytes);
-        let Some(peer) = self.peers.get_mut(&index) else {
-            return;
-        };
-        let source_owner = addresses(packet).and_then(|(source, _)| self.allowed_ips.owner(source));
-        if source_owner != Some(index) {
-            peer.drops.spoofed += 1;
-            return;
-        }
-        let verdict = self.filter.enter(index, &mut peer.ingress, packet, now);
-        if matches!(verdict, Verdict::Refused(_)) {
-            return;
-        }
-        let admitted = Admitted {
-            peer: index,
-            verdict,
-        };
-        self.joiner.start(bytes, admitted);
-    }
-}
-
-/// Does the work that was left to us, and seals what comes of it.
-fn send(
-    peer: &mut Peer,
-    buffer: &mut [u8],
-    bytes: usize,
-    work: Work,
-    now: Instant,
-    wire: &mut Wire,
-) -> Result<(), Refused> {
-    if let Work::Cut { payload_bytes } = work {
-        let mut cutter = Cutter::new(buffer, bytes, payload_bytes)?;
-        if !peer.may_send(cutter.segment_bytes()) {
-            return Ok(());
-        }
-        while let Some(segment) = cutter.next() {
-            let padded_bytes = wire.padded_bytes(segment.len());
-            padded(cutter.buffer(), segment, padded_bytes, |it| {
-                peer.seal(it, now, wire)
-            });
-        }
-        return Ok(());
-    }
-    if let Work::Checksum { start, offset } = work {
-        complete(&mut buffer[..bytes], start, offset)?;
-    }
-    if peer.may_send(bytes) {
-        let padded_bytes = wire.padded_bytes(bytes);
-        padded(buffer, 0..bytes, padded_bytes, |it| {
-            peer.seal(it, now, wire)
-        });
-    }
-    Ok(())
 }
 
 fn unix_ms() -> u64 {

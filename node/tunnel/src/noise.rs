@@ -45,7 +45,8 @@ pub(crate) enum Knock {
 
 /// One peer's session machine.
 pub(crate) struct Noise {
-    tunn: Tunn,
+    /// 11 KB, which a table with free places must not hold inline.
+    tunn: Box<Tunn>,
     index: SessionIndex,
     #[cfg(test)]
     expire: bool,
@@ -150,7 +151,7 @@ impl Doorkeeper {
             Some(Arc::clone(&self.limiter)),
         );
         Noise {
-            tunn,
+            tunn: Box::new(tunn),
             index,
             #[cfg(test)]
             expire: false,

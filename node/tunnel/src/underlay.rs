@@ -12,7 +12,7 @@ use crate::config::{PeerConfig, TunnelConfig};
 use crate::device::Device;
 use crate::error::TunnelError;
 use crate::key::PublicKey;
-use crate::path::{CarrierId, Path};
+use crate::path::{CarrierId, Path, Transmit};
 use crate::relay::RelayPair;
 use crate::socket::{Sent, Sockets};
 use crate::status::{PeerStatus, TunnelEvent, UnderlayCounters};
@@ -83,17 +83,18 @@ impl Underlay {
             }
         })
         .await;
-        self.receive();
+        self.receive(|_| {});
     }
 
-    /// Gives the device a batch of what has arrived. False if nothing has.
-    pub(crate) fn receive(&mut self) -> bool {
+    /// Gives the device a batch of what has arrived, and the device to `after` now and then. False if nothing has arrived.
+    pub(crate) fn receive(&mut self, mut after: impl FnMut(&mut Device)) -> bool {
         let now = Instant::now();
         let mut total_bytes = 0;
         for number in 0..RECEIVE_CALLS {
             let device = &mut self.device;
             let take = |path, datagrams: &[u8], stride| {
                 device.handle_datagrams(path, datagrams, stride, now);
+                after(device);
                 total_bytes += datagrams.len();
             };
             if !self.sockets.receive(take) {
@@ -117,7 +118,7 @@ impl Underlay {
         if now >= self.next_error_check {
             self.check_errors(now);
         }
-        self.transmit();
+        self.transmit(Device::poll_transmit);
         while let Some(event) = self.device.poll_event() {
             // Without a subscriber there is nobody to tell.
             let _ = self.events.send(event);
@@ -226,23 +227,25 @@ impl Underlay {
         Ok(())
     }
 
-    fn transmit(&mut self) {
+    /// Sends the batches that are full, so that the network has something to do meanwhile.
+    pub(crate) fn transmit_full(&mut self) {
+        self.transmit(Device::poll_full_transmit);
+    }
+
+    fn transmit(&mut self, poll: impl Fn(&mut Device) -> Option<Transmit>) {
         while !self.blocked
-            && let Some(mut transmit) = self.device.poll_transmit()
+            && let Some(mut transmit) = poll(&mut self.device)
         {
             if let Path::Carrier(id) = transmit.path {
                 for datagram in transmit.datagrams() {
                     self.carriers.send(id, datagram.to_vec());
                 }
-                self.device.recycle_transmit(transmit);
-                continue;
-            }
-            if self.sockets.send(&mut transmit) == Sent::Full {
+            } else if self.sockets.send(&mut transmit) == Sent::Full {
                 self.device.unpoll_transmit(transmit);
                 self.blocked = true;
-            } else {
-                self.device.recycle_transmit(transmit);
+                return;
             }
+            self.device.recycle_transmit(transmit);
         }
     }
 

@@ -145,6 +145,11 @@ impl Wire {
         if self.closed.is_empty() && !self.open.is_empty() {
             self.close(0);
         }
+        self.pop_closed()
+    }
+
+    /// The next batch that nothing more can join.
+    pub(crate) fn pop_closed(&mut self) -> Option<Transmit> {
         let transmit = self.closed.pop_front()?;
         self.waiting -= transmit.count();
         self.closed_bytes -= transmit.payload.capacity();

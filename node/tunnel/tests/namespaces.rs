@@ -11,10 +11,11 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use malha_tunnel::{Allow, Engine};
+use malha_tunnel::{Allow, Engine, Offload};
 use nodes::namespace::{Namespace, interface_exists, missing};
 use nodes::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UdpSocket;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -205,6 +206,168 @@ fn ping_is_answered_if_it_is_permitted() {
             node.tunnel.shutdown().await;
         }),
     );
+}
+
+/// What of the kernel's help is there, on which link, and how long the packets in the tunnel are.
+struct Link {
+    offload: Offload,
+    cable_mtu_bytes: usize,
+    mtu_bytes: usize,
+}
+
+/// TCP both ways, and UDP datagrams of many lengths, between two kernels.
+fn everything_passes(link: Link) {
+    if let Some(reason) = missing(&[("ip", "iproute2")]) {
+        println!("{reason}");
+        return;
+    }
+    let (left, right) = Namespace::joined_pair();
+    for namespace in [&left, &right] {
+        let mtu = link.cable_mtu_bytes.to_string();
+        namespace.ip(&["link", "set", "cable", "mtu", &mtu]);
+    }
+    let start = move |number| {
+        let mut config = config(number);
+        config.listen = vec![underlay(number)];
+        config.interface = INTERFACE.into();
+        config.offload = link.offload;
+        config.mtu_bytes = link.mtu_bytes;
+        Node::start(Engine::Userspace, config, number)
+    };
+    play(
+        (
+            left,
+            async move |ready: CancellationToken, done: CancellationToken| {
+                let node = start(1);
+                let mut caller = peer(2, Vec::new());
+                caller.ingress.push(Allow::udp(7..=7));
+                node.tunnel.set_peer(caller).await.unwrap();
+                echo(node.listen(80).await);
+                let socket = UdpSocket::bind(overlay(1, 7)).await.unwrap();
+                ready.cancel();
+                let mut datagram = vec![0; 65_535];
+                loop {
+                    tokio::select! {
+                        came = socket.recv_from(&mut datagram) => {
+                            let (bytes, from) = came.unwrap();
+                            socket.send_to(&datagram[..bytes], from).await.unwrap();
+                        }
+                        () = done.cancelled() => break,
+                    }
+                }
+                let drops = node.tunnel.peers().await[0].drops;
+                assert_eq!(
+                    (drops.unopened, drops.spoofed, drops.filtered.total()),
+                    (0, 0, 0)
+                );
+                node.tunnel.shutdown().await;
+            },
+        ),
+        (right, async move || {
+            let node = start(2);
+            let hub = peer(1, vec![underlay(1)]);
+            node.tunnel.set_peer(hub).await.unwrap();
+            for address in [overlay(1, 80), overlay6(1, 80)] {
+                let stream = node.dial(address).await.unwrap();
+                assert_echoes(stream, body(4 * MIB, 13)).await;
+            }
+            assert_datagrams_return(overlay(1, 7)).await;
+            assert_eq!(node.tunnel.stats().await.device.malformed_packets, 0);
+            node.tunnel.shutdown().await;
+        }),
+    );
+}
+
+/// In bursts of one length, which may be joined, and each length once, which must not. None is longer than a packet, since the
+/// filter refuses fragments.
+async fn assert_datagrams_return(remote: SocketAddr) {
+    let socket = UdpSocket::bind(overlay(2, 0)).await.unwrap();
+    socket.connect(remote).await.unwrap();
+    let lengths = [64; 100].into_iter().chain(1..40).chain([1200; 60]);
+    let mut came = vec![0; 65_535];
+    let sent: Vec<_> = lengths.map(|bytes| body(bytes, bytes as u64)).collect();
+    // No more at a time than the buffer of a socket holds.
+    for burst in sent.chunks(20) {
+        for datagram in burst {
+            socket.send(datagram).await.unwrap();
+        }
+        for sent in burst {
+            let received = timeout(LIMIT, socket.recv(&mut came)).await;
+            assert_eq!(&came[..received.unwrap().unwrap()], sent);
+        }
+    }
+}
+
+#[test]
+fn everything_passes_with_all_offloads() {
+    everything_passes(Link {
+        offload: Offload::ON,
+        cable_mtu_bytes: 1500,
+        mtu_bytes: 1420,
+    });
+}
+
+#[test]
+fn everything_passes_without_any_offload() {
+    everything_passes(Link {
+        offload: Offload::OFF,
+        cable_mtu_bytes: 1500,
+        mtu_bytes: 1280,
+    });
+}
+
+#[test]
+fn everything_passes_where_the_kernel_cuts_no_udp_batches() {
+    let offload = Offload {
+        udp_send: false,
+        ..Offload::ON
+    };
+    everything_passes(Link {
+        offload,
+        cable_mtu_bytes: 1500,
+        mtu_bytes: 1420,
+    });
+}
+
+#[test]
+fn everything_passes_where_the_kernel_joins_no_udp_batches() {
+    let offload = Offload {
+        udp_receive: false,
+        ..Offload::ON
+    };
+    everything_passes(Link {
+        offload,
+        cable_mtu_bytes: 1500,
+        mtu_bytes: 1420,
+    });
+}
+
+#[test]
+fn everything_passes_where_the_kernel_knows_no_udp_super_packets() {
+    let offload = Offload {
+        tun_udp: false,
+        ..Offload::ON
+    };
+    everything_passes(Link {
+        offload,
+        cable_mtu_bytes: 1500,
+        mtu_bytes: 1280,
+    });
+}
+
+/// The sealed datagrams don't fit the cable, so each goes in fragments, and no batch goes at all.
+#[test]
+fn everything_passes_where_the_cable_is_too_narrow_for_a_sealed_packet() {
+    everything_passes(Link {
+        offload: Offload::ON,
+        cable_mtu_bytes: 1280,
+        mtu_bytes: 1280,
+    });
+    everything_passes(Link {
+        offload: Offload::ON,
+        cable_mtu_bytes: 1280,
+        mtu_bytes: 1420,
+    });
 }
 
 /// One echo request by the kernel; how many bytes the answer has.

@@ -39,7 +39,7 @@ impl<'a> Cutter<'a> {
         let packet = buffer.get(..bytes).ok_or(Refused)?;
         let layout = Layout::of(packet).ok_or(Refused)?;
         let payload = bytes - layout.payload_at;
-        if payload == 0 || payload.div_ceil(payload_bytes.max(1)) > MAX_SEGMENTS {
+        if payload_bytes == 0 || payload == 0 || payload.div_ceil(payload_bytes) > MAX_SEGMENTS {
             return Err(Refused);
         }
         let mut headers = [0; MAX_HEADER_BYTES];

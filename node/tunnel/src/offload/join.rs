@@ -186,6 +186,11 @@ impl<L: Copy + PartialEq> Joiner<L> {
         if self.done.is_empty() && !self.runs.is_empty() {
             self.close(0);
         }
+        self.poll_closed()
+    }
+
+    /// The next packet or super-packet that nothing more can join.
+    pub(crate) fn poll_closed(&mut self) -> Option<Arrival> {
         let arrival = self.done.pop_front()?;
         self.done_bytes -= arrival.packet.capacity();
         Some(arrival)

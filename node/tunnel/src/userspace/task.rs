@@ -14,8 +14,10 @@ use tokio_util::sync::CancellationToken;
 use super::interface::Interface;
 use super::{Command, CutSignal};
 use crate::config::TunnelConfig;
+use crate::device::Device;
 use crate::error::TunnelError;
 use crate::offload::buffer::LARGE_BYTES;
+use crate::offload::join::Arrival;
 use crate::status::{StackCounters, TunnelEvent, TunnelStats};
 use crate::underlay::{Request, Underlay};
 
@@ -126,8 +128,11 @@ impl Task {
     /// Moves packets both ways until there are none, or for a while. True if there is more to do.
     fn pump(&mut self) -> io::Result<bool> {
         for _ in 0..PUMP_ROUNDS {
-            let received = self.underlay.receive();
-            self.deliver();
+            let received = self.receive();
+            while let Some(arrival) = self.underlay.device.poll_packet() {
+                let device = &mut self.underlay.device;
+                deliver(arrival, device, &self.interface, &mut self.counters);
+            }
             let read = !self.underlay.blocked() && self.read()?;
             self.underlay.work(Time::now());
             if !received && !read {
@@ -137,14 +142,14 @@ impl Task {
         Ok(true)
     }
 
-    /// From the device to the kernel.
-    fn deliver(&mut self) {
-        while let Some(arrival) = self.underlay.device.poll_packet() {
-            if !self.interface.write(&arrival) {
-                self.counters.packets_dropped += 1;
+    /// From the sockets, by way of the device, to the kernel. False if there was nothing.
+    fn receive(&mut self) -> bool {
+        let (interface, counters) = (&self.interface, &mut self.counters);
+        self.underlay.receive(|device| {
+            while let Some(arrival) = device.poll_full_packet() {
+                deliver(arrival, device, interface, counters);
             }
-            self.underlay.device.recycle_packet(arrival);
-        }
+        })
     }
 
     /// From the kernel to the device. False if there was nothing.
@@ -158,8 +163,9 @@ impl Task {
             };
             let device = &mut self.underlay.device;
             device.handle_super_packet(&mut self.packet, bytes, work, now);
+            self.underlay.transmit_full();
             total_bytes += bytes;
-            if total_bytes >= READ_BYTES {
+            if total_bytes >= READ_BYTES || self.underlay.blocked() {
                 break;
             }
         }
@@ -233,6 +239,18 @@ impl Task {
             stack: self.counters,
         }
     }
+}
+
+fn deliver(
+    arrival: Arrival,
+    device: &mut Device,
+    interface: &Interface,
+    counters: &mut StackCounters,
+) {
+    if !interface.write(&arrival) {
+        counters.packets_dropped += 1;
+    }
+    device.recycle_packet(arrival);
 }
 
 /// Rounds before the loop looks at its inbox again.

@@ -1,0 +1,150 @@
+//! From the underlay to this node: whose datagram it is, what is in it, and whether that may pass.
+
+use std::time::Instant;
+
+use super::{Admitted, Device, push_event};
+use crate::demux::Demux;
+use crate::filter::Verdict;
+use crate::noise::{DATAGRAM_MAX_BYTES, Kind, Knock, SessionIndex};
+use crate::packet::addresses;
+use crate::path::Path;
+use crate::peer::{PeerIndex, Received};
+use crate::status::TunnelEvent;
+
+impl Device {
+    /// Datagrams of one sender arrived together from the underlay, each `stride` long but the last, which may be shorter.
+    pub fn handle_datagrams(&mut self, path: Path, datagrams: &[u8], stride: usize, now: Instant) {
+        self.greet(now);
+        if Demux::of(datagrams) == Demux::Relay && self.forward(path, datagrams, stride, now) {
+            return;
+        }
+        for datagram in datagrams.chunks(stride.max(1)) {
+            match Demux::of(datagram) {
+                Demux::WireGuard => self.handle_sealed(path, datagram, now),
+                Demux::Relay => self.handle_frame(path, datagram, now),
+                Demux::Quic => self.counters.quic += 1,
+                Demux::Unknown => self.counters.malformed += 1,
+            }
+        }
+    }
+
+    /// A datagram arrived from the underlay.
+    pub fn handle_datagram(&mut self, path: Path, datagram: &[u8], now: Instant) {
+        self.handle_datagrams(path, datagram, datagram.len(), now);
+    }
+
+    /// A WireGuard message arrived, by whatever path.
+    pub(super) fn handle_sealed(&mut self, path: Path, datagram: &[u8], now: Instant) {
+        if datagram.len() > DATAGRAM_MAX_BYTES {
+            self.counters.malformed += 1;
+            return;
+        }
+        let Some(kind) = Kind::of(datagram) else {
+            self.counters.malformed += 1;
+            return;
+        };
+        if !matches!(kind, Kind::Data { .. }) {
+            self.doorkeeper.tick();
+        }
+        let index = match kind {
+            Kind::Initiation => self.knock(path, datagram, now),
+            Kind::Response { session } | Kind::Cookie { session } | Kind::Data { session } => {
+                let session = SessionIndex::of_session(session);
+                let owner = self.by_session.get(&session).copied();
+                self.counters.unknown_session += u64::from(owner.is_none());
+                owner
+            }
+        };
+        let Some(index) = index else {
+            return;
+        };
+        self.refresh_time(index, now);
+        let Some(peer) = self.peers.get_mut(&index) else {
+            return;
+        };
+        let data = matches!(kind, Kind::Data { .. });
+        let plain = match data {
+            true => self.joiner.land(datagram.len()),
+            false => &mut self.plain,
+        };
+        let received = peer.receive(path, kind, datagram, plain, now, &mut self.wire);
+        let (news, pace) = (peer.has_news(), peer.wants_tick(now));
+        match received.packet_bytes {
+            Some(bytes) => self.deliver(index, bytes, now),
+            None if data => self.joiner.discard(),
+            None => {}
+        }
+        self.report(index, &received);
+        self.keep_up(index, news, pace, now);
+    }
+
+    /// Finds out who sent an initiation, cheapest checks first.
+    fn knock(&mut self, path: Path, datagram: &[u8], now: Instant) -> Option<PeerIndex> {
+        let source = path.source();
+        if !self.limit.admit(source, now) {
+            self.counters.flooded += 1;
+            return None;
+        }
+        let key = match self.doorkeeper.knock(source, datagram) {
+            Knock::From(key) => Some(key),
+            Knock::Cookie(cookie) => {
+                self.counters.cookies_sent += 1;
+                self.wire.push(path, &cookie);
+                return None;
+            }
+            Knock::Refused => None,
+        };
+        let index = key.and_then(|key| self.by_key.get(&key).copied());
+        self.counters.unknown_peer += u64::from(index.is_none());
+        index
+    }
+
+    fn report(&mut self, index: PeerIndex, received: &Received) {
+        if received.handshake_completed
+            && let Some(peer) = self.peers.get(&index)
+        {
+            let peer = peer.config.public_key;
+            let event = TunnelEvent::HandshakeCompleted { peer };
+            push_event(&mut self.events, &mut self.counters, event);
+        }
+    }
+
+    fn count(&mut self, index: PeerIndex, verdict: Verdict) {
+        if let Some(peer) = self.peers.get_mut(&index) {
+            self.filter.count(&mut peer.ingress, verdict);
+        }
+    }
+
+    /// The packet that was opened where it landed goes on if its source is the sender's and the filter admits it. One that
+    /// continues another of the same peer has the same source, and is admitted for the same reason.
+    fn deliver(&mut self, index: PeerIndex, bytes: usize, now: Instant) {
+        let own = |admitted: &Admitted| admitted.peer == index;
+        if let Some(admitted) = self.joiner.extend(bytes, own) {
+            self.count(index, admitted.verdict);
+            return;
+        }
+        self.joiner.lift(bytes);
+        if let Some(admitted) = self.joiner.append(bytes, own) {
+            self.count(index, admitted.verdict);
+            return;
+        }
+        let packet = self.joiner.lifted(bytes);
+        let Some(peer) = self.peers.get_mut(&index) else {
+            return;
+        };
+        let source_owner = addresses(packet).and_then(|(source, _)| self.allowed_ips.owner(source));
+        if source_owner != Some(index) {
+            peer.drops.spoofed += 1;
+            return;
+        }
+        let verdict = self.filter.enter(index, &mut peer.ingress, packet, now);
+        if matches!(verdict, Verdict::Refused(_)) {
+            return;
+        }
+        let admitted = Admitted {
+            peer: index,
+            verdict,
+        };
+        self.joiner.start(bytes, admitted);
+    }
+}

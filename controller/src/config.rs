@@ -56,6 +56,9 @@ pub struct Hub {
     pub interface: String,
     #[serde(default = "mtu")]
     pub mtu_bytes: u16,
+    /// Whether batches of packets are left to the kernel to cut and join; off for kernels that do it wrong.
+    #[serde(default = "offload")]
+    pub offload: bool,
 }
 
 /// Which data plane.
@@ -194,6 +197,7 @@ impl Config {
                 engine: EngineChoice::Auto,
                 interface: interface(),
                 mtu_bytes: mtu(),
+                offload: offload(),
             },
             edge: Edge {
                 https: any_443(),
@@ -328,6 +332,10 @@ fn interface() -> String {
 
 fn mtu() -> u16 {
     1_280
+}
+
+fn offload() -> bool {
+    true
 }
 
 const HUB_PORT: u16 = 51_820;

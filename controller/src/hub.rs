@@ -60,6 +60,7 @@ impl Hub {
             TunnelConfig {
                 listen: config.listen.clone(),
                 mtu_bytes: usize::from(config.mtu_bytes),
+                offload: config.offload.into(),
                 interface: config.interface.clone(),
                 max_connections: MAX_CONNECTIONS,
                 ..TunnelConfig::new(key, addresses)

@@ -142,6 +142,7 @@ async fn run_until_end(
             listen: settings.listen.clone(),
             interface: settings.interface.clone(),
             mtu_bytes: settings.mtu_bytes,
+            offload: settings.offload.into(),
         },
         engine_reason,
     };

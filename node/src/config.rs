@@ -31,6 +31,8 @@ pub struct Wishes {
     pub listen: Option<Vec<SocketAddr>>,
     pub interface: Option<String>,
     pub mtu_bytes: Option<usize>,
+    /// Whether batches of packets are left to the kernel to cut and join; off for kernels that do it wrong.
+    pub offload: Option<bool>,
     pub log: Option<String>,
     pub log_format: Option<LogFormat>,
 }
@@ -44,6 +46,7 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     pub interface: String,
     pub mtu_bytes: usize,
+    pub offload: bool,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -64,6 +67,7 @@ impl Wishes {
             listen: self.listen.or(other.listen),
             interface: self.interface.or(other.interface),
             mtu_bytes: self.mtu_bytes.or(other.mtu_bytes),
+            offload: self.offload.or(other.offload),
             log: self.log.or(other.log),
             log_format: self.log_format.or(other.log_format),
         }
@@ -80,6 +84,7 @@ impl Wishes {
             listen: self.listen.unwrap_or_default(),
             interface: self.interface.unwrap_or_else(|| DEFAULT_INTERFACE.into()),
             mtu_bytes: self.mtu_bytes.unwrap_or(DEFAULT_MTU_BYTES),
+            offload: self.offload.unwrap_or(true),
             log: self.log.unwrap_or_else(|| DEFAULT_LOG.into()),
             log_format: self.log_format.unwrap_or_default(),
         };

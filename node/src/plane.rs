@@ -16,7 +16,8 @@ use malha_proto::{
     Allow, Me, Netmap, NodeId, Pair, PairTable, Peer, PeerObservation, Revision, WgKey,
 };
 use malha_tunnel::{
-    Engine, PeerDrops, PeerStatus, PrivateKey, PublicKey, Tunnel, TunnelConfig, TunnelEvent,
+    Engine, Offload, PeerDrops, PeerStatus, PrivateKey, PublicKey, Tunnel, TunnelConfig,
+    TunnelEvent,
 };
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
@@ -41,6 +42,7 @@ pub struct PlaneConfig {
     pub listen: Vec<SocketAddr>,
     pub interface: String,
     pub mtu_bytes: usize,
+    pub offload: Offload,
 }
 
 /// What the shell asks of the plane. The plane ends when no one can ask any more.
@@ -235,6 +237,7 @@ impl Plane {
         config.listen.clone_from(&self.config.listen);
         config.interface.clone_from(&self.config.interface);
         config.mtu_bytes = self.config.mtu_bytes;
+        config.offload = self.config.offload;
         let tunnel = malha_tunnel::start(self.config.engine, config).map_err(with_causes)?;
         Ok(Running {
             events: tunnel.events(),

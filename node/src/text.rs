@@ -64,6 +64,10 @@ texts! {
         "Onde roda o WireGuard: auto escolhe userspace se puder criar uma interface",
         "Where WireGuard runs: auto takes userspace where it may make an interface"
     }
+    help_no_offload() {
+        "Não deixa ao kernel cortar e juntar pacotes; para kernels que erram nisso",
+        "Leaves no packets for the kernel to cut and join; for kernels that get it wrong"
+    }
     help_log_format() { "Formato do registro", "Format of the log" }
     help_log() {
         "Nível do registro: error, warn, info, debug, trace",

@@ -279,6 +279,7 @@ fn config(data: &Path, ports: &Ports) -> Config {
             engine: EngineChoice::Netstack,
             interface: "malha0".to_owned(),
             mtu_bytes: 1_280,
+            offload: true,
         },
         edge: Edge {
             https: vec![loopback(ports.https_port)],

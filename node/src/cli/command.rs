@@ -28,6 +28,7 @@ pub(super) const SHELL: &str = "shell";
 const STATE: &str = "state";
 const CONFIG: &str = "config";
 const ENGINE: &str = "engine";
+const NO_OFFLOAD: &str = "no-offload";
 const LOG: &str = "log";
 const LOG_FORMAT: &str = "log-format";
 const LANG: &str = "lang";
@@ -74,7 +75,7 @@ pub(super) fn command(lang: Lang) -> Command {
         .subcommand(sub(MAN, text::about_man(lang)))
 }
 
-fn everywhere(lang: Lang) -> [Arg; 6] {
+fn everywhere(lang: Lang) -> [Arg; 7] {
     let global = |name: &'static str, value: &'static str, variable: &'static str| {
         let arg = Arg::new(name).long(name).env(variable).global(true);
         arg.value_name(value)
@@ -101,6 +102,13 @@ fn everywhere(lang: Lang) -> [Arg; 6] {
         global(ENGINE, "ENGINE", "MALHA_NODE_ENGINE")
             .value_parser(engines)
             .help(text::help_engine(lang)),
+        Arg::new(NO_OFFLOAD)
+            .long(NO_OFFLOAD)
+            .env("MALHA_NODE_NO_OFFLOAD")
+            .global(true)
+            .action(ArgAction::SetTrue)
+            .value_parser(FalseyValueParser::new())
+            .help(text::help_no_offload(lang)),
         global(LOG, "LEVEL", "MALHA_NODE_LOG").help(text::help_log(lang)),
         global(LOG_FORMAT, "FORMAT", "MALHA_NODE_LOG_FORMAT")
             .value_parser(formats)
@@ -154,6 +162,7 @@ pub(super) fn wishes(flags: &ArgMatches) -> Wishes {
     Wishes {
         state: flags.get_one(STATE).cloned(),
         engine: flags.get_one(ENGINE).copied(),
+        offload: flags.get_flag(NO_OFFLOAD).then_some(false),
         log: flags.get_one(LOG).cloned(),
         log_format: flags.get_one(LOG_FORMAT).copied(),
         ..Wishes::default()

@@ -56,6 +56,7 @@ impl Scene {
             listen: vec![([127, 0, 0, 1], 0).into()],
             interface: "malha0".into(),
             mtu_bytes: 1_280,
+            offload: malha_tunnel::Offload::default(),
         };
         let (orders, order_inbox) = mpsc::channel(8);
         let (events, event_inbox) = mpsc::channel(64);

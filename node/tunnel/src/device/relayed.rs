@@ -123,7 +123,10 @@ impl Device {
                     }
                     push_event(&mut self.events, &mut self.counters, event);
                 }
-                News::Bind(channel) => self.client.bind(channel, now),
+                News::Bind(channel) => {
+                    self.client.bind(channel, now);
+                    self.watch_hub(channel, now);
+                }
                 News::Left(left) => {
                     if let Some(path) = peer.path() {
                         self.server.follow(left, path);
@@ -149,6 +152,15 @@ impl Device {
         if let Some(grant) = new {
             self.client.grant(peer.config.public_key, grant, now);
             self.greet(now);
+        }
+    }
+
+    /// A relay is about to be needed: whether its hub is there must be known before a connection waits for it.
+    fn watch_hub(&mut self, channel: ChannelId, now: Instant) {
+        let hub = self.client.via(channel);
+        let index = hub.and_then(|hub| self.by_key.get(&hub));
+        if let Some(hub) = index.and_then(|index| self.peers.get_mut(index)) {
+            hub.watch(now);
         }
     }
 

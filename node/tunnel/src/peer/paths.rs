@@ -69,6 +69,11 @@ impl Peer {
         self.obey(now, wire);
     }
 
+    /// Looks closely at the path in use for a while, as if packets were sent.
+    pub(crate) fn watch(&mut self, now: Instant) {
+        self.route.wake(now);
+    }
+
     /// To be called every 250 ms.
     pub(super) fn tick_route(&mut self, now: Instant, wire: &mut Wire) {
         self.route.set_session(self.can_seal());

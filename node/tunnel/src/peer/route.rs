@@ -59,7 +59,7 @@ pub(crate) enum Order {
     Announce(Path),
     /// Start a handshake.
     Initiate,
-    /// Bind the relay channel anew: a NAT may have moved us.
+    /// Bind the relay channel anew, and see whether its hub is there: a NAT may have moved us, or no datagram passes any more.
     Bind(ChannelId),
     /// The peer is no longer here, but where packets now go.
     Left(Path),

@@ -59,7 +59,8 @@ impl Route {
             return;
         }
         self.ask(current, now);
-        if let (true, Path::Relay(channel)) = (doubt, current)
+        // The relay is in use, or will be in a moment.
+        if let (true, Some(channel)) = (doubt, self.relay)
             && now >= self.bind_at
         {
             self.bind_at = now + BIND_INTERVAL;

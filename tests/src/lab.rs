@@ -173,7 +173,7 @@ fn missing() -> Option<String> {
         ("curl", "curl"),
         ("dig", "dnsutils"),
         ("setpriv", "util-linux"),
-        ("tinyproxy", "tinyproxy"),
+        ("tinyproxy", "tinyproxy-bin"),
     ];
     let absent = tools
         .into_iter()

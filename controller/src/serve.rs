@@ -1,14 +1,16 @@
 //! One controller as one process: opens the data folder, binds every listener, starts the parts, and ends them in order.
 
+mod settle;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use malha_core::{Answer, Command};
+use malha_core::Command;
 use malha_dns::DnsServer;
 use malha_pki::{EdgeCertificates, server_config_control};
-use malha_proto::{Fingerprint, HostName, MachineFacts, MachineId, NodeId, Revision, WgKey};
+use malha_proto::{Fingerprint, HostName, NodeId, Revision, WgKey};
 use malha_proxy::{ControlHandoff, Edge, EdgeConfig, InternalHosts, RouteTable};
 use malha_zone::Zones;
 use time::OffsetDateTime;
@@ -33,6 +35,10 @@ use crate::rate::RateLimit;
 use crate::session::{
     ControlListener, ENROLMENT_BURST, ENROLMENT_INTERVAL_MS, Registry, SessionContext, dispatch,
 };
+
+use settle::settle;
+
+pub use settle::OWN_ORGANIZATION;
 
 /// A controller that runs; its parts end when its token is cancelled.
 pub struct Running {
@@ -211,91 +217,6 @@ impl Running {
         if let Err(error) = self.store.close().await {
             tracing::error!(%error, "closing the store");
         }
-    }
-}
-
-/// Brings the state in line with the configuration: addresses, and the hub's node.
-async fn settle(
-    config: &Config,
-    handle: &Handle,
-    wg_key: WgKey,
-    authority: Fingerprint,
-) -> anyhow::Result<NodeId> {
-    let submit = async |command| {
-        handle
-            .submit(command, Actor::controller(), None)
-            .await
-            .map(|accepted| accepted.answer)
-    };
-    let state = handle.state();
-    if state.settings().controllers != config.control.addresses {
-        submit(Command::SetControllers {
-            controllers: config.control.addresses.clone(),
-        })
-        .await?;
-    }
-    if state.settings().edge_addresses != config.edge.addresses {
-        submit(Command::SetEdgeAddresses {
-            addresses: config.edge.addresses.clone(),
-        })
-        .await?;
-    }
-    let organization = match state.organization_by_name(OWN_ORGANIZATION) {
-        Some(organization) => organization.id,
-        None => {
-            let name = OWN_ORGANIZATION.parse()?;
-            match submit(Command::CreateOrganization {
-                name,
-                display_name: "Malha".to_owned(),
-            })
-            .await?
-            {
-                Answer::Organization(id) => id,
-                other => anyhow::bail!("creating the hub's organization gave {other:?}"),
-            }
-        }
-    };
-    let site = match state.site_by_path(&format!("{OWN_ORGANIZATION}/{HUB_SITE}")) {
-        Some(site) => site.id,
-        None => {
-            let name = HUB_SITE.parse()?;
-            match submit(Command::CreateSite {
-                organization,
-                name,
-                display_name: "Hub".to_owned(),
-            })
-            .await?
-            {
-                Answer::Site(id) => id,
-                other => anyhow::bail!("creating the hub's site gave {other:?}"),
-            }
-        }
-    };
-    let adopt = Command::AdoptHub {
-        site,
-        name: HUB_NODE.parse()?,
-        wg_key,
-        tls_key: authority,
-        endpoints: config.hub.endpoints.clone(),
-        facts: own_facts(),
-    };
-    match submit(adopt).await? {
-        Answer::Node(id) => Ok(id),
-        other => anyhow::bail!("adopting the hub gave {other:?}"),
-    }
-}
-
-fn own_facts() -> MachineFacts {
-    let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .unwrap_or_default()
-        .trim()
-        .to_owned();
-    MachineFacts {
-        host_name,
-        machine: MachineId([0; 16]),
-        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        os: std::env::consts::OS.to_owned(),
-        engine: None,
     }
 }
 
@@ -514,10 +435,6 @@ async fn sweep(handle: Handle, stop: CancellationToken) {
     }
 }
 
-/// The organization, site and node of the hub.
-pub const OWN_ORGANIZATION: &str = "malha";
-const HUB_SITE: &str = "hub";
-const HUB_NODE: &str = "hub";
 /// Issued at each start of the controller.
 const CONTROL_CERTIFICATE_DAYS: u16 = 800;
 const EDGE_CERTIFICATE_DAYS: u16 = 90;

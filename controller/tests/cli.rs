@@ -17,6 +17,7 @@ use malha::config::Config;
 use malha::coordinator::{Coordinator, Handle};
 use malha::folder::{self, Folder};
 use malha::live::Live;
+use malha::pairs::Pairs;
 use malha::session::Registry;
 use malha_proto::EnrolToken;
 use malha_store::Store;
@@ -129,6 +130,9 @@ impl Api {
             state,
             audit,
             overlay,
+            master,
+            epochs,
+            pair_epochs,
             ..
         } = folder::open(&config.data, &config.master_key_file())
             .await
@@ -140,10 +144,14 @@ impl Api {
             TaskTracker::new(),
         );
         tasks.spawn(coordinator.run(writer_stop.clone()));
+        let registry = Arc::new(Registry::default());
+        let (at, hub) = (pair_epochs, malha_proto::NodeId(1));
+        let pairs = Pairs::new(epochs, at, master, hub, handle.clone(), registry.clone());
         let context = ApiContext {
             handle: handle.clone(),
             live: Arc::new(Live::new()),
-            registry: Arc::new(Registry::default()),
+            registry,
+            pairs: Arc::new(pairs),
             store: store.clone(),
             audit_dir: folder::audit_dir(&config.data),
             authority: overlay.fingerprint(),

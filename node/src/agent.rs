@@ -11,6 +11,7 @@ mod map;
 mod pairs;
 #[cfg(test)]
 mod properties;
+mod renewal;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ use health::Health;
 use jitter::{Backoff, Jitter};
 use map::MapPipeline;
 use pairs::PairKeeper;
+use renewal::Renewal;
 use session::{Greeting, Session};
 
 /// Milliseconds of a clock that never goes back; its zero is the shell's choice.
@@ -123,18 +125,6 @@ pub struct Agent {
     control_since: Millis,
     ending: Option<Ending>,
     actions: VecDeque<Action>,
-}
-
-/// The way to a new certificate.
-#[derive(Debug, PartialEq, Eq)]
-enum Renewal {
-    NotDue,
-    MakingKeys,
-    /// To be asked for, once in each session.
-    Ready(FreshKeys),
-    Adopting {
-        with_wg_key: bool,
-    },
 }
 
 impl Agent {
@@ -437,45 +427,6 @@ impl Agent {
         if let Some(link) = session.filter(|_| self.leases_unsaved.is_empty()) {
             self.send(link, ToController::LeaseSaved);
         }
-    }
-
-    fn make_keys(&mut self) {
-        self.renewal = Renewal::MakingKeys;
-        if let Some(session) = &mut self.session {
-            session.renewal_asked = false;
-        }
-        self.actions.push_back(Action::MakeKeys {
-            wireguard: self.rekey_wanted,
-        });
-    }
-
-    fn on_keys_made(&mut self, result: Result<FreshKeys, String>) {
-        self.disk_error = result.as_ref().err().cloned();
-        match result {
-            // Without room on the disk there is no renewal; the next due date or welcome starts again, or a retry where the
-            // controller waits for it.
-            Err(_) => {
-                self.renewal = Renewal::NotDue;
-                self.rekey_later();
-            }
-            Ok(keys) => {
-                self.renewal = Renewal::Ready(keys);
-                self.ask_renewal();
-            }
-        }
-    }
-
-    fn on_keys_adopted(&mut self, result: Result<(), String>) {
-        if let Renewal::Adopting { with_wg_key } = self.renewal {
-            self.renewal = Renewal::NotDue;
-            if with_wg_key && result.is_ok() {
-                self.rekey_wanted = false;
-                self.map.redo(&mut self.actions);
-            } else {
-                self.rekey_later();
-            }
-        }
-        self.disk_error = result.err();
     }
 
     fn end(&mut self, ending: Ending) {

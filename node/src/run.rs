@@ -2,6 +2,7 @@
 
 mod disk;
 mod inbox;
+mod links;
 mod network;
 #[cfg(test)]
 mod tests;
@@ -20,14 +21,12 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{
-    Action, Agent, AgentConfig, Ending, Event, LinkError, LinkFault, LinkId, Millis, Transport,
+    Action, Agent, AgentConfig, Ending, Event, LinkError, LinkFault, LinkId, Millis,
 };
-use crate::control::{Credentials, MAX_LINK_QUEUE, NodeCredentials, dial_carrier, run_link};
+use crate::control::{Credentials, NodeCredentials};
 use crate::engine::EngineReason;
 use crate::notify::Notifier;
-use crate::plane::{
-    Carried, MAX_ORDERS, PlaneConfig, PlaneEvent, PlaneOrder, PlaneView, run_plane,
-};
+use crate::plane::{MAX_ORDERS, PlaneConfig, PlaneEvent, PlaneOrder, PlaneView, run_plane};
 use crate::probe::probe;
 use crate::state::{Identity, Keys, STATUS_SOCKET, StateError, StateFolder};
 use crate::status::{StatusDocument, StatusError, StatusSocket, Surroundings};
@@ -336,53 +335,6 @@ impl Shell {
             Action::Exit(ending) => return Some(ending),
         }
         None
-    }
-
-    fn connect(&mut self, link: LinkId, controller: Arc<str>, transport: Transport) {
-        tracing::debug!(%controller, %transport, "dialing");
-        let (outgoing, queue) = mpsc::channel(MAX_LINK_QUEUE);
-        self.links.insert(link, outgoing);
-        let credentials = self.credentials.clone();
-        let events = self.events.clone();
-        self.tasks.spawn(run_link(
-            link,
-            controller,
-            transport,
-            credentials,
-            queue,
-            events,
-        ));
-    }
-
-    fn open_carrier(&mut self, carrier: u64, controller: Arc<str>) {
-        tracing::info!("UDP does not reach the hub; going over TCP");
-        let credentials = self.credentials.clone();
-        let (events, orders) = (self.events.clone(), self.orders.clone());
-        self.tasks.spawn(async move {
-            let failed = match dial_carrier(&controller, &credentials).await {
-                Ok(stream) => {
-                    let stream = Carried(stream);
-                    let attach = PlaneOrder::AttachCarrier { carrier, stream };
-                    let taken = orders.send(attach).await;
-                    taken.map_err(|_| LinkError::new(LinkFault::Closed, "the tunnel is gone"))
-                }
-                Err(error) => Err(error),
-            };
-            if let Err(error) = failed {
-                let _ = events.send(Event::CarrierEnded { carrier, error }).await;
-            }
-        });
-    }
-
-    fn send(&mut self, link: LinkId, message: ToController) {
-        let Some(outgoing) = self.links.get(&link) else {
-            return;
-        };
-        if outgoing.try_send(message).is_err() {
-            self.links.remove(&link);
-            let error = LinkError::new(LinkFault::Silent, "the connection takes nothing any more");
-            self.next.push_back(Event::Lost { link, error });
-        }
     }
 
     fn write(&mut self, job: DiskJob) {

@@ -97,6 +97,12 @@ impl Router {
         self.namespace.nft(&rule("saddr"))
     }
 
+    /// Lets nothing through to the port of the control channel.
+    pub fn block_control(&self) -> Result<()> {
+        self.namespace
+            .nft("add rule inet site blocked meta l4proto { tcp, udp } th dport 443 drop")
+    }
+
     /// Swallows everything, without a word to anybody.
     pub fn block_all(&self) -> Result<()> {
         self.namespace.nft("add rule inet site blocked drop")

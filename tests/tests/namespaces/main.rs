@@ -4,6 +4,7 @@
 
 mod health;
 mod identity;
+mod keys;
 mod recovery;
 mod roaming;
 mod tokens;

@@ -1,0 +1,60 @@
+//! The ways out of this machine that the agent asks for, each as a task: links to a controller, and the carrier of the tunnel.
+
+use std::sync::Arc;
+
+use malha_proto::ToController;
+use tokio::sync::mpsc;
+
+use super::Shell;
+use crate::agent::{Event, LinkError, LinkFault, LinkId, Transport};
+use crate::control::{MAX_LINK_QUEUE, dial_carrier, run_link};
+use crate::plane::{Carried, PlaneOrder};
+
+impl Shell {
+    pub(super) fn connect(&mut self, link: LinkId, controller: Arc<str>, transport: Transport) {
+        tracing::debug!(%controller, %transport, "dialing");
+        let (outgoing, queue) = mpsc::channel(MAX_LINK_QUEUE);
+        self.links.insert(link, outgoing);
+        let credentials = self.credentials.clone();
+        let events = self.events.clone();
+        self.tasks.spawn(run_link(
+            link,
+            controller,
+            transport,
+            credentials,
+            queue,
+            events,
+        ));
+    }
+
+    pub(super) fn open_carrier(&mut self, carrier: u64, controller: Arc<str>) {
+        tracing::info!("UDP does not reach the hub; going over TCP");
+        let credentials = self.credentials.clone();
+        let (events, orders) = (self.events.clone(), self.orders.clone());
+        self.tasks.spawn(async move {
+            let failed = match dial_carrier(&controller, &credentials).await {
+                Ok(stream) => {
+                    let stream = Carried(stream);
+                    let attach = PlaneOrder::AttachCarrier { carrier, stream };
+                    let taken = orders.send(attach).await;
+                    taken.map_err(|_| LinkError::new(LinkFault::Closed, "the tunnel is gone"))
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = failed {
+                let _ = events.send(Event::CarrierEnded { carrier, error }).await;
+            }
+        });
+    }
+
+    pub(super) fn send(&mut self, link: LinkId, message: ToController) {
+        let Some(outgoing) = self.links.get(&link) else {
+            return;
+        };
+        if outgoing.try_send(message).is_err() {
+            self.links.remove(&link);
+            let error = LinkError::new(LinkFault::Silent, "the connection takes nothing any more");
+            self.next.push_back(Event::Lost { link, error });
+        }
+    }
+}

@@ -23,7 +23,7 @@ mod services;
 mod sites;
 mod status;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tokens;
 mod trace;
 mod write;

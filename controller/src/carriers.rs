@@ -16,10 +16,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use malha_core::State;
 use malha_proto::{CARRIER_PATH, CARRIER_PROTOCOL, NodeId};
 use malha_tunnel::{CarrierId, Tunnel, TunnelEvent};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Mutex;
 use tokio::sync::broadcast::error::RecvError;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::coordinator::Handle;
@@ -66,8 +65,12 @@ impl Carriers {
         }
     }
 
-    /// Serves one request for a carrier on a TLS connection that chose HTTP.
-    pub async fn serve(&self, stream: TlsStream<TcpStream>, certificate: Option<PeerCertificate>) {
+    /// Serves one request for a carrier on a connection whose other side TLS says to be this.
+    pub async fn serve(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        certificate: Option<PeerCertificate>,
+    ) {
         let answer = |request: Request<Incoming>| async move {
             let accepted = certificate.filter(|who| may_carry(&self.handle.state(), *who));
             Ok::<_, Infallible>(match (asks_for_carrier(&request), accepted) {
@@ -178,3 +181,6 @@ fn empty(status: StatusCode) -> Response<Empty<Bytes>> {
 
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 const MAX_HEAD_BYTES: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests;

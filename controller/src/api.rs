@@ -43,7 +43,7 @@ pub use operators::{NewOperator, NewPassword, Operator, OperatorRole, Password};
 pub use organizations::{NewOrganization, Organization};
 pub use problem::ProblemDocument;
 pub(crate) use problem::is_direction_mark;
-pub use psk::PskRotation;
+pub use psk::{PskRotation, RotatePsk};
 pub use records::{PutRecordSet, RecordSet};
 pub use reference::Reference;
 pub use routes::{NewRoute, Route};

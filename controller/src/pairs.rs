@@ -211,7 +211,11 @@ impl Pairs {
 
     /// Makes new keys for every pair; those of nodes that are here move to them within the next seconds, the others when both
     /// ends are here.
-    pub async fn rotate(&self, actor: &Actor) -> Result<u64, RotationError> {
+    pub async fn rotate(
+        &self,
+        actor: &Actor,
+        reason: Option<String>,
+    ) -> Result<u64, RotationError> {
         let _one = self.rotation.lock().await;
         let now_ms = now_ms();
         let epochs = {
@@ -223,7 +227,10 @@ impl Pairs {
         let record = serde_json::to_vec(&sealed)
             .map_err(|error| SubmitError::Unavailable(error.to_string()))?;
         let target = format!("epoch {newest}");
-        let line: AuditRecord = line(actor, "psk.rotate", target, AuditOutcome::Accepted, now_ms);
+        let mut line: AuditRecord =
+            line(actor, "psk.rotate", target, AuditOutcome::Accepted, now_ms);
+        line.detail
+            .extend(reason.map(|reason| ("reason".to_owned(), reason)));
         let records = vec![(PAIR_EPOCHS_KEY.to_owned(), Some(record))];
         self.handle.keep(records, Some(line)).await?;
         self.table().begin_epoch(epochs);
@@ -270,7 +277,7 @@ impl Pairs {
             table.epochs().since_ms(table.epochs().newest())
         };
         if began_ms.is_some_and(|at| now_ms().saturating_sub(at) >= EPOCH_MS)
-            && let Err(error) = self.rotate(&Actor::controller()).await
+            && let Err(error) = self.rotate(&Actor::controller(), None).await
         {
             tracing::warn!(%error, "the preshared keys stay as they are; trying again");
         }

@@ -8,9 +8,19 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::Api;
+use crate::api::body::Body;
 use crate::api::caller::{Admin, Caller};
 use crate::api::problem::{Kind, Problem};
 use crate::pairs::RotationError;
+
+/// A wish for new keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RotatePsk {
+    /// For the audit log; at most 200 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
 
 /// New keys began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -23,13 +33,19 @@ pub struct PskRotation {
 ///
 /// Keys are new each day by themselves; this is for a day on which one may have become known. Nodes that are connected get
 /// theirs within seconds, the others when they come. No connection breaks.
-#[utoipa::path(post, path = "/psk/rotate", tag = "psk",
+#[utoipa::path(post, path = "/psk/rotate", tag = "psk", request_body = RotatePsk,
     responses((status = 200, body = PskRotation)), security(("api_key" = ["admin"])))]
 pub(super) async fn rotate(
     caller: Caller<Admin>,
     Shared(api): Shared<Arc<Api>>,
+    Body(RotatePsk { reason }): Body<RotatePsk>,
 ) -> Result<Json<PskRotation>, Problem> {
-    let epoch = api.context.pairs.rotate(&caller.actor).await?;
+    let chars = reason.as_deref().map_or(0, |text| text.chars().count());
+    if chars > MAX_REASON_CHARS {
+        let detail = format!("give at most {MAX_REASON_CHARS} characters, not {chars}");
+        return Err(Problem::invalid("reason", detail));
+    }
+    let epoch = api.context.pairs.rotate(&caller.actor, reason).await?;
     Ok(Json(PskRotation { epoch }))
 }
 
@@ -41,3 +57,5 @@ impl From<RotationError> for Problem {
         }
     }
 }
+
+const MAX_REASON_CHARS: usize = 200;

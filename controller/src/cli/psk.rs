@@ -2,9 +2,8 @@
 
 use clap::Subcommand;
 use http::Method;
-use serde_json::json;
 
-use crate::api::PskRotation;
+use crate::api::{PskRotation, RotatePsk};
 use crate::cli::exit::Failure;
 use crate::cli::session::{Session, parse};
 use crate::cli::text;
@@ -12,20 +11,24 @@ use crate::cli::text;
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum PskCommand {
     /// Make new preshared keys for every tunnel now; no connection breaks
-    Rotate,
+    Rotate {
+        /// Why, for the audit log
+        #[arg(long, env = "MALHA_REASON", value_name = "TEXT")]
+        reason: Option<String>,
+    },
 }
 
 impl PskCommand {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         match self {
-            Self::Rotate => rotate(session).await,
+            Self::Rotate { reason } => rotate(session, reason).await,
         }
     }
 }
 
-async fn rotate(session: &Session) -> Result<(), Failure> {
+async fn rotate(session: &Session, reason: Option<String>) -> Result<(), Failure> {
     let value = session
-        .send(Method::POST, "/psk/rotate", Some(&json!({})))
+        .send(Method::POST, "/psk/rotate", Some(&RotatePsk { reason }))
         .await?;
     if session.screen.json {
         session.screen.json(&value);

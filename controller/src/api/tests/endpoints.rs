@@ -474,7 +474,11 @@ async fn the_settings_name_the_authority_and_the_controllers() {
 
 #[test]
 fn no_resource_is_left_without_a_story_here() {
-    let story = concat!(include_str!("endpoints.rs"), include_str!("trace.rs"));
+    let story = concat!(
+        include_str!("endpoints.rs"),
+        include_str!("psk.rs"),
+        include_str!("trace.rs")
+    );
     let document: Value = serde_json::from_str(&openapi_json()).unwrap();
     let nouns: BTreeSet<String> = operations_of(&document)
         .filter_map(|(path, _, _)| {

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::agent::ControlState;
+use crate::agent::{ControlState, Transport};
 use crate::enrol::enrol;
 use crate::state::Ended;
 use crate::status::{StatusDocument, ask};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use malha_node::agent::{Agent, Ending, LinkId, Millis};
+use malha_node::agent::{Agent, Ending, FreshKeys, LinkId, Millis};
 use malha_proto::{
     Fingerprint, Lease, MachineFacts, Netmap, NodeId, PairTable, RefusalCode, Secret32, TokenId,
     WgKey,
@@ -216,6 +216,16 @@ impl Certificate {
             node: NodeId(u64::from_be_bytes(*node)),
             key: Fingerprint(key.try_into().ok()?),
         })
+    }
+}
+
+impl Renewing {
+    /// The simulated request is the key itself.
+    pub(super) fn public(self) -> FreshKeys {
+        FreshKeys {
+            csr: self.tls.0.to_vec(),
+            wg_key: self.wireguard,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! shell it decides nothing.
 
 use malha_node::agent::{
-    Action, Agent, AgentConfig, Ending, Event, FreshKeys, LinkError, LinkFault, LinkId, Transport,
+    Action, Agent, AgentConfig, Ending, Event, LinkError, LinkFault, LinkId, Transport,
 };
 use malha_proto::{
     Fingerprint, FrameDecoder, MAX_FRAME_TO_CONTROLLER_BYTES, MAX_FRAME_TO_NODE_BYTES, NodeId,
@@ -485,16 +485,6 @@ impl Fleet {
             rx_bytes: self.dice.below(1_000_000),
             tx_bytes: self.dice.below(1_000_000),
             path: None,
-        }
-    }
-}
-
-impl Renewing {
-    /// The simulated request is the key itself.
-    fn public(self) -> FreshKeys {
-        FreshKeys {
-            csr: self.tls.0.to_vec(),
-            wg_key: self.wireguard,
         }
     }
 }

@@ -68,7 +68,9 @@ impl Filter {
             return;
         };
         let opens = match (key.protocol, flags) {
-            (Protocol::Tcp, Some(flags)) => flags.syn && !flags.ack,
+            (Protocol::Tcp, Some(flags)) => flags.syn && !flags.ack && flags.are_sensible(),
+            // Only requests leave as a conversation, and a permitted request is another one than ours.
+            (Protocol::Icmp, _) => true,
             // An answer to a permitted request must not become a permission that outlives the rule.
             _ => ingress.covering(key.protocol, key.local.1).is_none(),
         };
@@ -121,12 +123,15 @@ impl Filter {
             return Verdict::Refused(Refusal::NotOurs);
         }
         let answers = match headers.transport {
-            Transport::IcmpError { about } => {
-                about.is_some_and(|quoted| self.flows.knows(quoted_flow(peer, &quoted), now))
-            }
+            // It comes back to where the packet it quotes came from.
+            Transport::IcmpError { about } => about.is_some_and(|quoted| {
+                quoted.source == headers.destination
+                    && self.flows.knows(quoted_flow(peer, &quoted), now)
+            }),
             Transport::EchoRequest { .. } => false,
             // A bare SYN opens a connection; it answers nothing.
             Transport::Tcp { flags, .. } if flags.syn && !flags.ack => false,
+            Transport::Tcp { flags, .. } if !flags.are_sensible() => false,
             _ => conversation(peer, &headers, Side::Destination)
                 .is_some_and(|(key, flags)| self.flows.admit(key, flags, now)),
         };

@@ -102,6 +102,10 @@ impl FlowTable {
             self.order.remove(&order);
             return false;
         }
+        // Nobody finishes what was never answered.
+        if flow.stage == Stage::Opening && !by_us && flags.is_some_and(|flags| flags.fin) {
+            return false;
+        }
         flow.stage = flow.stage.after(flags, by_us);
         self.refresh(key, now);
         true
@@ -157,8 +161,9 @@ impl Stage {
         match self {
             _ if flags.rst => Self::Closed,
             Self::HalfClosed { by_us: first } if flags.fin && first != by_us => Self::Closed,
-            Self::Opening | Self::Open if flags.fin => Self::HalfClosed { by_us },
-            Self::Opening if !by_us => Self::Open,
+            Self::Open if flags.fin => Self::HalfClosed { by_us },
+            // Any other segment answers an older connection of the same ports.
+            Self::Opening if !by_us && flags.syn => Self::Open,
             stage => stage,
         }
     }
@@ -202,6 +207,7 @@ mod tests {
         rst: false,
         ack: true,
     };
+    const SYN_ACK: TcpFlags = TcpFlags { syn: true, ..ACK };
     const FIN: TcpFlags = TcpFlags { fin: true, ..ACK };
 
     #[test]
@@ -223,7 +229,8 @@ mod tests {
         let start = Instant::now();
         let mut table = FlowTable::new(8);
         table.open(key(1), start);
-        assert!(table.admit(key(1), Some(ACK), start));
+        assert!(!table.admit(key(1), Some(FIN), start));
+        assert!(table.admit(key(1), Some(SYN_ACK), start));
         table.leave(key(1), Some(FIN), start);
         assert!(table.knows(key(1), start + TCP_EDGE_IDLE));
         assert!(table.admit(key(1), Some(FIN), start));
@@ -246,7 +253,7 @@ mod tests {
         let start = Instant::now();
         let mut table = FlowTable::new(8);
         table.open(key(1), start);
-        assert!(table.admit(key(1), Some(ACK), start));
+        assert!(table.admit(key(1), Some(SYN_ACK), start));
         assert!(table.admit(key(1), Some(ACK), start + Duration::from_secs(7200)));
     }
 

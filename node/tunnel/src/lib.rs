@@ -31,9 +31,12 @@ mod forward;
 #[doc(hidden)]
 pub mod fuzz;
 mod ingress;
+mod kernel;
 mod key;
 mod listener;
+mod netlink;
 mod netstack;
+pub mod nftables;
 mod noise;
 mod offload;
 mod packet;

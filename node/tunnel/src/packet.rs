@@ -47,6 +47,17 @@ pub(crate) struct TcpFlags {
     pub(crate) ack: bool,
 }
 
+impl TcpFlags {
+    /// Whether a TCP may send these together (RFC 9293 §3.10.7); others are made to probe filters.
+    pub(crate) fn are_sensible(self) -> bool {
+        match (self.syn, self.fin, self.rst) {
+            (true, false, false) | (false, false, true) => true,
+            (false, _, false) => self.ack,
+            _ => false,
+        }
+    }
+}
+
 /// The packet that an ICMP error quotes. For an echo both ports are its identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Quoted {

@@ -1,0 +1,4 @@
+//! The engine that leaves WireGuard to the kernel.
+
+mod prefixes;
+mod ruleset;

@@ -1,0 +1,446 @@
+//! The ingress filter as nftables text: what `filter.rs` judges in the process, the kernel judges by this table. It only
+//! writes the text; it never runs it.
+//!
+//! | chain | hook | does |
+//! |---|---|---|
+//! | `gate` | before defragmentation | refuses what can't be judged or is not ours, puts the peer's traffic in a conntrack zone |
+//! | `judge` | after conntrack, before DNAT | answers, then the peer's chain `iN`, then nothing |
+//! | `depart` | output, before conntrack | the same zone for what leaves |
+//! | `leave` | output, after conntrack | the peer's chain `oN` labels what this node opens |
+//!
+//! An answer needs the label: conntrack also adopts the middle of a connection, which would make our own repetition a
+//! permission. A zone belongs to one peer, so its flows die with it, also when its address goes to another.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::prefixes::disjoint;
+use crate::config::{Allow, PeerConfig, Protocol};
+use crate::key::PublicKey;
+
+/// What the table is now, and the text of each change to it.
+pub(crate) struct Ruleset {
+    table: String,
+    interface: String,
+    own: BTreeSet<IpAddr>,
+    peers: BTreeMap<PublicKey, Peer>,
+    owners: BTreeMap<IpNet, PublicKey>,
+    next: PeerNumber,
+}
+
+type PeerNumber = u32;
+
+struct Peer {
+    number: PeerNumber,
+    zone: u16,
+    ingress: Vec<Allow>,
+    /// The counters that exist, one for each distinct rule.
+    counters: BTreeSet<String>,
+}
+
+/// No conntrack zone is left for another peer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TooManyPeers;
+
+impl Ruleset {
+    pub(crate) fn new(interface: &str, own: BTreeSet<IpAddr>) -> Self {
+        Self {
+            table: format!("malha_{interface}"),
+            interface: interface.into(),
+            own,
+            peers: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            next: 1,
+        }
+    }
+
+    pub(crate) fn table(&self) -> &str {
+        &self.table
+    }
+
+    /// The peer that a number in a counter's name means.
+    pub(crate) fn peer_of(&self, number: PeerNumber) -> Option<PublicKey> {
+        let found = self.peers.iter().find(|(_, peer)| peer.number == number);
+        found.map(|(key, _)| *key)
+    }
+
+    /// The whole table in place of whatever is there under its name.
+    pub(crate) fn whole(&self) -> String {
+        let mut text = self.frame();
+        for peer in self.peers.values() {
+            self.write_chains(&mut text, peer, &BTreeSet::new());
+        }
+        for (prefix, owner) in &self.owners {
+            self.write_host(&mut text, "add", *prefix, owner);
+        }
+        self.write_nets(&mut text);
+        text
+    }
+
+    /// Adds a peer or changes it; what it has been and stays keeps its counts and its flows.
+    pub(crate) fn set_peer(&mut self, config: &PeerConfig) -> Result<String, TooManyPeers> {
+        let key = config.public_key;
+        self.make_room(key)?;
+        let mut text = String::new();
+        let wanted: BTreeSet<IpNet> = config.allowed_ips.iter().map(IpNet::trunc).collect();
+        let is_lost =
+            |prefix: &IpNet, owner: &PublicKey| (*owner == key) != wanted.contains(prefix);
+        let lost: Vec<_> = self
+            .owners
+            .iter()
+            .filter(|(prefix, owner)| is_lost(prefix, owner))
+            .map(|(prefix, owner)| (*prefix, *owner))
+            .collect();
+        for (prefix, owner) in &lost {
+            self.owners.remove(prefix);
+            self.write_host(&mut text, "delete", *prefix, owner);
+        }
+        let is_new = |prefix: &&IpNet| self.owners.get(*prefix) != Some(&key);
+        let gained: Vec<IpNet> = wanted.iter().filter(is_new).copied().collect();
+        self.owners
+            .extend(gained.iter().map(|prefix| (*prefix, key)));
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.ingress.clone_from(&config.ingress);
+            let wanted = counters(peer.number, &config.ingress);
+            let before = std::mem::replace(&mut peer.counters, wanted);
+            self.write_chains(&mut text, &self.peers[&key], &before);
+        }
+        for prefix in &gained {
+            self.write_host(&mut text, "add", *prefix, &key);
+        }
+        let lost = lost.iter().map(|(prefix, _)| prefix);
+        if !lost.chain(&gained).all(is_host) {
+            self.write_nets(&mut text);
+        }
+        Ok(text)
+    }
+
+    /// Forgets a peer; empty if there was none.
+    pub(crate) fn remove_peer(&mut self, key: &PublicKey) -> String {
+        let mut text = String::new();
+        let (lost, kept): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.owners)
+            .into_iter()
+            .partition(|(_, owner)| owner == key);
+        self.owners = kept;
+        for prefix in lost.keys() {
+            self.write_host(&mut text, "delete", *prefix, key);
+        }
+        if !lost.keys().all(is_host) {
+            self.write_nets(&mut text);
+        }
+        let Some(peer) = self.peers.remove(key) else {
+            return text;
+        };
+        let (table, number) = (&self.table, peer.number);
+        for chain in ["i", "o"] {
+            let gone = format_args!("delete chain inet {table} {chain}{number}");
+            line(&mut text, gone);
+        }
+        for counter in &peer.counters {
+            let gone = format_args!("delete counter inet {table} {counter}");
+            line(&mut text, gone);
+        }
+        text
+    }
+
+    /// Gives a new peer a number and a zone that no flow remembers.
+    fn make_room(&mut self, key: PublicKey) -> Result<(), TooManyPeers> {
+        if self.peers.contains_key(&key) {
+            return Ok(());
+        }
+        if self.peers.len() >= MAX_PEERS {
+            return Err(TooManyPeers);
+        }
+        let zone_of = |number: PeerNumber| FIRST_ZONE + (number % ZONES) as u16;
+        while self
+            .peers
+            .values()
+            .any(|peer| peer.zone == zone_of(self.next))
+        {
+            self.next = self.next.wrapping_add(1);
+        }
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        let peer = Peer {
+            number,
+            zone: zone_of(number),
+            ingress: Vec::new(),
+            counters: BTreeSet::new(),
+        };
+        self.peers.insert(key, peer);
+        Ok(())
+    }
+
+    fn frame(&self) -> String {
+        // A family without an own address takes nothing: the unspecified address is never on a wire.
+        let own = |ipv4: bool, nobody: &str| {
+            let own = self.own.iter().filter(|ip| ip.is_ipv4() == ipv4);
+            let own: Vec<_> = own.map(IpAddr::to_string).collect();
+            match own.is_empty() {
+                true => nobody.to_owned(),
+                false => own.join(", "),
+            }
+        };
+        FRAME
+            .replace("TABLE", &self.table)
+            .replace("INTERFACE", &self.interface)
+            .replace("OWN4", &own(true, "0.0.0.0"))
+            .replace("OWN6", &own(false, "::"))
+            .replace("LABEL", OPENED_LABEL)
+    }
+
+    fn write_chains(&self, text: &mut String, peer: &Peer, before: &BTreeSet<String>) {
+        let (table, number) = (&self.table, peer.number);
+        for chain in ["i", "o"] {
+            line(text, format_args!("add chain inet {table} {chain}{number}"));
+            line(
+                text,
+                format_args!("flush chain inet {table} {chain}{number}"),
+            );
+        }
+        for gone in before.difference(&peer.counters) {
+            line(text, format_args!("delete counter inet {table} {gone}"));
+        }
+        for new in peer.counters.difference(before) {
+            line(text, format_args!("add counter inet {table} {new}"));
+        }
+        let mut rule = |chain: &str, rule: &str| {
+            line(
+                text,
+                format_args!("add rule inet {table} {chain}{number} {rule}"),
+            );
+        };
+        for allow in &peer.ingress {
+            let counter = counter(number, allow);
+            for matched in matches(allow, "dport") {
+                rule("i", &format!("{matched} counter name \"{counter}\" accept"));
+            }
+            // An answer to a permitted request must not become a permission that outlives the rule.
+            if allow.protocol == Protocol::Udp {
+                for matched in matches(allow, "sport") {
+                    rule("o", &format!("{matched} return"));
+                }
+            }
+        }
+        rule("i", &format!("counter name \"d{number}\" drop"));
+        for opened in OPENED {
+            rule("o", &format!("{opened} ct label set {OPENED_LABEL}"));
+        }
+    }
+
+    fn write_host(&self, text: &mut String, verb: &str, prefix: IpNet, owner: &PublicKey) {
+        if is_host(&prefix) {
+            let element = prefix.addr().to_string();
+            self.write_elements(
+                text,
+                &format!("{verb} element"),
+                "host",
+                &element,
+                prefix,
+                owner,
+            );
+        }
+    }
+
+    /// All prefixes that are no single address: cut so that the longest decides, since nftables knows no overlap.
+    fn write_nets(&self, text: &mut String) {
+        let table = &self.table;
+        for map in ["zone", "from", "to"] {
+            for family in ["4", "6"] {
+                let flush = format_args!("flush map inet {table} {map}_net{family}");
+                line(text, flush);
+            }
+        }
+        let nets = self.owners.iter().filter(|(prefix, _)| !is_host(prefix));
+        let nets: Vec<_> = nets.map(|(prefix, owner)| (*prefix, *owner)).collect();
+        for (prefix, owner) in disjoint(&nets) {
+            let element = prefix.to_string();
+            self.write_elements(text, "add element", "net", &element, prefix, &owner);
+        }
+    }
+
+    fn write_elements(
+        &self,
+        text: &mut String,
+        verb: &str,
+        kind: &str,
+        element: &str,
+        prefix: IpNet,
+        owner: &PublicKey,
+    ) {
+        let Some(peer) = self.peers.get(owner) else {
+            return;
+        };
+        let (table, zone, number) = (&self.table, peer.zone, peer.number);
+        let family = if prefix.addr().is_ipv4() { 4 } else { 6 };
+        for (map, data) in [
+            ("zone", zone.to_string()),
+            ("from", format!("jump i{number}")),
+            ("to", format!("jump o{number}")),
+        ] {
+            let map = format!("{map}_{kind}{family}");
+            let element = format_args!("{verb} inet {table} {map} {{ {element} : {data} }}");
+            line(text, element);
+        }
+    }
+}
+
+fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
+    // Writing to a string can't fail.
+    let _ = writeln!(text, "{line}");
+}
+
+fn is_host(prefix: &IpNet) -> bool {
+    prefix.prefix_len() == prefix.max_prefix_len()
+}
+
+fn matches(allow: &Allow, port: &str) -> Vec<String> {
+    let protocol = match allow.protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+        Protocol::Icmp => {
+            return vec![
+                "icmp type echo-request".into(),
+                "icmpv6 type echo-request".into(),
+            ];
+        }
+    };
+    let (first, last) = (*allow.ports.start(), *allow.ports.end());
+    match (first, last) {
+        // nftables refuses a range that is everything.
+        (0, u16::MAX) => vec![format!("meta l4proto {protocol}")],
+        _ if first > last => Vec::new(),
+        _ if first == last => vec![format!("{protocol} {port} {first}")],
+        _ => vec![format!("{protocol} {port} {first}-{last}")],
+    }
+}
+
+/// The counter of one rule; named by what it permits, so that it outlives changes of its neighbours.
+fn counter(number: PeerNumber, allow: &Allow) -> String {
+    let (first, last) = (allow.ports.start(), allow.ports.end());
+    match allow.protocol {
+        Protocol::Tcp => format!("r{number}_tcp_{first}_{last}"),
+        Protocol::Udp => format!("r{number}_udp_{first}_{last}"),
+        Protocol::Icmp => format!("r{number}_icmp"),
+    }
+}
+
+fn counters(number: PeerNumber, ingress: &[Allow]) -> BTreeSet<String> {
+    let rules = ingress.iter().map(|allow| counter(number, allow));
+    rules.chain([format!("d{number}")]).collect()
+}
+
+/// What makes this node the opener of a flow; of TCP only a SYN comes this far.
+const OPENED: [&str; 4] = [
+    "meta l4proto tcp",
+    "meta l4proto udp",
+    "icmp type echo-request",
+    "icmpv6 type echo-request",
+];
+
+/// The conntrack label (0 to 127) of a flow that this node opened.
+const OPENED_LABEL: &str = "77";
+/// Zones below are left to the machine's other users of conntrack.
+const FIRST_ZONE: u16 = 0x4000;
+const ZONES: u32 = 0xC000;
+/// Fewer than zones, so that a zone rests before it is used again.
+const MAX_PEERS: usize = 32_768;
+
+/// UDP flows live 120 s (RFC 4787 REQ-5) whatever the machine's own limit is; the lengths are those of the shortest header
+/// that can be judged.
+const FRAME: &str = r#"add table inet TABLE
+delete table inet TABLE
+add table inet TABLE
+add counter inet TABLE malformed
+add counter inet TABLE fragment
+add counter inet TABLE extension
+add counter inet TABLE not_ours
+add counter inet TABLE answer
+add counter inet TABLE stranger
+table inet TABLE {
+	ct timeout udp4 {
+		protocol udp;
+		l3proto ip;
+		policy = { unreplied : 120, replied : 120 };
+	}
+	ct timeout udp6 {
+		protocol udp;
+		l3proto ip6;
+		policy = { unreplied : 120, replied : 120 };
+	}
+	map zone_host4 { typeof ip saddr : ct zone; }
+	map zone_host6 { typeof ip6 saddr : ct zone; }
+	map zone_net4 { typeof ip saddr : ct zone; flags interval; }
+	map zone_net6 { typeof ip6 saddr : ct zone; flags interval; }
+	map from_host4 { type ipv4_addr : verdict; }
+	map from_host6 { type ipv6_addr : verdict; }
+	map from_net4 { type ipv4_addr : verdict; flags interval; }
+	map from_net6 { type ipv6_addr : verdict; flags interval; }
+	map to_host4 { type ipv4_addr : verdict; }
+	map to_host6 { type ipv6_addr : verdict; }
+	map to_net4 { type ipv4_addr : verdict; flags interval; }
+	map to_net6 { type ipv6_addr : verdict; flags interval; }
+	chain gate {
+		type filter hook prerouting priority -450; policy accept;
+		iifname != "INTERFACE" accept
+		ip frag-off & 0x3fff != 0 counter name "fragment" drop
+		ip6 nexthdr 44 counter name "fragment" drop
+		ip hdrlength != 5 counter name "extension" drop
+		ip6 nexthdr { 0, 43, 50, 51, 60, 135, 139, 140 } counter name "extension" drop
+		ip protocol 6 meta length < 40 counter name "malformed" drop
+		ip6 nexthdr 6 meta length < 60 counter name "malformed" drop
+		ip protocol { 1, 17 } meta length < 28 counter name "malformed" drop
+		ip6 nexthdr { 17, 58 } meta length < 48 counter name "malformed" drop
+		ip daddr != { OWN4 } counter name "not_ours" drop
+		ip6 daddr != { OWN6 } counter name "not_ours" drop
+		ct zone set ip saddr map @zone_host4
+		ct zone set ip saddr map @zone_net4
+		ct zone set ip6 saddr map @zone_host6
+		ct zone set ip6 saddr map @zone_net6
+	}
+	chain judge {
+		type filter hook prerouting priority -150; policy accept;
+		iifname != "INTERFACE" accept
+		ct direction reply ct label LABEL jump answers
+		ip saddr vmap @from_host4
+		ip saddr vmap @from_net4
+		ip6 saddr vmap @from_host6
+		ip6 saddr vmap @from_net6
+		counter name "stranger" drop
+	}
+	chain answers {
+		tcp flags & (syn|ack) == syn return
+		meta l4proto { tcp, udp } ct state established counter name "answer" accept
+		icmp type echo-reply ct state established counter name "answer" accept
+		icmpv6 type echo-reply ct state established counter name "answer" accept
+		icmp type { 3, 11, 12 } ct state related counter name "answer" accept
+		icmpv6 type { 1, 2, 3, 4 } ct state related counter name "answer" accept
+	}
+	chain depart {
+		type filter hook output priority -300; policy accept;
+		oifname != "INTERFACE" accept
+		ct zone set ip daddr map @zone_host4
+		ct zone set ip daddr map @zone_net4
+		ct zone set ip6 daddr map @zone_host6
+		ct zone set ip6 daddr map @zone_net6
+	}
+	chain leave {
+		type filter hook output priority -150; policy accept;
+		oifname != "INTERFACE" accept
+		tcp flags & (fin|syn|rst|ack) != syn accept
+		meta l4proto != tcp ct state != new accept
+		ip protocol 17 ct timeout set "udp4"
+		ip6 nexthdr 17 ct timeout set "udp6"
+		ip daddr vmap @to_host4
+		ip daddr vmap @to_net4
+		ip6 daddr vmap @to_host6
+		ip6 daddr vmap @to_net6
+	}
+}
+"#;
+
+#[cfg(test)]
+mod tests;

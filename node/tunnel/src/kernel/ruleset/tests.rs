@@ -1,0 +1,191 @@
+//! One meaning of "allowed": the filter in the process, the kernel's table and a model written from the text judge the same
+//! packets. What reaches a raw socket, behind the input hook, was let through by the kernel.
+//!
+//! A connection's segments here lie in its window: conntrack refuses others, while the filter leaves them to TCP, which does
+//! not take them either.
+
+mod kernel_judge;
+mod model;
+mod packets;
+
+use std::time::Instant;
+
+use kernel_judge::KernelJudge;
+use model::Model;
+use packets::{Conversation, Step};
+
+use super::*;
+use crate::allowed_ips::AllowedIps;
+use crate::filter::{Filter, Verdict};
+use crate::key::PrivateKey;
+use crate::packet::addresses;
+use crate::peer::PeerIndex;
+
+/// A third of them leaves; 10^5 are judged.
+const PACKETS: usize = 150_000;
+
+fn own() -> BTreeSet<IpAddr> {
+    ["100.64.0.1", "fd00::1"]
+        .map(|ip| ip.parse().unwrap())
+        .into()
+}
+
+/// A peer with permissions, one without, and one whose prefix has another's addresses inside.
+fn peers() -> Vec<PeerConfig> {
+    let peer = |number: u8, prefixes: &[&str], ingress: Vec<Allow>| {
+        let mut peer = PeerConfig::new(PrivateKey::from_bytes([number; 32]).public_key());
+        peer.allowed_ips = prefixes.iter().map(|net| net.parse().unwrap()).collect();
+        peer.ingress = ingress;
+        peer
+    };
+    vec![
+        peer(
+            1,
+            &[
+                "100.64.0.2/32",
+                "fd00::2/128",
+                "100.64.9.9/32",
+                "fd00:9::9/128",
+            ],
+            vec![Allow::tcp(80..=89), Allow::udp(53..=53), Allow::icmp()],
+        ),
+        peer(2, &["100.64.0.3/32", "fd00::3/128"], vec![]),
+        peer(
+            3,
+            &["100.64.9.0/24", "fd00:9::/64"],
+            vec![Allow::udp(0..=u16::MAX), Allow::tcp(443..=443)],
+        ),
+    ]
+}
+
+/// The filter as the device asks it.
+struct UserspaceJudge {
+    owners: AllowedIps,
+    filter: Filter,
+    peers: Vec<PeerConfig>,
+    now: Instant,
+}
+
+impl UserspaceJudge {
+    fn new() -> Self {
+        let mut owners = AllowedIps::default();
+        for (number, peer) in (0..).zip(peers()) {
+            owners.assign(PeerIndex(number), &peer.allowed_ips);
+        }
+        Self {
+            owners,
+            filter: Filter::new(own()),
+            peers: peers(),
+            now: Instant::now(),
+        }
+    }
+
+    fn admits(&mut self, step: &Step, packet: &[u8]) -> bool {
+        let (source, destination) = addresses(packet).unwrap_or((step.remote, step.remote));
+        let remote = if step.leaving { destination } else { source };
+        let Some(peer) = self.owners.owner(remote) else {
+            return step.leaving;
+        };
+        let ingress = &self.peers[peer.0 as usize].ingress;
+        match step.leaving {
+            true => {
+                self.filter.leave(peer, ingress, packet, self.now);
+                true
+            }
+            false => {
+                let verdict = self.filter.enter(peer, ingress, packet, self.now);
+                matches!(verdict, Verdict::Rule | Verdict::Answer)
+            }
+        }
+    }
+}
+
+#[test]
+fn filter_nftables_and_model_judge_alike() {
+    let Some(mut kernel) = KernelJudge::start(&own(), &peers()) else {
+        return;
+    };
+    let mut userspace = UserspaceJudge::new();
+    let mut model = Model::default();
+    let mut random = packets::Random(0x6d61_6c68_6103);
+    let mut conversations: Vec<Conversation> =
+        (0..64).map(|_| Conversation::new(&mut random)).collect();
+    let (mut admitted, mut refused) = (0, 0);
+    for number in 0..PACKETS {
+        let at = random.below(conversations.len());
+        let step = conversations[at].next(&mut random);
+        let packet = step.bytes();
+        let verdicts = (
+            model.admits(&step),
+            userspace.admits(&step, &packet),
+            kernel.admits(&step, &packet),
+        );
+        let expected = (verdicts.0, verdicts.0, verdicts.0);
+        assert_eq!(
+            verdicts, expected,
+            "(model, filter, nftables) at packet {number}: {step:?}\n{:?}",
+            conversations[at]
+        );
+        match (step.leaving, verdicts.0) {
+            (true, _) => {}
+            (false, true) => admitted += 1,
+            (false, false) => refused += 1,
+        }
+        if conversations[at].follow(&step, verdicts.0) {
+            conversations[at] = Conversation::new(&mut random);
+        }
+    }
+    println!("{PACKETS} packets: {admitted} admitted, {refused} refused, by all three alike");
+    assert!(admitted > PACKETS / 10 && refused > PACKETS / 10);
+    let counted: u64 = kernel.counted().iter().map(|(_, count)| count).sum();
+    assert!(counted >= (admitted + refused) as u64, "{counted}");
+}
+
+/// Changes are made by small scripts; they must lead where writing everything anew leads.
+#[test]
+fn small_changes_lead_to_the_whole_table() {
+    let Some(kernel) = KernelJudge::start(&own(), &[]) else {
+        return;
+    };
+    let mut rules = Ruleset::new("m0", own());
+    kernel.apply(&rules.whole());
+    let mut all = peers();
+    let key = |at: usize, all: &[PeerConfig]| all[at].public_key;
+    for peer in &all {
+        kernel.apply(&rules.set_peer(peer).unwrap());
+    }
+    // Fewer and other rules, addresses that move to another peer, a wider prefix, a peer that goes and comes back.
+    all[0].ingress = vec![Allow::tcp(80..=89), Allow::tcp(22..=22)];
+    all[1].allowed_ips.push("100.64.9.9/32".parse().unwrap());
+    all[2].allowed_ips.push("100.64.8.0/23".parse().unwrap());
+    for peer in &all {
+        kernel.apply(&rules.set_peer(peer).unwrap());
+    }
+    kernel.apply(&rules.remove_peer(&key(1, &all)));
+    kernel.apply(&rules.set_peer(&all[1]).unwrap());
+    kernel.apply(&rules.remove_peer(&key(2, &all)));
+    let by_changes = kernel.listed();
+    kernel.apply(&rules.whole());
+    let mut sorted = [by_changes, kernel.listed()].map(|text| {
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    });
+    let anew = std::mem::take(&mut sorted[1]);
+    assert_eq!(sorted[0], anew);
+}
+
+#[test]
+fn a_zone_is_never_shared() {
+    let mut rules = Ruleset::new("m0", own());
+    rules.next = ZONES - 2;
+    for number in 1..6u8 {
+        let key = PrivateKey::from_bytes([number; 32]).public_key();
+        rules.set_peer(&PeerConfig::new(key)).unwrap();
+        if number == 3 {
+            rules.next = ZONES - 2;
+        }
+    }
+    let zones: BTreeSet<u16> = rules.peers.values().map(|peer| peer.zone).collect();
+    assert_eq!(zones.len(), 5);
+}

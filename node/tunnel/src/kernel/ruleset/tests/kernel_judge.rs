@@ -1,0 +1,171 @@
+//! A network namespace with a TUN device and the real table. A packet written to the device is judged before the write
+//! returns, so a raw socket that then has nothing says that it was refused.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::process::Command;
+
+use nix::sched::{CloneFlags, setns, unshare};
+use socket2::{Domain, Protocol, Socket, Type};
+use tun_rs::{DeviceBuilder, SyncDevice};
+
+use super::packets::{Kind, Step};
+use crate::config::PeerConfig;
+use crate::kernel::ruleset::Ruleset;
+use crate::nftables;
+
+pub(super) struct KernelJudge {
+    rules: Ruleset,
+    tun: SyncDevice,
+    /// IPv4, IPv6.
+    leaving: [Socket; 2],
+    arriving: Vec<(u8, bool, Socket)>,
+    /// The namespace in which this thread was before.
+    home: File,
+}
+
+impl KernelJudge {
+    /// None, with the reason printed, where this can't be done.
+    pub(super) fn start(own: &BTreeSet<IpAddr>, peers: &[PeerConfig]) -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            println!("skipped: network namespaces need root");
+            return None;
+        }
+        if Command::new("nft").arg("-v").output().is_err() {
+            println!("skipped: nft is missing; install the package nftables");
+            return None;
+        }
+        let home = File::open("/proc/thread-self/ns/net").unwrap();
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        let tun = DeviceBuilder::new()
+            .name("m0")
+            .mtu(1500)
+            .ipv4(Ipv4Addr::new(100, 64, 0, 1), 10, None)
+            .ipv6("fd00::1".parse::<Ipv6Addr>().unwrap(), 16)
+            .build_sync()
+            .unwrap();
+        let arriving = ARRIVING.map(|(protocol, ipv6)| (protocol, ipv6, raw(protocol, ipv6)));
+        let judge = Self {
+            rules: Ruleset::new("m0", own.clone()),
+            tun,
+            leaving: [raw(255, false), raw(255, true)],
+            arriving: arriving.into(),
+            home,
+        };
+        Some(judge.prepare(peers))
+    }
+
+    fn prepare(mut self, peers: &[PeerConfig]) -> Self {
+        // Only the test speaks: the kernel's own answers would be packets that nobody else judges.
+        self.apply(&format!(
+            "add table inet silence
+            add chain inet silence output {{ type filter hook output priority -500; }}
+            add rule inet silence output meta mark != {MARK} drop"
+        ));
+        self.apply(&self.rules.whole());
+        for peer in peers {
+            let change = self.rules.set_peer(peer).unwrap();
+            self.apply(&change);
+        }
+        // The verdicts must not depend on how long the test takes.
+        for timer in TIMERS {
+            let path = format!("/proc/sys/net/netfilter/nf_conntrack_{timer}");
+            fs::write(path, "600").unwrap();
+        }
+        self
+    }
+
+    pub(super) fn apply(&self, script: &str) {
+        nftables::apply(script).unwrap_or_else(|error| panic!("{error}\n{script}"));
+    }
+
+    pub(super) fn counted(&self) -> Vec<(String, u64)> {
+        nftables::counters(self.rules.table()).unwrap()
+    }
+
+    /// The table as the kernel has it, without what was counted.
+    pub(super) fn listed(&self) -> String {
+        let list = ["-s", "list", "table", "inet", self.rules.table()];
+        let listed = Command::new("nft").args(list).output().unwrap();
+        String::from_utf8(listed.stdout).unwrap()
+    }
+
+    pub(super) fn admits(&mut self, step: &Step, packet: &[u8]) -> bool {
+        let ipv6 = step.remote.is_ipv6();
+        if step.leaving {
+            let to = SocketAddr::new(step.remote, 0).into();
+            let sent = self.leaving[usize::from(ipv6)].send_to(packet, &to);
+            assert_eq!(sent.unwrap(), packet.len());
+            return true;
+        }
+        self.tun.send(packet).unwrap();
+        let protocol = match step.kind {
+            Kind::Tcp { .. } => 6,
+            Kind::Udp => 17,
+            Kind::Other(protocol) => protocol,
+            _ if ipv6 => 58,
+            _ => 1,
+        };
+        let is_right = |(p, v6, _): &&(u8, bool, Socket)| (*p, *v6) == (protocol, ipv6);
+        let (_, _, socket) = self.arriving.iter().find(is_right).unwrap();
+        let mut buffer = Vec::with_capacity(2048);
+        match socket.recv(buffer.spare_capacity_mut()) {
+            Ok(_) => true,
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                false
+            }
+        }
+    }
+}
+
+impl Drop for KernelJudge {
+    fn drop(&mut self) {
+        let _ = setns(self.home.as_fd(), CloneFlags::CLONE_NEWNET);
+    }
+}
+
+/// A raw socket on the device; protocol 255 (IPPROTO_RAW) sends whole packets.
+fn raw(protocol: u8, ipv6: bool) -> Socket {
+    let domain = if ipv6 { Domain::IPV6 } else { Domain::IPV4 };
+    let protocol = Protocol::from(i32::from(protocol));
+    let socket = Socket::new(domain, Type::RAW, Some(protocol)).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket.set_mark(MARK).unwrap();
+    socket.bind_device(Some(b"m0")).unwrap();
+    socket
+}
+
+const MARK: u32 = 7;
+const ARRIVING: [(u8, bool); 14] = [
+    (1, false),
+    (2, false),
+    (6, false),
+    (17, false),
+    (47, false),
+    (89, false),
+    (132, false),
+    (2, true),
+    (6, true),
+    (17, true),
+    (47, true),
+    (58, true),
+    (89, true),
+    (132, true),
+];
+const TIMERS: [&str; 11] = [
+    "icmp_timeout",
+    "icmpv6_timeout",
+    "tcp_timeout_close",
+    "tcp_timeout_close_wait",
+    "tcp_timeout_fin_wait",
+    "tcp_timeout_last_ack",
+    "tcp_timeout_max_retrans",
+    "tcp_timeout_syn_recv",
+    "tcp_timeout_syn_sent",
+    "tcp_timeout_time_wait",
+    "tcp_timeout_unacknowledged",
+];

@@ -1,0 +1,196 @@
+//! Tables of the kernel's packet filter: applied by the program `nft` as one transaction, and watched, because others may
+//! flush them. It never looks at a table that it was not given.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net;
+use std::process::{Command, Stdio};
+
+use nix::sys::socket::SockProtocol;
+use tokio::net::UnixDatagram;
+
+use crate::netlink::{
+    Attributes, DATAGRAM_MAX_BYTES, Message, NLM_F_ACK, Netlink, listen, messages,
+};
+
+/// Does what a script in nft(8)'s language says, or nothing of it.
+///
+/// # Errors
+/// `NotFound` if the program is not installed; otherwise what `nft` complains about.
+pub fn apply(script: &str) -> io::Result<()> {
+    nft(&["-f", "-"], script).map(drop)
+}
+
+/// Removes a table; it is no error if there is none.
+///
+/// # Errors
+/// As [`apply`].
+pub fn remove_table(table: &str) -> io::Result<()> {
+    apply(&format!(
+        "add table inet {table}\ndelete table inet {table}\n"
+    ))
+}
+
+/// The packets that each named counter of a table has counted.
+///
+/// # Errors
+/// As [`apply`].
+pub fn counters(table: &str) -> io::Result<Vec<(String, u64)>> {
+    Ok(parse_counters(&nft(
+        &["list", "counters", "table", "inet", table],
+        "",
+    )?))
+}
+
+/// Whether the kernel has an `inet` table of this name.
+///
+/// # Errors
+/// The kernel has no nftables, or this process may not ask.
+pub fn table_exists(table: &str) -> io::Result<bool> {
+    let mut netlink = Netlink::open(SockProtocol::NetlinkNetFilter)?;
+    let mut question = Message::new(NFT_MSG_GETTABLE, NLM_F_ACK).header(&[NFPROTO_INET, 0, 0, 0]);
+    question.text(NFTA_TABLE, table);
+    match netlink.ask(question, |_| {}) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Hears of changes to one table by anyone.
+pub struct TableWatch {
+    /// A netlink socket in fact: tokio has no type of its own for one, and both are datagram sockets to wait for and to read.
+    socket: UnixDatagram,
+    table: String,
+    buffer: Vec<u8>,
+}
+
+impl TableWatch {
+    /// Must be called on a tokio runtime.
+    ///
+    /// # Errors
+    /// The kernel has no nftables.
+    pub fn new(table: &str) -> io::Result<Self> {
+        let socket = listen(SockProtocol::NetlinkNetFilter, NFNLGRP_NFTABLES)?;
+        Ok(Self {
+            socket: UnixDatagram::from_std(net::UnixDatagram::from(socket))?,
+            table: table.into(),
+            buffer: vec![0; DATAGRAM_MAX_BYTES],
+        })
+    }
+
+    /// Waits until somebody has changed the table, or so much was changed that it may have been. Cancel safe.
+    ///
+    /// # Errors
+    /// The socket has failed; nothing more will be heard.
+    pub async fn changed(&mut self) -> io::Result<()> {
+        loop {
+            self.socket.readable().await?;
+            match self.hear() {
+                Heard::Ours => return Ok(()),
+                Heard::Others | Heard::Nothing => {}
+                Heard::Failed(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Forgets what was heard so far: to be called after one's own change, whose echo waits here.
+    pub fn forget(&mut self) {
+        while matches!(self.hear(), Heard::Ours | Heard::Others) {}
+    }
+
+    fn hear(&mut self) -> Heard {
+        match self.socket.try_recv(&mut self.buffer) {
+            Ok(length) => {
+                let mut told = messages(&self.buffer[..length]);
+                match told.any(|(_, body)| is_about(body, &self.table)) {
+                    true => Heard::Ours,
+                    false => Heard::Others,
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Heard::Nothing,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Heard::Others,
+            // More was told than the socket could hold: ours may have been among it.
+            Err(error) if error.raw_os_error() == Some(nix::Error::ENOBUFS as i32) => Heard::Ours,
+            Err(error) => Heard::Failed(error),
+        }
+    }
+}
+
+enum Heard {
+    Ours,
+    Others,
+    Nothing,
+    Failed(io::Error),
+}
+
+/// In each message about something of a table, its first attribute is the table's name.
+fn is_about(body: &[u8], table: &str) -> bool {
+    let attributes = Attributes(body.get(NFGENMSG_BYTES..).unwrap_or_default());
+    let name = attributes.find(NFTA_TABLE);
+    name.and_then(|name| name.strip_suffix(&[0])) == Some(table.as_bytes())
+}
+
+fn nft(arguments: &[&str], script: &str) -> io::Result<String> {
+    let mut child = Command::new("nft")
+        .args(arguments)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    // It reads all before it writes; if it has ended instead, its complaint says more than the broken pipe.
+    let written = match child.stdin.take() {
+        Some(mut input) => input.write_all(script.as_bytes()),
+        None => Ok(()),
+    };
+    let mut said = String::new();
+    if let Some(output) = child.stdout.take() {
+        output.take(MAX_OUTPUT_BYTES).read_to_string(&mut said)?;
+    }
+    let ended = child.wait_with_output()?;
+    if !ended.status.success() {
+        let complaint = String::from_utf8_lossy(&ended.stderr);
+        let complaint = complaint.lines().next().unwrap_or("no reason given");
+        return Err(io::Error::other(format!("nft: {complaint}")));
+    }
+    written.map(|()| said)
+}
+
+fn parse_counters(text: &str) -> Vec<(String, u64)> {
+    let mut counters = Vec::new();
+    let mut name = None;
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            ["counter", of, "{"] => name = Some(of.to_owned()),
+            ["packets", count, "bytes", _] => {
+                counters.extend(name.take().zip(count.parse().ok()));
+            }
+            _ => {}
+        }
+    }
+    counters
+}
+
+/// NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE, from linux/netfilter/nf_tables.h.
+const NFT_MSG_GETTABLE: u16 = (10 << 8) | 1;
+const NFTA_TABLE: u16 = 1;
+const NFPROTO_INET: u8 = 1;
+const NFNLGRP_NFTABLES: u32 = 7;
+const NFGENMSG_BYTES: usize = 4;
+/// Counters of the largest table.
+const MAX_OUTPUT_BYTES: u64 = 64 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_read_from_the_text_of_nft() {
+        let text = "table inet x {\n\tcounter a {\n\t\tpackets 3 bytes 120\n\t}\n\tcounter b {\n\t\tpackets 0 bytes 0\n\t}\n}\n";
+        assert_eq!(
+            parse_counters(text),
+            [("a".to_owned(), 3), ("b".to_owned(), 0)]
+        );
+    }
+}

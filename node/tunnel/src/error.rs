@@ -52,6 +52,20 @@ pub enum TunnelError {
     },
     #[error("starting the tunnel's thread")]
     Thread(#[source] io::Error),
+    #[error("{attempt} (the kernel engine needs root, WireGuard's module and nftables)")]
+    Kernel {
+        attempt: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error(
+        "the kernel engine has one UDP port for all addresses; listen names the ports {0} and {1}"
+    )]
+    TwoPorts(u16, u16),
+    #[error(
+        "the kernel engine has no {0}; use the engine userspace where UDP does not always pass"
+    )]
+    NotInKernel(&'static str),
     #[error("the operating system gave no random bytes")]
     Random(#[from] getrandom::Error),
     #[error("the tunnel has been shut down")]

@@ -1,4 +1,306 @@
-//! The engine that leaves WireGuard to the kernel.
+//! The engine that leaves WireGuard to the kernel and the filter to nftables. UDP is its only path: what needs a relay or a
+//! carrier needs another engine. It never lets the interface be up without its rules.
 
+mod host;
+mod link;
 mod prefixes;
 mod ruleset;
+mod wireguard;
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::config::TunnelConfig;
+use crate::error::TunnelError;
+use crate::key::PublicKey;
+use crate::nftables::{TableWatch, remove_table};
+use crate::status::{TunnelEvent, TunnelStats};
+use crate::tunnel::{Engine, MAX_COMMANDS, MAX_EVENTS_KEPT, Tunnel};
+use crate::underlay::Request;
+use crate::userspace::{Command, CutSignal, handle};
+use crate::watched::Watched;
+use host::Host;
+use link::Link;
+
+/// Whether this process may make a WireGuard interface of the kernel and nftables rules: both are tried.
+///
+/// # Errors
+/// What is missing, in the kernel's or in nft's words.
+pub fn available() -> io::Result<()> {
+    remove_table("malha_probe")?;
+    let name = format!("mprobe{}", std::process::id() % 1_000_000);
+    Link::create(&name, PROBE_MTU_BYTES).map(drop)
+}
+
+/// Starts the engine on the current tokio runtime.
+pub(crate) fn start(config: TunnelConfig) -> Result<Arc<dyn Tunnel>, TunnelError> {
+    config.check()?;
+    let port = port(&config)?;
+    let host = Host::start(&config, port)?;
+    let watch = TableWatch::new(&format!("malha_{}", config.interface));
+    let watch = watch.map_err(|source| TunnelError::Kernel {
+        attempt: "watching the nftables table",
+        source,
+    })?;
+    let (commands, inbox) = mpsc::channel(MAX_COMMANDS);
+    let (events, _) = broadcast::channel(MAX_EVENTS_KEPT);
+    let task = Task {
+        host: Some(Box::new(host)),
+        watch,
+        inbox,
+        events: events.clone(),
+        watched: Watched::default(),
+    };
+    tokio::spawn(task.run());
+    Ok(handle(Engine::Kernel, commands, events, config))
+}
+
+/// The one UDP port; the kernel listens on it at every address.
+fn port(config: &TunnelConfig) -> Result<Option<u16>, TunnelError> {
+    let first = config.listen.first().map(|address| address.port());
+    let other = config.listen.iter().map(|address| address.port());
+    match other.clone().find(|port| Some(*port) != first) {
+        Some(other) => Err(TunnelError::TwoPorts(first.unwrap_or(0), other)),
+        None => Ok(first.filter(|port| *port != 0)),
+    }
+}
+
+/// The one task that owns a tunnel's state.
+struct Task {
+    /// Away only while a blocking call uses it.
+    host: Option<Box<Host>>,
+    watch: TableWatch,
+    inbox: mpsc::Receiver<Command>,
+    events: broadcast::Sender<TunnelEvent>,
+    watched: Watched,
+}
+
+impl Task {
+    async fn run(mut self) {
+        let mut look = interval(LOOK_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let asked_by = loop {
+            tokio::select! {
+                command = self.inbox.recv() => match command {
+                    Some(Command::Shutdown(reply)) => break Some(reply),
+                    Some(command) => self.handle(command).await,
+                    None => break None,
+                },
+                changed = self.watch.changed() => {
+                    if let Err(error) = changed {
+                        tracing::error!(%error, "changes of nftables are not heard any more");
+                        tokio::time::sleep(LOOK_INTERVAL).await;
+                    }
+                    self.restore().await;
+                }
+                _ = look.tick() => self.look().await,
+            }
+            if self.host.is_none() {
+                tracing::error!("the kernel's part of the tunnel is gone; the tunnel ends");
+                break None;
+            }
+        };
+        self.watched.cut(|_| true);
+        let gone = self.on_host(|_| ()).await;
+        let host = self.host.take();
+        // Removing the interface blocks for a moment; an error means that the runtime ends, and the drop happens there.
+        let _ = tokio::task::spawn_blocking(move || drop(host)).await;
+        if let (Some(()), Some(reply)) = (gone, asked_by) {
+            let _ = reply.send(());
+        }
+    }
+
+    async fn handle(&mut self, command: Command) {
+        match command {
+            Command::Device(request) => self.request(request).await,
+            Command::Watch(remote, reply) => {
+                let _ = reply.send(self.signal(remote).await);
+            }
+            Command::Stats(reply) => {
+                let filter = self.on_host(Host::filter_counters).await;
+                let _ = reply.send(TunnelStats {
+                    filter: filter.unwrap_or_default(),
+                    ..TunnelStats::default()
+                });
+            }
+            // Taken by the loop.
+            Command::Shutdown(_) => {}
+        }
+    }
+
+    async fn request(&mut self, request: Request) {
+        let now = Instant::now().into_std();
+        match request {
+            Request::SetPeer(peer, reply) => {
+                let set = self.change(move |host| host.set_peer(peer)).await;
+                let _ = reply.send(set.unwrap_or(Err(TunnelError::Stopped)));
+            }
+            Request::RemovePeer(key, reply) => {
+                let removed = self.change(move |host| host.remove_peer(&key)).await;
+                let removed = removed.unwrap_or(Err(TunnelError::Stopped));
+                if let Err(error) = &removed {
+                    tracing::error!(%error, "a peer is not wholly removed");
+                }
+                // It is gone from the rules or the interface is down, so nothing passes in any case.
+                let _ = reply.send(removed.unwrap_or(true));
+            }
+            Request::Peers(reply) => {
+                let peers = self.on_host(move |host| host.peers(now)).await;
+                let _ = reply.send(peers.unwrap_or_default());
+            }
+            Request::ListenAddrs(reply) => {
+                let addresses = self.on_host(|host| host.listen_addrs()).await;
+                let _ = reply.send(addresses.unwrap_or_default());
+            }
+            Request::Rebind(reply) => {
+                let rebound = self.on_host(Host::rebind).await;
+                let rebound = rebound.unwrap_or_else(|| Err(io::ErrorKind::BrokenPipe.into()));
+                let _ = reply.send(rebound.map_err(|source| TunnelError::Kernel {
+                    attempt: "telling the peers where we are",
+                    source,
+                }));
+            }
+            Request::Refresh(reply) => {
+                if let Some(Err(error)) = self.change(move |host| host.refresh(now)).await {
+                    tracing::warn!(%error, "not every peer was refreshed");
+                }
+                let _ = reply.send(());
+            }
+            Request::SetRelayPairs(pairs, reply) => {
+                let _ = reply.send(match pairs.is_empty() {
+                    true => Ok(()),
+                    false => Err(TunnelError::NotInKernel("relay")),
+                });
+            }
+            Request::AttachCarrier(_, _, reply) => {
+                let _ = reply.send(Err(TunnelError::NotInKernel("carrier")));
+            }
+            Request::DetachCarrier(_, reply) => {
+                let _ = reply.send(());
+            }
+        }
+    }
+
+    /// Changes peers, and ends the connections whose address has left its peer.
+    async fn change<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Host) -> T + Send + 'static,
+    ) -> Option<T> {
+        let remotes = self.watched.remotes();
+        let owners = move |host: &Host| -> Vec<(IpAddr, Option<PublicKey>)> {
+            let owner = |remote: &IpAddr| (*remote, host.owner(*remote));
+            remotes.iter().map(owner).collect()
+        };
+        let (done, lost) = self
+            .on_host(move |host| {
+                let before = owners(host);
+                let done = work(host);
+                let mut lost = before;
+                lost.retain(|(remote, owner)| host.owner(*remote) != *owner);
+                (done, lost)
+            })
+            .await?;
+        self.watched
+            .cut(|remote| lost.iter().any(|(gone, _)| *gone == remote));
+        // What was heard is the echo of our own change.
+        self.watch.forget();
+        Some(done)
+    }
+
+    async fn signal(&mut self, remote: IpAddr) -> io::Result<CutSignal> {
+        let found = self
+            .on_host(move |host| (host.owner(remote).is_some(), host.is_reachable(remote)))
+            .await;
+        let (kind, text) = match found {
+            Some((true, true)) => return self.watched.signal(remote),
+            Some((true, false)) => (
+                io::ErrorKind::HostUnreachable,
+                "nobody knows where the peer of this overlay address is",
+            ),
+            _ => (
+                io::ErrorKind::NetworkUnreachable,
+                "no peer owns this overlay address",
+            ),
+        };
+        Err(io::Error::new(kind, text))
+    }
+
+    async fn restore(&mut self) {
+        tracing::warn!("somebody changed the tunnel's nftables table; it is set again");
+        self.on_host(Host::restore_rules).await;
+        self.watch.forget();
+    }
+
+    async fn look(&mut self) {
+        let now = Instant::now().into_std();
+        let looked = self
+            .on_host(move |host| (host.look(now), host.rules_in_force()))
+            .await;
+        let Some((events, rules_in_force)) = looked else {
+            return;
+        };
+        match events {
+            // No receiver is no fault.
+            Ok(events) => events
+                .into_iter()
+                .for_each(|event| _ = self.events.send(event)),
+            Err(error) => {
+                tracing::error!(%error, "the interface was taken away");
+                self.host = None;
+                return;
+            }
+        }
+        if !rules_in_force {
+            self.restore().await;
+        }
+    }
+
+    /// Runs what blocks beside the runtime. None if it panicked or the runtime ends.
+    async fn on_host<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Host) -> T + Send + 'static,
+    ) -> Option<T> {
+        let mut host = self.host.take()?;
+        let worked = tokio::task::spawn_blocking(move || {
+            let answer = work(&mut host);
+            (host, answer)
+        });
+        let (host, answer) = worked.await.ok()?;
+        self.host = Some(host);
+        Some(answer)
+    }
+}
+
+/// How often the kernel is asked what happened.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+const PROBE_MTU_BYTES: usize = 1280;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::PrivateKey;
+
+    #[test]
+    fn two_ports_are_refused_and_two_addresses_of_one_port_are_not() {
+        let mut config = TunnelConfig::new(
+            PrivateKey::generate(),
+            vec!["100.64.0.1/10".parse().unwrap()],
+        );
+        assert_eq!(port(&config).unwrap(), None);
+        config.listen = vec![
+            "192.0.2.1:51820".parse().unwrap(),
+            "[::]:51820".parse().unwrap(),
+        ];
+        assert_eq!(port(&config).unwrap(), Some(51820));
+        config.listen[1].set_port(443);
+        assert!(matches!(
+            port(&config),
+            Err(TunnelError::TwoPorts(51820, 443))
+        ));
+    }
+}

@@ -11,6 +11,7 @@
 //! | [`Device`] | sans-IO WireGuard: peers, allowed IPs, handshakes, ingress filter | one per tunnel |
 //! | `netstack` | a TCP/IP stack in the process, for nodes without privilege | one per tunnel |
 //! | `userspace` | a TUN device and the kernel's TCP, for nodes with root | one per tunnel |
+//! | `kernel` | WireGuard, TCP and filter in the kernel | one per tunnel |
 //! | [`Tunnel`] | the door for agents and hubs | one per tunnel |
 //!
 //! All state of a tunnel belongs to one task; callers reach it by commands. Only a netstack connection is shared, between
@@ -49,6 +50,7 @@ mod stream;
 mod tunnel;
 mod underlay;
 mod userspace;
+mod watched;
 mod wire;
 
 pub use carrier::CarrierStream;
@@ -56,6 +58,7 @@ pub use config::{Allow, Offload, PeerConfig, Protocol, TunnelConfig};
 pub use device::Device;
 pub use error::TunnelError;
 pub use forward::forward;
+pub use kernel::available as kernel_available;
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey, RelayKey};
 pub use listener::TunnelListener;
 pub use offload::buffer::Buffer;

@@ -45,17 +45,21 @@ impl Message {
     }
 
     pub(crate) fn attribute(&mut self, kind: u16, payload: &[u8]) {
-        self.nested(kind, |message| message.bytes.extend(payload));
+        self.measured(kind, |message| message.bytes.extend(payload));
     }
 
     pub(crate) fn text(&mut self, kind: u16, text: &str) {
-        self.nested(kind, |message| {
+        self.measured(kind, |message| {
             message.bytes.extend(text.as_bytes());
             message.bytes.push(0);
         });
     }
 
     pub(crate) fn nested(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
+        self.measured(kind | NLA_F_NESTED, fill);
+    }
+
+    fn measured(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
         let start = self.bytes.len();
         self.bytes.extend([0; 2]);
         self.bytes.extend(kind.to_ne_bytes());
@@ -66,10 +70,6 @@ impl Message {
         while !self.bytes.len().is_multiple_of(4) {
             self.bytes.push(0);
         }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.bytes.len()
     }
 
     /// The bytes for the wire.
@@ -193,6 +193,7 @@ pub(crate) const NLM_F_ACK: u16 = 0x4;
 pub(crate) const NLM_F_DUMP: u16 = 0x300;
 pub(crate) const NLM_F_EXCL: u16 = 0x200;
 pub(crate) const NLM_F_CREATE: u16 = 0x400;
+const NLA_F_NESTED: u16 = 0x8000;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const HEADER_BYTES: usize = 16;

@@ -18,7 +18,7 @@ use crate::path::CarrierId;
 use crate::relay::RelayPair;
 use crate::status::{PeerStatus, TunnelEvent, TunnelStats};
 use crate::stream::BoxStream;
-use crate::{netstack, userspace};
+use crate::{kernel, netstack, userspace};
 
 /// Where WireGuard and TCP run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,9 @@ pub enum Engine {
     Netstack,
     /// WireGuard in this process over a TUN device, TCP in the kernel; needs root or CAP_NET_ADMIN.
     Userspace,
+    /// Both in the kernel, the filter in nftables; needs root or CAP_NET_ADMIN, WireGuard's module and the program `nft`. UDP to
+    /// the peers is its only path: it has no relay and no carrier.
+    Kernel,
 }
 
 /// A running tunnel. It ends when it is shut down or its last handle is dropped.
@@ -111,6 +114,7 @@ impl fmt::Display for Engine {
         f.write_str(match self {
             Self::Netstack => "netstack",
             Self::Userspace => "userspace",
+            Self::Kernel => "kernel",
         })
     }
 }
@@ -124,6 +128,7 @@ pub fn start(engine: Engine, config: TunnelConfig) -> Result<Arc<dyn Tunnel>, Tu
     match engine {
         Engine::Netstack => netstack::start(config),
         Engine::Userspace => userspace::start(config),
+        Engine::Kernel => kernel::start(config),
     }
 }
 

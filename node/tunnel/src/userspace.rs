@@ -34,15 +34,27 @@ pub(crate) fn start(config: TunnelConfig) -> Result<Arc<dyn Tunnel>, TunnelError
     let (commands, inbox) = mpsc::channel(MAX_COMMANDS);
     let (events, _) = broadcast::channel(MAX_EVENTS_KEPT);
     task::start(config.clone(), inbox, events.clone())?;
-    Ok(Arc::new(Userspace {
+    Ok(handle(Engine::Userspace, commands, events, config))
+}
+
+/// The door to a task that takes these commands and has an interface of the kernel.
+pub(crate) fn handle(
+    engine: Engine,
+    commands: mpsc::Sender<Command>,
+    events: broadcast::Sender<TunnelEvent>,
+    config: TunnelConfig,
+) -> Arc<dyn Tunnel> {
+    Arc::new(Userspace {
+        engine,
         commands,
         events,
         addresses: config.addresses.iter().map(IpNet::addr).collect(),
         interface: config.interface,
-    }))
+    })
 }
 
 struct Userspace {
+    engine: Engine,
     commands: mpsc::Sender<Command>,
     events: broadcast::Sender<TunnelEvent>,
     addresses: Vec<IpAddr>,
@@ -78,7 +90,7 @@ impl Userspace {
 #[async_trait]
 impl Tunnel for Userspace {
     fn engine(&self) -> Engine {
-        Engine::Userspace
+        self.engine
     }
 
     async fn set_peer(&self, peer: PeerConfig) -> Result<(), TunnelError> {

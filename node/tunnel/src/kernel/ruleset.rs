@@ -61,10 +61,20 @@ impl Ruleset {
         &self.table
     }
 
-    /// The peer that a number in a counter's name means.
-    pub(crate) fn peer_of(&self, number: PeerNumber) -> Option<PublicKey> {
-        let found = self.peers.iter().find(|(_, peer)| peer.number == number);
-        found.map(|(key, _)| *key)
+    /// The peer with the longest prefix that holds the address.
+    pub(crate) fn owner(&self, address: IpAddr) -> Option<PublicKey> {
+        let longest = IpNet::from(address).prefix_len();
+        let prefixes = (0..=longest).rev();
+        let mut prefixes = prefixes.filter_map(|length| IpNet::new(address, length).ok());
+        prefixes.find_map(|prefix| self.owners.get(&prefix.trunc()).copied())
+    }
+
+    /// The peer to which a counter of refused packets belongs.
+    pub(crate) fn refused_counters(&self) -> BTreeMap<String, PublicKey> {
+        let peers = self.peers.iter();
+        peers
+            .map(|(key, peer)| (format!("d{}", peer.number), *key))
+            .collect()
     }
 
     /// The whole table in place of whatever is there under its name.

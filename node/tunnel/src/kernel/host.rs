@@ -1,0 +1,398 @@
+//! The kernel's half of the engine: interface, peers and rules as they were last set, and what changed since the last look. Its
+//! calls block for milliseconds; it never waits for a peer.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::link::Link;
+use super::ruleset::Ruleset;
+use super::wireguard::{DeviceSeen, PeerChange, PeerSeen, WireGuard};
+use crate::config::{PeerConfig, TunnelConfig};
+use crate::error::TunnelError;
+use crate::key::{PresharedKey, PrivateKey, PublicKey};
+use crate::nftables;
+use crate::status::{FilterCounters, PathKind, PeerDrops, PeerStatus, TunnelEvent};
+
+/// Interface and table; both are gone when this is dropped.
+pub(super) struct Host {
+    link: Link,
+    wireguard: WireGuard,
+    key: PrivateKey,
+    rules: Rules,
+    peers: BTreeMap<PublicKey, Known>,
+    listen_port: u16,
+}
+
+/// The table in the kernel.
+struct Rules {
+    set: Ruleset,
+    /// The kernel has what `set` says. While not, the interface is down.
+    in_force: bool,
+    refused: BTreeMap<PublicKey, u64>,
+    counted: Option<Instant>,
+}
+
+struct Known {
+    config: PeerConfig,
+    seen: PeerSeen,
+    heard: Option<Instant>,
+    /// Since when it was sent something and nothing came back.
+    asked: Option<Instant>,
+    told: Option<Instant>,
+    /// Which of its endpoints is tried, and since when.
+    endpoint: usize,
+    tried: Option<Instant>,
+}
+
+impl Host {
+    /// The rules stand before the interface does.
+    pub(super) fn start(config: &TunnelConfig, port: Option<u16>) -> Result<Self, TunnelError> {
+        let failed = |attempt| move |source| TunnelError::Kernel { attempt, source };
+        let own = config.addresses.iter().map(|net| net.addr()).collect();
+        let rules = Rules {
+            set: Ruleset::new(&config.interface, own),
+            in_force: false,
+            refused: BTreeMap::new(),
+            counted: None,
+        };
+        nftables::apply(&rules.set.whole()).map_err(failed("setting the nftables table"))?;
+        let link = Link::create(&config.interface, config.mtu_bytes);
+        let mut link = link.map_err(failed("creating the WireGuard interface"))?;
+        let wireguard = WireGuard::open(link.name());
+        let mut wireguard = wireguard.map_err(failed("speaking to the kernel's WireGuard"))?;
+        let set = wireguard.set_device(&config.private_key, port);
+        set.map_err(failed("setting key and port of the interface"))?;
+        for address in &config.addresses {
+            let added = link.add_address(*address);
+            added.map_err(failed("giving the interface its addresses"))?;
+        }
+        link.set_up(true).map_err(failed("binding the UDP port"))?;
+        let mut host = Self {
+            link,
+            wireguard,
+            key: config.private_key.clone(),
+            rules,
+            peers: BTreeMap::new(),
+            listen_port: port.unwrap_or(0),
+        };
+        host.rules.in_force = true;
+        let seen = host.wireguard.look();
+        host.listen_port = seen.map_err(failed("reading the interface"))?.listen_port;
+        Ok(host)
+    }
+
+    pub(super) fn set_peer(&mut self, config: PeerConfig) -> Result<(), TunnelError> {
+        config.check()?;
+        if config.public_key == self.key.public_key() {
+            return Err(TunnelError::OwnKey);
+        }
+        let full = |_| TunnelError::TooMany {
+            what: "peers",
+            count: self.peers.len() + 1,
+            limit: self.peers.len(),
+        };
+        let change = self.rules.set.set_peer(&config).map_err(full)?;
+        // Who may do less is cut before the peer can do anything more.
+        self.change_rules(&change)?;
+        let before = self.peers.get(&config.public_key);
+        let is_elsewhere = before.is_none_or(|known| ways(&known.config) != ways(&config));
+        let no_key = PresharedKey::from_bytes([0; 32]);
+        let change = PeerChange {
+            preshared_key: Some(config.preshared_key.as_ref().unwrap_or(&no_key)),
+            endpoint: ways(&config).first().copied().filter(|_| is_elsewhere),
+            keepalive_s: Some(config.keepalive_s.unwrap_or(0)),
+            allowed_ips: Some(&config.allowed_ips),
+            ..PeerChange::default()
+        };
+        let set = self.wireguard.set_peer(&config.public_key, &change);
+        set.map_err(|source| TunnelError::Kernel {
+            attempt: "setting a peer",
+            source,
+        })?;
+        let known = self
+            .peers
+            .entry(config.public_key)
+            .or_insert_with(|| Known {
+                config: config.clone(),
+                seen: PeerSeen::default(),
+                heard: None,
+                asked: None,
+                told: None,
+                endpoint: 0,
+                tried: None,
+            });
+        known.config = config;
+        if is_elsewhere {
+            known.endpoint = 0;
+        }
+        Ok(())
+    }
+
+    /// False if there was none.
+    pub(super) fn remove_peer(&mut self, key: &PublicKey) -> Result<bool, TunnelError> {
+        if self.peers.remove(key).is_none() {
+            return Ok(false);
+        }
+        let removal = PeerChange {
+            remove: true,
+            ..PeerChange::default()
+        };
+        let removed = self.wireguard.set_peer(key, &removal);
+        let change = self.rules.set.remove_peer(key);
+        self.change_rules(&change)?;
+        removed.map_err(|source| TunnelError::Kernel {
+            attempt: "removing a peer",
+            source,
+        })?;
+        Ok(true)
+    }
+
+    pub(super) fn owner(&self, address: IpAddr) -> Option<PublicKey> {
+        self.rules.set.owner(address)
+    }
+
+    /// Whether somebody knows where the owner of an address is.
+    pub(super) fn is_reachable(&mut self, address: IpAddr) -> bool {
+        let Some(owner) = self.owner(address) else {
+            return false;
+        };
+        let seen = |host: &Self| {
+            let known = host.peers.get(&owner);
+            known.is_some_and(|k| k.seen.endpoint.is_some() || !ways(&k.config).is_empty())
+        };
+        // It may have dialled us since the last look.
+        seen(self) || self.look(Instant::now()).is_ok_and(|_| seen(self))
+    }
+
+    pub(super) fn listen_addrs(&self) -> Vec<SocketAddr> {
+        let port = self.listen_port;
+        vec![([0; 4], port).into(), ([0u16; 8], port).into()]
+    }
+
+    /// What happened since the last look. Peers that do not answer are tried at their next endpoint.
+    pub(super) fn look(&mut self, now: Instant) -> io::Result<Vec<TunnelEvent>> {
+        let DeviceSeen { listen_port, peers } = self.wireguard.look()?;
+        self.listen_port = listen_port;
+        let mut events = Vec::new();
+        for (key, seen) in peers {
+            let Some(known) = self.peers.get_mut(&key) else {
+                continue;
+            };
+            known.take(seen, now, &mut events);
+            if let Some(endpoint) = known.next_endpoint(now) {
+                let change = PeerChange {
+                    endpoint: Some(endpoint),
+                    ..PeerChange::default()
+                };
+                self.wireguard.set_peer(&key, &change)?;
+            }
+        }
+        Ok(events)
+    }
+
+    pub(super) fn peers(&mut self, now: Instant) -> Vec<PeerStatus> {
+        if (self.rules.counted).is_none_or(|at| now.duration_since(at) >= COUNT_INTERVAL) {
+            self.filter_counters();
+        }
+        let peers = self.peers.values();
+        let refused = &self.rules.refused;
+        peers
+            .map(|known| known.status(now, refused.get(&known.config.public_key)))
+            .collect()
+    }
+
+    pub(super) fn filter_counters(&mut self) -> FilterCounters {
+        self.rules.counted = Some(Instant::now());
+        let counted = nftables::counters(self.rules.set.table()).unwrap_or_default();
+        let of_peers = self.rules.set.refused_counters();
+        let mut all = FilterCounters::default();
+        for (name, count) in counted {
+            match name.as_str() {
+                "malformed" => all.refused_malformed = count,
+                "fragment" => all.refused_fragment = count,
+                "extension" => all.refused_extension = count,
+                "not_ours" => all.refused_not_ours = count,
+                "answer" => all.admitted_as_answer = count,
+                "stranger" => all.refused_by_default += count,
+                _ => match of_peers.get(&name) {
+                    Some(peer) => {
+                        all.refused_by_default += count;
+                        self.rules.refused.insert(*peer, count);
+                    }
+                    None => all.admitted_by_rule += count,
+                },
+            }
+        }
+        all
+    }
+
+    /// After the host's network changed: other local addresses, and a packet that tells each peer where we are now.
+    pub(super) fn rebind(&mut self) -> io::Result<()> {
+        self.wireguard.forget_sources()?;
+        self.nudge(|_| true)
+    }
+
+    /// Starts a handshake with every peer whose address was configured. The kernel does so only for a peer without a session,
+    /// so one that is silent is made anew; one that was heard keeps its session.
+    pub(super) fn refresh(&mut self, now: Instant) -> io::Result<()> {
+        let is_heard = |known: &Known| {
+            (known.heard).is_some_and(|at| now.saturating_duration_since(at) < HEARD_LATELY)
+        };
+        let lost: Vec<PeerConfig> = self
+            .peers
+            .values()
+            .filter(|known| !ways(&known.config).is_empty() && !is_heard(known))
+            .map(|known| known.config.clone())
+            .collect();
+        for config in lost {
+            let key = config.public_key;
+            let removal = PeerChange {
+                remove: true,
+                ..PeerChange::default()
+            };
+            self.wireguard.set_peer(&key, &removal)?;
+            self.peers.remove(&key);
+            self.set_peer(config).map_err(io::Error::other)?;
+        }
+        self.nudge(|known| !ways(&known.config).is_empty())
+    }
+
+    /// Puts the table back if somebody took it away. Until that succeeds nothing passes.
+    pub(super) fn restore_rules(&mut self) {
+        match nftables::apply(&self.rules.set.whole()) {
+            Ok(()) if self.rules.in_force => {}
+            Ok(()) => match self.link.set_up(true) {
+                Ok(()) => self.rules.in_force = true,
+                Err(error) => tracing::error!(%error, "the interface does not come up again"),
+            },
+            Err(error) => {
+                tracing::error!(%error, "the filter can't be set; the interface is down until it can");
+                self.rules.in_force = false;
+                if let Err(error) = self.link.set_up(false) {
+                    tracing::error!(%error, "the interface can't be taken down");
+                }
+            }
+        }
+    }
+
+    pub(super) fn rules_in_force(&self) -> bool {
+        self.rules.in_force && nftables::table_exists(self.rules.set.table()).unwrap_or(true)
+    }
+
+    fn change_rules(&mut self, change: &str) -> Result<(), TunnelError> {
+        if self.rules.in_force && nftables::apply(change).is_ok() {
+            return Ok(());
+        }
+        // Somebody may have taken the table away a moment ago: the whole of it says the same.
+        self.restore_rules();
+        match self.rules.in_force {
+            true => Ok(()),
+            false => Err(TunnelError::Kernel {
+                attempt: "changing the nftables table",
+                source: io::Error::other("see the log"),
+            }),
+        }
+    }
+
+    /// A keepalive interval that begins makes the kernel send at once.
+    fn nudge(&mut self, wanted: impl Fn(&Known) -> bool) -> io::Result<()> {
+        for (key, known) in self.peers.iter().filter(|(_, known)| wanted(known)) {
+            let wanted = known.config.keepalive_s.unwrap_or(0);
+            for seconds in [0, wanted.max(1), wanted] {
+                let change = PeerChange {
+                    keepalive_s: Some(seconds),
+                    ..PeerChange::default()
+                };
+                self.wireguard.set_peer(key, &change)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if let Err(error) = self.link.set_up(false) {
+            tracing::warn!(%error, "the interface could not be taken down");
+        }
+        if let Err(error) = nftables::remove_table(self.rules.set.table()) {
+            tracing::warn!(%error, "the nftables table could not be removed");
+        }
+    }
+}
+
+impl Known {
+    fn take(&mut self, seen: PeerSeen, now: Instant, events: &mut Vec<TunnelEvent>) {
+        let before = std::mem::replace(&mut self.seen, seen);
+        let peer = self.config.public_key;
+        if seen.handshake.is_some() && seen.handshake != before.handshake {
+            events.push(TunnelEvent::HandshakeCompleted { peer });
+        }
+        let is_heard = seen.rx_bytes != before.rx_bytes;
+        if let Some(endpoint) = seen
+            .endpoint
+            .filter(|_| is_heard && seen.endpoint != before.endpoint)
+        {
+            events.push(TunnelEvent::EndpointChanged { peer, endpoint });
+        }
+        if is_heard {
+            self.heard = Some(now);
+            (self.asked, self.told, self.tried) = (None, None, None);
+        } else if seen.tx_bytes != before.tx_bytes && self.asked.is_none() {
+            self.asked = Some(now);
+        }
+        let silent_for = |since: Option<Instant>| since.map(|at| now.saturating_duration_since(at));
+        if silent_for(self.told.or(self.asked)).is_some_and(|time| time >= UNANSWERED) {
+            self.told = Some(now);
+            events.push(TunnelEvent::HandshakeUnanswered { peer });
+        }
+    }
+
+    fn next_endpoint(&mut self, now: Instant) -> Option<SocketAddr> {
+        let ways = ways(&self.config);
+        let since = self.tried.or(self.asked)?;
+        if ways.len() < 2 || now.saturating_duration_since(since) < ENDPOINT_PATIENCE {
+            return None;
+        }
+        self.tried = Some(now);
+        self.endpoint = (self.endpoint + 1) % ways.len();
+        Some(ways[self.endpoint])
+    }
+
+    fn status(&self, now: Instant, refused: Option<&u64>) -> PeerStatus {
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let since_epoch = since_epoch.unwrap_or_default();
+        let handshake = self.seen.handshake;
+        PeerStatus {
+            public_key: self.config.public_key,
+            endpoint: self.seen.endpoint.filter(|_| self.heard.is_some()),
+            path: handshake.map(|_| PathKind::Direct),
+            last_handshake_age: handshake.map(|at| since_epoch.saturating_sub(at)),
+            last_rx_age: self.heard.map(|at| now.saturating_duration_since(at)),
+            port_unreachable_age: None,
+            rx_bytes: self.seen.rx_bytes,
+            tx_bytes: self.seen.tx_bytes,
+            drops: PeerDrops {
+                filtered: refused.copied().unwrap_or(0),
+                ..PeerDrops::default()
+            },
+        }
+    }
+}
+
+/// Where a peer may be: what was declared, then what was observed.
+fn ways(config: &PeerConfig) -> Vec<SocketAddr> {
+    let ways = config.endpoints.iter().chain(&config.candidates);
+    ways.copied().collect()
+}
+
+/// How often the refused packets of each peer are read; `nft` is a process each time.
+const COUNT_INTERVAL: Duration = Duration::from_secs(10);
+/// Without an answer for so long, the next endpoint is tried. A live peer says something at least every 10 s (WireGuard's
+/// KEEPALIVE_TIMEOUT) when it is sent something.
+const ENDPOINT_PATIENCE: Duration = Duration::from_secs(12);
+/// WireGuard's REKEY_ATTEMPT_TIME.
+const UNANSWERED: Duration = Duration::from_secs(90);
+const HEARD_LATELY: Duration = Duration::from_secs(2);

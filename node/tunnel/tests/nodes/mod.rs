@@ -5,6 +5,7 @@
     reason = "this is test code, but not inside a test function"
 )]
 
+pub(crate) mod meeting;
 pub(crate) mod namespace;
 
 use std::io;

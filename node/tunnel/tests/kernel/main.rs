@@ -1,0 +1,214 @@
+//! The kernel engine against the others. Needs root and a kernel with WireGuard; where that is missing, the last test boots a
+//! virtual machine that has one and runs this very program in it.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "this is test code, but not all inside test functions"
+)]
+
+#[path = "../nodes/mod.rs"]
+mod nodes;
+mod virtual_machine;
+
+use std::io::ErrorKind;
+use std::process::Command;
+use std::time::Duration;
+
+use malha_tunnel::{Engine, PresharedKey, TunnelEvent, kernel_available};
+use nodes::meeting::{INTERFACE, engines_meet, play, start_node, underlay};
+use nodes::namespace::{Namespace, interface_exists, missing};
+use nodes::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout};
+
+/// Why a test can't run here, if so.
+fn absent() -> Option<String> {
+    missing(&[("ip", "iproute2"), ("nft", "nftables")]).or_else(|| {
+        let why = kernel_available().err()?;
+        Some(format!(
+            "skipped: this kernel has no WireGuard ({why}); see the virtual machine"
+        ))
+    })
+}
+
+macro_rules! need_kernel {
+    () => {
+        if let Some(reason) = absent() {
+            println!("{reason}");
+            return;
+        }
+    };
+}
+
+#[test]
+fn kernel_calls_userspace() {
+    need_kernel!();
+    engines_meet(Engine::Userspace, Engine::Kernel);
+}
+
+#[test]
+fn userspace_calls_kernel() {
+    need_kernel!();
+    engines_meet(Engine::Kernel, Engine::Userspace);
+}
+
+#[test]
+fn kernel_calls_kernel() {
+    need_kernel!();
+    engines_meet(Engine::Kernel, Engine::Kernel);
+}
+
+#[test]
+fn interface_and_rules_are_gone_after_shutdown() {
+    need_kernel!();
+    let work = Namespace::new("alone").run(async move || {
+        let node = start_node(Engine::Kernel, 1);
+        let while_running = (interface_exists(INTERFACE), has_table());
+        node.tunnel.shutdown().await;
+        (while_running, (interface_exists(INTERFACE), has_table()))
+    });
+    assert_eq!(work.join().unwrap(), ((true, true), (false, false)));
+}
+
+#[test]
+fn an_interface_that_a_killed_run_left_is_replaced_and_a_strangers_is_not() {
+    need_kernel!();
+    let namespace = Namespace::new("alone");
+    namespace.ip(&["link", "add", INTERFACE, "type", "wireguard"]);
+    let work = namespace.run(async move || {
+        let mut config = config(1);
+        config.interface = INTERFACE.into();
+        let stranger = malha_tunnel::start(Engine::Kernel, config.clone()).err();
+        let alias = ["link", "set", INTERFACE, "alias", "made by malha"];
+        assert!(Command::new("ip").args(alias).status().unwrap().success());
+        (
+            stranger.map(|error| error.to_string()),
+            malha_tunnel::start(Engine::Kernel, config).is_ok(),
+        )
+    });
+    let (stranger, replaced) = work.join().unwrap();
+    assert!(
+        stranger
+            .unwrap()
+            .contains("creating the WireGuard interface")
+    );
+    assert!(replaced);
+}
+
+#[test]
+fn what_no_rule_permits_is_refused_even_after_the_rules_were_flushed() {
+    need_kernel!();
+    let (left, right) = Namespace::joined_pair();
+    play(
+        (left, async move |ready, done| {
+            let node = start_node(Engine::Kernel, 1);
+            let mut caller = peer(2, Vec::new());
+            caller.ingress = vec![malha_tunnel::Allow::tcp(80..=80)];
+            node.tunnel.set_peer(caller).await.unwrap();
+            echo(node.listen(80).await);
+            echo(node.listen(81).await);
+            assert!(
+                Command::new("nft")
+                    .args(["flush", "ruleset"])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+            let restored = async {
+                while !has_table() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            timeout(LIMIT, restored).await.unwrap();
+            ready.cancel();
+            done.cancelled().await;
+            let refused = node.tunnel.stats().await.filter.refused_by_default;
+            assert!(refused > 0, "nothing was counted");
+            node.tunnel.shutdown().await;
+        }),
+        (right, async move || {
+            let node = start_node(Engine::Userspace, 2);
+            let server = peer(1, vec![underlay(1)]);
+            node.tunnel.set_peer(server).await.unwrap();
+            assert_echoes(node.dial(overlay(1, 80)).await.unwrap(), body(1000, 3)).await;
+            let deadline = Instant::now() + Duration::from_secs(3);
+            let refused = node
+                .tunnel
+                .dial(overlay(1, 81), deadline)
+                .await
+                .err()
+                .unwrap();
+            assert_eq!(refused.kind(), ErrorKind::TimedOut);
+            node.tunnel.shutdown().await;
+        }),
+    );
+}
+
+/// A preshared key that both sides change while a connection runs: it goes on, and the next handshake uses the key.
+#[test]
+fn a_key_is_rotated_under_a_connection() {
+    need_kernel!();
+    let (left, right) = Namespace::joined_pair();
+    let key = || Some(PresharedKey::from_bytes([9; 32]));
+    play(
+        (left, async move |ready, done| {
+            let node = start_node(Engine::Kernel, 1);
+            let mut caller = peer(2, Vec::new());
+            node.tunnel.set_peer(caller.clone()).await.unwrap();
+            echo(node.listen(80).await);
+            let mut turns = node.listen(90).await;
+            ready.cancel();
+            // The caller knocks here when it wants the new key to be set.
+            drop(turns.accept().await.unwrap());
+            caller.preshared_key = key();
+            node.tunnel.set_peer(caller).await.unwrap();
+            done.cancelled().await;
+            node.tunnel.shutdown().await;
+        }),
+        (right, async move || {
+            let node = start_node(Engine::Userspace, 2);
+            let mut server = peer(1, vec![underlay(1)]);
+            node.tunnel.set_peer(server.clone()).await.unwrap();
+            let mut stream = node.dial(overlay(1, 80)).await.unwrap();
+            let mut knock = node.dial(overlay(1, 90)).await.unwrap();
+            // Its end says that the server has it.
+            let _ = timeout(LIMIT, knock.read_u8()).await.unwrap();
+            let mut events = node.tunnel.events();
+            server.preshared_key = key();
+            node.tunnel.set_peer(server).await.unwrap();
+            node.tunnel.refresh().await;
+            stream.write_all(b"x").await.unwrap();
+            assert_eq!(
+                timeout(LIMIT, stream.read_u8()).await.unwrap().unwrap(),
+                b'x'
+            );
+            let completed = TunnelEvent::HandshakeCompleted { peer: key_of(1) };
+            wait_for(&mut events, completed).await;
+            stream.write_all(b"y").await.unwrap();
+            assert_eq!(
+                timeout(LIMIT, stream.read_u8()).await.unwrap().unwrap(),
+                b'y'
+            );
+            node.tunnel.shutdown().await;
+        }),
+    );
+}
+
+#[test]
+fn the_engine_is_proven_in_a_virtual_machine() {
+    if kernel_available().is_ok() {
+        println!("skipped: this kernel has WireGuard, so the tests above have run");
+        return;
+    }
+    virtual_machine::run_this_program();
+}
+
+fn key_of(number: u8) -> malha_tunnel::PublicKey {
+    key(number).public_key()
+}
+
+fn has_table() -> bool {
+    let list = ["list", "table", "inet", &format!("malha_{INTERFACE}")];
+    let listed = Command::new("nft").args(list).output().unwrap();
+    listed.status.success()
+}

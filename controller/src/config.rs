@@ -70,6 +70,8 @@ pub enum EngineChoice {
     Auto,
     Userspace,
     Netstack,
+    /// Only by name: a hub whose WireGuard is the kernel's is no relay, and nobody reaches it over TCP.
+    Kernel,
 }
 
 /// Public traffic.

@@ -318,6 +318,7 @@ fn choose_engine(choice: EngineChoice) -> Engine {
     match choice {
         EngineChoice::Netstack => Engine::Netstack,
         EngineChoice::Userspace => Engine::Userspace,
+        EngineChoice::Kernel => Engine::Kernel,
         EngineChoice::Auto if can_make_tun() => Engine::Userspace,
         EngineChoice::Auto => Engine::Netstack,
     }

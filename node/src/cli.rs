@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::Ending;
 use crate::config::{DEFAULT_FILE, LogFormat, Settings, Wishes};
 use crate::exit::Exit;
+use crate::guard;
 use crate::plane::PlaneConfig;
 use crate::run::{RunConfig, RunError, run};
 use crate::state::{Ended, Identity, STATUS_SOCKET, StateError, StateFolder};
@@ -96,6 +97,7 @@ fn dispatch(args: &[OsString], lang: Lang) -> Result<Exit, Failure> {
         Some((command::UP, flags)) => up(flags, lang),
         Some((command::RUN, flags)) => run_enrolled(flags, lang),
         Some((command::STATUS, flags)) => status(flags, lang),
+        Some((command::GUARD, flags)) => guard(flags, lang),
         Some((command::CHECK_CONFIG, flags)) => check_config(flags, lang),
         Some((command::COMPLETIONS, flags)) => completions(flags, lang),
         Some((command::MAN, _)) => man(lang),
@@ -134,7 +136,7 @@ async fn run_until_end(
     settings: &Settings,
     lang: Lang,
 ) -> Result<Exit, Failure> {
-    let (engine, engine_reason) = settings.engine.decide();
+    let (engine, engine_reason) = settings.engine.decide(settings.plain_udp);
     tracing::info!(%engine, reason = ?engine_reason, "starting");
     let config = RunConfig {
         plane: PlaneConfig {
@@ -143,6 +145,7 @@ async fn run_until_end(
             interface: settings.interface.clone(),
             mtu_bytes: settings.mtu_bytes,
             offload: settings.offload.into(),
+            guard: settings.guard(),
         },
         engine_reason,
     };
@@ -184,6 +187,28 @@ fn no_status(error: &StatusError, settings: &Settings, lang: Lang) -> Failure {
             Failure::new(Exit::State, text::socket_path(lang, path.display()))
         }
         error => Failure::new(Exit::State, text::status_unreadable(lang, error)),
+    }
+}
+
+/// Speaks to the kernel and not to an agent: the guard may be there without one.
+fn guard(flags: &ArgMatches, lang: Lang) -> Result<Exit, Failure> {
+    let settings = settings(flags, lang)?;
+    let interface = &settings.interface;
+    let failed = |why: io::Error| Failure::new(Exit::State, text::guard_unreadable(lang, why));
+    if flags.subcommand_name() == Some(command::GUARD_REMOVE) {
+        guard::remove(interface).map_err(failed)?;
+        print(&text::guard_removed(lang), lang)?;
+        return Ok(Exit::Success);
+    }
+    match guard::is_in_place(interface).map_err(failed)? {
+        true => {
+            print(&text::guard_is_in_place(lang), lang)?;
+            Ok(Exit::Success)
+        }
+        false => {
+            print(&text::guard_is_not_in_place(lang), lang)?;
+            Ok(Exit::Degraded)
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The agent's settings: flags, then environment, then the TOML file, then defaults. Unknown keys are refused with their line.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
 use crate::engine::EngineChoice;
+use crate::guard::{GuardChoice, GuardConfig};
 
 /// Read when it is there and no other file is named.
 pub const DEFAULT_FILE: &str = "/etc/malha/node.toml";
@@ -33,6 +35,11 @@ pub struct Wishes {
     pub mtu_bytes: Option<usize>,
     /// Whether batches of packets are left to the kernel to cut and join; off for kernels that do it wrong.
     pub offload: Option<bool>,
+    /// UDP to the hub always passes here: with it, the engine `auto` may leave WireGuard to the kernel.
+    pub plain_udp: Option<bool>,
+    pub guard: Option<GuardChoice>,
+    /// TCP ports that the guard leaves open.
+    pub guard_except: Option<BTreeSet<u16>>,
     pub log: Option<String>,
     pub log_format: Option<LogFormat>,
 }
@@ -47,6 +54,9 @@ pub struct Settings {
     pub interface: String,
     pub mtu_bytes: usize,
     pub offload: bool,
+    pub plain_udp: bool,
+    pub guard: GuardChoice,
+    pub guard_except: BTreeSet<u16>,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -68,6 +78,9 @@ impl Wishes {
             interface: self.interface.or(other.interface),
             mtu_bytes: self.mtu_bytes.or(other.mtu_bytes),
             offload: self.offload.or(other.offload),
+            plain_udp: self.plain_udp.or(other.plain_udp),
+            guard: self.guard.or(other.guard),
+            guard_except: self.guard_except.or(other.guard_except),
             log: self.log.or(other.log),
             log_format: self.log_format.or(other.log_format),
         }
@@ -85,6 +98,9 @@ impl Wishes {
             interface: self.interface.unwrap_or_else(|| DEFAULT_INTERFACE.into()),
             mtu_bytes: self.mtu_bytes.unwrap_or(DEFAULT_MTU_BYTES),
             offload: self.offload.unwrap_or(true),
+            plain_udp: self.plain_udp.unwrap_or(false),
+            guard: self.guard.unwrap_or_default(),
+            guard_except: (self.guard_except).unwrap_or_else(|| GUARD_EXCEPT.into()),
             log: self.log.unwrap_or_else(|| DEFAULT_LOG.into()),
             log_format: self.log_format.unwrap_or_default(),
         };
@@ -94,6 +110,14 @@ impl Wishes {
 }
 
 impl Settings {
+    #[must_use]
+    pub fn guard(&self) -> GuardConfig {
+        GuardConfig {
+            choice: self.guard,
+            except: self.guard_except.clone(),
+        }
+    }
+
     fn check(&self) -> Result<(), String> {
         if !(MIN_MTU_BYTES..=MAX_MTU_BYTES).contains(&self.mtu_bytes) {
             return Err(format!(
@@ -153,6 +177,8 @@ const MAX_MTU_BYTES: usize = 9_216;
 /// IFNAMSIZ without its end.
 const MAX_INTERFACE_CHARS: usize = 15;
 const MAX_LISTEN: usize = 8;
+/// SSH: who offers it in the overlay must not lose the machine by it.
+const GUARD_EXCEPT: [u16; 1] = [22];
 
 #[cfg(test)]
 mod tests {
@@ -173,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_wrong_value_names_what_would_be_right() {
-        let error = parse("engine = \"kernel\"").unwrap_err();
+        let error = parse("engine = \"wireguard\"").unwrap_err();
         assert!(
             error.contains("userspace") && error.contains("line 1"),
             "{error}"

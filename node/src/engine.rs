@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 
-use malha_tunnel::Engine;
+use malha_tunnel::{Engine, kernel_available};
 use serde::{Deserialize, Serialize};
 
 use crate::text::{self, Lang};
@@ -15,6 +15,7 @@ pub enum EngineChoice {
     Auto,
     Userspace,
     Netstack,
+    Kernel,
 }
 
 /// Why an engine was taken.
@@ -23,17 +24,28 @@ pub enum EngineChoice {
 pub enum EngineReason {
     Chosen,
     MayMakeInterfaces,
+    /// UDP always passes, as declared, and the kernel has WireGuard.
+    PlainUdp,
+    /// It was declared that UDP always passes, and the kernel can't be used.
+    NoKernel(String),
     NoCapability,
     NoTun(String),
 }
 
 impl EngineChoice {
+    /// Only the engines in this process have the ways around blocked UDP: relay and TCP. So the kernel is taken where the
+    /// operator declares that UDP always passes, and never because it is there.
     #[must_use]
-    pub fn decide(self) -> (Engine, EngineReason) {
+    pub fn decide(self, plain_udp: bool) -> (Engine, EngineReason) {
         match self {
+            Self::Kernel => (Engine::Kernel, EngineReason::Chosen),
             Self::Userspace => (Engine::Userspace, EngineReason::Chosen),
             Self::Netstack => (Engine::Netstack, EngineReason::Chosen),
             Self::Auto => match why_not_userspace() {
+                None if plain_udp => match kernel_available() {
+                    Ok(()) => (Engine::Kernel, EngineReason::PlainUdp),
+                    Err(why) => (Engine::Userspace, EngineReason::NoKernel(why.to_string())),
+                },
                 None => (Engine::Userspace, EngineReason::MayMakeInterfaces),
                 Some(reason) => (Engine::Netstack, reason),
             },
@@ -46,6 +58,8 @@ impl EngineReason {
         match self {
             Self::Chosen => text::engine_chosen(lang),
             Self::MayMakeInterfaces => text::engine_may(lang),
+            Self::PlainUdp => text::engine_plain_udp(lang),
+            Self::NoKernel(why) => text::engine_no_kernel(lang, why),
             Self::NoCapability => text::engine_no_capability(lang),
             Self::NoTun(why) => text::engine_no_tun(lang, why),
         }
@@ -87,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_chosen_engine_is_taken_without_a_look_at_the_machine() {
-        let (engine, reason) = EngineChoice::Netstack.decide();
+        let (engine, reason) = EngineChoice::Netstack.decide(true);
         assert_eq!(engine, Engine::Netstack);
         assert_eq!(reason, EngineReason::Chosen);
     }

@@ -14,6 +14,7 @@ pub mod control;
 pub mod engine;
 pub mod enrol;
 pub mod exit;
+pub mod guard;
 pub mod machine;
 pub mod notify;
 pub mod plane;

@@ -22,6 +22,7 @@ use malha_tunnel::{
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::guard::{Guard, GuardConfig, GuardStatus};
 use carrier::Carrier;
 use services::Services;
 
@@ -43,6 +44,7 @@ pub struct PlaneConfig {
     pub interface: String,
     pub mtu_bytes: usize,
     pub offload: Offload,
+    pub guard: GuardConfig,
 }
 
 /// What the shell asks of the plane. The plane ends when no one can ask any more.
@@ -89,6 +91,7 @@ pub struct PlaneView {
     pub peers: Vec<PeerView>,
     /// UDP addresses in use.
     pub listen: Vec<SocketAddr>,
+    pub guard: GuardStatus,
 }
 
 #[derive(Clone, Debug)]
@@ -113,6 +116,7 @@ pub async fn run_plane(
     events: mpsc::Sender<PlaneEvent>,
 ) {
     let mut plane = Plane {
+        guard: Guard::new(config.guard.clone(), config.engine, &config.interface),
         config,
         key,
         pairs: None,
@@ -154,7 +158,9 @@ pub async fn run_plane(
                 let newest = pairs.borrow_and_update().clone();
                 plane.share(newest).await;
             }
+            () = plane.guard.changed() => plane.guard.restore().await,
             _ = observe.tick() => {
+                plane.guard.check().await;
                 if let Some(lost) = plane.lost_carrier() {
                     let _ = events.send(lost).await;
                 }
@@ -175,6 +181,7 @@ struct Plane {
     carrier: Option<Carrier>,
     /// One that went down with its tunnel and was not told of.
     lost_carrier: Option<Carrier>,
+    guard: Guard,
 }
 
 /// A tunnel, and what was really set on it.
@@ -207,7 +214,9 @@ impl Plane {
             Some(running) => running,
             None => self.start(&map.me)?,
         };
-        let result = running.apply(map, &self.known()).await;
+        // What the tunnel offers must not be there for the neighbours first.
+        let guarded = self.guard.close(map).await;
+        let result = running.apply(map, &self.known(), guarded).await;
         self.running = Some(running);
         result
     }
@@ -284,17 +293,28 @@ impl Plane {
                 .filter_map(|status| Some(seen(by_key.get(&status.public_key)?, status)))
                 .collect(),
             listen: running.tunnel.listen_addrs().await,
+            guard: self.guard.status().clone(),
         })
     }
 }
 
 impl Running {
-    async fn apply(&mut self, map: &Netmap, known: &Known) -> Result<(), String> {
+    async fn apply(
+        &mut self,
+        map: &Netmap,
+        known: &Known,
+        guarded: Result<(), String>,
+    ) -> Result<(), String> {
         let mut trouble = Trouble::default();
         // Who may do less is cut before anyone may do more.
         self.services.close_changed(&map.services).await;
         self.remove_peers(map, &mut trouble).await;
         self.set_peers(&map.peers, known, &mut trouble).await;
+        if let Err(why) = guarded {
+            self.services.close_all().await;
+            trouble.note("services", Err::<(), _>(why));
+            return trouble.result();
+        }
         for (service, opened) in self.services.open(&self.tunnel, map).await {
             trouble.note(service, opened);
         }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::{AgentView, ControlState};
 use crate::engine::EngineReason;
+use crate::guard::GuardStatus;
 use crate::plane::PlaneView;
 
 pub use filter::{AllowedStatus, DropStatus, FilterStatus};
@@ -37,6 +38,8 @@ pub struct StatusDocument {
     pub quarantined: bool,
     pub services: Vec<ServiceStatus>,
     pub peers: Vec<PeerStatus>,
+    #[serde(default)]
+    pub guard: GuardStatus,
     /// Why something could not be written to the state folder.
     pub save_error: Option<String>,
 }
@@ -156,6 +159,7 @@ impl StatusDocument {
             quarantined: view.quarantined,
             services: services(view, map, about.now),
             peers: peers(map, about.plane, about.wall_ms),
+            guard: about.plane.guard.clone(),
             save_error: view.save_error.clone(),
         }
     }

@@ -241,6 +241,14 @@ pub(crate) fn welcome() -> ToNode {
     }))
 }
 
+/// Tests must not close ports of the machine that runs them.
+pub(crate) fn no_guard() -> malha_node::guard::GuardConfig {
+    malha_node::guard::GuardConfig {
+        choice: malha_node::guard::GuardChoice::Off,
+        except: [].into(),
+    }
+}
+
 /// A map whose content depends on its revision.
 pub(crate) fn netmap(revision: u64) -> Netmap {
     let addresses = |n: u8| OverlayAddresses {

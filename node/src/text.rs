@@ -49,6 +49,15 @@ texts! {
     }
     about_run() { "Mantém ligada uma máquina já cadastrada", "Keep an enrolled machine joined" }
     about_status() { "Mostra o que funciona e o que não funciona", "Show what works and what does not" }
+    about_guard() {
+        "A guarda: fecha as portas desta máquina fora da rede da Malha",
+        "The guard: closes this machine's ports outside the overlay"
+    }
+    about_guard_status() { "Diz se a guarda está no lugar", "Say whether the guard is in place" }
+    about_guard_remove() {
+        "Retira a guarda, ao desinstalar; o agente em execução a repõe",
+        "Take the guard away, when uninstalling; a running agent puts it back"
+    }
     about_check_config() { "Confere a configuração e termina", "Check the configuration and exit" }
     about_completions() { "Escreve as sugestões para o seu shell", "Print completions for your shell" }
     about_man() { "Escreve a página de manual", "Print the manual page" }
@@ -61,8 +70,8 @@ texts! {
         "Configuration file, TOML [default: /etc/malha/node.toml, if it is there]"
     }
     help_engine() {
-        "Onde roda o WireGuard: auto escolhe userspace se puder criar uma interface",
-        "Where WireGuard runs: auto takes userspace where it may make an interface"
+        "Onde roda o WireGuard: auto escolhe userspace se puder criar uma interface, e kernel se plain-udp também for declarado",
+        "Where WireGuard runs: auto takes userspace where it may make an interface, and kernel if plain-udp is declared too"
     }
     help_no_offload() {
         "Não deixa ao kernel cortar e juntar pacotes; para kernels que erram nisso",
@@ -274,9 +283,35 @@ texts! {
         "pode criar interfaces: CAP_NET_ADMIN e /dev/net/tun",
         "may make interfaces: CAP_NET_ADMIN and /dev/net/tun"
     }
+    engine_plain_udp() {
+        "UDP livre declarado, e o kernel tem WireGuard",
+        "UDP is declared to pass, and the kernel has WireGuard"
+    }
+    engine_no_kernel(why) {
+        "UDP livre declarado, mas o kernel não pode ser usado: {why}",
+        "UDP is declared to pass, but the kernel can't be used: {why}"
+    }
     engine_no_capability() { "sem CAP_NET_ADMIN", "no CAP_NET_ADMIN" }
     engine_no_tun(why) { "/dev/net/tun não abre: {why}", "/dev/net/tun does not open: {why}" }
     engine_chosen() { "escolhido na configuração", "chosen in the configuration" }
+
+    status_guard(state) { "Guarda       {state}", "Guard        {state}" }
+    guard_waiting() { "espera o mapa da rede", "waiting for the netmap" }
+    guard_in_place(ports) { "fecha fora da rede as portas: {ports}", "closes outside the overlay the ports: {ports}" }
+    guard_restored(ports, times) {
+        "fecha fora da rede as portas: {ports}; reposta {times} vezes",
+        "closes outside the overlay the ports: {ports}; put back {times} times"
+    }
+    guard_off() { "desligada na configuração", "off in the configuration" }
+    guard_no_interface() { "sem privilégio para regras de firewall", "no privilege for firewall rules" }
+    guard_failed(why) { "NÃO está no lugar: {why}", "NOT in place: {why}" }
+    guard_is_in_place() { "A guarda está no lugar.", "The guard is in place." }
+    guard_is_not_in_place() { "A guarda não está no lugar.", "The guard is not in place." }
+    guard_removed() { "A guarda foi retirada.", "The guard was taken away." }
+    guard_unreadable(why) {
+        "A guarda não pôde ser lida ou mudada (precisa de root e do nft): {why}",
+        "The guard could not be read or changed (needs root and nft): {why}"
+    }
 
     control_offline() { "desligado", "offline" }
     control_dialing() { "procurando", "dialing" }

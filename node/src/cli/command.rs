@@ -15,6 +15,9 @@ pub(super) const UP: &str = "up";
 pub(super) const RUN: &str = "run";
 pub(super) const STATUS: &str = "status";
 pub(super) const CHECK_CONFIG: &str = "check-config";
+pub(super) const GUARD: &str = "guard";
+pub(super) const GUARD_STATUS: &str = "status";
+pub(super) const GUARD_REMOVE: &str = "remove";
 pub(super) const COMPLETIONS: &str = "completions";
 pub(super) const MAN: &str = "man";
 
@@ -63,6 +66,12 @@ pub(super) fn command(lang: Lang) -> Command {
         .subcommand(sub(UP, text::about_up(lang)).args(for_up(lang)))
         .subcommand(sub(RUN, text::about_run(lang)))
         .subcommand(sub(STATUS, text::about_status(lang)).arg(json(lang)))
+        .subcommand(
+            sub(GUARD, text::about_guard(lang))
+                .subcommand_required(true)
+                .subcommand(sub(GUARD_STATUS, text::about_guard_status(lang)))
+                .subcommand(sub(GUARD_REMOVE, text::about_guard_remove(lang))),
+        )
         .subcommand(sub(CHECK_CONFIG, text::about_check_config(lang)).arg(json(lang)))
         .subcommand(
             sub(COMPLETIONS, text::about_completions(lang)).arg(
@@ -80,14 +89,14 @@ fn everywhere(lang: Lang) -> [Arg; 7] {
         let arg = Arg::new(name).long(name).env(variable).global(true);
         arg.value_name(value)
     };
-    let engines =
-        PossibleValuesParser::new(["auto", "userspace", "netstack"]).map(|name| {
-            match name.as_str() {
-                "userspace" => EngineChoice::Userspace,
-                "netstack" => EngineChoice::Netstack,
-                _ => EngineChoice::Auto,
-            }
-        });
+    let engines = PossibleValuesParser::new(["auto", "userspace", "netstack", "kernel"]).map(
+        |name| match name.as_str() {
+            "userspace" => EngineChoice::Userspace,
+            "netstack" => EngineChoice::Netstack,
+            "kernel" => EngineChoice::Kernel,
+            _ => EngineChoice::Auto,
+        },
+    );
     let formats = PossibleValuesParser::new(["human", "json"]).map(|name| match name.as_str() {
         "json" => LogFormat::Json,
         _ => LogFormat::Human,

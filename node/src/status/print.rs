@@ -21,6 +21,7 @@ impl StatusDocument {
         self.control_lines(lang, &mut lines);
         let why = self.tunnel.why.say(lang);
         lines.push(text::status_engine(lang, &self.tunnel.engine, why));
+        lines.push(text::status_guard(lang, self.guard.say(lang)));
         self.netmap_lines(lang, &mut lines);
         if let Some(why) = &self.save_error {
             lines.push(text::status_save_error(lang, why));

@@ -61,6 +61,7 @@ fn healthy() -> StatusDocument {
                 age_ms: 3_600_000,
             }),
         }],
+        guard: crate::guard::GuardStatus::Off,
         save_error: None,
     }
 }

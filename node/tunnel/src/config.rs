@@ -14,14 +14,15 @@ use crate::relay::RelayGrant;
 pub struct TunnelConfig {
     pub private_key: PrivateKey,
     /// UDP addresses of the underlay. The first of each family sends to peers that have not been heard from; answers
-    /// leave by the socket on which the peer was heard. Empty means any free port, on each family that the host has.
+    /// leave by the socket on which the peer was heard. Empty means any free port, on each family that the host has. The
+    /// `kernel` engine takes the port only, which must be one, and listens on it at every address.
     pub listen: Vec<SocketAddr>,
-    /// This node's overlay addresses. Their prefix lengths say what is on the overlay: the `userspace` engine routes
-    /// these prefixes into the tunnel.
+    /// This node's overlay addresses. Their prefix lengths say what is on the overlay: the engines with an
+    /// interface route these prefixes into the tunnel.
     pub addresses: Vec<IpNet>,
     /// Largest IP packet inside the tunnel.
     pub mtu_bytes: usize,
-    /// Name of the TUN interface; only the `userspace` engine makes one.
+    /// Name of the interface that the engines `userspace` and `kernel` make.
     pub interface: String,
     /// Most TCP connections at a time, those in TIME-WAIT included; only the `netstack` engine counts them.
     pub max_connections: usize,

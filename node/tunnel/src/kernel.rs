@@ -137,7 +137,7 @@ impl Task {
         let now = Instant::now().into_std();
         match request {
             Request::SetPeer(peer, reply) => {
-                let set = self.change(move |host| host.set_peer(peer)).await;
+                let set = self.change(move |host| host.set_peer(*peer)).await;
                 let _ = reply.send(set.unwrap_or(Err(TunnelError::Stopped)));
             }
             Request::RemovePeer(key, reply) => {

@@ -13,7 +13,9 @@ use crate::config::{PeerConfig, TunnelConfig};
 use crate::error::TunnelError;
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
 use crate::nftables;
-use crate::status::{FilterCounters, PathKind, PeerDrops, PeerStatus, TunnelEvent};
+use crate::status::{
+    FilterCounters, PathKind, PeerDrops, PeerStatus, Refusals, RuleStatus, TunnelEvent,
+};
 
 /// Interface and table; both are gone when this is dropped.
 pub(super) struct Host {
@@ -30,7 +32,8 @@ struct Rules {
     set: Ruleset,
     /// The kernel has what `set` says. While not, the interface is down.
     in_force: bool,
-    refused: BTreeMap<PublicKey, u64>,
+    /// By the names of the table's counters, as they were last read.
+    counts: BTreeMap<String, u64>,
     counted: Option<Instant>,
 }
 
@@ -54,7 +57,7 @@ impl Host {
         let rules = Rules {
             set: Ruleset::new(&config.interface, own),
             in_force: false,
-            refused: BTreeMap::new(),
+            counts: BTreeMap::new(),
             counted: None,
         };
         nftables::apply(&rules.set.whole()).map_err(failed("setting the nftables table"))?;
@@ -197,33 +200,25 @@ impl Host {
             self.filter_counters();
         }
         let peers = self.peers.values();
-        let refused = &self.rules.refused;
-        peers
-            .map(|known| known.status(now, refused.get(&known.config.public_key)))
-            .collect()
+        peers.map(|known| known.status(now, &self.rules)).collect()
     }
 
     pub(super) fn filter_counters(&mut self) -> FilterCounters {
         self.rules.counted = Some(Instant::now());
         let counted = nftables::counters(self.rules.set.table()).unwrap_or_default();
-        let of_peers = self.rules.set.refused_counters();
+        self.rules.counts = counted.into_iter().collect();
         let mut all = FilterCounters::default();
-        for (name, count) in counted {
-            match name.as_str() {
-                "malformed" => all.refused_malformed = count,
-                "fragment" => all.refused_fragment = count,
-                "extension" => all.refused_extension = count,
-                "not_ours" => all.refused_not_ours = count,
-                "answer" => all.admitted_as_answer = count,
-                "stranger" => all.refused_by_default += count,
-                _ => match of_peers.get(&name) {
-                    Some(peer) => {
-                        all.refused_by_default += count;
-                        self.rules.refused.insert(*peer, count);
-                    }
-                    None => all.admitted_by_rule += count,
-                },
-            }
+        for (name, count) in &self.rules.counts {
+            let counter = match name.as_str() {
+                "malformed" => &mut all.refused.malformed,
+                "fragment" => &mut all.refused.fragment,
+                "extension" => &mut all.refused.extension,
+                "not_ours" => &mut all.refused.not_ours,
+                "answer" => &mut all.admitted_as_answer,
+                rule if rule.starts_with('r') => &mut all.admitted_by_rule,
+                _ => &mut all.refused.no_rule,
+            };
+            *counter += count;
         }
         all
     }
@@ -361,7 +356,13 @@ impl Known {
         Some(ways[self.endpoint])
     }
 
-    fn status(&self, now: Instant, refused: Option<&u64>) -> PeerStatus {
+    fn status(&self, now: Instant, rules: &Rules) -> PeerStatus {
+        let key = &self.config.public_key;
+        let count = |name: Option<String>| name.and_then(|name| rules.counts.get(&name).copied());
+        let ruled = self.config.ingress.iter().map(|rule| RuleStatus {
+            rule: rule.clone(),
+            admitted: count(rules.set.admitted(key, rule)).unwrap_or(0),
+        });
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let since_epoch = since_epoch.unwrap_or_default();
         let handshake = self.seen.handshake;
@@ -375,9 +376,15 @@ impl Known {
             rx_bytes: self.seen.rx_bytes,
             tx_bytes: self.seen.tx_bytes,
             drops: PeerDrops {
-                filtered: refused.copied().unwrap_or(0),
+                filtered: Refusals {
+                    no_rule: count(rules.set.refusals(key)).unwrap_or(0),
+                    ..Refusals::default()
+                },
                 ..PeerDrops::default()
             },
+            rules: ruled.collect(),
+            // The table counts all peers' answers together.
+            answers: 0,
         }
     }
 }

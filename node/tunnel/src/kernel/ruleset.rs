@@ -69,12 +69,15 @@ impl Ruleset {
         prefixes.find_map(|prefix| self.owners.get(&prefix.trunc()).copied())
     }
 
-    /// The peer to which a counter of refused packets belongs.
-    pub(crate) fn refused_counters(&self) -> BTreeMap<String, PublicKey> {
-        let peers = self.peers.iter();
-        peers
-            .map(|(key, peer)| (format!("d{}", peer.number), *key))
-            .collect()
+    /// The names of a peer's counters: of what no rule permits, and of one rule.
+    pub(crate) fn refusals(&self, key: &PublicKey) -> Option<String> {
+        let peer = self.peers.get(key)?;
+        Some(refusals(peer.number))
+    }
+
+    pub(crate) fn admitted(&self, key: &PublicKey, allow: &Allow) -> Option<String> {
+        let peer = self.peers.get(key)?;
+        Some(counter(peer.number, allow))
     }
 
     /// The whole table in place of whatever is there under its name.
@@ -235,7 +238,7 @@ impl Ruleset {
                 }
             }
         }
-        rule("i", &format!("counter name \"d{number}\" drop"));
+        rule("i", &format!("counter name \"{}\" drop", refusals(number)));
         for opened in OPENED {
             rule("o", &format!("{opened} ct label set {OPENED_LABEL}"));
         }
@@ -340,7 +343,11 @@ fn counter(number: PeerNumber, allow: &Allow) -> String {
 
 fn counters(number: PeerNumber, ingress: &[Allow]) -> BTreeSet<String> {
     let rules = ingress.iter().map(|allow| counter(number, allow));
-    rules.chain([format!("d{number}")]).collect()
+    rules.chain([refusals(number)]).collect()
+}
+
+fn refusals(number: PeerNumber) -> String {
+    format!("d{number}")
 }
 
 /// What makes this node the opener of a flow; of TCP only a SYN comes this far.

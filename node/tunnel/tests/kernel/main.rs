@@ -122,7 +122,7 @@ fn what_no_rule_permits_is_refused_even_after_the_rules_were_flushed() {
             timeout(LIMIT, restored).await.unwrap();
             ready.cancel();
             done.cancelled().await;
-            let refused = node.tunnel.stats().await.filter.refused_by_default;
+            let refused = node.tunnel.stats().await.filter.refused.no_rule;
             assert!(refused > 0, "nothing was counted");
             node.tunnel.shutdown().await;
         }),

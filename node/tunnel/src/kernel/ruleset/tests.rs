@@ -17,6 +17,7 @@ use packets::{Conversation, Step};
 use super::*;
 use crate::allowed_ips::AllowedIps;
 use crate::filter::{Filter, Verdict};
+use crate::ingress::Ingress;
 use crate::key::PrivateKey;
 use crate::packet::addresses;
 use crate::peer::PeerIndex;
@@ -62,7 +63,7 @@ fn peers() -> Vec<PeerConfig> {
 struct UserspaceJudge {
     owners: AllowedIps,
     filter: Filter,
-    peers: Vec<PeerConfig>,
+    ingress: Vec<Ingress>,
     now: Instant,
 }
 
@@ -75,7 +76,10 @@ impl UserspaceJudge {
         Self {
             owners,
             filter: Filter::new(own()),
-            peers: peers(),
+            ingress: peers()
+                .iter()
+                .map(|peer| Ingress::new(&peer.ingress))
+                .collect(),
             now: Instant::now(),
         }
     }
@@ -86,7 +90,7 @@ impl UserspaceJudge {
         let Some(peer) = self.owners.owner(remote) else {
             return step.leaving;
         };
-        let ingress = &self.peers[peer.0 as usize].ingress;
+        let ingress = &mut self.ingress[peer.0 as usize];
         match step.leaving {
             true => {
                 self.filter.leave(peer, ingress, packet, self.now);
@@ -94,7 +98,7 @@ impl UserspaceJudge {
             }
             false => {
                 let verdict = self.filter.enter(peer, ingress, packet, self.now);
-                matches!(verdict, Verdict::Rule | Verdict::Answer)
+                matches!(verdict, Verdict::Rule(_) | Verdict::Answer)
             }
         }
     }

@@ -244,7 +244,7 @@ mod tests {
         table.open(key(1), start);
         table.leave(key(1), Some(TcpFlags { rst: true, ..ACK }), start);
         table.open(key(1), start);
-        assert!(table.admit(key(1), Some(ACK), start));
+        assert!(table.admit(key(1), Some(SYN_ACK), start));
         assert!(table.knows(key(1), start + TCP_EDGE_IDLE));
     }
 

@@ -62,9 +62,10 @@ impl Model {
         let Ok(seen) = read(packet) else { return };
         let what = (seen.protocol, seen.source, seen.destination);
         let (opens, flags) = match seen.kind {
-            Kind::Tcp(flags) => (flags.opens(), flags),
+            Kind::Tcp(flags) => (flags.opens() && flags.are_sensible(), flags),
             // An answer to what a rule permits opens nothing.
-            Kind::Udp | Kind::Request => (self.rule(peer, &seen, seen.source).is_none(), NO_FLAGS),
+            Kind::Udp => (self.rule(peer, &seen, seen.source).is_none(), NO_FLAGS),
+            Kind::Request => (true, NO_FLAGS),
             _ => return,
         };
         match self.find(peer, what, now_s) {
@@ -89,16 +90,21 @@ impl Model {
         }
         let what = (seen.protocol, seen.destination, seen.source);
         let answers = match seen.kind {
-            Kind::Tcp(flags) if flags.opens() => None,
+            Kind::Tcp(flags) if flags.opens() || !flags.are_sensible() => None,
             Kind::Tcp(flags) => Some((what, flags)),
             Kind::Udp | Kind::Reply => Some((what, NO_FLAGS)),
-            Kind::Error(Some(about)) if self.find(peer, about, now_s).is_some() => {
+            Kind::Error(Some(about))
+                if about.1.ip() == seen.destination.ip()
+                    && self.find(peer, about, now_s).is_some() =>
+            {
                 return Judgement::Answer;
             }
             Kind::Request | Kind::Error(_) | Kind::Other => None,
         };
         if let Some((what, flags)) = answers
             && let Some(it) = self.find(peer, what, now_s)
+            // Nobody finishes what was never answered.
+            && (!flags.fin || it.heard || it.reset)
         {
             it.pass(false, flags, now_s);
             return Judgement::Answer;
@@ -143,10 +149,11 @@ impl Opened {
 
     fn pass(&mut self, by_us: bool, flags: reader::Flags, now_s: u64) {
         self.used_s = now_s;
-        self.heard |= !by_us;
         self.reset |= flags.rst;
-        self.fin_by_us |= flags.fin && by_us;
-        self.fin_by_them |= flags.fin && !by_us;
+        self.fin_by_us |= flags.fin && by_us && self.heard;
+        self.fin_by_them |= flags.fin && !by_us && self.heard;
+        // Only a SYN of theirs takes a connection.
+        self.heard |= !by_us && flags.syn;
     }
 
     fn idle_limit_s(&self) -> u64 {

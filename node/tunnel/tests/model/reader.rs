@@ -35,6 +35,13 @@ impl Flags {
     pub(crate) fn opens(self) -> bool {
         self.syn && !self.ack
     }
+
+    /// A SYN alone or with ACK, a reset, or anything with ACK that is neither.
+    pub(crate) fn are_sensible(self) -> bool {
+        let kinds = [self.syn, self.fin, self.rst];
+        let at_most_one = kinds.into_iter().filter(|kind| *kind).count() <= 1;
+        at_most_one && (self.ack || self.syn || self.rst)
+    }
 }
 
 /// The packet, or why it is refused unseen.

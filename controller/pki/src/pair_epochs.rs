@@ -107,10 +107,7 @@ impl PairEpochs {
         if !rest.is_empty() {
             return Err(damaged());
         }
-        let epochs: BTreeMap<u64, Epoch> = records
-            .iter()
-            .filter_map(Epoch::read)
-            .collect();
+        let epochs: BTreeMap<u64, Epoch> = records.iter().filter_map(Epoch::read).collect();
         let newest = *epochs.keys().next_back().ok_or_else(damaged)?;
         Ok(Self { epochs, newest })
     }

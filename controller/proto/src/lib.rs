@@ -28,9 +28,9 @@ pub use id::{
 };
 pub use key::{Fingerprint, KeyError, Lease, MachineId, Secret32, WgKey};
 pub use message::{
-    ALPN, CARRIER_PATH, CARRIER_PROTOCOL, CONTROLLER_TLS_NAME, EnrolReply, EnrolRequest, FarewellReason, HEARTBEAT_INTERVAL_MS,
-    Hello, MachineFacts, PAIRS_SINCE_VERSION, PROTOCOL_VERSION, RefusalCode, SESSION_TIMEOUT_MS,
-    ToController, ToNode, Welcome,
+    ALPN, CARRIER_PATH, CARRIER_PROTOCOL, CONTROLLER_TLS_NAME, EnrolReply, EnrolRequest,
+    FarewellReason, HEARTBEAT_INTERVAL_MS, Hello, MachineFacts, PAIRS_SINCE_VERSION,
+    PROTOCOL_VERSION, RefusalCode, SESSION_TIMEOUT_MS, ToController, ToNode, Welcome,
 };
 pub use name::{HostName, Label, NameError};
 pub use netmap::{

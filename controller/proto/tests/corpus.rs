@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use malha_proto::{
     Allow, EnrolReply, EnrolRequest, EnrolToken, Exposure, FarewellReason, Fingerprint, Hello,
     Lease, MAX_FRAME_TO_NODE_BYTES, MachineFacts, MachineId, Me, Netmap, NetmapDelta, NodeId,
-    NodeReport, OverlayAddresses, Pair, PairKey, Pairs, Peer, PeerObservation, Port, Profile, Protocol,
-    RefusalCode, RelayGrant, Revision, Secret32, Service, ServiceId, ServiceKind, ServiceReport,
-    ServiceState, ToController, ToNode, TokenId, Welcome, WgKey, encode_frame,
+    NodeReport, OverlayAddresses, Pair, PairKey, Pairs, Peer, PeerObservation, Port, Profile,
+    Protocol, RefusalCode, RelayGrant, Revision, Secret32, Service, ServiceId, ServiceKind,
+    ServiceReport, ServiceState, ToController, ToNode, TokenId, Welcome, WgKey, encode_frame,
 };
 
 #[test]

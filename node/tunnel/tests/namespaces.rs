@@ -11,12 +11,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use malha_tunnel::{Allow, Engine, Offload};
-use nodes::meeting::{INTERFACE, engines_meet, play, serve, start_node, underlay};
+use nodes::meeting::{INTERFACE, MIB, engines_meet, play, serve, start_node, underlay};
 use nodes::namespace::{Namespace, interface_exists, missing};
 use nodes::*;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 #[test]
 fn userspace_calls_netstack() {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::namespace::{Namespace, missing};
 use super::*;
 
-const MIB: usize = 1024 * 1024;
+pub(crate) const MIB: usize = 1024 * 1024;
 pub(crate) const INTERFACE: &str = "malha0";
 
 pub(crate) fn underlay(number: u8) -> SocketAddr {

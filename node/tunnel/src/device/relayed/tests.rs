@@ -307,6 +307,30 @@ fn a_node_whose_udp_is_blocked_speaks_to_hub_and_relay_over_its_carrier() {
     assert_eq!(world.exchange(), 2);
 }
 
+/// The relay is needed only when the direct path has died, and then the carrier to it should be there soon.
+#[test]
+fn blocked_udp_is_noticed_soon_though_nobody_speaks_to_the_hub() {
+    let mut world = World::new();
+    world.set_peer(1, relayed(2, 1, vec![place(2)]));
+    world.set_peer(2, relayed(1, 2, vec![place(1)]));
+    world.talk(Duration::from_secs(15));
+    assert_eq!(world.path(1, 2), Some(PathKind::Direct));
+    world.events.clear();
+    world.blocked.extend([(1, 2), (1, HUB)]);
+    let silent = TunnelEvent::PathSilent {
+        peer: key(HUB).public_key(),
+    };
+    let cut_at = world.now;
+    while !world.told(1, silent) {
+        world.talk(STEP);
+        let lasts = world.now - cut_at;
+        assert!(
+            lasts <= Duration::from_millis(5500),
+            "not told for {lasts:?}"
+        );
+    }
+}
+
 #[test]
 fn a_carrier_is_enough_from_the_first_handshake_on() {
     let mut world = World::new();

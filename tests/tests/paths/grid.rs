@@ -11,7 +11,7 @@ use malha_tests::lab::{Access, Lab, eventually, story};
 
 use crate::meeting::{CALLED, CALLERS, Meeting, Member, Way, Ways};
 
-/// What was seen of one pair. Times count from the moment of the grant.
+/// What was seen of one pair. Times count from the moment at which the operator's command for the grant has ended.
 #[derive(Clone, Copy, Default)]
 struct Seen {
     connected: Option<Duration>,

@@ -307,7 +307,7 @@ fn a_wrong_command_line_ends_with_usage() {
     for args in [
         &["fly"][..],
         &["up", "--tokn", "x"],
-        &["up", "--engine", "kernel", "x"],
+        &["up", "--engine", "warp", "x"],
         &["status", "--log-format", "xml"],
         &["completions", "csh"],
         &[],

@@ -280,18 +280,21 @@ async fn cancelling_ends_every_task_and_frees_the_port() {
 
 #[tokio::test]
 async fn a_taken_port_is_named_and_nothing_half_listens() {
-    let taken = std::net::TcpListener::bind("127.0.0.3:0").unwrap();
-    let address = taken.local_addr().unwrap();
-    let error = DnsServer::bind(&[address], open_limits()).unwrap_err();
-    let expected = format!(
-        "cannot listen on TCP {address}: port {} is in use",
-        address.port()
-    );
-    assert!(error.to_string().starts_with(&expected), "{error}");
-    drop(taken);
-    DnsServer::bind(&[address], open_limits()).unwrap();
+    let free_again = (0..MAX_TRIES).any(|_| {
+        let taken = std::net::TcpListener::bind("127.0.0.3:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let error = DnsServer::bind(&[address], open_limits()).unwrap_err();
+        let expected = format!("port {} is in use", address.port());
+        assert!(error.to_string().contains(&expected), "{error}");
+        drop(taken);
+        // Any program of this machine may hold the same UDP port on every address.
+        DnsServer::bind(&[address], open_limits()).is_ok()
+    });
+    assert!(free_again);
     assert!(matches!(
         DnsServer::bind(&[], open_limits()),
         Err(DnsError::NoAddress)
     ));
 }
+
+const MAX_TRIES: usize = 5;

@@ -13,6 +13,7 @@ mod message;
 mod name;
 mod netmap;
 mod pair;
+mod stream;
 mod token;
 
 pub use address::{DEFAULT_POOL_V4, OverlayAddresses, OverlayPools, PoolError};
@@ -39,5 +40,8 @@ pub use netmap::{
 };
 pub use pair::{
     MAX_CANDIDATES, MAX_PAIRS, MAX_PAIRS_PER_MESSAGE, Pair, PairKey, PairTable, Pairs, RelayGrant,
+};
+pub use stream::{
+    ALPN_STREAM, Family, MAX_STREAMS, PathLoss, STREAM_BROKEN, StreamAnswer, StreamOpen,
 };
 pub use token::{EnrolToken, MAX_TOKEN_ADDRESSES, MAX_TOKEN_CHARS, TokenError};

@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::allowed_ips::AllowedIps;
-use crate::config::{PeerConfig, TunnelConfig};
+use crate::config::{PeerConfig, Protocol, TunnelConfig};
 use crate::error::TunnelError;
 use crate::filter::{Filter, Verdict};
 use crate::flood::InitiationLimit;
@@ -278,6 +278,22 @@ impl Device {
         owner
             .and_then(|index| self.peers.get(&index))
             .is_some_and(Peer::reachable)
+    }
+
+    /// Whether a permission of the peer covers this port of this node. False for a stranger.
+    pub(crate) fn permits(&self, key: &PublicKey, protocol: Protocol, port: u16) -> bool {
+        let peer = self.by_key.get(key).and_then(|index| self.peers.get(index));
+        peer.is_some_and(|peer| peer.ingress.covering(protocol, port).is_some())
+    }
+
+    /// Judges and counts a TCP connection that a peer opens by another way than the tunnel.
+    pub(crate) fn enter_stream(&mut self, key: &PublicKey, port: u16) -> bool {
+        let index = self.by_key.get(key);
+        let Some(peer) = index.and_then(|index| self.peers.get_mut(index)) else {
+            return false;
+        };
+        let verdict = self.filter.enter_stream(&mut peer.ingress, port);
+        matches!(verdict, Verdict::Rule(_))
     }
 
     fn add_peer(&mut self, config: PeerConfig, now: Instant) -> Result<(), TunnelError> {

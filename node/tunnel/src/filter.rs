@@ -94,6 +94,14 @@ impl Filter {
         verdict
     }
 
+    /// Judges and counts a TCP connection that a peer opens by another way than packets, as its first packet would be judged.
+    pub(crate) fn enter_stream(&mut self, ingress: &mut Ingress, port: u16) -> Verdict {
+        let rule = ingress.covering(Protocol::Tcp, port);
+        let verdict = rule.map_or(Verdict::Refused(Refusal::Default), Verdict::Rule);
+        self.count(ingress, verdict);
+        verdict
+    }
+
     /// Counts a verdict that was given, or that holds once more because a packet continues another.
     pub(crate) fn count(&mut self, ingress: &mut Ingress, verdict: Verdict) {
         ingress.count(verdict);

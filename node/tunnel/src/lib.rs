@@ -19,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+mod admission;
 mod allowed_ips;
 mod carrier;
 mod config;
@@ -31,6 +32,7 @@ mod flow;
 mod forward;
 #[doc(hidden)]
 pub mod fuzz;
+mod gaps;
 mod ingress;
 mod kernel;
 mod key;
@@ -53,6 +55,7 @@ mod userspace;
 mod watched;
 mod wire;
 
+pub use admission::Admission;
 pub use carrier::CarrierStream;
 pub use config::{Allow, Offload, PeerConfig, Protocol, TunnelConfig};
 pub use device::Device;

@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::admission::{Admission, Admissions};
 use crate::carrier::CarrierStream;
 use crate::config::{PeerConfig, TunnelConfig};
 use crate::error::TunnelError;
@@ -41,6 +42,7 @@ pub(crate) fn start(config: TunnelConfig) -> Result<Arc<dyn Tunnel>, TunnelError
     let task = Task {
         underlay: Underlay::start(&config, events.clone(), now)?,
         stack: Stack::new(&config, bell, now),
+        admissions: Admissions::default(),
         inbox,
         rings,
     };
@@ -57,8 +59,16 @@ enum Command {
     Device(Request),
     Dial(SocketAddr, oneshot::Sender<io::Result<NetstackStream>>),
     Listen(SocketAddr, oneshot::Sender<io::Result<TunnelListener>>),
+    Admit(Knocking, oneshot::Sender<io::Result<Admission>>),
     Stats(oneshot::Sender<TunnelStats>),
     Shutdown(oneshot::Sender<()>),
+}
+
+/// A connection that a peer opens beside the tunnel.
+struct Knocking {
+    peer: PublicKey,
+    local: SocketAddr,
+    remote: SocketAddr,
 }
 
 impl Netstack {
@@ -112,6 +122,21 @@ impl Tunnel for Netstack {
 
     async fn listen(&self, address: SocketAddr) -> io::Result<TunnelListener> {
         let answer = self.ask(|reply| Command::Listen(address, reply)).await;
+        answer.unwrap_or_else(|| Err(stopped()))
+    }
+
+    async fn admit(
+        &self,
+        peer: PublicKey,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> io::Result<Admission> {
+        let knocking = Knocking {
+            peer,
+            local,
+            remote,
+        };
+        let answer = self.ask(|reply| Command::Admit(knocking, reply)).await;
         answer.unwrap_or_else(|| Err(stopped()))
     }
 
@@ -174,6 +199,7 @@ impl Tunnel for Netstack {
 struct Task {
     underlay: Underlay,
     stack: Stack,
+    admissions: Admissions,
     inbox: mpsc::Receiver<Command>,
     rings: mpsc::UnboundedReceiver<Tuple>,
 }
@@ -204,6 +230,7 @@ impl Task {
             }
         };
         self.stack.cut_all();
+        self.admissions.cut_all();
         self.pump();
         drop(self);
         if let Some(reply) = asked_by {
@@ -215,12 +242,16 @@ impl Task {
         let now = Instant::now().into_std();
         match command {
             Command::Device(request) => {
-                let remotes = match request {
-                    Request::SetPeer(..) | Request::RemovePeer(..) => self.stack.remotes(),
-                    _ => Vec::new(),
+                let changes = matches!(request, Request::SetPeer(..) | Request::RemovePeer(..));
+                let remotes = match changes {
+                    true => self.stack.remotes(),
+                    false => Vec::new(),
                 };
                 for gone in self.underlay.handle(request, &remotes, now) {
                     self.stack.cut(gone);
+                }
+                if changes {
+                    self.admissions.review(&self.underlay.device);
                 }
             }
             Command::Dial(remote, reply) => {
@@ -228,6 +259,9 @@ impl Task {
             }
             Command::Listen(address, reply) => {
                 let _ = reply.send(self.stack.listen(address));
+            }
+            Command::Admit(knocking, reply) => {
+                let _ = reply.send(self.admit(&knocking));
             }
             Command::Stats(reply) => {
                 let _ = reply.send(self.stats());
@@ -254,6 +288,19 @@ impl Task {
             }
         }
         self.stack.dial(remote)
+    }
+
+    fn admit(&mut self, knocking: &Knocking) -> io::Result<Admission> {
+        let Knocking {
+            peer,
+            local,
+            remote,
+        } = *knocking;
+        if !self.underlay.device.enter_stream(&peer, local.port()) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        let place = self.stack.reserve(local, self.admissions.count())?;
+        Ok(self.admissions.add(peer, local.port(), remote, place))
     }
 
     /// Moves packets between device and stack until nothing moves, or for a while. True if there is more to do.

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::config::PeerConfig;
+use crate::gaps::Gaps;
 use crate::ingress::Ingress;
 use crate::noise::{
     DATA_OVERHEAD_BYTES, DATAGRAM_MAX_BYTES, Kind, Noise, Opened, SessionIndex, Tick,
@@ -46,6 +47,7 @@ pub(crate) struct Peer {
     port_unreachable: Option<Instant>,
     rx_bytes: u64,
     tx_bytes: u64,
+    gaps: Gaps,
     pub(crate) drops: PeerDrops,
     /// What the device has yet to tell.
     news: VecDeque<News>,
@@ -98,6 +100,7 @@ impl Peer {
             port_unreachable: None,
             rx_bytes: 0,
             tx_bytes: 0,
+            gaps: Gaps::default(),
             drops: PeerDrops::default(),
             news: VecDeque::new(),
         }
@@ -289,6 +292,9 @@ impl Peer {
         {
             received.handshake_completed = true;
         }
+        if let Kind::Data { .. } = kind {
+            self.gaps.arrived(datagram);
+        }
         if received.handshake_completed {
             self.route.heard(path, Heard::Handshake, now);
             self.handshake_completed(now, wire);
@@ -361,6 +367,8 @@ impl Peer {
             port_unreachable_age: age(self.port_unreachable),
             rx_bytes: self.rx_bytes,
             tx_bytes: self.tx_bytes,
+            rx_expected: self.gaps.loss().sent,
+            rx_lost: self.gaps.loss().lost,
             drops: PeerDrops {
                 filtered: self.ingress.refusals(),
                 ..self.drops

@@ -25,6 +25,11 @@ pub struct PeerStatus {
     pub rx_bytes: u64,
     /// Bytes sent, with WireGuard's overhead.
     pub tx_bytes: u64,
+    /// Data messages that the peer has sent us, as far as their numbers tell.
+    pub rx_expected: u64,
+    /// Those of them that have not come: what the path from the peer to us lost. A message that is only late is taken off
+    /// again when it comes.
+    pub rx_lost: u64,
     pub drops: PeerDrops,
     /// What the peer may open, each with what it admitted.
     pub rules: Vec<RuleStatus>,

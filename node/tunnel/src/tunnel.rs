@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
+use crate::admission::Admission;
 use crate::carrier::CarrierStream;
 use crate::config::{PeerConfig, TunnelConfig};
 use crate::error::TunnelError;
@@ -65,6 +66,22 @@ pub trait Tunnel: Send + Sync {
     /// `AddrNotAvailable` if the address is not this node's, `AddrInUse` if somebody listens there, `BrokenPipe` if the tunnel
     /// has been shut down.
     async fn listen(&self, address: SocketAddr) -> io::Result<TunnelListener>;
+
+    /// Leave to hand a connection, which `peer` opens to `local` by another way than the tunnel, to whoever listens there:
+    /// judged by the peer's ingress rules and counted like a packet. Only the `netstack` engine has listeners of its own.
+    ///
+    /// # Errors
+    /// `PermissionDenied` if no rule covers it, `ConnectionRefused` if nothing listens, `QuotaExceeded` if there are too many
+    /// connections, `BrokenPipe` if the tunnel has been shut down, `Unsupported` by the other engines.
+    async fn admit(
+        &self,
+        peer: PublicKey,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> io::Result<Admission> {
+        let _ = (peer, local, remote);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// The underlay addresses of the UDP sockets, in the order of the configuration.
     async fn listen_addrs(&self) -> Vec<SocketAddr>;

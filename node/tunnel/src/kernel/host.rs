@@ -375,6 +375,9 @@ impl Known {
             port_unreachable_age: None,
             rx_bytes: self.seen.rx_bytes,
             tx_bytes: self.seen.tx_bytes,
+            // The kernel keeps the numbers of messages to itself.
+            rx_expected: 0,
+            rx_lost: 0,
             drops: PeerDrops {
                 filtered: Refusals {
                     no_rule: count(rules.set.refusals(key)).unwrap_or(0),

@@ -40,7 +40,7 @@ pub(crate) struct Stack {
     counters: StackCounters,
 }
 
-type Accepted = (BoxStream, SocketAddr);
+pub(crate) type Accepted = (BoxStream, SocketAddr);
 
 struct Entry {
     connection: Shared,
@@ -150,6 +150,28 @@ impl Stack {
             self.listeners.insert(*address, sender.clone());
         }
         Ok(TunnelListener::netstack(accepted, addresses))
+    }
+
+    /// A place in the backlog of whoever listens on `local`, for a connection that came beside the tunnel. `beside` is the
+    /// number of those that there are already.
+    pub(crate) fn reserve(
+        &mut self,
+        local: SocketAddr,
+        beside: usize,
+    ) -> io::Result<mpsc::OwnedPermit<Accepted>> {
+        let listener = self.listeners.get(&local);
+        let Some(listener) = listener.filter(|listener| !listener.is_closed()) else {
+            self.counters.refused_closed += 1;
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        };
+        let place = listener.clone().try_reserve_owned().ok();
+        let fits = self.connections.len() + beside < self.max_connections;
+        let Some(place) = place.filter(|_| fits) else {
+            self.counters.refused_full += 1;
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        };
+        self.counters.accepted += 1;
+        Ok(place)
     }
 
     /// A packet arrived for this node.

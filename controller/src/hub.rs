@@ -14,8 +14,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ipnet::IpNet;
 use malha_core::State;
-use malha_proto::{Netmap, NodeId, Pair, PairTable, PathKind, Peer, Protocol, RelayGrant, WgKey};
-use malha_proxy::{ByteStream, Dialer};
+use malha_proto::{
+    Netmap, NodeId, Pair, PairTable, PathKind, PathLoss, Peer, Protocol, RelayGrant, WgKey,
+};
+use malha_proxy::{BoxStream, Dialer};
 use malha_tunnel::{
     Allow, ChannelGrant, ChannelId, Engine, PeerConfig, PresharedKey, PrivateKey, PublicKey,
     RelayKey, RelayPair, Tunnel, TunnelConfig, TunnelError,
@@ -29,6 +31,7 @@ use crate::config::{self, EngineChoice};
 use crate::coordinator::Handle;
 use crate::live::{Live, TunnelSeen};
 use crate::pairs::Pairs;
+use crate::streams::Streams;
 
 /// The hub's tunnel and what it was last told.
 pub struct Hub {
@@ -38,6 +41,7 @@ pub struct Hub {
     live: Arc<Live>,
     pairs: Arc<Pairs>,
     key: WgKey,
+    streams: Arc<Streams>,
     /// Which node a peer key is; written by the driver, read by the status loop beside it.
     keys: Mutex<BTreeMap<WgKey, NodeId>>,
 }
@@ -73,6 +77,7 @@ impl Hub {
             live,
             pairs,
             key: own_key,
+            streams: Arc::default(),
             keys: Mutex::default(),
         })
     }
@@ -89,9 +94,31 @@ impl Hub {
         self.tunnel.engine()
     }
 
+    /// The connections beside the tunnel, among which dials choose.
+    #[must_use]
+    pub fn streams(&self) -> Arc<Streams> {
+        self.streams.clone()
+    }
+
     /// The underlay addresses in use.
     pub async fn listen_addrs(&self) -> Vec<SocketAddr> {
         self.tunnel.listen_addrs().await
+    }
+
+    /// Dials through the tunnel, whatever way requests take.
+    pub async fn dial_in_tunnel(
+        &self,
+        address: SocketAddr,
+        timeout: Duration,
+    ) -> io::Result<BoxStream> {
+        let stream = self.tunnel.dial(address, Instant::now() + timeout).await?;
+        Ok(Box::new(stream))
+    }
+
+    /// Whether requests to a node go beside its tunnel.
+    #[must_use]
+    pub fn is_beside_tunnel(&self, node: NodeId) -> bool {
+        self.streams.is_taken(node)
     }
 
     /// Keeps the tunnel's peers as the state says and tells [`Live`] what the tunnel sees, until `stop`.
@@ -213,6 +240,11 @@ impl Hub {
         let keys = self.keys().clone();
         let seen = peers.into_iter().filter_map(|peer| {
             let node = keys.get(&WgKey(*peer.public_key.as_bytes()))?;
+            let loss = PathLoss {
+                sent: peer.rx_expected,
+                lost: peer.rx_lost,
+            };
+            self.streams.tunnel_measured(*node, loss);
             let at = |age: Option<Duration>| age.map(|age| now_ms.saturating_sub(millis(age)));
             let seen = TunnelSeen {
                 endpoint: peer.endpoint,
@@ -232,6 +264,11 @@ impl Hub {
         self.live.tunnels(seen, now_ms);
     }
 
+    fn node_at(&self, address: SocketAddr) -> Option<NodeId> {
+        let state = self.handle.state();
+        state.node_by_address(address.ip()).map(|node| node.id)
+    }
+
     fn keys(&self) -> std::sync::MutexGuard<'_, BTreeMap<WgKey, NodeId>> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -239,13 +276,17 @@ impl Hub {
 
 #[async_trait]
 impl Dialer for Hub {
-    async fn dial(
-        &self,
-        address: SocketAddr,
-        timeout: Duration,
-    ) -> io::Result<Box<dyn ByteStream>> {
-        let stream = self.tunnel.dial(address, Instant::now() + timeout).await?;
-        Ok(Box::new(stream))
+    async fn dial(&self, address: SocketAddr, timeout: Duration) -> io::Result<BoxStream> {
+        let tunnel = self.dial_in_tunnel(address, timeout);
+        match self.node_at(address) {
+            Some(node) => self.streams.dial(node, self.node, address, tunnel).await,
+            None => tunnel.await,
+        }
+    }
+
+    fn way(&self, address: SocketAddr) -> u64 {
+        let node = self.node_at(address);
+        node.map_or(0, |node| self.streams.turns(node))
     }
 }
 

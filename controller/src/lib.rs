@@ -23,3 +23,4 @@ pub mod publish;
 pub mod rate;
 pub mod serve;
 pub mod session;
+pub mod streams;

@@ -119,6 +119,16 @@ impl Live {
         });
     }
 
+    /// A probe through the tunnel alone came back, or nothing did, while requests take another way.
+    pub fn tunnel_probed(&self, node: NodeId, carries: bool, began_ms: u64, now_ms: u64) {
+        self.note(node, now_ms, |live| {
+            let handshake_ms = live.tunnel.and_then(|tunnel| tunnel.handshake_ms);
+            if carries || handshake_ms <= Some(began_ms) {
+                live.observed.tunnel_probe = Some((carries, now_ms));
+            }
+        });
+    }
+
     /// What the hub's tunnel sees of its peers.
     pub fn tunnels(&self, seen: BTreeMap<NodeId, TunnelSeen>, now_ms: u64) {
         let mut nodes = self.lock();
@@ -195,6 +205,8 @@ impl Live {
         let verdict = nodes.get(&node)?.verdict.as_ref()?;
         match (verdict.broken, verdict.services.get(&service)) {
             (_, Some(HopState::Down(since_ms))) => Some((Hop::Service, *since_ms)),
+            // Its requests come through, perhaps beside a tunnel that does not carry.
+            (_, Some(HopState::Up(_))) => None,
             (Some(broken), _) if matches!(broken.hop, Hop::Link | Hop::Agent | Hop::Tunnel) => {
                 Some((broken.hop, broken.since_ms))
             }

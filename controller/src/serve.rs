@@ -145,6 +145,7 @@ pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<R
         registry: registry.clone(),
         pairs: pairs.clone(),
         carriers: Arc::new(Carriers::new(hub.tunnel(), handle.clone())),
+        streams: hub.streams(),
         authority: overlay.clone(),
         enrolments: RateLimit::new(ENROLMENT_BURST, ENROLMENT_INTERVAL_MS),
         stop: stop.clone(),
@@ -348,7 +349,7 @@ impl Bound {
             store: api.store.clone(),
         };
         let prober = Prober {
-            dialer: hub.clone(),
+            hub: hub.clone(),
             handle: handle.clone(),
             live,
         };

@@ -23,6 +23,7 @@ use crate::coordinator::Handle;
 use crate::live::Live;
 use crate::pairs::Pairs;
 use crate::rate::RateLimit;
+use crate::streams::Streams;
 
 /// What every session shares.
 pub struct SessionContext {
@@ -31,6 +32,7 @@ pub struct SessionContext {
     pub registry: Arc<Registry>,
     pub pairs: Arc<Pairs>,
     pub carriers: Arc<Carriers>,
+    pub streams: Arc<Streams>,
     /// Signs node certificates.
     pub authority: Arc<Authority>,
     /// Enrolment attempts per source address.
@@ -58,6 +60,7 @@ pub async fn dispatch(context: Arc<SessionContext>) {
                 if !change.affected.removed.is_empty() {
                     context.pairs.forget(&change.affected.removed).await;
                 }
+                context.streams.review(&state, &change.affected.nodes);
                 if change.affected.topics.contains(&Topic::Services)
                     || !change.affected.removed.is_empty()
                 {
@@ -66,7 +69,9 @@ pub async fn dispatch(context: Arc<SessionContext>) {
             }
             Err(RecvError::Lagged(_)) => {
                 context.registry.ring_all();
-                context.pairs.follow_all(&context.handle.state());
+                let state = context.handle.state();
+                context.pairs.follow_all(&state);
+                context.streams.review_all(&state);
             }
             Err(RecvError::Closed) => return,
         }

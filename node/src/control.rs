@@ -21,8 +21,10 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::agent::{LinkError, LinkFault, Transport};
 
+pub(crate) use address::{first, resolve};
 pub use carrier::dial_carrier;
 pub use link::{MAX_LINK_QUEUE, run_link};
+pub(crate) use tls::ClientTls;
 pub use wire::{Wire, WireReader, WireWriter};
 
 /// Whom to trust, and who we are.
@@ -46,7 +48,7 @@ pub async fn dial(
     transport: Transport,
     credentials: &Credentials,
 ) -> Result<Wire, LinkError> {
-    let tls = tls::ClientTls::new(credentials, ALPN)?;
+    let tls = ClientTls::new(credentials, ALPN)?;
     let result = match transport {
         Transport::Quic => {
             let addresses = address::resolve(controller).await?;
@@ -65,6 +67,6 @@ pub async fn dial(
     result.map_err(|error| tls.verdict().unwrap_or(error))
 }
 
-fn unreachable(error: impl std::fmt::Display) -> LinkError {
+pub(crate) fn unreachable(error: impl std::fmt::Display) -> LinkError {
     LinkError::new(LinkFault::Unreachable, error)
 }

@@ -22,6 +22,7 @@ pub mod probe;
 pub mod run;
 pub mod state;
 pub mod status;
+pub mod streams;
 #[cfg(test)]
 mod testbed;
 mod text;

@@ -23,6 +23,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::guard::{Guard, GuardConfig, GuardStatus};
+use crate::streams::{HubPeer, Overlay};
 use carrier::Carrier;
 use services::Services;
 
@@ -107,13 +108,15 @@ pub struct PeerView {
     pub key_epoch: Option<(u64, u64)>,
 }
 
-/// Runs the plane until the sender of `orders` is dropped; then the tunnel is down and the interface gone.
+/// Runs the plane until the sender of `orders` is dropped; then the tunnel is down and the interface gone. `overlay` shows
+/// what runs.
 pub async fn run_plane(
     config: PlaneConfig,
     key: PrivateKey,
     mut orders: mpsc::Receiver<PlaneOrder>,
     mut pairs: watch::Receiver<Option<Arc<PairTable>>>,
     events: mpsc::Sender<PlaneEvent>,
+    overlay: watch::Sender<Option<Overlay>>,
 ) {
     let mut plane = Plane {
         guard: Guard::new(config.guard.clone(), config.engine, &config.interface),
@@ -123,6 +126,7 @@ pub async fn run_plane(
         running: None,
         carrier: None,
         lost_carrier: None,
+        overlay,
     };
     let mut observe = interval(OBSERVE_INTERVAL);
     observe.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -182,6 +186,7 @@ struct Plane {
     /// One that went down with its tunnel and was not told of.
     lost_carrier: Option<Carrier>,
     guard: Guard,
+    overlay: watch::Sender<Option<Overlay>>,
 }
 
 /// A tunnel, and what was really set on it.
@@ -217,6 +222,7 @@ impl Plane {
         // What the tunnel offers must not be there for the neighbours first.
         let guarded = self.guard.close(map).await;
         let result = running.apply(map, &self.known(), guarded).await;
+        self.overlay.send_replace(Some(running.overlay()));
         self.running = Some(running);
         result
     }
@@ -259,6 +265,7 @@ impl Plane {
 
     async fn stop(&mut self) {
         if let Some(mut running) = self.running.take() {
+            self.overlay.send_replace(None);
             running.services.close_all().await;
             running.tunnel.shutdown().await;
             self.lost_carrier = self.carrier.take();
@@ -328,6 +335,19 @@ impl Running {
         let present = present.map(|(id, set)| (*id, set.peer.clone())).collect();
         self.set_peers(&present, known, &mut trouble).await;
         trouble.result()
+    }
+
+    fn overlay(&self) -> Overlay {
+        let hubs = self
+            .peers
+            .values()
+            .map(|set| &set.peer)
+            .filter(|peer| peer.hub);
+        Overlay {
+            tunnel: self.tunnel.clone(),
+            me: self.me.addresses,
+            hubs: hubs.map(HubPeer::of).collect(),
+        }
     }
 
     async fn remove_peers(&mut self, map: &Netmap, trouble: &mut Trouble) {

@@ -1,5 +1,6 @@
 //! The agent's process: one loop that carries events to the machine and does what it says. It decides nothing itself.
 
+mod contact;
 mod disk;
 mod inbox;
 mod links;
@@ -32,6 +33,7 @@ use crate::state::{Identity, Keys, STATUS_SOCKET, StateError, StateFolder};
 use crate::status::{StatusDocument, StatusError, StatusSocket, Surroundings};
 use crate::{exit, machine};
 
+use contact::ContactWatch;
 use disk::{DiskAnswer, DiskJob, MAX_JOBS, run_disk};
 use inbox::{Inbox, Input};
 use network::NetworkWatch;
@@ -160,6 +162,7 @@ struct Shell {
     orders: mpsc::Sender<PlaneOrder>,
     pairs: watch::Sender<Option<Arc<PairTable>>>,
     plane: PlaneView,
+    contact: ContactWatch,
     network: NetworkWatch,
     notifier: Notifier,
 }
@@ -186,6 +189,9 @@ impl Shell {
         let (disk, job_inbox) = mpsc::channel(MAX_JOBS);
         let (answers, answer_inbox) = mpsc::channel(MAX_JOBS);
         let engine = config.plane.engine;
+        let (overlay, running) = watch::channel(None);
+        let mut tasks = JoinSet::new();
+        let contact = ContactWatch::start(engine, running, &mut tasks);
         let inbox = Inbox::new(event_inbox, plane_inbox, answer_inbox, status, stop)?.with_tasks(
             tokio::spawn(run_plane(
                 config.plane,
@@ -193,6 +199,7 @@ impl Shell {
                 order_inbox,
                 pairs_out,
                 plane_events,
+                overlay,
             )),
             tokio::task::spawn_blocking(move || run_disk(&folder, job_inbox, &answers)),
         );
@@ -207,7 +214,7 @@ impl Shell {
             renew_at_s: keys.validity().map(|validity| validity.renew_at_s()),
             renewal_told: None,
             links: BTreeMap::new(),
-            tasks: JoinSet::new(),
+            tasks,
             callers: JoinSet::new(),
             events,
             next: VecDeque::new(),
@@ -215,6 +222,7 @@ impl Shell {
             orders,
             pairs,
             plane: PlaneView::default(),
+            contact,
             network: NetworkWatch::new(),
             notifier: Notifier::from_env(),
         };
@@ -374,6 +382,7 @@ impl Shell {
 
     fn tick(&mut self) {
         self.notifier.alive();
+        self.contact.follow(&self.agent, &self.credentials);
         if self.network.has_changed() {
             tracing::info!("the network has changed");
             self.tell(Event::NetworkChanged);
@@ -439,9 +448,10 @@ impl Shell {
             callers,
             disk,
             orders,
+            contact,
             ..
         } = self;
-        drop((links, disk, orders, callers));
+        drop((links, disk, orders, callers, contact));
         let (plane, disk) = inbox.into_tasks();
         let drained = timeout(DRAIN_LIMIT, async {
             let _ = tokio::join!(plane, disk);

@@ -16,6 +16,8 @@ pub struct Observed {
     pub heard_ms: Option<u64>,
     /// The last ICMP "port unreachable" from where its tunnel was.
     pub port_unreachable_ms: Option<u64>,
+    /// What the last probe through the tunnel alone met, and when: made while requests go beside the tunnel.
+    pub tunnel_probe: Option<(bool, u64)>,
     pub services: BTreeMap<ServiceId, ServiceObserved>,
 }
 
@@ -70,6 +72,7 @@ impl Observed {
     /// | carries | closed | | control; requests still work |
     /// | carries | open | | nothing |
     /// | silent | any | "port unreachable" since the last packet | agent |
+    /// | silent | any | a service answers, beside the tunnel | tunnel |
     /// | silent | open | | tunnel |
     /// | silent or unknown | closed by a stopping agent | | agent |
     /// | silent or unknown | closed by a machine that shuts down | | link |
@@ -78,8 +81,8 @@ impl Observed {
     /// | unknown | closed without a word | | link |
     /// | unknown | open or never open | | nothing known |
     ///
-    /// The tunnel carries when the last probe of any service was answered by the node; it is silent when none was. Without
-    /// fresh probes, packets within [`KEEPALIVE_PATIENCE_MS`] show that it carries.
+    /// While requests go beside the tunnel, a probe of its own says whether it carries. Otherwise it carries when the last probe
+    /// of any service was answered by the node; it is silent when none was. Without fresh probes, packets within [`KEEPALIVE_PATIENCE_MS`] show that it carries.
     #[must_use]
     pub fn diagnose(&self, former: Option<&Diagnosis>, now_ms: u64) -> Diagnosis {
         let carriage = self.carriage(now_ms);
@@ -129,6 +132,14 @@ impl Observed {
     }
 
     fn carriage(&self, now_ms: u64) -> Carriage {
+        if let Some((carries, probed_ms)) = self.tunnel_probe
+            && now_ms.saturating_sub(probed_ms) <= TUNNEL_PROBE_FRESH_MS
+        {
+            return match carries {
+                true => Carriage::Carries,
+                false => Carriage::Silent,
+            };
+        }
         let fresh: Vec<PathProbe> = self
             .services
             .values()
@@ -173,6 +184,7 @@ impl Observed {
                     None => ended.then_some((Hop::Control, None)),
                 };
             }
+            (Carriage::Silent, _) if self.is_answered(now_ms) => Hop::Tunnel,
             (_, Some(FarewellReason::Stopped)) => Hop::Agent,
             (_, Some(FarewellReason::Shutdown)) => Hop::Link,
             (Carriage::Silent, _) if self.port_unreachable_ms > self.heard_ms => Hop::Agent,
@@ -184,6 +196,12 @@ impl Observed {
             (Carriage::Unknown, _) => return None,
         };
         Some((hop, None))
+    }
+
+    /// Requests come through, beside the tunnel.
+    fn is_answered(&self, now_ms: u64) -> bool {
+        let mut services = self.services.values();
+        services.any(|seen| seen.fresh(now_ms) == Some(PathProbe::Answered))
     }
 
     /// Packets come although no probe does.
@@ -309,6 +327,8 @@ fn keep(works: Option<bool>, former: Option<HopState>, at_ms: u64) -> HopState {
 
 /// How long a probe's result counts when no newer one comes.
 pub const PROBE_FRESH_MS: u64 = 10_000;
+/// One is made each few seconds as long as requests go beside the tunnel; when they no longer do, services' probes tell.
+pub const TUNNEL_PROBE_FRESH_MS: u64 = 5_000;
 /// Two keepalives of a node behind NAT, and some for the way.
 pub const KEEPALIVE_PATIENCE_MS: u64 = 60_000;
 /// A packet this young, while probes are silent, shows that the link is there and the tunnel carries nothing.

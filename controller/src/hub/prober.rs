@@ -1,7 +1,7 @@
-//! Probes each service through the real path: hub, tunnel, node, target. What it met is the truth about a service; the
+//! Probes each service through the real path: hub, tunnel (or the stream beside it), node, target. What it met is the truth about a service; the
 //! control channel's word is not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -23,13 +23,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::now_ms;
 use crate::coordinator::Handle;
+use crate::hub::Hub;
 use crate::live::Live;
 
 /// The prober of one hub.
 pub struct Prober {
-    pub dialer: Arc<dyn Dialer>,
+    pub hub: Arc<Hub>,
     pub handle: Handle,
     pub live: Arc<Live>,
+}
+
+enum Job {
+    Service(Probe),
+    /// Any service of the node will do: a refusal comes through the tunnel as well.
+    Tunnel(NodeId, SocketAddr),
 }
 
 /// One service to probe.
@@ -51,9 +58,9 @@ impl Prober {
                 _ = rounds.tick() => {}
                 () = stop.cancelled() => return,
             }
-            let probes = probes(&self.handle.state());
+            let jobs = self.jobs();
             let round =
-                stream::iter(probes).for_each_concurrent(PROBES_AT_ONCE, |probe| self.probe(probe));
+                stream::iter(jobs).for_each_concurrent(PROBES_AT_ONCE, |job| self.run_job(job));
             tokio::select! {
                 () = round => {}
                 () = stop.cancelled() => return,
@@ -61,9 +68,38 @@ impl Prober {
         }
     }
 
+    /// Every service, and the tunnel of each node whose requests go beside it, since nobody else asks whether it carries.
+    fn jobs(&self) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        let mut tunnels = BTreeSet::new();
+        for probe in probes(&self.handle.state()) {
+            if self.hub.is_beside_tunnel(probe.node) && tunnels.insert(probe.node) {
+                jobs.push(Job::Tunnel(probe.node, probe.address));
+            }
+            jobs.push(Job::Service(probe));
+        }
+        jobs
+    }
+
+    async fn run_job(&self, job: Job) {
+        match job {
+            Job::Service(probe) => self.probe(probe).await,
+            Job::Tunnel(node, address) => self.probe_tunnel(node, address).await,
+        }
+    }
+
+    async fn probe_tunnel(&self, node: NodeId, address: SocketAddr) {
+        let began_ms = now_ms();
+        let carries = match self.hub.dial_in_tunnel(address, PROBE_TIMEOUT).await {
+            Ok(_) => true,
+            Err(error) => failed_dial(&error) == PathProbe::OriginFailed,
+        };
+        self.live.tunnel_probed(node, carries, began_ms, now_ms());
+    }
+
     async fn probe(&self, probe: Probe) {
         let began_ms = now_ms();
-        let met = match self.dialer.dial(probe.address, PROBE_TIMEOUT).await {
+        let met = match self.hub.dial(probe.address, PROBE_TIMEOUT).await {
             Ok(stream) => match probe.kind {
                 ServiceKind::Http => http(stream, &probe.host).await,
                 ServiceKind::Tcp => tcp(stream).await,

@@ -1,13 +1,15 @@
-//! Where control connections come in: QUIC on UDP, and TLS streams that the edge hands over from its TCP port; those that
-//! chose HTTP want a carrier. It bounds how many there are; what they say is for the session.
+//! Where nodes' connections come in: QUIC on UDP, told apart by application protocol, and TLS streams that the edge hands over
+//! from its TCP port; those that chose HTTP want a carrier. It bounds how many there are; what they say is for the session
+//! and the streams.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use malha_pki::{certificate_key, node_identity};
-use malha_proto::{ALPN, SESSION_TIMEOUT_MS};
-use quinn::crypto::rustls::QuicServerConfig;
+use malha_proto::{ALPN, ALPN_STREAM, SESSION_TIMEOUT_MS};
+use quinn::congestion::BbrConfig;
+use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
 use rustls_pki_types::CertificateDer;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -35,7 +37,11 @@ pub struct ControlListener {
 
 impl ControlListener {
     /// Binds every address, or none.
-    pub fn bind(addresses: &[SocketAddr], tls: rustls::ServerConfig) -> Result<Self, ListenError> {
+    pub fn bind(
+        addresses: &[SocketAddr],
+        mut tls: rustls::ServerConfig,
+    ) -> Result<Self, ListenError> {
+        tls.alpn_protocols.push(ALPN_STREAM.to_vec());
         let mut config =
             quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
         config.transport_config(Arc::new(transport_config()));
@@ -133,13 +139,8 @@ async fn serve_quic(
     _place: OwnedSemaphorePermit,
 ) {
     let remote = incoming.remote_address();
-    let opened = tokio::time::timeout(HANDSHAKE_TIMEOUT, async {
-        let connection = incoming.await?;
-        let (send, receive) = connection.accept_bi().await?;
-        Ok::<_, quinn::ConnectionError>((connection, send, receive))
-    });
-    let (connection, send, receive) = match opened.await {
-        Ok(Ok(opened)) => opened,
+    let connection = match tokio::time::timeout(HANDSHAKE_TIMEOUT, incoming).await {
+        Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return tracing::debug!(%error, %remote, "QUIC handshake failed"),
         Err(_) => return tracing::debug!(%remote, "QUIC handshake took too long"),
     };
@@ -147,6 +148,25 @@ async fn serve_quic(
         .peer_identity()
         .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
     let certificate = chain.and_then(|chain| peer_certificate(chain.first()?));
+    if is_for_streams(&connection) {
+        serve_streams(context, connection, certificate).await;
+    } else {
+        serve_session(context, connection, certificate).await;
+    }
+}
+
+async fn serve_session(
+    context: Arc<SessionContext>,
+    connection: quinn::Connection,
+    certificate: Option<PeerCertificate>,
+) {
+    let remote = connection.remote_address();
+    let opened = tokio::time::timeout(HANDSHAKE_TIMEOUT, connection.accept_bi());
+    let (send, receive) = match opened.await {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(error)) => return tracing::debug!(%error, %remote, "no control stream"),
+        Err(_) => return tracing::debug!(%remote, "the control stream took too long"),
+    };
     let path = Remote::Path(connection.clone());
     node::serve(
         context,
@@ -154,6 +174,31 @@ async fn serve_quic(
     )
     .await;
     connection.close(0_u32.into(), b"");
+}
+
+async fn serve_streams(
+    context: Arc<SessionContext>,
+    connection: quinn::Connection,
+    certificate: Option<PeerCertificate>,
+) {
+    let state = context.handle.state();
+    let served =
+        context
+            .streams
+            .clone()
+            .serve(connection.clone(), certificate, &context.registry, &state);
+    tokio::select! {
+        () = served => {}
+        () = context.stop.cancelled() => {}
+    }
+    connection.close(0_u32.into(), b"");
+}
+
+fn is_for_streams(connection: &quinn::Connection) -> bool {
+    let agreed = connection
+        .handshake_data()
+        .and_then(|data| data.downcast::<HandshakeData>().ok());
+    agreed.is_some_and(|agreed| agreed.protocol.as_deref() == Some(ALPN_STREAM))
 }
 
 async fn serve_tls(
@@ -195,12 +240,13 @@ fn transport_config() -> quinn::TransportConfig {
     let mut transport = quinn::TransportConfig::default();
     let idle = quinn::VarInt::from_u32(u32::try_from(SESSION_TIMEOUT_MS).unwrap_or(u32::MAX));
     transport
+        .congestion_controller_factory(Arc::new(BbrConfig::default()))
         .max_idle_timeout(Some(idle.into()))
         .max_concurrent_bidi_streams(1_u32.into())
         .max_concurrent_uni_streams(0_u32.into())
         .datagram_receive_buffer_size(None)
         .stream_receive_window(STREAM_WINDOW_BYTES.into())
-        .receive_window((STREAM_WINDOW_BYTES * 2).into());
+        .receive_window(CONNECTION_WINDOW_BYTES.into());
     transport
 }
 
@@ -225,6 +271,9 @@ fn bind_udp(address: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
 const MAX_SESSIONS: usize = 60_000;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_secs(3);
-const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+/// One transport configuration serves both protocols: a stream of a service may have this much under way (20 ms at
+/// 800 Mbit/s), while the window of the whole connection, which only a stream connection gets raised, holds sessions down.
+const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
 /// For storms of reconnections; best effort.
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;

@@ -23,4 +23,11 @@ pub type BoxStream = Box<dyn ByteStream>;
 pub trait Dialer: Send + Sync + 'static {
     /// `address` is an overlay address; `timeout` bounds the whole attempt.
     async fn dial(&self, address: SocketAddr, timeout: Duration) -> io::Result<BoxStream>;
+
+    /// Changes when new connections to the address take another way than before; those kept from before are not used for
+    /// further requests then.
+    fn way(&self, address: SocketAddr) -> u64 {
+        let _ = address;
+        0
+    }
 }

@@ -55,6 +55,7 @@ struct Shelf {
 
 struct Idle {
     since: Instant,
+    way: u64,
     sender: SendRequest<Upload>,
 }
 
@@ -62,6 +63,8 @@ struct Idle {
 pub(crate) struct Lease {
     pub(crate) sender: SendRequest<Upload>,
     upstream: Upstream,
+    /// [`Dialer::way`] when it was opened.
+    way: u64,
     _slot: OwnedSemaphorePermit,
     pool: Arc<Pool>,
 }
@@ -95,19 +98,21 @@ impl Pool {
     pub(crate) async fn lease(self: &Arc<Self>, upstream: Upstream) -> Result<(Lease, Age), Fault> {
         let deadline = Instant::now() + self.limits.dial;
         let slot = self.slot(upstream, deadline).await?;
-        if let Some(sender) = self.kept(upstream) {
-            return Ok((self.leased(upstream, sender, slot), Age::Kept));
+        let way = self.way(upstream);
+        if let Some(sender) = self.kept(upstream, way) {
+            return Ok((self.leased(upstream, way, sender, slot), Age::Kept));
         }
         let sender = self.connect(upstream, deadline).await?;
-        Ok((self.leased(upstream, sender, slot), Age::Fresh))
+        Ok((self.leased(upstream, way, sender, slot), Age::Fresh))
     }
 
     /// A fresh connection, whatever is kept.
     pub(crate) async fn fresh(self: &Arc<Self>, upstream: Upstream) -> Result<Lease, Fault> {
         let deadline = Instant::now() + self.limits.dial;
         let slot = self.slot(upstream, deadline).await?;
+        let way = self.way(upstream);
         let sender = self.connect(upstream, deadline).await?;
-        Ok(self.leased(upstream, sender, slot))
+        Ok(self.leased(upstream, way, sender, slot))
     }
 
     /// Closes connections kept for too long and forgets upstreams without any.
@@ -133,12 +138,14 @@ impl Pool {
     fn leased(
         self: &Arc<Self>,
         upstream: Upstream,
+        way: u64,
         sender: SendRequest<Upload>,
         slot: OwnedSemaphorePermit,
     ) -> Lease {
         Lease {
             sender,
             upstream,
+            way,
             _slot: slot,
             pool: Arc::clone(self),
         }
@@ -165,13 +172,21 @@ impl Pool {
         }
     }
 
-    /// The connection that was used last and still looks alive.
-    fn kept(&self, upstream: Upstream) -> Option<SendRequest<Upload>> {
+    fn way(&self, upstream: Upstream) -> u64 {
+        match upstream {
+            Upstream::Overlay(address) => self.dialer.way(address),
+            Upstream::Beside(_) => 0,
+        }
+    }
+
+    /// The connection that was used last, still looks alive and took the way of today.
+    fn kept(&self, upstream: Upstream, way: u64) -> Option<SendRequest<Upload>> {
         let mut shelves = self.lock();
         loop {
             let idle = shelves.by_upstream.get_mut(&upstream)?.idle.pop_back()?;
             shelves.idle_total -= 1;
-            if idle.since.elapsed() < self.limits.pool_idle && idle.sender.is_ready() {
+            let young = idle.since.elapsed() < self.limits.pool_idle;
+            if young && idle.way == way && idle.sender.is_ready() {
                 return Some(idle.sender);
             }
         }
@@ -259,6 +274,7 @@ impl Lease {
     fn shelve(self) {
         let idle = Idle {
             since: Instant::now(),
+            way: self.way,
             sender: self.sender,
         };
         self.pool.keep(self.upstream, idle);

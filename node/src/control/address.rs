@@ -22,7 +22,7 @@ const RESOLVE_LIMIT: Duration = Duration::from_secs(5);
 /// For one address, TLS included.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-pub(super) async fn resolve(controller: &str) -> Result<Vec<SocketAddr>, LinkError> {
+pub(crate) async fn resolve(controller: &str) -> Result<Vec<SocketAddr>, LinkError> {
     let failed = |why: String| LinkError::new(LinkFault::Name, format!("{controller}: {why}"));
     let found = timeout(RESOLVE_LIMIT, tokio::net::lookup_host(controller))
         .await
@@ -36,7 +36,7 @@ pub(super) async fn resolve(controller: &str) -> Result<Vec<SocketAddr>, LinkErr
 }
 
 /// The first connection of all addresses; otherwise the error that says most.
-pub(super) async fn first<T, F>(
+pub(crate) async fn first<T, F>(
     addresses: &[SocketAddr],
     connect: impl Fn(SocketAddr) -> F,
 ) -> Result<T, LinkError>

@@ -10,14 +10,14 @@ use rustls::crypto::aws_lc_rs;
 use super::verifier::PinnedAuthority;
 use super::{Credentials, LinkError, LinkFault};
 
-pub(super) struct ClientTls {
+pub(crate) struct ClientTls {
     config: ClientConfig,
     verdict: Arc<OnceLock<LinkError>>,
 }
 
 impl ClientTls {
-    /// For one application protocol.
-    pub(super) fn new(credentials: &Credentials, alpn: &[u8]) -> Result<Self, LinkError> {
+    /// For connections with this application protocol.
+    pub(crate) fn new(credentials: &Credentials, protocol: &[u8]) -> Result<Self, LinkError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let verdict = Arc::new(OnceLock::new());
         let verifier = PinnedAuthority::new(
@@ -40,17 +40,17 @@ impl ClientTls {
                 builder.with_client_auth_cert(chain, key).map_err(failed)?
             }
         };
-        config.alpn_protocols = vec![alpn.to_vec()];
+        config.alpn_protocols = vec![protocol.to_vec()];
         config.resumption = Resumption::disabled();
         Ok(Self { config, verdict })
     }
 
-    pub(super) fn config(&self) -> ClientConfig {
+    pub(crate) fn config(&self) -> ClientConfig {
         self.config.clone()
     }
 
     /// Why the controller's certificate was refused; None when it was not.
-    pub(super) fn verdict(&self) -> Option<LinkError> {
+    pub(crate) fn verdict(&self) -> Option<LinkError> {
         self.verdict.get().cloned()
     }
 }

@@ -63,7 +63,15 @@ impl Scene {
         let (events, event_inbox) = mpsc::channel(64);
         let own = WgKey(*node_key.public_key().as_bytes());
         let (pairs, pairs_out) = watch::channel(None);
-        let task = tokio::spawn(run_plane(plane, node_key, order_inbox, pairs_out, events));
+        let overlay = watch::channel(None).0;
+        let task = tokio::spawn(run_plane(
+            plane,
+            node_key,
+            order_inbox,
+            pairs_out,
+            events,
+            overlay,
+        ));
         Self {
             orders,
             pairs,

@@ -22,6 +22,7 @@ fn healthy() -> Observed {
         ended: None,
         heard_ms: Some(NOW - 500),
         port_unreachable_ms: None,
+        tunnel_probe: None,
         services: BTreeMap::from([(WEB, probed(PathProbe::Answered))]),
     }
 }
@@ -272,6 +273,7 @@ fn any_observed() -> impl Strategy<Value = Observed> {
     )
         .prop_map(
             |(session_ms, ended, heard_ms, port_unreachable_ms, services)| Observed {
+                tunnel_probe: None,
                 session_ms,
                 ended,
                 heard_ms,
@@ -279,4 +281,36 @@ fn any_observed() -> impl Strategy<Value = Observed> {
                 services,
             },
         )
+}
+
+/// Its requests go beside the tunnel, and come through.
+fn beside(tunnel_carries: bool) -> Observed {
+    Observed {
+        tunnel_probe: Some((tunnel_carries, NOW - 1_000)),
+        ..healthy()
+    }
+}
+
+#[test]
+fn a_dead_tunnel_is_named_although_requests_go_beside_it() {
+    for observed in [beside(false), closed(None, beside(false))] {
+        let verdict = observed.diagnose(None, NOW);
+        assert_eq!(verdict.broken.map(|broken| broken.hop), Some(Hop::Tunnel));
+        assert!(matches!(verdict.tunnel, HopState::Down(_)));
+        assert!(matches!(verdict.services[&WEB], HopState::Up(_)));
+    }
+}
+
+#[test]
+fn a_tunnel_that_is_not_used_but_carries_is_well() {
+    assert_eq!(broken(&beside(true)), None);
+}
+
+#[test]
+fn the_tunnels_own_probe_is_forgotten_once_requests_use_it_again() {
+    let observed = Observed {
+        tunnel_probe: Some((false, NOW - TUNNEL_PROBE_FRESH_MS - 1)),
+        ..healthy()
+    };
+    assert_eq!(broken(&observed), None);
 }

@@ -1,0 +1,102 @@
+//! Opens a stream to a node's service, and falls back to the tunnel at once when that fails.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use malha_proto::{Family, NodeId, StreamAnswer};
+use malha_proxy::BoxStream;
+use quinn::Connection;
+use tokio::time::timeout;
+
+use super::{StreamOpen, Streams};
+
+/// Why no stream came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unopened {
+    /// Nothing listens: the tunnel would say the same.
+    NothingListens,
+    /// The tunnel may say otherwise, or it says the same in its own way.
+    Refused,
+    /// The connection does not work.
+    Broken,
+}
+
+impl Streams {
+    /// Dials `address` of `node` the way that is chosen for it: by a stream, or by `tunnel`, which does nothing before it is polled. A stream that is not there after
+    /// [`HEAD_START`] or three round trips has a rival in the tunnel; the first that stands wins.
+    pub async fn dial(
+        &self,
+        node: NodeId,
+        hub: NodeId,
+        address: SocketAddr,
+        tunnel: impl Future<Output = io::Result<BoxStream>>,
+    ) -> io::Result<BoxStream> {
+        let Some(connection) = self.taken(node) else {
+            return tunnel.await;
+        };
+        let mut opening = pin!(open(&connection, hub, address));
+        let head_start = HEAD_START.max(connection.rtt() * HEAD_START_ROUND_TRIPS);
+        let opened = match timeout(head_start, &mut opening).await {
+            Ok(opened) => opened,
+            Err(_) => {
+                let mut rival = pin!(tunnel);
+                let (opened, dialled) = tokio::select! {
+                    opened = &mut opening => (Some(opened), None),
+                    dialled = &mut rival => (None, Some(dialled)),
+                };
+                return match (opened, dialled) {
+                    (Some(Ok(stream)), _) => Ok(stream),
+                    (_, Some(Ok(stream))) => {
+                        self.avoid(node, &connection);
+                        Ok(stream)
+                    }
+                    (_, Some(Err(error))) => Err(error),
+                    (_, None) => rival.await,
+                };
+            }
+        };
+        match opened {
+            Ok(stream) => Ok(stream),
+            Err(Unopened::NothingListens) => Err(io::ErrorKind::ConnectionRefused.into()),
+            Err(Unopened::Refused) => tunnel.await,
+            Err(Unopened::Broken) => {
+                self.avoid(node, &connection);
+                tunnel.await
+            }
+        }
+    }
+}
+
+async fn open(
+    connection: &Connection,
+    hub: NodeId,
+    address: SocketAddr,
+) -> Result<BoxStream, Unopened> {
+    let family = match address {
+        SocketAddr::V4(_) => Family::V4,
+        SocketAddr::V6(_) => Family::V6,
+    };
+    let open = StreamOpen {
+        hub,
+        family,
+        port: address.port(),
+    };
+    let (mut send, mut receive) = connection.open_bi().await.map_err(|_| Unopened::Broken)?;
+    let sent = send.write_all(&open.encode()).await;
+    sent.map_err(|_| Unopened::Broken)?;
+    let mut answer = [0];
+    let read = receive.read_exact(&mut answer).await;
+    read.map_err(|_| Unopened::Broken)?;
+    match StreamAnswer::decode(answer[0]) {
+        Some(StreamAnswer::Open) => Ok(Box::new(tokio::io::join(receive, send))),
+        Some(StreamAnswer::NothingListens) => Err(Unopened::NothingListens),
+        Some(StreamAnswer::NotAllowed | StreamAnswer::Busy) => Err(Unopened::Refused),
+        None => Err(Unopened::Broken),
+    }
+}
+
+/// Before the tunnel is tried as well.
+const HEAD_START: Duration = Duration::from_millis(250);
+const HEAD_START_ROUND_TRIPS: u32 = 3;

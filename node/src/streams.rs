@@ -1,0 +1,124 @@
+//! The connection beside the tunnel by which a hub opens streams to this node's services over QUIC. What a stream may reach is
+//! the tunnel's decision; when to take this way instead of the tunnel is the hub's.
+//!
+//! Only a node with the `netstack` engine has one: its own TCP sends a hundred times slower over a path that loses packets
+//! than QUIC with BBR does, which is what this connection speaks.
+
+mod dial;
+mod serve;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use malha_proto::{Family, NodeId, OverlayAddresses, Peer};
+use malha_tunnel::{PublicKey, Tunnel};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::control::Credentials;
+
+/// Where and as whom to dial; as long as it is None, there is no stream connection.
+#[derive(Clone)]
+pub struct Contact {
+    /// The controller to which the control session is open, `host:port`.
+    pub controller: Arc<str>,
+    pub credentials: Arc<Credentials>,
+}
+
+/// What runs of the overlay on this node. None while nothing does.
+#[derive(Clone)]
+pub struct Overlay {
+    pub tunnel: Arc<dyn Tunnel>,
+    pub me: OverlayAddresses,
+    pub hubs: Vec<HubPeer>,
+}
+
+/// One of the peers that are hubs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubPeer {
+    pub id: NodeId,
+    pub key: PublicKey,
+    pub addresses: OverlayAddresses,
+}
+
+/// Keeps one stream connection as long as there is a contact, until the sender of `contact` is dropped.
+pub async fn run_streams(
+    mut contact: watch::Receiver<Option<Contact>>,
+    overlay: watch::Receiver<Option<Overlay>>,
+) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let Some(wanted) = contact.borrow_and_update().clone() else {
+            match contact.changed().await {
+                Ok(()) => continue,
+                Err(_) => return,
+            }
+        };
+        let stood = tokio::select! {
+            stood = keep(&wanted, overlay.clone()) => stood,
+            changed = contact.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+        };
+        pause = if stood {
+            FIRST_PAUSE
+        } else {
+            (pause * 2).min(LAST_PAUSE)
+        };
+        tokio::select! {
+            () = sleep(jittered(pause)) => {}
+            changed = contact.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// One connection from dial to end. Says whether it stood.
+async fn keep(contact: &Contact, overlay: watch::Receiver<Option<Overlay>>) -> bool {
+    match dial::connect(&contact.controller, &contact.credentials).await {
+        Ok((endpoint, connection)) => {
+            tracing::debug!("the stream connection stands");
+            serve::serve(&connection, overlay).await;
+            drop(endpoint);
+            true
+        }
+        Err(error) => {
+            tracing::debug!(%error, "no stream connection");
+            false
+        }
+    }
+}
+
+/// Between half and the whole of a pause, so that nodes don't return together.
+fn jittered(pause: Duration) -> Duration {
+    let share = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
+    pause.mul_f64(0.5 + share / 2.0)
+}
+
+impl HubPeer {
+    pub(crate) fn of(peer: &Peer) -> Self {
+        Self {
+            id: peer.id,
+            key: PublicKey::from_bytes(peer.key.0),
+            addresses: peer.addresses,
+        }
+    }
+}
+
+impl Overlay {
+    /// This node's address and the hub's, in the family of the first.
+    fn ends(&self, hub: &HubPeer, family: Family, port: u16) -> (SocketAddr, SocketAddr) {
+        match family {
+            Family::V4 => ((self.me.v4, port).into(), (hub.addresses.v4, 0).into()),
+            Family::V6 => ((self.me.v6, port).into(), (hub.addresses.v6, 0).into()),
+        }
+    }
+}
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Where UDP is blocked, one try a minute costs nothing.
+const LAST_PAUSE: Duration = Duration::from_secs(60);

@@ -1,0 +1,73 @@
+//! Opens the stream connection: the control channel's certificates, another application protocol, BBR, larger windows.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use malha_proto::{ALPN_STREAM, CONTROLLER_TLS_NAME, MAX_STREAMS, SESSION_TIMEOUT_MS};
+use quinn::congestion::BbrConfig;
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ClientConfig, Connection, Endpoint, TransportConfig, VarInt};
+
+use crate::agent::{LinkError, LinkFault};
+use crate::control::{ClientTls, Credentials, first, resolve, unreachable};
+
+/// A connection to the controller on which the hub opens streams. The endpoint must live as long.
+pub(super) async fn connect(
+    controller: &str,
+    credentials: &Credentials,
+) -> Result<(Endpoint, Connection), LinkError> {
+    let addresses = resolve(controller).await?;
+    let tls = ClientTls::new(credentials, ALPN_STREAM)?;
+    let config = client_config(tls.config())?;
+    let connected = first(&addresses, |to| connect_to(to, config.clone())).await;
+    connected.map_err(|error| tls.verdict().unwrap_or(error))
+}
+
+async fn connect_to(
+    to: SocketAddr,
+    config: ClientConfig,
+) -> Result<(Endpoint, Connection), LinkError> {
+    let any: SocketAddr = match to {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let endpoint = Endpoint::client(any).map_err(unreachable)?;
+    let connecting = endpoint
+        .connect_with(config, to, CONTROLLER_TLS_NAME)
+        .map_err(unreachable)?;
+    let connection = connecting.await.map_err(unreachable)?;
+    Ok((endpoint, connection))
+}
+
+fn client_config(tls: rustls::ClientConfig) -> Result<ClientConfig, LinkError> {
+    let tls =
+        QuicClientConfig::try_from(tls).map_err(|error| LinkError::new(LinkFault::Tls, error))?;
+    let mut config = ClientConfig::new(Arc::new(tls));
+    config.transport_config(Arc::new(transport()));
+    Ok(config)
+}
+
+fn transport() -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    let idle = VarInt::from_u32(u32::try_from(SESSION_TIMEOUT_MS).unwrap_or(u32::MAX));
+    transport
+        .congestion_controller_factory(Arc::new(BbrConfig::default()))
+        .max_idle_timeout(Some(idle.into()))
+        .keep_alive_interval(Some(KEEPALIVE_INTERVAL))
+        .max_concurrent_bidi_streams(MAX_STREAMS.into())
+        .max_concurrent_uni_streams(0_u32.into())
+        .datagram_receive_buffer_size(None)
+        .stream_receive_window(STREAM_WINDOW_BYTES.into())
+        .receive_window(CONNECTION_WINDOW_BYTES.into())
+        .send_window(SEND_WINDOW_BYTES);
+    transport
+}
+
+/// Keeps a NAT's mapping, and shows within a session's timeout that the path is dead.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_millis(SESSION_TIMEOUT_MS / 3);
+/// What a visitor may upload before the local service takes it.
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+/// What local services may have sent without an acknowledgement, over all streams.
+const SEND_WINDOW_BYTES: u64 = 8 * 1024 * 1024;

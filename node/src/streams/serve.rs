@@ -1,0 +1,108 @@
+//! Serves one stream connection: asks the tunnel to let each stream in, answers the hub, and tells it what the path loses. It
+//! never opens a local target itself.
+
+use std::io;
+use std::time::Duration;
+
+use malha_proto::{PathLoss, StreamAnswer, StreamOpen};
+use malha_tunnel::Admission;
+use quinn::{Connection, RecvStream, SendStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::Overlay;
+use super::stream::QuicStream;
+
+/// Serves until the connection ends.
+pub(super) async fn serve(connection: &Connection, overlay: watch::Receiver<Option<Overlay>>) {
+    let mut opening = JoinSet::new();
+    let mut reports = interval(REPORT_INTERVAL);
+    reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut reported = PathLoss::default();
+    loop {
+        tokio::select! {
+            stream = connection.accept_bi() => match stream {
+                Ok((send, receive)) => {
+                    let overlay = overlay.borrow().clone();
+                    opening.spawn(let_in(send, receive, overlay));
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the stream connection ended");
+                    return;
+                }
+            },
+            _ = reports.tick() => {
+                let loss = measured(connection);
+                if loss.sent >= reported.sent + REPORT_MIN_PACKETS {
+                    reported = loss;
+                    opening.spawn(report(connection.clone(), loss));
+                }
+            }
+            Some(_) = opening.join_next() => {}
+        }
+    }
+}
+
+/// At most as many at a time as the connection has streams.
+async fn let_in(mut send: SendStream, mut receive: RecvStream, overlay: Option<Overlay>) {
+    let mut bytes = [0; StreamOpen::BYTES];
+    let read = timeout(OPEN_LIMIT, receive.read_exact(&mut bytes)).await;
+    let Some(open) = read
+        .ok()
+        .and_then(Result::ok)
+        .and_then(|()| StreamOpen::decode(&bytes))
+    else {
+        // Dropping both halves ends the stream; the hub takes that for a failure.
+        return;
+    };
+    let (answer, admission) = match admit(&open, overlay).await {
+        Ok(admission) => (StreamAnswer::Open, Some(admission)),
+        Err(error) => (refusal(&error), None),
+    };
+    if send.write_all(&[answer.encode()]).await.is_ok()
+        && let Some(admission) = admission
+    {
+        admission.enter(Box::new(QuicStream::new(send, receive)));
+    }
+}
+
+async fn admit(open: &StreamOpen, overlay: Option<Overlay>) -> io::Result<Admission> {
+    let overlay = overlay.ok_or(io::ErrorKind::NotConnected)?;
+    let hub = overlay.hubs.iter().find(|hub| hub.id == open.hub);
+    let hub = hub.ok_or(io::ErrorKind::PermissionDenied)?;
+    let (local, remote) = overlay.ends(hub, open.family, open.port);
+    overlay.tunnel.admit(hub.key, local, remote).await
+}
+
+fn refusal(error: &io::Error) -> StreamAnswer {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => StreamAnswer::NotAllowed,
+        io::ErrorKind::ConnectionRefused => StreamAnswer::NothingListens,
+        _ => StreamAnswer::Busy,
+    }
+}
+
+fn measured(connection: &Connection) -> PathLoss {
+    let path = connection.stats().path;
+    PathLoss {
+        sent: path.sent_packets,
+        lost: path.lost_packets,
+    }
+}
+
+/// A report that can't be sent within its interval is worth nothing.
+async fn report(connection: Connection, loss: PathLoss) {
+    let sent = async {
+        let mut send = connection.open_uni().await.ok()?;
+        send.write_all(&loss.encode()).await.ok()?;
+        send.finish().ok()
+    };
+    let _ = timeout(REPORT_INTERVAL, sent).await;
+}
+
+/// The hub sends the opening with the stream, so it comes with its first packet or a repetition of it.
+const OPEN_LIMIT: Duration = Duration::from_secs(5);
+const REPORT_INTERVAL: Duration = Duration::from_secs(2);
+/// Keepalives alone are not worth a report.
+const REPORT_MIN_PACKETS: u64 = 50;

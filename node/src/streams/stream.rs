@@ -1,0 +1,58 @@
+//! One stream of the hub as the tunnel's listeners take connections.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use malha_proto::STREAM_BROKEN;
+use malha_tunnel::Stream;
+use quinn::{RecvStream, SendStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Both directions of a QUIC stream. Dropping it ends the sending side in order and stops the other.
+pub(super) struct QuicStream {
+    send: SendStream,
+    receive: RecvStream,
+}
+
+impl QuicStream {
+    pub(super) fn new(send: SendStream, receive: RecvStream) -> Self {
+        Self { send, receive }
+    }
+}
+
+impl Stream for QuicStream {
+    fn abort(&mut self) {
+        // Either half may have ended by itself.
+        let _ = self.send.reset(STREAM_BROKEN.into());
+        let _ = self.receive.stop(STREAM_BROKEN.into());
+    }
+}
+
+impl AsyncRead for QuicStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        AsyncRead::poll_read(Pin::new(&mut self.receive), cx, buffer)
+    }
+}
+
+impl AsyncWrite for QuicStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        AsyncWrite::poll_write(Pin::new(&mut self.send), cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        AsyncWrite::poll_flush(Pin::new(&mut self.send), cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        AsyncWrite::poll_shutdown(Pin::new(&mut self.send), cx)
+    }
+}

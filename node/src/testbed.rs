@@ -29,6 +29,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use malha_node::agent::Transport;
+use malha_node::control::{Credentials, NodeCredentials};
 
 /// Longer than anything that works needs.
 pub(crate) const TEST_LIMIT: Duration = Duration::from_secs(20);
@@ -115,6 +116,27 @@ impl TestAuthority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let certificate = params.signed_by(&csr.public_key, &self.issuer).unwrap();
         certificate.der().to_vec()
+    }
+
+    /// What a node holds once it is enrolled.
+    pub(crate) fn node_credentials(&self) -> Credentials {
+        let key = KeyPair::generate().unwrap();
+        let csr = CertificateParams::new([]).unwrap();
+        let csr = csr.serialize_request(&key).unwrap();
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        Credentials {
+            authority: self.fingerprint(),
+            authority_certificate: Some(self.certificate.clone()),
+            node: Some(NodeCredentials {
+                certificate: self.sign(csr.der()).into(),
+                key: key.into(),
+            }),
+        }
+    }
+
+    /// TLS of a controller whose certificate is good.
+    pub(crate) fn controller_config(&self) -> ServerConfig {
+        self.server_config(Lifetime::Now)
     }
 
     fn server_config(&self, lifetime: Lifetime) -> ServerConfig {

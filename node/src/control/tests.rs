@@ -21,19 +21,7 @@ fn stranger(authority: &TestAuthority) -> Credentials {
 }
 
 fn node(authority: &TestAuthority) -> Credentials {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let params = rcgen::CertificateParams::new([]).unwrap();
-    let csr = params.serialize_request(&key).unwrap();
-    let certificate = authority.sign(csr.der()).into();
-    let key = rustls_pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
-    Credentials {
-        node: Some(NodeCredentials {
-            certificate,
-            key: key.into(),
-        }),
-        authority_certificate: Some(authority.certificate.clone()),
-        ..stranger(authority)
-    }
+    authority.node_credentials()
 }
 
 async fn fault(controller: &TestController, transport: Transport, who: &Credentials) -> LinkFault {

@@ -1,1 +1,174 @@
+//! Stories of the stream connection between a real node's side and a hub's QUIC endpoint on the loopback.
 
+use std::net::Ipv4Addr;
+
+use malha_proto::{ALPN_STREAM, PathLoss, STREAM_BROKEN, StreamAnswer, StreamOpen};
+use malha_tunnel::{Allow, Engine, PeerConfig, PrivateKey, TunnelConfig, TunnelListener};
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{Connection, Endpoint, RecvStream, SendStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::*;
+use crate::testbed::{TEST_LIMIT, TestAuthority, netmap};
+
+/// The hub's end of a stream connection, and a node behind it that lets the hub open ports 80 and 81.
+struct Scene {
+    hub: Connection,
+    tunnel: Arc<dyn Tunnel>,
+    address: Ipv4Addr,
+    _contact: watch::Sender<Option<Contact>>,
+    overlay: watch::Sender<Option<Overlay>>,
+    _endpoint: Endpoint,
+    _task: JoinHandle<()>,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let authority = TestAuthority::new();
+        let endpoint = endpoint(&authority);
+        let map = netmap(1);
+        let peer = map.peers[&NodeId(2)].clone();
+        let net = ipnet::Ipv4Net::new(map.me.addresses.v4, 10).unwrap();
+        let mut config = TunnelConfig::new(PrivateKey::generate(), vec![net.into()]);
+        config.listen = vec![([127, 0, 0, 1], 0).into()];
+        let tunnel = malha_tunnel::start(Engine::Netstack, config).unwrap();
+        let mut hub = PeerConfig::new(PublicKey::from_bytes(peer.key.0));
+        hub.ingress = vec![Allow::tcp(80..=81)];
+        tunnel.set_peer(hub).await.unwrap();
+        let (overlay, running) = watch::channel(Some(Overlay {
+            tunnel: tunnel.clone(),
+            me: map.me.addresses,
+            hubs: vec![HubPeer::of(&peer)],
+        }));
+        let (contact, wanted) = watch::channel(Some(Contact {
+            controller: endpoint.local_addr().unwrap().to_string().into(),
+            credentials: Arc::new(authority.node_credentials()),
+        }));
+        let task = tokio::spawn(run_streams(wanted, running));
+        let incoming = timeout(TEST_LIMIT, endpoint.accept()).await.unwrap();
+        Self {
+            hub: incoming.unwrap().await.unwrap(),
+            tunnel,
+            address: map.me.addresses.v4,
+            _contact: contact,
+            overlay,
+            _endpoint: endpoint,
+            _task: task,
+        }
+    }
+
+    async fn listen(&self, port: u16) -> TunnelListener {
+        self.tunnel
+            .listen((self.address, port).into())
+            .await
+            .unwrap()
+    }
+
+    async fn ask(&self, hub: u64, port: u16) -> (SendStream, RecvStream, Option<StreamAnswer>) {
+        let (mut send, mut receive) = self.hub.open_bi().await.unwrap();
+        let open = StreamOpen {
+            hub: NodeId(hub),
+            family: Family::V4,
+            port,
+        };
+        send.write_all(&open.encode()).await.unwrap();
+        let answer = timeout(TEST_LIMIT, receive.read_u8()).await.unwrap();
+        (send, receive, answer.ok().and_then(StreamAnswer::decode))
+    }
+
+    async fn answer(&self, hub: u64, port: u16) -> Option<StreamAnswer> {
+        self.ask(hub, port).await.2
+    }
+}
+
+fn endpoint(authority: &TestAuthority) -> Endpoint {
+    let mut tls = authority.controller_config();
+    tls.alpn_protocols = vec![ALPN_STREAM.to_vec()];
+    let quic = QuicServerConfig::try_from(tls).unwrap();
+    let config = quinn::ServerConfig::with_crypto(Arc::new(quic));
+    Endpoint::server(config, ([127, 0, 0, 1], 0).into()).unwrap()
+}
+
+#[tokio::test]
+async fn a_stream_is_a_connection_to_the_service() {
+    let scene = Scene::new().await;
+    let mut listener = scene.listen(80).await;
+    let (mut send, mut receive, answer) = scene.ask(2, 80).await;
+    assert_eq!(answer, Some(StreamAnswer::Open));
+    let (mut accepted, from) = timeout(TEST_LIMIT, listener.accept())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(from.ip(), netmap(1).peers[&NodeId(2)].addresses.v4);
+    send.write_all(b"question").await.unwrap();
+    send.finish().unwrap();
+    let mut heard = String::new();
+    accepted.read_to_string(&mut heard).await.unwrap();
+    accepted.write_all(b"answer").await.unwrap();
+    accepted.shutdown().await.unwrap();
+    assert_eq!(heard, "question");
+    assert_eq!(receive.read_to_end(64).await.unwrap(), b"answer");
+}
+
+#[tokio::test]
+async fn a_failed_target_is_a_reset_and_no_end_of_data() {
+    let scene = Scene::new().await;
+    let mut listener = scene.listen(80).await;
+    let (_send, mut receive, _) = scene.ask(2, 80).await;
+    let (mut accepted, _) = timeout(TEST_LIMIT, listener.accept())
+        .await
+        .unwrap()
+        .unwrap();
+    accepted.abort();
+    let read = timeout(TEST_LIMIT, receive.read_to_end(64)).await.unwrap();
+    let reset = quinn::ReadToEndError::Read(quinn::ReadError::Reset(STREAM_BROKEN.into()));
+    assert_eq!(read, Err(reset));
+}
+
+#[tokio::test]
+async fn what_the_tunnel_would_refuse_is_refused() {
+    let scene = Scene::new().await;
+    let _listener = scene.listen(82).await;
+    assert_eq!(scene.answer(2, 82).await, Some(StreamAnswer::NotAllowed));
+    assert_eq!(scene.answer(9, 80).await, Some(StreamAnswer::NotAllowed));
+    assert_eq!(
+        scene.answer(2, 81).await,
+        Some(StreamAnswer::NothingListens)
+    );
+}
+
+#[tokio::test]
+async fn without_a_map_in_force_nothing_is_let_in() {
+    let scene = Scene::new().await;
+    scene.overlay.send_replace(None);
+    assert_eq!(scene.answer(2, 80).await, Some(StreamAnswer::Busy));
+}
+
+#[tokio::test]
+async fn an_opening_that_makes_no_sense_gets_no_answer() {
+    let scene = Scene::new().await;
+    let (mut send, mut receive) = scene.hub.open_bi().await.unwrap();
+    send.write_all(&[7; StreamOpen::BYTES]).await.unwrap();
+    let read = timeout(TEST_LIMIT, receive.read_to_end(64)).await.unwrap();
+    assert!(read.is_err() || read.is_ok_and(|answer| answer.is_empty()));
+}
+
+#[tokio::test]
+async fn the_hub_is_told_what_the_path_carried() {
+    let scene = Scene::new().await;
+    let mut listener = scene.listen(80).await;
+    let (_send, mut receive, _) = scene.ask(2, 80).await;
+    let (mut accepted, _) = timeout(TEST_LIMIT, listener.accept())
+        .await
+        .unwrap()
+        .unwrap();
+    accepted.write_all(&[0; 500_000]).await.unwrap();
+    accepted.shutdown().await.unwrap();
+    assert_eq!(receive.read_to_end(500_000).await.unwrap().len(), 500_000);
+    let report = timeout(TEST_LIMIT, scene.hub.accept_uni()).await.unwrap();
+    let report = report.unwrap().read_to_end(64).await.unwrap();
+    let loss = PathLoss::decode(&report.try_into().unwrap());
+    assert!(loss.sent > 100 && loss.lost < loss.sent, "{loss:?}");
+}

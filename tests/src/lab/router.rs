@@ -1,9 +1,10 @@
 //! A site's router: masquerades its private network, forwards what was begun inside, and can be moved, blocked and unplugged.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::internet::{Internet, PREFIX_LENGTH};
 use super::namespace::Namespace;
+use super::process::checked;
 
 /// How a router chooses the outer port of a UDP flow (RFC 4787 §4.1). All of them let in only what answers, from the very
 /// address and port that was asked.
@@ -47,7 +48,7 @@ impl Router {
     fn set_up(namespace: Namespace, mapping: Mapping) -> Result<Self> {
         // Each namespace has its own switch, which is off.
         let forward = "echo 1 > /proc/sys/net/ipv4/ip_forward";
-        super::process::checked(namespace.command("sh").args(["-c", forward]))?;
+        checked(namespace.command("sh").args(["-c", forward]))?;
         namespace.nft(RULES)?;
         for rule in mapping.rules() {
             namespace.nft(&format!("add rule inet site translated oifname wan {rule}"))?;
@@ -103,6 +104,29 @@ impl Router {
             .nft("add rule inet site blocked meta l4proto { tcp, udp } th dport 443 drop")
     }
 
+    /// Lets nothing out to this port of `udp` or `tcp`.
+    pub fn block_port(&self, protocol: &str, port: u16) -> Result<()> {
+        self.namespace.nft(&format!(
+            "add rule inet site blocked iifname \"lan\" {protocol} dport {port} drop"
+        ))
+    }
+
+    /// Loses one UDP packet in a hundred on the way out, at random.
+    pub fn lose_one_percent(&self) -> Result<()> {
+        self.namespace.nft(
+            "add rule inet site lossy iifname \"lan\" meta l4proto udp numgen random mod 100 0 drop",
+        )
+    }
+
+    /// Bytes that went out over QUIC so far.
+    pub fn quic_bytes(&self) -> Result<u64> {
+        let list = ["list", "counter", "inet", "site", "quic"];
+        let text = checked(self.namespace.command("nft").args(list))?;
+        let mut words = text.split_whitespace().skip_while(|word| *word != "bytes");
+        let bytes = words.nth(1);
+        Ok(bytes.context("nft shows no bytes")?.parse()?)
+    }
+
     /// Swallows everything, without a word to anybody.
     pub fn block_all(&self) -> Result<()> {
         self.namespace.nft("add rule inet site blocked drop")
@@ -144,6 +168,8 @@ impl Mapping {
 const RULES: &str = "
 table inet site {
     chain translated { type nat hook postrouting priority srcnat; }
+    counter quic {}
+    chain lossy { type filter hook forward priority filter - 2; iifname \"lan\" udp dport 443 counter name quic; }
     chain blocked { type filter hook forward priority filter - 1; }
     chain passing {
         type filter hook forward priority filter; policy drop;

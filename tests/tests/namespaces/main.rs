@@ -8,5 +8,6 @@ mod identity;
 mod keys;
 mod recovery;
 mod roaming;
+mod streams;
 mod tokens;
 mod url;

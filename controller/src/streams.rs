@@ -6,6 +6,8 @@
 
 mod choice;
 mod open;
+#[cfg(test)]
+mod tests;
 
 pub use choice::{Choice, Way};
 

@@ -1,0 +1,218 @@
+//! Dials to a node that answers in every way, over real QUIC on the loopback; its tunnel is a word that comes or an error.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on must stop")]
+
+use std::io::{self, Error, ErrorKind};
+use std::net::SocketAddr;
+
+use malha_pki::{Authority, AuthorityProfile, server_config_control};
+use malha_proto::{ALPN_STREAM, CONTROLLER_TLS_NAME, Family, StreamAnswer};
+use malha_proxy::BoxStream;
+use quinn::Endpoint;
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use time::OffsetDateTime;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::*;
+
+const NODE: NodeId = NodeId(7);
+const HUB: NodeId = NodeId(1);
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// The hub's table with one connection to [`NODE`], and the node's end of it.
+struct Scene {
+    streams: Streams,
+    node: Connection,
+    _endpoints: (Endpoint, Endpoint),
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let now = OffsetDateTime::now_utc();
+        let profile = AuthorityProfile {
+            name: "Overlay".into(),
+            years: 1,
+        };
+        let overlay = Authority::create(&profile, now).unwrap();
+        let certificate = overlay.issue_controller(&[], now, 2).unwrap();
+        let mut tls = server_config_control(&overlay, &certificate).unwrap();
+        tls.alpn_protocols = vec![ALPN_STREAM.to_vec()];
+        let quic = Arc::new(QuicServerConfig::try_from(tls).unwrap());
+        let config = quinn::ServerConfig::with_crypto(quic);
+        let here = ([127, 0, 0, 1], 0).into();
+        let hub = Endpoint::server(config, here).unwrap();
+        let node = Endpoint::client(here).unwrap();
+        let connecting = node
+            .connect_with(
+                client(&overlay),
+                hub.local_addr().unwrap(),
+                CONTROLLER_TLS_NAME,
+            )
+            .unwrap();
+        let accepting = async { hub.accept().await.unwrap().await.unwrap() };
+        let (connection, at_node) = tokio::join!(accepting, connecting);
+        let streams = Streams::default();
+        let certificate = PeerCertificate {
+            node: NODE,
+            key: Fingerprint([3; 32]),
+        };
+        streams.sit(certificate, &connection);
+        Self {
+            streams,
+            node: at_node.unwrap(),
+            _endpoints: (hub, node),
+        }
+    }
+
+    /// After the tunnel was seen to lose one packet in a hundred.
+    async fn lossy() -> Self {
+        let scene = Self::new().await;
+        scene.streams.tunnel_measured(NODE, PathLoss::default());
+        let lossy = PathLoss {
+            sent: 1_000,
+            lost: 10,
+        };
+        scene.streams.tunnel_measured(NODE, lossy);
+        scene
+    }
+
+    /// Dials, while the node gives each stream this answer, or none.
+    async fn dial(
+        &self,
+        answer: Option<StreamAnswer>,
+        tunnel: io::Result<()>,
+    ) -> io::Result<String> {
+        let answering = async {
+            let mut kept = Vec::new();
+            while let Ok((mut send, mut receive)) = self.node.accept_bi().await {
+                let mut open = [0; StreamOpen::BYTES];
+                receive.read_exact(&mut open).await.unwrap();
+                let wanted = StreamOpen {
+                    hub: HUB,
+                    family: Family::V4,
+                    port: 80,
+                };
+                assert_eq!(StreamOpen::decode(&open), Some(wanted));
+                if let Some(answer) = answer {
+                    send.write_all(&[answer.encode()]).await.unwrap();
+                    send.write_all(b"stream").await.unwrap();
+                    send.finish().unwrap();
+                }
+                kept.push((send, receive));
+            }
+        };
+        let address: SocketAddr = ([100, 64, 0, 7], 80).into();
+        let dialled = self.streams.dial(NODE, HUB, address, in_tunnel(tunnel));
+        let dialled = tokio::select! {
+            dialled = timeout(LIMIT, dialled) => dialled.expect("a dial ends"),
+            () = answering => unreachable!("the connection stands"),
+        };
+        let mut word = String::new();
+        dialled?.read_to_string(&mut word).await?;
+        Ok(word)
+    }
+}
+
+async fn in_tunnel(result: io::Result<()>) -> io::Result<BoxStream> {
+    result?;
+    let (mut near, far) = tokio::io::duplex(64);
+    near.write_all(b"tunnel").await?;
+    Ok(Box::new(far))
+}
+
+fn client(overlay: &Authority) -> quinn::ClientConfig {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(overlay.certificate_der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![ALPN_STREAM.to_vec()];
+    quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()))
+}
+
+#[tokio::test]
+async fn a_clean_path_is_dialled_in_the_tunnel() {
+    let scene = Scene::new().await;
+    let dialled = scene.dial(Some(StreamAnswer::Open), Ok(())).await;
+    assert_eq!(dialled.unwrap(), "tunnel");
+}
+
+#[tokio::test]
+async fn a_lossy_path_is_dialled_by_a_stream() {
+    let scene = Scene::lossy().await;
+    let dialled = scene.dial(Some(StreamAnswer::Open), Ok(())).await;
+    assert_eq!(dialled.unwrap(), "stream");
+}
+
+#[tokio::test]
+async fn losses_from_before_the_connection_do_not_count() {
+    let scene = Scene::new().await;
+    let long_ago = PathLoss {
+        sent: 1_000,
+        lost: 500,
+    };
+    scene.streams.tunnel_measured(NODE, long_ago);
+    assert!(!scene.streams.is_taken(NODE));
+}
+
+#[tokio::test]
+async fn a_port_that_is_not_allowed_fails_as_the_tunnel_fails() {
+    let scene = Scene::lossy().await;
+    let silent = Err(Error::from(ErrorKind::TimedOut));
+    let dialled = scene.dial(Some(StreamAnswer::NotAllowed), silent).await;
+    assert_eq!(dialled.unwrap_err().kind(), ErrorKind::TimedOut);
+}
+
+#[tokio::test]
+async fn a_port_on_which_nothing_listens_refuses_as_in_the_tunnel() {
+    let scene = Scene::lossy().await;
+    let dialled = scene.dial(Some(StreamAnswer::NothingListens), Ok(())).await;
+    assert_eq!(dialled.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_answered_loses_against_the_tunnel_and_is_avoided() {
+    let scene = Scene::lossy().await;
+    let turns = scene.streams.turns(NODE);
+    assert_eq!(scene.dial(None, Ok(())).await.unwrap(), "tunnel");
+    assert!(!scene.streams.is_taken(NODE));
+    assert_ne!(
+        scene.streams.turns(NODE),
+        turns,
+        "kept connections are left as well"
+    );
+}
+
+#[tokio::test]
+async fn a_connection_that_is_gone_is_not_waited_for() {
+    let scene = Scene::lossy().await;
+    scene.node.close(0_u32.into(), b"");
+    timeout(LIMIT, async {
+        let connection = scene.streams.taken(NODE).unwrap();
+        connection.closed().await;
+    })
+    .await
+    .unwrap();
+    let address = ([100, 64, 0, 7], 80).into();
+    let dialled = scene.streams.dial(NODE, HUB, address, in_tunnel(Ok(())));
+    let mut word = String::new();
+    let mut stream = timeout(LIMIT, dialled).await.unwrap().unwrap();
+    stream.read_to_string(&mut word).await.unwrap();
+    assert_eq!(word, "tunnel");
+}
+
+#[tokio::test]
+async fn a_node_that_is_gone_from_the_state_loses_its_connection() {
+    let scene = Scene::lossy().await;
+    let pools = malha_proto::OverlayPools::with_random_v6([0; 5]);
+    let zone = "malha.internal".parse().unwrap();
+    let settings = malha_core::Settings::new(malha_proto::MachineId([0; 16]), pools, zone);
+    let nobody = BTreeSet::from([NODE]);
+    scene.streams.review(&State::new(settings), &nobody);
+    assert!(!scene.streams.is_taken(NODE));
+    timeout(LIMIT, scene.node.closed()).await.unwrap();
+}

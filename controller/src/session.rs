@@ -8,7 +8,7 @@ mod node;
 mod registry;
 
 pub use channel::{Channel, ChannelError, PeerCertificate, Remote, Transport};
-pub use listener::{ControlListener, ListenError};
+pub use listener::{ControlListener, ListenError, transport_config};
 pub use registry::{Registry, SessionSummary};
 
 use std::sync::Arc;

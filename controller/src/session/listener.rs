@@ -236,7 +236,9 @@ fn peer_certificate(certificate: &CertificateDer<'_>) -> Option<PeerCertificate>
     Some(PeerCertificate { node, key })
 }
 
-fn transport_config() -> quinn::TransportConfig {
+/// How QUIC behaves here, for sessions and streams alike.
+#[must_use]
+pub fn transport_config() -> quinn::TransportConfig {
     let mut transport = quinn::TransportConfig::default();
     let idle = quinn::VarInt::from_u32(u32::try_from(SESSION_TIMEOUT_MS).unwrap_or(u32::MAX));
     transport

@@ -1,6 +1,7 @@
 //! `tests/bench/dataplane`: what Malha's tunnel carries and costs between two network namespaces, beside other userspace
 //! WireGuards in the same minutes. It needs root and leaves nothing behind.
 
+mod beside;
 mod contender;
 mod crowd;
 mod echo;

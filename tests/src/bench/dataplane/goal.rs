@@ -6,7 +6,7 @@ use super::super::report::rounded;
 use super::contender::{BORINGTUN, CABLE, MALHA, NETSTACK, WIREGUARD_GO};
 use super::handshakes::{LOST_TO_STRANGERS, PER_CORE};
 use super::idle::{IDLE_MEMORY, IDLE_PROCESSOR, MANY_PEERS, PEERS_MEMORY};
-use super::loss::{BBR, NETSTACK_SENDS};
+use super::loss::{BBR, BESIDE, NETSTACK_SENDS};
 use super::sheet::{Measure, Sheet};
 use super::throughput::NOISE;
 
@@ -32,6 +32,8 @@ enum Figure {
     ShareOfFloor,
     /// One that only Malha has.
     Alone(&'static str),
+    /// Two of those, the first divided by the second.
+    RatioAlone(&'static str, &'static str),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +68,9 @@ impl Goal {
                 floor / ours(Measure::Tcp1Processor)?
             }
             Figure::Alone(name) => sheet.median_alone(name)?,
+            Figure::RatioAlone(name, other) => {
+                sheet.median_alone(name)? / sheet.median_alone(other)?
+            }
         };
         let (wanted, met) = match self.bound {
             Bound::AtLeast(bound) => (Some(format!(">= {bound}")), Some(measured >= bound)),
@@ -106,7 +111,7 @@ const fn goal(name: &'static str, figure: Figure, bound: Bound) -> Goal {
 }
 
 /// In the order in which they are printed.
-pub(super) const GOALS: [Goal; 25] = [
+pub(super) const GOALS: [Goal; 26] = [
     goal(
         "TCP 1 stream, times wireguard-go",
         Figure::Ratio(Measure::Tcp1, WIREGUARD_GO),
@@ -231,6 +236,11 @@ pub(super) const GOALS: [Goal; 25] = [
         "20 ms, 1 % lost: netstack sends, Mbit/s",
         Figure::Alone(NETSTACK_SENDS),
         Bound::None,
+    ),
+    goal(
+        "20 ms, 1 % lost: QUIC beside the tunnel, times netstack sends",
+        Figure::RatioAlone(BESIDE, NETSTACK_SENDS),
+        Bound::AtLeast(100.0),
     ),
 ];
 

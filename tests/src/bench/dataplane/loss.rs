@@ -3,6 +3,7 @@
 use anyhow::Result;
 use malha_tunnel::PrivateKey;
 
+use super::beside::beside_mbit_per_s;
 use super::contender::tunnel_end;
 use super::echo;
 use super::ends::{End, SINK, SOURCE, peer_of};
@@ -39,6 +40,8 @@ enum Sender {
     /// With a congestion control by name.
     Kernel(&'static str),
     Netstack,
+    /// A node with the netstack, over QUIC beside its tunnel.
+    Beside,
 }
 
 impl Case {
@@ -49,6 +52,9 @@ impl Case {
             lost_ppm: self.lost_ppm,
         };
         let (_line, entrance) = lossy(wire, line)?;
+        if self.sender == Sender::Beside {
+            return beside_mbit_per_s(wire, entrance, seconds);
+        }
         let mut ends = Vec::new();
         for (at, side) in Side::BOTH.into_iter().enumerate() {
             let peer = peer_of(side, keys[1 - at].public_key(), Some(entrance));
@@ -61,13 +67,13 @@ impl Case {
         echo::wait_for(wire.namespace(Side::Near), to)?;
         let flow = match self.sender {
             Sender::Kernel(control) => Iperf::start(wire, to)?.tcp(1, seconds, control)?,
-            Sender::Netstack => stream(wire, Way::Sends, seconds, "cubic")?,
+            Sender::Netstack | Sender::Beside => stream(wire, Way::Sends, seconds, "cubic")?,
         };
         Ok(flow.gbit_per_s() * 1e3)
     }
 }
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 7] = [
     Case {
         name: "20 ms, nothing lost: kernel sends with BBR, Mbit/s",
         lost_ppm: 0,
@@ -77,6 +83,11 @@ const CASES: [Case; 5] = [
         name: "20 ms, nothing lost: netstack sends, Mbit/s",
         lost_ppm: 0,
         sender: Sender::Netstack,
+    },
+    Case {
+        name: "20 ms, nothing lost: netstack node over QUIC, Mbit/s",
+        lost_ppm: 0,
+        sender: Sender::Beside,
     },
     Case {
         name: BBR,
@@ -93,10 +104,16 @@ const CASES: [Case; 5] = [
         lost_ppm: 10_000,
         sender: Sender::Netstack,
     },
+    Case {
+        name: BESIDE,
+        lost_ppm: 10_000,
+        sender: Sender::Beside,
+    },
 ];
 
 pub(super) const BBR: &str = "20 ms, 1 % lost: kernel sends with BBR, Mbit/s";
 pub(super) const NETSTACK_SENDS: &str = "20 ms, 1 % lost: netstack sends, Mbit/s";
+pub(super) const BESIDE: &str = "20 ms, 1 % lost: netstack node over QUIC, Mbit/s";
 const ONE_WAY_MS: u64 = 10;
 /// BBR needs some seconds to find the line's rate.
 const RAMP_SECONDS: u64 = 8;

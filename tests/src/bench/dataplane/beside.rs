@@ -1,0 +1,170 @@
+//! A stream of a rootless node to its hub beside the tunnel, over QUIC: the node's own code sends, and what a hub would read
+//! is counted. Both ends run here, each on a thread in its own namespace; processor time is not measured.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use malha::session::transport_config;
+use malha_node::control::{Credentials, NodeCredentials};
+use malha_node::streams::{Contact, HubPeer, Overlay, run_streams};
+use malha_pki::{Authority, AuthorityProfile, NodeIdentity, Validity, server_config_control};
+use malha_proto::{ALPN_STREAM, Family, NodeId, OverlayAddresses, StreamAnswer, StreamOpen};
+use malha_tunnel::{Allow, BoxStream, Engine, PeerConfig, PrivateKey, TunnelConfig};
+use quinn::crypto::rustls::QuicServerConfig;
+use rcgen::{CertificateParams, KeyPair};
+use rustls_pki_types::PrivatePkcs8KeyDer;
+use time::OffsetDateTime;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+
+use super::ends::{PORT, SOURCE};
+use super::wire::{Side, Wire};
+
+/// Megabits a second that arrive at the hub on the far side, when the node on the near side dials it at `entrance`.
+pub(super) fn beside_mbit_per_s(wire: &Wire, entrance: SocketAddr, seconds: u64) -> Result<f64> {
+    let now = OffsetDateTime::now_utc();
+    let profile = AuthorityProfile {
+        name: "Benchmark".into(),
+        years: 1,
+    };
+    let overlay = Authority::create(&profile, now)?;
+    let credentials = credentials(&overlay, now)?;
+    let (done, ended) = oneshot::channel();
+    let near = wire.namespace(Side::Near);
+    std::thread::scope(|scope| {
+        let node = scope.spawn(move || {
+            near.within(|| runtime()?.block_on(node(entrance, credentials, ended)))?
+        });
+        let hub = wire.namespace(Side::Far).within(|| {
+            let length = Duration::from_secs(seconds);
+            runtime()?.block_on(hub(&overlay, now, length))
+        });
+        // The node ends when this is dropped, however the hub fared.
+        drop(done);
+        node.join().map_err(|_| anyhow!("the node panicked"))??;
+        hub?
+    })
+}
+
+/// Listens, and reads from the node's service for a while.
+async fn hub(overlay: &Authority, now: OffsetDateTime, length: Duration) -> Result<f64> {
+    let certificate = overlay.issue_controller(&[], now, 1)?;
+    let mut tls = server_config_control(overlay, &certificate)?;
+    tls.alpn_protocols = vec![ALPN_STREAM.to_vec()];
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+    config.transport_config(Arc::new(transport_config()));
+    let endpoint = quinn::Endpoint::server(config, (Side::Far.underlay(), PORT).into())?;
+    let incoming = timeout(PATIENCE, endpoint.accept()).await?;
+    let connection = incoming.context("the endpoint closed")?.await?;
+    connection.set_receive_window(WINDOW_BYTES.into());
+    let (mut send, mut receive) = connection.open_bi().await?;
+    let open = StreamOpen {
+        hub: HUB,
+        family: Family::V4,
+        port: SOURCE,
+    };
+    send.write_all(&open.encode()).await?;
+    let mut answer = [0];
+    timeout(PATIENCE, receive.read_exact(&mut answer)).await??;
+    ensure!(
+        StreamAnswer::decode(answer[0]) == Some(StreamAnswer::Open),
+        "the node answered {answer:?}"
+    );
+    let (start, mut bytes) = (Instant::now(), 0);
+    while start.elapsed() < length {
+        let chunk = timeout(PATIENCE, receive.read_chunk(usize::MAX, true)).await??;
+        bytes += chunk.context("the stream ended")?.bytes.len();
+    }
+    Ok(bytes as f64 * 8.0 / start.elapsed().as_secs_f64() / 1e6)
+}
+
+/// A node with a service that sends without end, until `ended`.
+async fn node(
+    entrance: SocketAddr,
+    credentials: Credentials,
+    ended: oneshot::Receiver<()>,
+) -> Result<()> {
+    let net = format!("{}/24", Side::Near.overlay()).parse()?;
+    let tunnel = malha_tunnel::start(
+        Engine::Netstack,
+        TunnelConfig::new(PrivateKey::generate(), vec![net]),
+    )?;
+    let key = PrivateKey::generate().public_key();
+    let mut peer = PeerConfig::new(key);
+    peer.ingress = vec![Allow::tcp(SOURCE..=SOURCE)];
+    tunnel.set_peer(peer).await?;
+    let mut listener = tunnel.listen(([0, 0, 0, 0], SOURCE).into()).await?;
+    let hub = HubPeer {
+        id: HUB,
+        key,
+        addresses: addresses(Side::Far),
+    };
+    let (_overlay, running) = watch::channel(Some(Overlay {
+        tunnel: tunnel.clone(),
+        me: addresses(Side::Near),
+        hubs: vec![hub],
+    }));
+    let (_contact, wanted) = watch::channel(Some(Contact {
+        controller: entrance.to_string().into(),
+        credentials: Arc::new(credentials),
+    }));
+    let serving = async {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(pour(stream));
+        }
+    };
+    tokio::select! {
+        () = run_streams(wanted, running) => {}
+        () = serving => {}
+        _ = ended => {}
+    }
+    Ok(())
+}
+
+async fn pour(mut stream: BoxStream) {
+    let zeros = vec![0; CHUNK_BYTES];
+    while stream.write_all(&zeros).await.is_ok() {}
+}
+
+fn credentials(overlay: &Authority, now: OffsetDateTime) -> Result<Credentials> {
+    let key = KeyPair::generate()?;
+    let csr = CertificateParams::new([])?.serialize_request(&key)?;
+    let identity = NodeIdentity {
+        node: NodeId(7),
+        organization: "bench".parse()?,
+        site: "near".parse()?,
+        name: "node".parse()?,
+    };
+    let validity = Validity::starting(now, time::Duration::days(1))?;
+    let certificate = overlay.sign_node_csr(csr.der(), &identity, validity)?;
+    Ok(Credentials {
+        authority: overlay.fingerprint(),
+        authority_certificate: Some(overlay.certificate_der().clone()),
+        node: Some(NodeCredentials {
+            certificate: certificate.der,
+            key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+        }),
+    })
+}
+
+fn addresses(side: Side) -> OverlayAddresses {
+    let v4 = side.overlay();
+    OverlayAddresses {
+        v4,
+        v6: v4.to_ipv6_mapped(),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    Ok(builder.enable_all().build()?)
+}
+
+const HUB: NodeId = NodeId(1);
+const CHUNK_BYTES: usize = 64 * 1024;
+/// As the hub grants a stream connection.
+const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+const PATIENCE: Duration = Duration::from_secs(10);

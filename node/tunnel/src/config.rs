@@ -26,7 +26,8 @@ pub struct TunnelConfig {
     pub interface: String,
     /// Most TCP connections at a time, those in TIME-WAIT included; only the `netstack` engine counts them.
     pub max_connections: usize,
-    /// Receive buffer of a connection, and send buffer of the same size; only in the `netstack` engine.
+    /// Largest receive buffer of a connection, and send buffer of the same size; only in the `netstack` engine. With many
+    /// connections new ones get smaller buffers.
     pub connection_buffer_bytes: usize,
     /// Which batches are given to the kernel whole, and taken from it whole.
     pub offload: Offload,
@@ -253,7 +254,7 @@ fn between(what: &'static str, value: usize, low: usize, high: usize) -> Result<
 const DEFAULT_MTU_BYTES: usize = 1280;
 const DEFAULT_INTERFACE: &str = "malha0";
 const DEFAULT_MAX_CONNECTIONS: usize = 2000;
-const DEFAULT_CONNECTION_BUFFER_BYTES: usize = 256 * 1024;
+const DEFAULT_CONNECTION_BUFFER_BYTES: usize = 2 * 1024 * 1024;
 
 const MAX_LISTEN: usize = 8;
 const MAX_ADDRESSES: usize = 8;

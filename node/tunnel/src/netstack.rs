@@ -1,5 +1,6 @@
 //! The engine without privilege: WireGuard and TCP in one task of this process. It never touches an interface of the host.
 
+mod buffers;
 mod connection;
 mod hurry;
 mod link;
@@ -22,6 +23,8 @@ use crate::config::{PeerConfig, TunnelConfig};
 use crate::error::TunnelError;
 use crate::key::PublicKey;
 use crate::listener::{TunnelListener, stopped};
+use crate::offload::join::Joins;
+use crate::offload::vnet::Work;
 use crate::packet::addresses;
 use crate::path::CarrierId;
 use crate::relay::RelayPair;
@@ -29,6 +32,7 @@ use crate::status::{PeerStatus, TunnelEvent, TunnelStats};
 use crate::stream::BoxStream;
 use crate::tunnel::{Engine, MAX_COMMANDS, MAX_EVENTS_KEPT, Tunnel};
 use crate::underlay::{Request, Underlay};
+use link::Departure;
 use stack::{Stack, Tuple};
 use stream::NetstackStream;
 
@@ -39,8 +43,13 @@ pub(crate) fn start(config: TunnelConfig) -> Result<Arc<dyn Tunnel>, TunnelError
     let (events, _) = broadcast::channel(MAX_EVENTS_KEPT);
     // At most one ring per connection is under way, so this is bounded by the number of connections.
     let (bell, rings) = mpsc::unbounded_channel();
+    let mut underlay = Underlay::start(&config, events.clone(), now)?;
+    underlay.device.set_joins(Joins {
+        tcp: true,
+        udp: false,
+    });
     let task = Task {
-        underlay: Underlay::start(&config, events.clone(), now)?,
+        underlay,
         stack: Stack::new(&config, bell, now),
         admissions: Admissions::default(),
         inbox,
@@ -308,18 +317,18 @@ impl Task {
         for _ in 0..PUMP_ROUNDS {
             let now = Instant::now().into_std();
             let mut moved = false;
-            while let Some(packet) = self.underlay.device.poll_packet() {
-                self.stack.handle_packet(&packet.packet, now);
-                self.underlay.device.recycle_packet(packet);
+            while let Some(arrival) = self.underlay.device.poll_packet() {
+                self.stack.handle_packet(&arrival.packet, arrival.work, now);
+                self.underlay.device.recycle_packet(arrival);
                 moved = true;
             }
             self.stack.handle_timeout(now);
             // TCP waits while datagrams do, instead of losing them.
             if !self.underlay.blocked() {
-                self.stack.transmit(TRANSMIT_BURST, now);
+                self.stack.transmit(TRANSMIT_BURST_BYTES, now);
             }
-            while let Some(packet) = self.stack.poll_packet() {
-                self.route(&packet, now);
+            while let Some(departure) = self.stack.poll_packet() {
+                self.route(departure, now);
                 moved = true;
             }
             self.underlay.work(now);
@@ -330,13 +339,17 @@ impl Task {
         true
     }
 
-    fn route(&mut self, packet: &[u8], now: std::time::Instant) {
+    fn route(&mut self, mut departure: Departure, now: std::time::Instant) {
+        let Departure { packet, work } = &mut departure;
         let own = addresses(packet).is_some_and(|(_, destination)| self.stack.is_own(destination));
         if own {
-            self.stack.handle_packet(packet, now);
+            self.stack.handle_packet(packet, *work, now);
         } else {
-            self.underlay.device.handle_packet(packet, now);
+            let bytes = packet.len();
+            let device = &mut self.underlay.device;
+            device.handle_super_packet(packet.room(), bytes, *work, now);
         }
+        self.stack.recycle_packet(departure);
     }
 
     fn next_timeout(&self) -> Option<Instant> {
@@ -358,15 +371,19 @@ impl Task {
 
 /// Rounds before the task looks at its inbox again.
 const PUMP_ROUNDS: usize = 16;
-/// Packets taken from TCP in one round.
-const TRANSMIT_BURST: usize = 256;
+/// Taken from TCP in one round.
+const TRANSMIT_BURST_BYTES: usize = 384 * 1024;
 
 /// Gives one packet to a stack that listens on port 80.
 pub(crate) fn fuzz_stack(config: &TunnelConfig, packet: &[u8], now: std::time::Instant) {
     let (bell, _rings) = mpsc::unbounded_channel();
     let mut stack = Stack::new(config, bell, now);
     let _listener = stack.listen((std::net::Ipv4Addr::UNSPECIFIED, 80).into());
-    stack.handle_packet(packet, now);
-    stack.transmit(TRANSMIT_BURST, now);
-    while stack.poll_packet().is_some() {}
+    for work in [Work::None, Work::Cut { payload_bytes: 1 }] {
+        stack.handle_packet(packet, work, now);
+        stack.transmit(TRANSMIT_BURST_BYTES, now);
+        while let Some(departure) = stack.poll_packet() {
+            stack.recycle_packet(departure);
+        }
+    }
 }

@@ -160,6 +160,8 @@ pub struct StackCounters {
     pub refused_full: u64,
     /// Segments answered with a reset because nothing listens there.
     pub refused_closed: u64,
+    /// Segments with a wrong checksum: damaged before they were sealed.
+    pub damaged: u64,
     /// Packets lost between device and TCP because a queue was full.
     pub packets_dropped: u64,
 }

@@ -1,7 +1,6 @@
 //! One TCP connection: a smoltcp socket with an interface of its own, shared by the stack and the stream. Having an interface
 //! each, connections are found by a hash and not by asking every socket. It never chooses ports or peers.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +14,7 @@ use tokio::io::ReadBuf;
 use tokio::sync::mpsc;
 
 use super::hurry::Hurry;
-use super::link::Link;
+use super::link::{Link, Outbox};
 use super::segment::{self, Expected};
 use super::stack::Tuple;
 
@@ -87,14 +86,13 @@ impl Clock {
 pub(crate) struct Terms {
     pub(crate) clock: Clock,
     pub(crate) mtu_bytes: usize,
-    pub(crate) buffer_bytes: usize,
     pub(crate) bell: mpsc::UnboundedSender<Tuple>,
 }
 
 impl Connection {
     /// A connection that will send a SYN.
-    pub(crate) fn dial(tuple: Tuple, terms: &Terms) -> io::Result<Self> {
-        let mut connection = Self::new(tuple, terms)?;
+    pub(crate) fn dial(tuple: Tuple, terms: &Terms, buffer_bytes: usize) -> io::Result<Self> {
+        let mut connection = Self::new(tuple, terms, buffer_bytes)?;
         let (interface, socket) = connection.parts();
         socket
             .connect(interface.context(), tuple.remote, tuple.local)
@@ -104,8 +102,8 @@ impl Connection {
     }
 
     /// A connection that waits for the SYN it is about to be given.
-    pub(crate) fn answer(tuple: Tuple, terms: &Terms) -> io::Result<Self> {
-        let mut connection = Self::new(tuple, terms)?;
+    pub(crate) fn answer(tuple: Tuple, terms: &Terms, buffer_bytes: usize) -> io::Result<Self> {
+        let mut connection = Self::new(tuple, terms, buffer_bytes)?;
         let (_, socket) = connection.parts();
         socket.set_timeout(Some(OPENING_LIMIT.into()));
         socket
@@ -114,12 +112,12 @@ impl Connection {
         Ok(connection)
     }
 
-    fn new(tuple: Tuple, terms: &Terms) -> io::Result<Self> {
-        let mut none = VecDeque::new();
+    fn new(tuple: Tuple, terms: &Terms, buffer_bytes: usize) -> io::Result<Self> {
+        let mut none = Outbox::default();
         let mut link = Link {
             inbound: None,
-            outbound: &mut none,
-            room: 0,
+            outbox: &mut none,
+            room_bytes: 0,
             mtu_bytes: terms.mtu_bytes,
         };
         let mut config = Config::new(HardwareAddress::Ip);
@@ -131,7 +129,7 @@ impl Connection {
             let pushed = addresses.push(IpCidr::new(own, host_prefix(tuple.local)));
             debug_assert!(pushed.is_ok(), "a new interface has no addresses yet");
         });
-        let buffer = || SocketBuffer::new(vec![0; terms.buffer_bytes]);
+        let buffer = || SocketBuffer::new(vec![0; buffer_bytes]);
         let mut socket = Socket::new(buffer(), buffer());
         socket.set_congestion_control(CongestionControl::Cubic);
         socket.set_nagle_enabled(false);
@@ -158,12 +156,12 @@ impl Connection {
         })
     }
 
-    /// Takes a segment. Immediate answers go to `outbound`; the rest waits for [`transmit`](Self::transmit).
+    /// Takes a segment. Immediate answers go to `outbox`; the rest waits for [`transmit`](Self::transmit).
     pub(crate) fn receive(
         &mut self,
         packet: &[u8],
         reset: bool,
-        outbound: &mut VecDeque<Vec<u8>>,
+        outbox: &mut Outbox,
         now: Instant,
     ) {
         let before = self.state();
@@ -179,12 +177,12 @@ impl Connection {
         });
         match repaired {
             Some((ack, has_data)) => {
-                self.ingest(&ack, outbound, now);
+                self.ingest(&ack, outbox, now);
                 if has_data {
-                    self.ingest(packet, outbound, now);
+                    self.ingest(packet, outbox, now);
                 }
             }
-            None => self.ingest(packet, outbound, now),
+            None => self.ingest(packet, outbox, now),
         }
         let after = self.state();
         self.peer_finished |= finished_by_peer(after);
@@ -206,11 +204,11 @@ impl Connection {
         }
     }
 
-    fn ingest(&mut self, packet: &[u8], outbound: &mut VecDeque<Vec<u8>>, now: Instant) {
+    fn ingest(&mut self, packet: &[u8], outbox: &mut Outbox, now: Instant) {
         let mut link = Link {
             inbound: Some(packet),
-            outbound,
-            room: 0,
+            outbox,
+            room_bytes: 0,
             mtu_bytes: self.mtu_bytes,
         };
         let at = self.at(now);
@@ -218,8 +216,8 @@ impl Connection {
             .poll_ingress_single(at, &mut link, &mut self.sockets);
     }
 
-    /// Sends what may be sent while fewer than `room` packets wait.
-    pub(crate) fn transmit(&mut self, outbound: &mut VecDeque<Vec<u8>>, room: usize, now: Instant) {
+    /// Sends what may be sent while fewer than `room_bytes` wait.
+    pub(crate) fn transmit(&mut self, outbox: &mut Outbox, room_bytes: usize, now: Instant) {
         self.rung = false;
         let before = self.state();
         if before == State::TimeWait && self.attached && self.socket().can_recv() {
@@ -228,17 +226,17 @@ impl Connection {
         }
         let mut link = Link {
             inbound: None,
-            outbound,
-            room,
+            outbox,
+            room_bytes,
             mtu_bytes: self.mtu_bytes,
         };
         let unacknowledged = self.is_unacknowledged();
         self.hurry.check(unacknowledged, now);
         let at = self.at(now);
         loop {
-            let waiting = link.outbound.len();
+            let waiting = link.outbox.len();
             self.interface.poll_egress(at, &mut link, &mut self.sockets);
-            if link.outbound.len() == waiting {
+            if link.outbox.len() == waiting {
                 break;
             }
         }

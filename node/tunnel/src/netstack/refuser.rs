@@ -1,6 +1,5 @@
 //! Answers packets that no connection takes, as a host does: resets, port unreachable, echo replies. It keeps no state.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -8,7 +7,7 @@ use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::wire::{HardwareAddress, IpCidr};
 
 use super::connection::{Clock, Terms};
-use super::link::Link;
+use super::link::{Link, Outbox};
 
 pub(crate) struct Refuser {
     interface: Interface,
@@ -19,8 +18,8 @@ impl Refuser {
     pub(crate) fn new(terms: &Terms) -> Self {
         let mut link = Link {
             inbound: None,
-            outbound: &mut VecDeque::new(),
-            room: 0,
+            outbox: &mut Outbox::default(),
+            room_bytes: 0,
             mtu_bytes: terms.mtu_bytes,
         };
         let config = Config::new(HardwareAddress::Ip);
@@ -34,7 +33,7 @@ impl Refuser {
         &mut self,
         packet: &[u8],
         own: IpAddr,
-        outbound: &mut VecDeque<Vec<u8>>,
+        outbox: &mut Outbox,
         mtu_bytes: usize,
         clock: Clock,
         now: Instant,
@@ -47,8 +46,8 @@ impl Refuser {
         });
         let mut link = Link {
             inbound: Some(packet),
-            outbound,
-            room: 0,
+            outbox,
+            room_bytes: 0,
             mtu_bytes,
         };
         self.interface

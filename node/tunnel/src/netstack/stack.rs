@@ -10,11 +10,15 @@ use std::time::{Duration, Instant};
 use smoltcp::socket::tcp::State;
 use tokio::sync::mpsc;
 
+use super::buffers::Buffers;
 use super::connection::{Clock, Connection, End, Shared, Terms, lock};
+use super::link::{Departure, Outbox};
 use super::refuser::Refuser;
 use super::stream::NetstackStream;
 use crate::config::TunnelConfig;
 use crate::listener::TunnelListener;
+use crate::offload::layout::Layout;
+use crate::offload::vnet::Work;
 use crate::packet::{Headers, TcpFlags, Transport};
 use crate::status::StackCounters;
 use crate::stream::BoxStream;
@@ -35,7 +39,8 @@ pub(crate) struct Stack {
     /// Connections that have something to send.
     due: VecDeque<Tuple>,
     timers: BTreeSet<(Instant, Tuple)>,
-    outbound: VecDeque<Vec<u8>>,
+    outbox: Outbox,
+    buffers: Buffers,
     refuser: Refuser,
     counters: StackCounters,
 }
@@ -44,6 +49,8 @@ pub(crate) type Accepted = (BoxStream, SocketAddr);
 
 struct Entry {
     connection: Shared,
+    /// Of its receive buffer, and of its send buffer.
+    buffer_bytes: usize,
     /// The place in the listener's backlog that this connection takes once it is established.
     place: Option<mpsc::OwnedPermit<Accepted>>,
     timer: Option<Instant>,
@@ -61,7 +68,6 @@ impl Stack {
         let terms = Terms {
             clock: Clock { epoch: now },
             mtu_bytes: config.mtu_bytes,
-            buffer_bytes: config.connection_buffer_bytes,
             bell,
         };
         Self {
@@ -73,7 +79,8 @@ impl Stack {
             listeners: HashMap::new(),
             due: VecDeque::new(),
             timers: BTreeSet::new(),
-            outbound: VecDeque::new(),
+            outbox: Outbox::default(),
+            buffers: Buffers::new(config.connection_buffer_bytes),
             counters: StackCounters::default(),
         }
     }
@@ -112,8 +119,10 @@ impl Stack {
             ));
         }
         let tuple = self.free_tuple(remote)?;
-        let connection = Arc::new(Mutex::new(Connection::dial(tuple, &self.terms)?));
-        self.insert(tuple, Arc::clone(&connection), None);
+        let buffer_bytes = self.buffers.next();
+        let connection = Connection::dial(tuple, &self.terms, buffer_bytes)?;
+        let connection = Arc::new(Mutex::new(connection));
+        self.insert(tuple, Arc::clone(&connection), buffer_bytes, None);
         self.counters.dialled += 1;
         self.ring(tuple);
         Ok(NetstackStream::new(connection))
@@ -174,8 +183,8 @@ impl Stack {
         Ok(place)
     }
 
-    /// A packet arrived for this node.
-    pub(crate) fn handle_packet(&mut self, packet: &[u8], now: Instant) {
+    /// A packet, or joined segments whose checksums were right, arrived for this node.
+    pub(crate) fn handle_packet(&mut self, packet: &[u8], work: Work, now: Instant) {
         let Ok(headers) = Headers::parse(packet) else {
             return;
         };
@@ -186,6 +195,11 @@ impl Stack {
             self.refuse(packet, headers.destination, now);
             return;
         };
+        let intact = || Layout::of(packet).is_some_and(|layout| layout.is_intact(packet));
+        if work == Work::None && !intact() {
+            self.counters.damaged += 1;
+            return;
+        }
         let tuple = Tuple {
             local: (headers.destination, ports.destination).into(),
             remote: (headers.source, ports.source).into(),
@@ -231,10 +245,10 @@ impl Stack {
         }
     }
 
-    /// Lets connections send, in turns, while fewer than `room` packets wait.
-    pub(crate) fn transmit(&mut self, room: usize, now: Instant) {
+    /// Lets connections send, in turns, while fewer than `room_bytes` wait.
+    pub(crate) fn transmit(&mut self, room_bytes: usize, now: Instant) {
         for _ in 0..self.due.len() {
-            if self.outbound.len() >= room {
+            if self.outbox.bytes() >= room_bytes {
                 return;
             }
             let Some(tuple) = self.due.pop_front() else {
@@ -244,17 +258,22 @@ impl Stack {
                 continue;
             };
             entry.due = false;
-            let turn = room.min(self.outbound.len() + TURN);
-            let waiting = self.outbound.len();
-            lock(&entry.connection).transmit(&mut self.outbound, turn, now);
-            let sent = self.outbound.len() > waiting;
+            let turn = room_bytes.min(self.outbox.bytes() + TURN_BYTES);
+            let waiting = self.outbox.len();
+            lock(&entry.connection).transmit(&mut self.outbox, turn, now);
+            let sent = self.outbox.len() > waiting;
             let soonest = if sent { now } else { now + IDLE_RETRY };
             self.schedule(tuple, soonest, now);
         }
     }
 
-    pub(crate) fn poll_packet(&mut self) -> Option<Vec<u8>> {
-        self.outbound.pop_front()
+    pub(crate) fn poll_packet(&mut self) -> Option<Departure> {
+        self.outbox.pop()
+    }
+
+    /// Takes back a packet that has left, so that its buffer is used again.
+    pub(crate) fn recycle_packet(&mut self, departure: Departure) {
+        self.outbox.recycle(departure);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
@@ -304,10 +323,12 @@ impl Stack {
             self.counters.refused_full += 1;
             return false;
         }
-        let Ok(connection) = Connection::answer(tuple, &self.terms) else {
+        let buffer_bytes = self.buffers.next();
+        let Ok(connection) = Connection::answer(tuple, &self.terms, buffer_bytes) else {
             return false;
         };
-        self.insert(tuple, Arc::new(Mutex::new(connection)), Some(place));
+        let connection = Arc::new(Mutex::new(connection));
+        self.insert(tuple, connection, buffer_bytes, Some(place));
         true
     }
 
@@ -317,7 +338,7 @@ impl Stack {
         };
         let established = {
             let mut connection = lock(&entry.connection);
-            connection.receive(packet, flags.rst, &mut self.outbound, now);
+            connection.receive(packet, flags.rst, &mut self.outbox, now);
             connection.is_established()
         };
         if established && let Some(place) = entry.place.take() {
@@ -370,10 +391,13 @@ impl Stack {
         &mut self,
         tuple: Tuple,
         connection: Shared,
+        buffer_bytes: usize,
         place: Option<mpsc::OwnedPermit<Accepted>>,
     ) {
+        self.buffers.take(buffer_bytes);
         let entry = Entry {
             connection,
+            buffer_bytes,
             place,
             timer: None,
             due: false,
@@ -383,9 +407,11 @@ impl Stack {
     }
 
     fn remove(&mut self, tuple: Tuple) {
-        if let Some(entry) = self.connections.remove(&tuple)
-            && let Some(at) = entry.timer
-        {
+        let Some(entry) = self.connections.remove(&tuple) else {
+            return;
+        };
+        self.buffers.give_back(entry.buffer_bytes);
+        if let Some(at) = entry.timer {
             self.timers.remove(&(at, tuple));
         }
     }
@@ -442,7 +468,7 @@ impl Stack {
     }
 
     fn refuse(&mut self, packet: &[u8], own: IpAddr, now: Instant) {
-        if self.outbound.len() >= MAX_REFUSALS {
+        if self.outbox.len() >= MAX_REFUSALS {
             self.counters.packets_dropped += 1;
             return;
         }
@@ -450,7 +476,7 @@ impl Stack {
         self.refuser.answer(
             packet,
             own,
-            &mut self.outbound,
+            &mut self.outbox,
             self.terms.mtu_bytes,
             clock,
             now,
@@ -460,8 +486,8 @@ impl Stack {
 
 /// Connections of a listener that are opening or not yet accepted.
 const BACKLOG: usize = 1024;
-/// Packets that one connection may send before the next has its turn.
-const TURN: usize = 64;
+/// What one connection may send before the next has its turn: two super-packets, or a small one more than that.
+const TURN_BYTES: usize = 96 * 1024;
 /// Pause before a connection that claimed to have something to send, and sent nothing, is asked again.
 const IDLE_RETRY: Duration = Duration::from_millis(5);
 /// Answers to strays stop when this many packets wait.

@@ -74,15 +74,20 @@ impl Pool {
             .unwrap_or_else(|| Buffer::with_room(LARGE_BYTES))
     }
 
-    /// A buffer with a copy of `bytes`, small if they fit.
-    pub(crate) fn copy(&mut self, bytes: &[u8]) -> Buffer {
-        let mut buffer = match bytes.len() {
+    /// An empty buffer for so many bytes, small if they fit.
+    pub(crate) fn sized(&mut self, bytes: usize) -> Buffer {
+        match bytes {
             0..=SMALL_BYTES => self
                 .small
                 .pop()
                 .unwrap_or_else(|| Buffer::with_room(SMALL_BYTES)),
             _ => self.large(),
-        };
+        }
+    }
+
+    /// A buffer with a copy of `bytes`, small if they fit.
+    pub(crate) fn copy(&mut self, bytes: &[u8]) -> Buffer {
+        let mut buffer = self.sized(bytes.len());
         buffer.room[..bytes.len()].copy_from_slice(bytes);
         buffer.end = bytes.len();
         buffer

@@ -274,8 +274,8 @@ const MAX_SESSIONS: usize = 60_000;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_secs(3);
 /// One transport configuration serves both protocols: a stream of a service may have this much under way (20 ms at
-/// 800 Mbit/s), while the window of the whole connection, which only a stream connection gets raised, holds sessions down.
-const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+/// 1.6 Gbit/s), while the window of the whole connection, which only a stream connection gets raised, holds sessions down.
+const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
 /// For storms of reconnections; best effort.
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;

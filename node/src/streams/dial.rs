@@ -1,5 +1,6 @@
 //! Opens the stream connection: the control channel's certificates, another application protocol, BBR, larger windows.
 
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use malha_proto::{ALPN_STREAM, CONTROLLER_TLS_NAME, MAX_STREAMS, SESSION_TIMEOUT
 use quinn::congestion::BbrConfig;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, Endpoint, TransportConfig, VarInt};
+use socket2::{Domain, Socket, Type};
 
 use crate::agent::{LinkError, LinkFault};
 use crate::control::{ClientTls, Credentials, first, resolve, unreachable};
@@ -32,12 +34,24 @@ async fn connect_to(
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
-    let endpoint = Endpoint::client(any).map_err(unreachable)?;
+    let endpoint = endpoint(any).map_err(unreachable)?;
     let connecting = endpoint
         .connect_with(config, to, CONTROLLER_TLS_NAME)
         .map_err(unreachable)?;
     let connection = connecting.await.map_err(unreachable)?;
     Ok((endpoint, connection))
+}
+
+/// An endpoint of its own for each attempt, with a socket that holds what a fast path has under way.
+fn endpoint(any: SocketAddr) -> io::Result<Endpoint> {
+    let socket = Socket::new(Domain::for_address(any), Type::DGRAM, None)?;
+    socket.set_nonblocking(true)?;
+    // Best effort: the kernel's own limit may be lower.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+    socket.bind(&any.into())?;
+    let config = quinn::EndpointConfig::default();
+    Endpoint::new(config, None, socket.into(), Arc::new(quinn::TokioRuntime))
 }
 
 fn client_config(tls: rustls::ClientConfig) -> Result<ClientConfig, LinkError> {
@@ -64,6 +78,7 @@ fn transport() -> TransportConfig {
     transport
 }
 
+const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// Keeps a NAT's mapping, and shows within a session's timeout that the path is dead.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_millis(SESSION_TIMEOUT_MS / 3);
 /// What a visitor may upload before the local service takes it.

@@ -56,7 +56,14 @@ async fn hub(overlay: &Authority, now: OffsetDateTime, length: Duration) -> Resu
     tls.alpn_protocols = vec![ALPN_STREAM.to_vec()];
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
     config.transport_config(Arc::new(transport_config()));
-    let endpoint = quinn::Endpoint::server(config, (Side::Far.underlay(), PORT).into())?;
+    let socket = std::net::UdpSocket::bind((Side::Far.underlay(), PORT))?;
+    socket2::SockRef::from(&socket).set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
+    let endpoint = quinn::Endpoint::new(
+        quinn::EndpointConfig::default(),
+        Some(config),
+        socket,
+        Arc::new(quinn::TokioRuntime),
+    )?;
     let incoming = timeout(PATIENCE, endpoint.accept()).await?;
     let connection = incoming.context("the endpoint closed")?.await?;
     connection.set_receive_window(WINDOW_BYTES.into());
@@ -159,12 +166,15 @@ fn addresses(side: Side) -> OverlayAddresses {
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    Ok(builder.enable_all().build()?)
+    // Its threads are in the namespace of the one that makes it.
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    Ok(builder.worker_threads(2).enable_all().build()?)
 }
 
 const HUB: NodeId = NodeId(1);
 const CHUNK_BYTES: usize = 64 * 1024;
+/// As the controller's sockets have.
+const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// As the hub grants a stream connection.
 const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -97,7 +97,7 @@ impl Route {
     }
 }
 
-const CHECK_ACTIVE: Duration = Duration::from_millis(1500);
+const CHECK_ACTIVE: Duration = Duration::from_secs(1);
 const CHECK_IDLE: Duration = Duration::from_secs(10);
 const ASK_BACK_INTERVAL: Duration = Duration::from_secs(1);
 const ROUND_INTERVAL_FIRST: Duration = Duration::from_millis(250);

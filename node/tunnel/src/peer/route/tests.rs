@@ -300,9 +300,9 @@ fn loss_alone_is_no_reason_to_move() {
 fn probes_are_few() {
     let mut world = World::new();
     world.pass(s(600), BOTH);
-    // One every 1.5 s on the path in use, after the burst at the start.
+    // One every second on the path in use, after the burst at the start.
     assert!(
-        world.probes.iter().all(|probes| *probes <= 430),
+        world.probes.iter().all(|probes| *probes <= 640),
         "{:?}",
         world.probes
     );
@@ -310,7 +310,7 @@ fn probes_are_few() {
     stuck.blocked = [[DIRECT].into(), [DIRECT].into()];
     stuck.pass(s(600), BOTH);
     assert!(
-        stuck.probes.iter().all(|probes| *probes <= 480),
+        stuck.probes.iter().all(|probes| *probes <= 700),
         "{:?}",
         stuck.probes
     );

@@ -4,6 +4,7 @@ mod buffers;
 mod connection;
 mod hurry;
 mod link;
+mod ports;
 mod refuser;
 mod segment;
 mod stack;

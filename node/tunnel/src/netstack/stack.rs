@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::buffers::Buffers;
 use super::connection::{Clock, Connection, End, Shared, Terms, lock};
 use super::link::{Departure, Outbox};
+use super::ports::free_port;
 use super::refuser::Refuser;
 use super::stream::NetstackStream;
 use crate::config::TunnelConfig;
@@ -141,7 +142,7 @@ impl Stack {
             return Err(io::ErrorKind::AddrNotAvailable.into());
         }
         let port = match address.port() {
-            0 => self.free_port(|port| {
+            0 => free_port(|port| {
                 ips.iter()
                     .all(|ip| !self.listeners.contains_key(&(*ip, port).into()))
             })?,
@@ -451,20 +452,7 @@ impl Stack {
             local: (local, port).into(),
             remote,
         };
-        self.free_port(|port| !self.connections.contains_key(&tuple(port)))
-            .map(tuple)
-    }
-
-    fn free_port(&self, is_free: impl Fn(u16) -> bool) -> io::Result<u16> {
-        let start = getrandom::u32().map_err(io::Error::other)?;
-        let count = u32::from(LAST_PORT - FIRST_PORT) + 1;
-        let mut candidates = (0..PORT_TRIES).map(|step| {
-            let offset = start.wrapping_add(step * PORT_STRIDE) % count;
-            FIRST_PORT + u16::try_from(offset).unwrap_or(0)
-        });
-        candidates
-            .find(|port| is_free(*port))
-            .ok_or_else(|| io::ErrorKind::AddrInUse.into())
+        free_port(|port| !self.connections.contains_key(&tuple(port))).map(tuple)
     }
 
     fn refuse(&mut self, packet: &[u8], own: IpAddr, now: Instant) {
@@ -494,11 +482,6 @@ const IDLE_RETRY: Duration = Duration::from_millis(5);
 const MAX_REFUSALS: usize = 1024;
 /// How long a connection whose owner is gone may take to deliver the rest.
 const LINGER_LIMIT: Duration = Duration::from_secs(60);
-const FIRST_PORT: u16 = 32_768;
-const LAST_PORT: u16 = 60_999;
-const PORT_TRIES: u32 = 1024;
-/// Prime to the number of ports, so that tries don't repeat.
-const PORT_STRIDE: u32 = 7919;
 
 #[cfg(test)]
 mod tests;

@@ -178,7 +178,7 @@ table inet site {
     }
     chain arriving {
         type filter hook input priority filter;
-        iifname \"wan\" ct state new drop
+        iifname \"wan\" meta l4proto udp ct state new drop
     }
 }";
 

@@ -24,3 +24,4 @@ pub mod rate;
 pub mod serve;
 pub mod session;
 pub mod streams;
+mod sweep;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use malha_core::Command;
 use malha_dns::DnsServer;
 use malha_pki::{EdgeCertificates, server_config_control};
 use malha_proto::{Fingerprint, HostName, NodeId, Revision, WgKey};
@@ -24,7 +23,7 @@ use crate::api::{self, ApiContext};
 use crate::carriers::Carriers;
 use crate::config::Config;
 use crate::console::ControllerConsole;
-use crate::coordinator::{Actor, Coordinator, Handle};
+use crate::coordinator::{Coordinator, Handle};
 use crate::folder::{self, Folder};
 use crate::hub::{Hub, Prober};
 use crate::live::Live;
@@ -35,6 +34,7 @@ use crate::rate::RateLimit;
 use crate::session::{
     ControlListener, ENROLMENT_BURST, ENROLMENT_INTERVAL_MS, Registry, SessionContext, dispatch,
 };
+use crate::sweep;
 
 use settle::settle;
 
@@ -194,7 +194,7 @@ pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<R
             stop: stop.clone(),
         },
     );
-    tasks.spawn(sweep(handle, stop.clone()));
+    tasks.spawn(sweep::sweep(handle, stop.clone()));
     tasks.spawn(async move {
         stop.cancelled().await;
         tokio::time::sleep(WRITER_GRACE).await;
@@ -421,21 +421,6 @@ async fn renew_certificates(certificates: Arc<EdgeCertificates>, stop: Cancellat
     }
 }
 
-async fn sweep(handle: Handle, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(SWEEP_INTERVAL) => {}
-            () = stop.cancelled() => return,
-        }
-        if let Err(error) = handle
-            .submit(Command::Sweep, Actor::controller(), None)
-            .await
-        {
-            tracing::warn!(%error, "sweep");
-        }
-    }
-}
-
 /// Issued at each start of the controller.
 const CONTROL_CERTIFICATE_DAYS: u16 = 800;
 const EDGE_CERTIFICATE_DAYS: u16 = 90;
@@ -443,6 +428,5 @@ const EDGE_CERTIFICATE_DAYS: u16 = 90;
 const CARRIER_ALPN: &[u8] = b"http/1.1";
 const HANDOFF_CAPACITY: usize = 1_024;
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60 * 60);
 const WRITER_GRACE: Duration = Duration::from_millis(500);
 const DRAIN: Duration = Duration::from_secs(15);

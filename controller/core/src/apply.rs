@@ -4,8 +4,8 @@ use crate::command::{Answer, Command, Context, Rejection};
 use crate::draft::{Draft, Outcome};
 use crate::state::State;
 use crate::{
-    controller, enrolment, grants, nodes, operators, organizations, quarantine, requests, routes,
-    services, sessions, sites, sweep, tokens, zones,
+    controller, enrolment, grants, nodes, operators, organizations, policy, quarantine, requests,
+    routes, services, sessions, sites, sweep, tags, tokens, zones,
 };
 
 impl State {
@@ -152,6 +152,15 @@ fn run(draft: &mut Draft, command: &Command) -> Result<Answer, Rejection> {
             expires_ms,
         } => operators::add_key(draft, name, scopes, *expires_ms),
         Command::RemoveApiKey { id } => operators::remove_key(draft, *id),
+        Command::SetNodeTags { id, tags } => tags::set(draft, *id, tags),
+        Command::ApplyPolicy {
+            text,
+            difference,
+            confirm_within_ms,
+            author,
+        } => policy::apply(draft, text, *difference, *confirm_within_ms, author),
+        Command::ConfirmPolicy { version } => policy::confirm(draft, *version),
+        Command::RollbackPolicy { version, author } => policy::roll_back(draft, *version, author),
         Command::Sweep => sweep::sweep(draft),
     }
 }

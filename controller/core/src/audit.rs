@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use malha_proto::Fingerprint;
+
 use crate::command::{Answer, Command};
 
 /// The line of the audit log for a command that went through.
@@ -50,7 +52,15 @@ impl Command {
                 Answer::Cloned { .. } => ("node.quarantine", node.to_string()),
                 _ => return None,
             },
-            Self::ConfirmLease { .. } | Self::Sweep => return None,
+            Self::ConfirmLease { .. } => return None,
+            Self::Sweep => match answer {
+                Answer::Policy { version } => ("policy.return", version.to_string()),
+                _ => return None,
+            },
+            Self::SetNodeTags { id, .. } => ("node.tags", id.to_string()),
+            Self::ApplyPolicy { .. } => ("policy.apply", created()),
+            Self::ConfirmPolicy { .. } => ("policy.confirm", created()),
+            Self::RollbackPolicy { .. } => ("policy.rollback", created()),
             Self::RenewNode { node, .. } => ("node.renew", node.to_string()),
             Self::ResolveQuarantine { node, .. } => ("node.resolve", node.to_string()),
             Self::AddService { .. } => ("service.add", created()),
@@ -161,6 +171,23 @@ impl Command {
                 ("name", name.to_string()),
                 ("scopes", format!("{scopes:?}")),
             ],
+            Self::SetNodeTags { tags, .. } => vec![("tags", joined(tags))],
+            Self::ApplyPolicy {
+                text,
+                difference,
+                confirm_within_ms,
+                ..
+            } => vec![
+                ("text_sha256", Fingerprint::of(text.as_bytes()).to_string()),
+                ("difference", difference.to_string()),
+                (
+                    "confirm_within_ms",
+                    confirm_within_ms
+                        .map(|ms| ms.to_string())
+                        .unwrap_or_default(),
+                ),
+            ],
+            Self::RollbackPolicy { version, .. } => vec![("to", version.to_string())],
             _ => Vec::new(),
         };
         pairs

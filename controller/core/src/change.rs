@@ -11,6 +11,7 @@ use crate::model::{
     ApiKey, Grant, Lease, Node, Operator, Organization, RequestRecord, RetiredAddress, Route,
     Service, Settings, Site, Token, ZoneHead,
 };
+use crate::policy::{PolicyInForce, PolicyVersion};
 
 /// One step from a state to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +51,10 @@ pub enum Entity {
     Operator(Operator),
     ApiKey(ApiKey),
     Request(RequestRecord),
+    /// Which policy is in force.
+    Policy(PolicyInForce),
+    /// A policy's text, in force now or before.
+    PolicyVersion(PolicyVersion),
 }
 
 /// Names one entity.
@@ -74,6 +79,8 @@ pub enum EntityKey {
     Operator(OperatorId),
     ApiKey(ApiKeyId),
     Request(Fingerprint),
+    Policy,
+    PolicyVersion(u64),
 }
 
 /// Why a stored record is not an entity. The record is damaged, or of a newer version.
@@ -124,6 +131,8 @@ impl Entity {
             Self::Operator(it) => EntityKey::Operator(it.id),
             Self::ApiKey(it) => EntityKey::ApiKey(it.id),
             Self::Request(it) => EntityKey::Request(it.key),
+            Self::Policy(_) => EntityKey::Policy,
+            Self::PolicyVersion(it) => EntityKey::PolicyVersion(it.version),
         }
     }
 
@@ -176,6 +185,8 @@ impl EntityKey {
             Self::Operator(id) => numbered("operator", id.0),
             Self::ApiKey(id) => numbered("api-key", id.0),
             Self::Request(key) => format!("{RECORD_PREFIX}request/{key}"),
+            Self::Policy => format!("{RECORD_PREFIX}policy"),
+            Self::PolicyVersion(version) => numbered("policy-version", *version),
         }
     }
 }
@@ -204,6 +215,8 @@ entities! {
     Operator: Operator,
     ApiKey: ApiKey,
     Request: RequestRecord,
+    Policy: PolicyInForce,
+    PolicyVersion: PolicyVersion,
 }
 
 /// Every entity's key in the store starts with this.

@@ -11,6 +11,7 @@ use malha_proto::{
 use thiserror::Error;
 
 use crate::model::{Role, Scope, Selector};
+use crate::tags::Tag;
 
 /// What comes from outside the pure floor with each command.
 pub struct Context {
@@ -196,6 +197,28 @@ pub enum Command {
     RemoveApiKey {
         id: ApiKeyId,
     },
+    /// Replaces the tags of a node.
+    SetNodeTags {
+        id: NodeId,
+        tags: BTreeSet<Tag>,
+    },
+    /// Puts a text in force in which every test holds. `difference` is the hash of what its author saw that it changes.
+    ApplyPolicy {
+        text: String,
+        difference: Fingerprint,
+        /// The former policy comes back unless it is confirmed within this.
+        confirm_within_ms: Option<u64>,
+        author: String,
+    },
+    /// The policy that waits for its confirmation stays.
+    ConfirmPolicy {
+        version: u64,
+    },
+    /// Puts a former text in force again, as a new version.
+    RollbackPolicy {
+        version: u64,
+        author: String,
+    },
     /// Forgets what is past: expired tokens, retired addresses, request records. Bounded work per call.
     Sweep,
 }
@@ -236,6 +259,10 @@ pub enum Answer {
         id: ApiKeyId,
         secret: Secret32,
     },
+    /// This version is in force now.
+    Policy {
+        version: u64,
+    },
     /// This `Idempotency-Key` created this before; nothing happened now.
     AlreadyCreated {
         created: String,
@@ -271,6 +298,8 @@ pub enum Rejection {
     Limit { what: &'static str, limit: usize },
     #[error("this Idempotency-Key was used for another request")]
     OtherRequest,
+    #[error(transparent)]
+    Policy(#[from] crate::policy::PolicyError),
     #[error(transparent)]
     Zone(#[from] malha_zone::ZoneError),
 }

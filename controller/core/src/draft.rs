@@ -92,6 +92,7 @@ impl<'a> Draft<'a> {
     }
 
     pub(crate) fn finish(mut self, before: &State, answer: Answer) -> Result<Outcome, Rejection> {
+        crate::policy::follow(&mut self.state, before, &self.touched);
         let changes: Vec<Change> = self
             .touched
             .iter()

@@ -1,6 +1,8 @@
 //! A machine becomes a node, or takes a node's place, with a token. The same keys with the same token get the same answer
 //! again, as long as no session shows that the first answer arrived.
 
+use std::collections::BTreeSet;
+
 use malha_proto::{
     Fingerprint, Label, MachineFacts, NodeId, OverlayAddresses, RefusalCode, Secret32, SiteId,
     TokenId, WgKey,
@@ -163,6 +165,7 @@ fn new_node(
         site: token.site,
         name,
         profile: token.profile,
+        tags: BTreeSet::new(),
         hub: false,
         wg_key: machine.wg_key,
         tls_key: machine.tls_key,
@@ -204,6 +207,7 @@ fn take_place(
     draft.put(Node {
         site: former.site,
         profile: former.profile,
+        tags: former.tags,
         endpoints: former.endpoints,
         ..fresh
     });

@@ -1,9 +1,9 @@
 //! Why one node may open a port on another, or may not: the answer of the functions that make netmaps, with their reasons.
 //! It decides nothing of its own.
 
-use malha_proto::{Allow, Exposure, GrantId, NodeId, Protocol, ServiceId};
+use malha_proto::{Allow, Exposure, GrantId, NodeId, Port, Protocol, ServiceId};
 
-use crate::model::Node;
+use crate::model::{Node, Opening};
 use crate::state::State;
 
 /// Who wants to open what on whom.
@@ -79,26 +79,35 @@ impl State {
     }
 
     /// Everything that lets `from` open something on `to`, if they are peers.
-    pub(crate) fn permissions(&self, from: &Node, to: &Node) -> impl Iterator<Item = Permission> {
-        let granted = self.granted(from, to).map(|grant| Permission {
-            allow: grant.allow,
-            source: Source::Grant(grant.id),
+    pub(crate) fn permissions<'a>(
+        &'a self,
+        from: &'a Node,
+        to: &'a Node,
+    ) -> impl Iterator<Item = Permission> + 'a {
+        let granted = self.granted(from, to).filter_map(|grant| {
+            Some(Permission {
+                allow: self.opened(&grant.allow, to)?,
+                source: Source::Grant(grant.id),
+            })
         });
-        let services = self.open_to_gateway(to, from).map(|service| {
-            let port = service.port.number();
-            Permission {
-                allow: Allow {
-                    protocol: Protocol::Tcp,
-                    from_port: port,
-                    to_port: port,
-                },
-                source: match service.exposure {
-                    Exposure::Public => Source::Published(service.id),
-                    Exposure::Tunnel => Source::Probed(service.id),
-                },
-            }
+        let services = self.open_to_gateway(to, from).map(|service| Permission {
+            allow: at_port(service.port),
+            source: match service.exposure {
+                Exposure::Public => Source::Published(service.id),
+                Exposure::Tunnel => Source::Probed(service.id),
+            },
         });
         granted.chain(services)
+    }
+
+    /// What an opening is on this node; None when it names a service that the node has not.
+    pub(crate) fn opened(&self, opening: &Opening, on: &Node) -> Option<Allow> {
+        match opening {
+            Opening::Ports(allow) => Some(*allow),
+            Opening::Service { service } => self
+                .service_by_name(on.id, service)
+                .map(|it| at_port(it.port)),
+        }
     }
 
     /// Read from the very entry that `to`'s netmap has for `from`.
@@ -115,5 +124,13 @@ impl State {
             true => Verdict::Allowed,
             false => Verdict::Denied(Denial::NoPermission),
         }
+    }
+}
+
+fn at_port(port: Port) -> Allow {
+    Allow {
+        protocol: Protocol::Tcp,
+        from_port: port.number(),
+        to_port: port.number(),
     }
 }

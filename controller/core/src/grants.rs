@@ -7,7 +7,7 @@ use crate::change::EntityKey;
 use crate::command::{Answer, Rejection};
 use crate::draft::Draft;
 use crate::limits::MAX_GRANTS;
-use crate::model::{Grant, Selector};
+use crate::model::{Grant, GrantOrigin, Opening, Selector};
 
 pub(crate) fn add(
     draft: &mut Draft,
@@ -15,13 +15,14 @@ pub(crate) fn add(
     to: Selector,
     allow: Allow,
 ) -> Result<Answer, Rejection> {
+    refuse_beside_policy(draft)?;
     check_exists(draft, from)?;
     check_exists(draft, to)?;
     check_allow(&allow)?;
     let same = draft
         .state
         .grants_between(from, to)
-        .find(|grant| grant.allow == allow);
+        .find(|grant| grant.allow == Opening::Ports(allow));
     if let Some(grant) = same {
         return Err(Rejection::Exists {
             what: "grant",
@@ -35,12 +36,14 @@ pub(crate) fn add(
         id,
         from,
         to,
-        allow,
+        allow: allow.into(),
+        origin: GrantOrigin::Operator,
     });
     Ok(Answer::Grant(id))
 }
 
 pub(crate) fn remove(draft: &mut Draft, id: GrantId) -> Result<Answer, Rejection> {
+    refuse_beside_policy(draft)?;
     found(draft.state.grant(id), "grant", id)?;
     draft.delete(EntityKey::Grant(id));
     Ok(Answer::Done)
@@ -64,8 +67,24 @@ fn check_exists(draft: &Draft, selector: Selector) -> Result<(), Rejection> {
         Selector::Organization(id) => found(state.organization(id), "organization", id).map(drop),
         Selector::Site(id) => found(state.site(id), "site", id).map(drop),
         Selector::Node(id) => found(state.node(id), "node", id).map(drop),
-        Selector::Profile(_) => Ok(()),
+        Selector::Profile(_) | Selector::Tag(_) => Ok(()),
     }
+}
+
+/// One text says who may what: a rule beside it would escape its tests and its difference.
+fn refuse_beside_policy(draft: &Draft) -> Result<(), Rejection> {
+    let Some(policy) = draft.state.policy() else {
+        return Ok(());
+    };
+    let problem = format!(
+        "policy version {} is in force, and grants stand in its text: write it out with `malha policy show > FILE`, \
+         edit its [[grant]] entries, and put it in force with `malha policy apply FILE`",
+        policy.version
+    );
+    Err(Rejection::Invalid {
+        field: "grant",
+        problem,
+    })
 }
 
 fn check_allow(allow: &Allow) -> Result<(), Rejection> {

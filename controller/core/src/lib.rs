@@ -27,6 +27,7 @@ mod netmap;
 mod nodes;
 mod operators;
 mod organizations;
+pub mod policy;
 mod quarantine;
 mod requests;
 mod restore;
@@ -37,6 +38,7 @@ mod sites;
 mod state;
 mod sweep;
 mod sync;
+mod tags;
 mod text;
 mod tokens;
 mod zones;
@@ -50,10 +52,11 @@ pub use draft::Outcome;
 pub use explain::{Denial, Explanation, Permission, Question, Source, Verdict};
 pub use history::History;
 pub use model::{
-    ApiKey, Binding, Contender, FormerKey, Grant, Lease, Node, NodeState, Operator, Organization,
-    Quarantine, RecordSource, RequestRecord, RetiredAddress, Role, Route, Scope, Selector, Service,
-    Settings, Site, Token, ZoneHead,
+    ApiKey, Binding, Contender, FormerKey, Grant, GrantOrigin, Lease, Node, NodeState, Opening,
+    Operator, Organization, Quarantine, RecordSource, RequestRecord, RetiredAddress, Role, Route,
+    Scope, Selector, Service, Settings, Site, Token, ZoneHead,
 };
 pub use restore::RestoreError;
 pub use state::State;
 pub use sync::{MAX_UNACKNOWLEDGED, NodeSync};
+pub use tags::{Tag, TagError};

@@ -12,6 +12,8 @@ pub const MAX_ROUTES: usize = 100_000;
 /// Services that one route may spread over.
 pub const MAX_SERVICES_PER_ROUTE: usize = 64;
 pub const MAX_GRANTS: usize = 10_000;
+/// Tags of one node.
+pub const MAX_TAGS: usize = 16;
 pub const MAX_ZONES: usize = 10_000;
 /// Name servers of one zone.
 pub const MAX_NAME_SERVERS: usize = 16;
@@ -55,3 +57,21 @@ pub const ROUTE_TTL_S: u32 = 60;
 
 /// How often a node without a public endpoint keeps its NAT open.
 pub const KEEPALIVE_S: u16 = 25;
+
+/// The longest text of a policy.
+pub const MAX_POLICY_BYTES: usize = 128 * 1024;
+/// `[[test]]` cases of a policy.
+pub const MAX_POLICY_TESTS: usize = 500;
+/// Times other than now for which tests may ask: the policy is compiled for each.
+pub const MAX_POLICY_TEST_TIMES: usize = 16;
+/// Texts of former policies that are kept; the oldest are forgotten.
+pub const MAX_POLICY_VERSIONS: usize = 100;
+/// Pairs of groups of alike nodes that one policy, or one of its tests, may have compared.
+pub const MAX_GROUP_PAIRS: usize = 100_000;
+/// Rows that a policy's difference shows; the rest is counted.
+pub const MAX_DIFFERENCE_ROWS: usize = 200;
+/// Names that a row of it shows of each side.
+pub const MAX_ROW_NAMES: usize = 10;
+/// How long a policy may wait for its confirmation.
+pub const MIN_CONFIRM_WITHIN_MS: u64 = 5_000;
+pub const MAX_CONFIRM_WITHIN_MS: u64 = 3_600_000;

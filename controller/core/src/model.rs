@@ -11,6 +11,7 @@ use malha_proto::{
 use serde::{Deserialize, Serialize};
 
 use crate::limits::MAX_FORMER_KEYS;
+use crate::tags::Tag;
 
 /// What the whole overlay shares. One of it; made by `malha init`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +72,9 @@ pub struct Node {
     pub site: SiteId,
     pub name: Label,
     pub profile: Profile,
+    /// What the policy may call it by beside its names.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tags: BTreeSet<Tag>,
     pub hub: bool,
     pub wg_key: WgKey,
     /// SHA-256 of the SubjectPublicKeyInfo of its certificate: the only one that may open its session.
@@ -200,6 +204,7 @@ pub enum Selector {
     Site(SiteId),
     Node(NodeId),
     Profile(Profile),
+    Tag(Tag),
 }
 
 /// A policy rule: from whom, to whom, what. Everything not granted is denied.
@@ -208,7 +213,31 @@ pub struct Grant {
     pub id: GrantId,
     pub from: Selector,
     pub to: Selector,
-    pub allow: Allow,
+    pub allow: Opening,
+    #[serde(default, skip_serializing_if = "GrantOrigin::is_operator")]
+    pub origin: GrantOrigin,
+}
+
+/// What a grant opens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Opening {
+    Ports(Allow),
+    /// The port of the service with this name on each node that has one, over TCP.
+    Service {
+        service: Label,
+    },
+}
+
+/// Where a grant stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GrantOrigin {
+    /// Alone: an operator added it while no policy was in force.
+    #[default]
+    Operator,
+    /// It follows from the `[[grant]]` with this name in the policy's text, and is not stored.
+    Policy { name: Label },
 }
 
 /// A public zone without its record sets: those are entities of their own.
@@ -360,6 +389,20 @@ impl Node {
     #[must_use]
     pub fn is_gateway(&self) -> bool {
         self.hub || self.profile == Profile::Edge
+    }
+}
+
+impl GrantOrigin {
+    /// Whether an operator added it by itself.
+    #[must_use]
+    pub fn is_operator(&self) -> bool {
+        *self == Self::Operator
+    }
+}
+
+impl From<Allow> for Opening {
+    fn from(allow: Allow) -> Self {
+        Self::Ports(allow)
     }
 }
 

@@ -88,7 +88,7 @@ impl State {
         if !me.is_gateway()
             && !other.is_gateway()
             && allow.is_empty()
-            && self.granted(me, other).next().is_none()
+            && self.permissions(me, other).next().is_none()
         {
             return None;
         }
@@ -106,14 +106,19 @@ impl State {
     }
 
     /// The grants that let `from` open something on `to`.
-    pub(crate) fn granted(&self, from: &Node, to: &Node) -> impl Iterator<Item = &Grant> {
+    pub(crate) fn granted<'a>(
+        &'a self,
+        from: &'a Node,
+        to: &'a Node,
+    ) -> impl Iterator<Item = &'a Grant> {
         // Without grants, which is how an overlay starts, the selectors need not be made.
-        let pairs = (!self.grants.is_empty()).then(|| (self.selectors(from), self.selectors(to)));
-        let pairs = pairs.into_iter().flat_map(|(from, to)| {
-            from.into_iter()
-                .flat_map(move |from| to.map(|to| (from, to)))
-        });
-        pairs.flat_map(|(from, to)| self.grants_between(from, to))
+        let sides = (!self.grants.is_empty()).then_some((from, to));
+        sides.into_iter().flat_map(move |(from, to)| {
+            self.selectors(from).flat_map(move |from| {
+                self.selectors(to)
+                    .flat_map(move |to| self.grants_between(from, to))
+            })
+        })
     }
 
     /// The services of `me` that `other` may reach as a gateway: a hub probes all, an edge publishes the public ones.
@@ -132,7 +137,7 @@ impl State {
     }
 
     /// Every way in which a grant can mean this node.
-    fn selectors(&self, node: &Node) -> [Selector; 4] {
+    pub(crate) fn selectors<'a>(&self, node: &'a Node) -> impl Iterator<Item = Selector> + use<'a> {
         let organization = self
             .site(node.site)
             .map_or(NOBODY, |site| site.organization);
@@ -142,6 +147,8 @@ impl State {
             Selector::Node(node.id),
             Selector::Profile(node.profile),
         ]
+        .into_iter()
+        .chain(node.tags.iter().copied().map(Selector::Tag))
     }
 
     /// The nodes that a selector means.
@@ -157,6 +164,7 @@ impl State {
             Selector::Profile(profile) => {
                 Box::new(seconds(&index.nodes_of_profile, profile, NodeId(0)))
             }
+            Selector::Tag(tag) => Box::new(seconds(&index.nodes_of_tag, tag, NodeId(0))),
         }
     }
 

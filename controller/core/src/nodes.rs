@@ -1,5 +1,6 @@
 //! Nodes apart from their sessions: the hub, names, endpoints, and their end with everything that hangs on them.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use malha_proto::{
@@ -54,6 +55,7 @@ pub(crate) fn adopt_hub(
         site,
         name: name.clone(),
         profile: Profile::Edge,
+        tags: BTreeSet::new(),
         hub: true,
         wg_key,
         tls_key,

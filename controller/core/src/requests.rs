@@ -80,6 +80,7 @@ impl Answer {
                 Command::AddZone { origin, .. } => Some(origin.to_string()),
                 _ => None,
             },
+            Self::Policy { version } => Some(version.to_string()),
             Self::Done | Self::Session { .. } | Self::Cloned { .. } => None,
         }
     }

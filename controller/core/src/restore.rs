@@ -74,7 +74,11 @@ impl Builder {
         let state = &self.state;
         let index = &state.index;
         match &entity {
-            Entity::Settings(_) | Entity::RetiredAddress(_) | Entity::Request(_) => {}
+            Entity::Settings(_)
+            | Entity::RetiredAddress(_)
+            | Entity::Request(_)
+            | Entity::Policy(_)
+            | Entity::PolicyVersion(_) => {}
             Entity::Organization(it) => {
                 unique(
                     record,
@@ -215,7 +219,7 @@ impl Builder {
                 Selector::Organization(id) => exists(record, id, self.state.organization(id))?,
                 Selector::Site(id) => exists(record, id, self.state.site(id))?,
                 Selector::Node(id) => exists(record, id, self.state.node(id))?,
-                Selector::Profile(_) => {}
+                Selector::Profile(_) | Selector::Tag(_) => {}
             }
         }
         Ok(())
@@ -256,6 +260,12 @@ impl Builder {
             })?;
             self.state.zones = self.state.zones.with(zone);
         }
+        self.state
+            .enforce_policy()
+            .map_err(|error| RestoreError::Invalid {
+                record: EntityKey::Policy.record_key(),
+                problem: error.to_string(),
+            })?;
         Ok(self.state)
     }
 

@@ -19,6 +19,8 @@ use crate::model::{
     Service, Settings, Site, Token,
 };
 
+use crate::policy::{PolicyInForce, PolicyVersion, Rules};
+
 pub(crate) use index::{Index, host_key, seconds};
 
 /// Everything the controller knows, at one revision. Equal states hold equal entities.
@@ -39,6 +41,11 @@ pub struct State {
     pub(crate) operators: OrdMap<OperatorId, Arc<Operator>>,
     pub(crate) api_keys: OrdMap<ApiKeyId, Arc<ApiKey>>,
     pub(crate) requests: OrdMap<Fingerprint, Arc<RequestRecord>>,
+    /// What is in force, once a policy was applied.
+    pub(crate) policy: Option<Arc<PolicyInForce>>,
+    pub(crate) policy_versions: OrdMap<u64, Arc<PolicyVersion>>,
+    /// What follows from the two.
+    pub(crate) rules: Option<Arc<Rules>>,
     pub(crate) index: Index,
 }
 
@@ -62,6 +69,9 @@ impl State {
             operators: OrdMap::new(),
             api_keys: OrdMap::new(),
             requests: OrdMap::new(),
+            policy: None,
+            policy_versions: OrdMap::new(),
+            rules: None,
             index: Index::default(),
         }
     }

@@ -6,6 +6,7 @@ use crate::change::EntityKey;
 use crate::command::{Answer, Rejection};
 use crate::draft::Draft;
 use crate::limits::{MAX_SWEPT, REQUEST_MEMORY_MS, TOKEN_MEMORY_MS};
+use crate::policy;
 
 pub(crate) fn sweep(draft: &mut Draft) -> Result<Answer, Rejection> {
     let now_ms = draft.now_ms();
@@ -19,7 +20,7 @@ pub(crate) fn sweep(draft: &mut Draft) -> Result<Answer, Rejection> {
     for key in keys.chain(retired.into_iter().map(EntityKey::RetiredAddress)) {
         draft.delete(key);
     }
-    Ok(Answer::Done)
+    policy::sweep(draft)
 }
 
 /// The first entries whose time plus `memory_ms` is past.

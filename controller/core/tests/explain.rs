@@ -6,7 +6,7 @@ mod world;
 use std::collections::BTreeMap;
 
 use malha_core::{
-    Command, Denial, Explanation, NodeState, Question, Selector, Source, State, Verdict,
+    Command, Denial, Explanation, NodeState, Opening, Question, Selector, Source, State, Verdict,
 };
 use malha_proto::{Allow, Exposure, Netmap, NodeId, Profile, Protocol};
 use proptest::prelude::*;
@@ -51,6 +51,7 @@ fn means(state: &State, selector: Selector, id: NodeId) -> bool {
         Selector::Site(id) => node.site == id,
         Selector::Node(id) => node.id == id,
         Selector::Profile(profile) => node.profile == profile,
+        Selector::Tag(tag) => node.tags.contains(&tag),
     }
 }
 
@@ -66,9 +67,15 @@ fn holds(state: &State, source: Source, allow: Allow, question: &Question) -> bo
     match source {
         Source::Grant(id) => {
             let grant = state.grant(id).unwrap();
-            grant.allow == allow
-                && means(state, grant.from, question.from)
-                && means(state, grant.to, question.to)
+            let opened = match &grant.allow {
+                Opening::Ports(ports) => *ports == allow,
+                Opening::Service { service } => {
+                    let service = state.service_by_name(question.to, service);
+                    service.is_some_and(|it| it.port.number() == allow.from_port)
+                        && allow.from_port == allow.to_port
+                }
+            };
+            opened && means(state, grant.from, question.from) && means(state, grant.to, question.to)
         }
         Source::Published(id) => {
             is_port(id)
@@ -84,6 +91,10 @@ fn grants_between(state: &State, from: NodeId, to: NodeId) -> usize {
     let grants = state.grants();
     grants
         .filter(|grant| means(state, grant.from, from) && means(state, grant.to, to))
+        .filter(|grant| match &grant.allow {
+            Opening::Ports(_) => true,
+            Opening::Service { service } => state.service_by_name(to, service).is_some(),
+        })
         .count()
 }
 

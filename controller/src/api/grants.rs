@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::response::Response;
-use malha_core::{Answer, Command, State};
+use malha_core::{Answer, Command, GrantOrigin, Opening, State};
 use malha_proto::{Allow, GrantId, Protocol};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -23,21 +23,28 @@ use crate::api::write::{Removed, WriteQuery, Written};
 pub struct Grant {
     #[schema(value_type = String, example = "g18")]
     pub id: GrantId,
-    /// Who may open: `organization:…`, `site:…`, `node:…` or `profile:…`.
+    /// Who may open: `organization:…`, `site:…`, `node:…`, `profile:…` or `tag:…`.
     pub from: String,
     /// On whom.
     pub to: String,
     #[schema(value_type = GrantProtocol)]
     pub protocol: Protocol,
+    /// 0 when it opens a service.
     pub from_port: u16,
     pub to_port: u16,
+    /// The name of the service that it opens on each node that has one, whatever its port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The name of the `[[grant]]` in the policy from which it follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
 }
 
 /// A grant to be.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewGrant {
-    /// Who may open: `organization:NAME`, `site:ORG/SITE`, `node:ORG/SITE/NODE` or `profile:PROFILE`.
+    /// Who may open: `organization:NAME`, `site:ORG/SITE`, `node:ORG/SITE/NODE`, `profile:PROFILE` or `tag:TAG`.
     pub from: Reference,
     /// On whom, in the same form.
     pub to: Reference,
@@ -63,13 +70,22 @@ pub enum GrantProtocol {
 impl Grant {
     pub(super) fn of(state: &State, id: GrantId) -> Option<Self> {
         let grant = state.grant(id)?;
+        let (protocol, from_port, to_port, service) = match &grant.allow {
+            Opening::Ports(allow) => (allow.protocol, allow.from_port, allow.to_port, None),
+            Opening::Service { service } => (Protocol::Tcp, 0, 0, Some(service.to_string())),
+        };
         Some(Self {
             id,
             from: selector_text(state, grant.from),
             to: selector_text(state, grant.to),
-            protocol: grant.allow.protocol,
-            from_port: grant.allow.from_port,
-            to_port: grant.allow.to_port,
+            protocol,
+            from_port,
+            to_port,
+            service,
+            policy: match &grant.origin {
+                GrantOrigin::Operator => None,
+                GrantOrigin::Policy { name } => Some(name.to_string()),
+            },
         })
     }
 }

@@ -152,9 +152,14 @@ impl Reference {
             "site" => rest.site(state).map(Selector::Site),
             "node" => rest.node(state).map(Selector::Node),
             "profile" => profile(rest.as_str()).map(Selector::Profile),
+            "tag" => rest
+                .as_str()
+                .parse()
+                .map(Selector::Tag)
+                .map_err(|error: malha_core::TagError| Problem::invalid(field, error)),
             _ => Err(Problem::invalid(
                 field,
-                "write \"organization:NAME\", \"site:ORG/SITE\", \"node:ORG/SITE/NODE\" or \"profile:PROFILE\"",
+                "write \"organization:NAME\", \"site:ORG/SITE\", \"node:ORG/SITE/NODE\", \"profile:PROFILE\" or \"tag:TAG\"",
             )),
         };
         selector.map_err(|problem| problem.at(field))
@@ -253,6 +258,7 @@ pub(super) fn selector_text(state: &State, selector: Selector) -> String {
         Selector::Organization(id) => format!("organization:{}", organization_path(state, id)),
         Selector::Site(id) => format!("site:{}", site_path(state, id)),
         Selector::Node(id) => format!("node:{}", node_path(state, id)),
+        Selector::Tag(tag) => format!("tag:{tag}"),
         Selector::Profile(profile) => {
             let name = serde_json::to_value(profile).ok();
             format!(

@@ -81,7 +81,7 @@ pub(super) enum RouteCommand {
 pub(super) enum GrantCommand {
     /// Allow ports from some nodes to others
     Add {
-        /// organization:NAME, site:ORG/SITE, node:ORG/SITE/NODE or profile:PROFILE
+        /// organization:NAME, site:ORG/SITE, node:ORG/SITE/NODE, profile:PROFILE or tag:TAG
         #[arg(long, env = "MALHA_FROM", value_name = "SELECTOR")]
         from: String,
         /// The same for the other side
@@ -255,7 +255,10 @@ impl Row for Grant {
     const COLUMNS: &'static [Word] = &[Word::From, Word::To, Word::Allow, Word::Id];
 
     fn cells(&self, _screen: &Screen) -> Vec<String> {
-        let allow = allow_text(self.protocol, self.from_port, self.to_port);
+        let allow = match &self.service {
+            Some(service) => service.clone(),
+            None => allow_text(self.protocol, self.from_port, self.to_port),
+        };
         vec![
             self.from.clone(),
             self.to.clone(),

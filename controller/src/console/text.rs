@@ -154,6 +154,13 @@ fn rejection(rejection: &Rejection) -> Bilingual {
             "This repetition key was used for another request. Reload the page.",
         ),
         Rejection::Zone(error) => zone(error),
+        Rejection::Policy(error) => both(
+            format!(
+                "Linha {}, coluna {}: {}",
+                error.line, error.column, error.problem
+            ),
+            sentence(&error.to_string()),
+        ),
     }
 }
 
@@ -196,6 +203,9 @@ fn invalid(field: &str, problem: &str) -> String {
                    que aponta para outro lugar. Exclua o registro ou escolha outro host."
             .to_owned(),
         "services" => "Uma rota leva a um ou mais serviços HTTP de exposição pública.".to_owned(),
+        "difference" => "O que este texto muda já não é o que foi visto. Veja a diferença de novo antes de salvar.".to_owned(),
+        "test" => format!("Os testes da política não deixam: {problem}"),
+        "grant" => "Há uma política em vigor, e as permissões estão no texto dela. Altere o texto na página Política.".to_owned(),
         "port" => "Outro serviço deste nó já usa esta porta. Escolha outra.".to_owned(),
         "target" => "O destino é um endereço IP com porta em que o programa atende, como 127.0.0.1:8080.".to_owned(),
         "id" => "Este nó é o hub: ele faz parte do controlador e não pode ser trocado.".to_owned(),

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use malha_core::{Grant, Node, NodeState, Selector, State};
+use malha_core::{Grant, Node, NodeState, Opening, Selector, State};
 use malha_proto::{Allow, Exposure, Me, Netmap, NodeId, Peer, Profile, Protocol, Service};
 
 /// What `from` may open on `to`: grants, and for hubs and edges the services that they serve.
@@ -96,7 +96,19 @@ pub(super) fn covers<'a>(
 
 fn granted<'a>(state: &'a State, from: &'a Node, to: &'a Node) -> impl Iterator<Item = Allow> + 'a {
     let fits = |grant: &&Grant| means(state, grant.from, from) && means(state, grant.to, to);
-    state.grants().filter(fits).map(|grant| grant.allow)
+    let opened = |grant: &Grant| match &grant.allow {
+        Opening::Ports(allow) => Some(*allow),
+        Opening::Service { service } => {
+            let its = |it: &&malha_core::Service| it.node == to.id && it.name == *service;
+            let port = state.services().find(its)?.port.number();
+            Some(Allow {
+                protocol: Protocol::Tcp,
+                from_port: port,
+                to_port: port,
+            })
+        }
+    };
+    state.grants().filter(fits).filter_map(opened)
 }
 
 fn means(state: &State, selector: Selector, node: &Node) -> bool {
@@ -104,6 +116,7 @@ fn means(state: &State, selector: Selector, node: &Node) -> bool {
         Selector::Node(id) => node.id == id,
         Selector::Site(id) => node.site == id,
         Selector::Profile(profile) => node.profile == profile,
+        Selector::Tag(tag) => node.tags.contains(&tag),
         Selector::Organization(id) => state
             .sites()
             .any(|site| site.id == node.site && site.organization == id),

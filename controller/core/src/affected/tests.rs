@@ -90,6 +90,17 @@ impl Fleet {
         })
     }
 
+    fn apply_policy(&mut self, text: &str) -> Outcome {
+        let policy = crate::policy::Policy::parse(text).unwrap();
+        let difference = self.state.policy_difference(&policy, text, 1).unwrap();
+        self.run(&Command::ApplyPolicy {
+            text: text.to_owned(),
+            difference: difference.hash,
+            confirm_within_ms: None,
+            author: "operator:ana".to_owned(),
+        })
+    }
+
     fn add_service(&mut self, node: NodeId) -> Outcome {
         self.run(&Command::AddService {
             node,
@@ -182,5 +193,44 @@ fn in_a_fleet_of_ten_thousand_the_cost_follows_the_change() {
     assert!(
         outcome.changes.len() == 1 && compared <= 64,
         "{compared} pairs compared to tell the hub of one name"
+    );
+
+    let rule = |name: &str, from: NodeId, to: NodeId, port: u16| {
+        let path = |id| {
+            let name = fleet.state.node_name(id).unwrap();
+            let labels: Vec<&str> = name.as_str().rsplit('.').collect();
+            labels.join("/")
+        };
+        format!(
+            "[[grant]]\nname = \"{name}\"\nfrom = [\"node:{}\"]\nto = [\"node:{}\"]\nprotocol = \"tcp\"\nports = [\"{port}\"]\n",
+            path(from),
+            path(to)
+        )
+    };
+    let others: Vec<NodeId> = fleet
+        .state
+        .nodes()
+        .skip(100)
+        .take(200)
+        .map(|node| node.id)
+        .collect();
+    let many: String = others
+        .windows(2)
+        .enumerate()
+        .map(|(n, pair)| rule(&format!("r{n}"), pair[0], pair[1], 80))
+        .collect();
+    let head = "version = 1\n[[test]]\nfrom = \"profile:garage\"\nto = \"profile:garage\"\nprotocol = \"tcp\"\nport = 7\nexpect = \"deny\"\n";
+    let first = format!("{head}{many}{}", rule("ours", garage, neighbour, 5_500));
+    let second = format!("{head}{many}{}", rule("ours", garage, neighbour, 5_577));
+    fleet.apply_policy(&first);
+    let before = fleet.state.clone();
+    let outcome = fleet.apply_policy(&second);
+    let compared = pairs_compared(|| {
+        let said = affected(&before, &fleet.state, &outcome.changes);
+        assert_eq!(said.nodes, BTreeSet::from([neighbour]));
+    });
+    assert!(
+        compared <= 32,
+        "{compared} pairs compared for one rule of a policy"
     );
 }

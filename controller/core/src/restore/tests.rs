@@ -49,6 +49,7 @@ fn node(id: u64, key: u8, offset: u32) -> Entity {
         site: SiteId(2),
         name: label(&format!("node-{id}")),
         profile: Profile::Garage,
+        tags: Default::default(),
         hub: false,
         wg_key: WgKey([key; 32]),
         tls_key: Fingerprint([id as u8; 32]),

@@ -13,6 +13,7 @@ use crate::model::{
     ApiKey, Grant, Node, Operator, Organization, RequestRecord, RetiredAddress, Route, Selector,
     Service, Site, Token,
 };
+use crate::tags::Tag;
 
 /// All secondary indexes of a state.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,6 +28,7 @@ pub(crate) struct Index {
     pub node_by_v4: OrdMap<Ipv4Addr, NodeId>,
     pub nodes_of_site: OrdSet<(SiteId, NodeId)>,
     pub nodes_of_profile: OrdSet<(Profile, NodeId)>,
+    pub nodes_of_tag: OrdSet<(Tag, NodeId)>,
     /// Hubs and edges: every other node is their peer.
     pub gateways: OrdSet<NodeId>,
     pub tokens_of_site: OrdSet<(SiteId, TokenId)>,
@@ -141,6 +143,9 @@ impl Indexed for Node {
         index.node_by_v4.insert(self.addresses.v4, self.id);
         index.nodes_of_site.insert((self.site, self.id));
         index.nodes_of_profile.insert((self.profile, self.id));
+        for tag in &self.tags {
+            index.nodes_of_tag.insert((*tag, self.id));
+        }
         if self.is_gateway() {
             index.gateways.insert(self.id);
         }
@@ -155,6 +160,9 @@ impl Indexed for Node {
         index.node_by_v4.remove(&self.addresses.v4);
         index.nodes_of_site.remove(&(self.site, self.id));
         index.nodes_of_profile.remove(&(self.profile, self.id));
+        for tag in &self.tags {
+            index.nodes_of_tag.remove(&(*tag, self.id));
+        }
         index.gateways.remove(&self.id);
     }
 }

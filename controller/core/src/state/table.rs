@@ -25,7 +25,9 @@ impl State {
             }
             EntityKey::Service(id) => find(&self.services, id),
             EntityKey::Route(id) => find(&self.routes, id),
-            EntityKey::Grant(id) => find(&self.grants, id),
+            EntityKey::Grant(id) => {
+                find(&self.grants, id).filter(|_| self.grants[id].origin.is_operator())
+            }
             EntityKey::Zone(origin) => self
                 .zones
                 .get(origin)
@@ -41,6 +43,8 @@ impl State {
             EntityKey::Operator(id) => find(&self.operators, id),
             EntityKey::ApiKey(id) => find(&self.api_keys, id),
             EntityKey::Request(key) => find(&self.requests, key),
+            EntityKey::Policy => self.policy.as_deref().cloned().map(Entity::from),
+            EntityKey::PolicyVersion(version) => find(&self.policy_versions, version),
         }
     }
 
@@ -55,7 +59,12 @@ impl State {
             .chain(self.retired.values().cloned().map(Entity::from))
             .chain(all(&self.services))
             .chain(all(&self.routes))
-            .chain(all(&self.grants))
+            .chain(
+                self.grants
+                    .values()
+                    .filter(|grant| grant.origin.is_operator())
+                    .map(|grant| Entity::from((**grant).clone())),
+            )
             .chain(self.zones.iter().flat_map(|zone| {
                 let sets = zone
                     .sets()
@@ -69,6 +78,8 @@ impl State {
             .chain(all(&self.operators))
             .chain(all(&self.api_keys))
             .chain(all(&self.requests))
+            .chain(self.policy.as_deref().cloned().map(Entity::from))
+            .chain(all(&self.policy_versions))
     }
 
     /// Puts an entity in the place of the one with its key. Zones and record sets are put as whole zones instead.
@@ -96,6 +107,10 @@ impl State {
             Entity::Operator(it) => put(&mut self.operators, index, it.id, it),
             Entity::ApiKey(it) => put(&mut self.api_keys, index, it.id, it),
             Entity::Request(it) => put(&mut self.requests, index, it.key, it),
+            Entity::Policy(it) => self.policy = Some(Arc::new(it)),
+            Entity::PolicyVersion(it) => {
+                self.policy_versions.insert(it.version, Arc::new(it));
+            }
             Entity::Zone(_) | Entity::RecordSet { .. } => {}
         }
     }
@@ -123,6 +138,10 @@ impl State {
             EntityKey::Operator(id) => delete(&mut self.operators, index, id),
             EntityKey::ApiKey(id) => delete(&mut self.api_keys, index, id),
             EntityKey::Request(key) => delete(&mut self.requests, index, key),
+            EntityKey::Policy => self.policy = None,
+            EntityKey::PolicyVersion(version) => {
+                self.policy_versions.remove(version);
+            }
             EntityKey::Settings | EntityKey::RecordSet { .. } => {}
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use malha_core::{Command, LiveSession, NodeState, Role, Scope, Selector};
+use malha_core::{Command, LiveSession, NodeState, Role, Scope, Selector, Tag};
 use malha_proto::{
     Allow, ApiKeyId, Exposure, Fingerprint, GrantId, HostName, Lease, MachineId, NodeId,
     OperatorId, OrganizationId, Port, Profile, Protocol, RouteId, Secret32, ServiceId, ServiceKind,
@@ -50,7 +50,7 @@ impl World {
         };
         let Dice { kind, a, b, c, .. } = dice;
         let number = u64::from(c);
-        match kind % 44 {
+        match kind % 48 {
             0 => Command::SetControllers {
                 controllers: self.hostile_or(a, format!("hub{}.example:443", b % 4)),
             },
@@ -210,6 +210,7 @@ impl World {
                 }
             }
             42 => self.account(a, b, c),
+            43..=45 => self.policy(kind % 48, a, b, c),
             _ => Command::Sweep,
         }
     }
@@ -322,7 +323,7 @@ impl World {
         nth(self.state.tokens().skip(newest).map(|it| it.id), n).unwrap_or(TokenId(u64::from(n)))
     }
 
-    fn node(&self, n: u8) -> NodeId {
+    pub(super) fn node(&self, n: u8) -> NodeId {
         nth(self.state.nodes().map(|it| it.id), n).unwrap_or(NodeId(u64::from(n)))
     }
 
@@ -349,10 +350,11 @@ impl World {
     }
 
     fn selector(&self, n: u8, kind: u8) -> Selector {
-        match kind % 4 {
+        match kind % 5 {
             0 => Selector::Organization(self.organization(n)),
             1 => Selector::Site(self.site(n)),
             2 => Selector::Node(self.node(n)),
+            3 => Selector::Tag(tag(n)),
             _ => Selector::Profile(profile(n)),
         }
     }
@@ -361,6 +363,12 @@ impl World {
 fn nth<T>(items: impl Iterator<Item = T>, n: u8) -> Option<T> {
     let mut items: Vec<T> = items.collect();
     (!items.is_empty()).then(|| items.swap_remove(usize::from(n) % items.len()))
+}
+
+pub(super) fn tag(n: u8) -> Tag {
+    ["db", "web", "operator"][usize::from(n) % 3]
+        .parse()
+        .unwrap()
 }
 
 fn profile(n: u8) -> Profile {

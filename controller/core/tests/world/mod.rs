@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 mod dice;
+pub(crate) mod policy_text;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 pub(crate) use dice::{Dice, any_dice};
+use malha_core::policy::Policy;
 use malha_core::{
     Answer, Change, Command, Context, Entity, EntityKey, LiveSession, NodeState, Outcome,
     Rejection, Role, Scope, Selector, Settings, State,
@@ -285,6 +287,21 @@ impl World {
         match self.run(command).unwrap().answer {
             Answer::Service(id) => id,
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// The command that puts a text in force after a look at what it changes.
+    pub(crate) fn apply_policy(&self, text: &str, confirm_within_ms: Option<u64>) -> Command {
+        let difference = Policy::parse(text).ok().and_then(|policy| {
+            self.state
+                .policy_difference(&policy, text, self.now_ms)
+                .ok()
+        });
+        Command::ApplyPolicy {
+            text: text.to_owned(),
+            difference: difference.map_or(Fingerprint([0; 32]), |it| it.hash),
+            confirm_within_ms,
+            author: "operator:ana".to_owned(),
         }
     }
 

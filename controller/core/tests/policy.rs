@@ -1,0 +1,424 @@
+//! Policies as an operator meets them: what they change is seen first, tests gate them, they come and go with time and names;
+//! and, against a reading of the text, what the compiled filters let in.
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
+mod world;
+
+use std::collections::BTreeMap;
+
+use malha_core::policy::{CaseVerdict, Policy, VersionOrigin};
+use malha_core::{Answer, Command, Node, Question, Rejection, Selector, State, Verdict};
+use malha_proto::{Allow, Exposure, Fingerprint, Netmap, NodeId, Profile, Protocol};
+use world::policy_text::{PORTS, policy_text};
+use world::{World, label};
+
+const XROAD: &str = r#"version = 1
+[[grant]]
+name = "xroad"
+from = ["profile:security-server"]
+to = ["profile:security-server"]
+protocol = "tcp"
+ports = ["5500", "5577"]
+[[test]]
+from = "profile:security-server"
+to = "profile:security-server"
+protocol = "tcp"
+port = 5500
+expect = "allow"
+"#;
+
+fn of_profile(state: &State, profile: Profile) -> Vec<NodeId> {
+    let fit = |node: &&Node| node.profile == profile && !node.hub;
+    state.nodes().filter(fit).map(|node| node.id).collect()
+}
+
+fn tcp(from: NodeId, to: NodeId, port: u16) -> Question {
+    Question {
+        from,
+        to,
+        protocol: Protocol::Tcp,
+        port,
+    }
+}
+
+fn opens(state: &State, from: NodeId, to: NodeId, port: u16) -> bool {
+    state.explain(&tcp(from, to, port)).unwrap().verdict == Verdict::Allowed
+}
+
+fn apply(world: &mut World, text: &str, within_ms: Option<u64>) -> Result<u64, Rejection> {
+    let command = world.apply_policy(text, within_ms);
+    match world.run(command)?.answer {
+        Answer::Policy { version } => Ok(version),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn path(state: &State, id: NodeId) -> String {
+    let name = state.node_name(id).unwrap();
+    let mut labels: Vec<&str> = name.as_str().split('.').collect();
+    labels.reverse();
+    labels.join("/")
+}
+
+/// What services open to gateways beside any policy.
+fn as_gateway(state: &State, from: &Node, to: &Node, question: &Question) -> bool {
+    (from.hub || from.profile == Profile::Edge)
+        && from.id != to.id
+        && question.protocol == Protocol::Tcp
+        && state.services().any(|service| {
+            service.node == to.id
+                && service.port.number() == question.port
+                && (from.hub || service.exposure == Exposure::Public)
+        })
+}
+
+/// Compares every pair of nodes on several ports; returns how many cases that were.
+fn check_filters(state: &State, now_ms: u64) -> usize {
+    let policy = Policy::parse(&state.policy_text()).unwrap();
+    let maps: BTreeMap<NodeId, Netmap> = state
+        .nodes()
+        .map(|node| (node.id, state.netmap(node.id).unwrap()))
+        .collect();
+    let others = [81, 83, 5_600, 8_010, 8_011, 4_000];
+    let tcp = PORTS
+        .iter()
+        .chain(&others)
+        .map(|port| (Protocol::Tcp, *port));
+    let asked: Vec<(Protocol, u16)> = tcp
+        .chain([
+            (Protocol::Udp, 5_500),
+            (Protocol::Udp, 80),
+            (Protocol::Udp, 5_499),
+            (Protocol::Icmp, 0),
+        ])
+        .collect();
+    let mut cases = 0;
+    for from in state.nodes() {
+        for to in state.nodes() {
+            let peer = maps[&to.id].peers.get(&from.id);
+            for (protocol, port) in &asked {
+                let question = Question {
+                    from: from.id,
+                    to: to.id,
+                    protocol: *protocol,
+                    port: *port,
+                };
+                let filter = peer
+                    .is_some_and(|peer| peer.allow.iter().any(|it| it.covers(*protocol, *port)));
+                let said = from.is_active()
+                    && to.is_active()
+                    && (policy.allows(state, &question, now_ms)
+                        || as_gateway(state, from, to, &question));
+                assert_eq!(filter, said, "{question:?} under\n{}", state.policy_text());
+                cases += 1;
+            }
+        }
+    }
+    cases
+}
+
+/// `MALHA_POLICY_CASES` asks for more.
+#[test]
+fn a_reading_of_the_text_agrees_with_the_compiled_filters_on_a_million_cases() {
+    let wanted =
+        std::env::var("MALHA_POLICY_CASES").map_or(1_000_000, |count| count.parse().unwrap());
+    let (mut cases, mut seed, mut opened) = (0, 0_u64, 0_usize);
+    while cases < wanted {
+        let mut world = World::furnished();
+        for (n, tag) in [(3, "db"), (7, "web"), (9, "operator")] {
+            let id = world.state.nodes().nth(n).unwrap().id;
+            world
+                .run(Command::SetNodeTags {
+                    id,
+                    tags: [tag.parse().unwrap()].into(),
+                })
+                .unwrap();
+        }
+        let garages = of_profile(&world.state, Profile::Garage);
+        world.service(garages[1], "admin", 4_000, Exposure::Tunnel);
+        world.service(garages[2], "admin", 4_001, Exposure::Public);
+        for _ in 0..6 {
+            seed += 1;
+            let text = policy_text(&world.state, seed);
+            apply(&mut world, &text, None).unwrap();
+            cases += check_filters(&world.state, world.now_ms);
+            opened += world.state.grants().count();
+            // Names come and go, and so does time.
+            let id = garages[(seed % 7) as usize];
+            let _ = world.run(Command::RenameNode {
+                id,
+                name: label(["garagem-9", "x", "y"][(seed % 3) as usize]),
+            });
+            world.now_ms += 5_000 + (seed % 5) * 60_000;
+            world.run(Command::Sweep).unwrap();
+            cases += check_filters(&world.state, world.now_ms);
+        }
+    }
+    assert!(opened > 100, "the policies opened nothing");
+}
+
+#[test]
+fn what_a_policy_changes_is_said_with_names_and_counts_before_it_is_saved() {
+    let world = World::furnished();
+    let servers = of_profile(&world.state, Profile::SecurityServer);
+    let policy = Policy::parse(XROAD).unwrap();
+    let difference = world
+        .state
+        .policy_difference(&policy, XROAD, world.now_ms)
+        .unwrap();
+    let pairs = (servers.len() * (servers.len() - 1)) as u64;
+    assert_eq!(
+        (difference.gaining, difference.losing, difference.rows.len()),
+        (pairs, 0, 1)
+    );
+    let row = &difference.rows[0];
+    let names: Vec<String> = servers.iter().map(|id| path(&world.state, *id)).collect();
+    assert_eq!((&row.from.names, row.to.count), (&names, servers.len()));
+    let ports: Vec<u16> = row.gained.iter().map(|allow| allow.from_port).collect();
+    assert_eq!((ports, row.lost.is_empty()), (vec![5_500, 5_577], true));
+}
+
+/// The difference against the two netmaps, pair by pair and port by port.
+#[test]
+fn the_counts_of_a_difference_are_those_of_the_netmaps() {
+    let mut world = World::furnished();
+    let open = |state: &State| -> BTreeMap<(NodeId, NodeId), Vec<bool>> {
+        let asked = (0..70_u16).map(|n| PORTS[usize::from(n) % 5].saturating_sub(7) + n / 5);
+        let asked: Vec<u16> = asked.collect();
+        let pairs = state
+            .nodes()
+            .flat_map(|from| state.nodes().map(move |to| (from, to)));
+        let lists = pairs.map(|(from, to)| {
+            let map = state.netmap(to.id).unwrap();
+            let allow = map
+                .peers
+                .get(&from.id)
+                .map(|peer| peer.allow.clone())
+                .unwrap_or_default();
+            let has = |protocol| {
+                let allow = &allow;
+                asked
+                    .iter()
+                    .map(move |port| allow.iter().any(|it| it.covers(protocol, *port)))
+            };
+            let all = has(Protocol::Tcp)
+                .chain(has(Protocol::Udp))
+                .chain(has(Protocol::Icmp));
+            ((from.id, to.id), all.collect())
+        });
+        lists.collect()
+    };
+    for seed in 0..40 {
+        let text = policy_text(&world.state, seed);
+        let policy = Policy::parse(&text).unwrap();
+        let said = world
+            .state
+            .policy_difference(&policy, &text, world.now_ms)
+            .unwrap();
+        let before = open(&world.state);
+        apply(&mut world, &text, None).unwrap();
+        let after = open(&world.state);
+        let count = |gains: bool| {
+            let changed = before.iter().filter(|(pair, was)| {
+                let mut ports = was.iter().zip(&after[*pair]);
+                ports.any(|(was, is)| was != is && *is == gains)
+            });
+            changed.count() as u64
+        };
+        assert_eq!(
+            (said.gaining, said.losing),
+            (count(true), count(false)),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_policy_that_would_do_something_else_than_was_seen_is_refused() {
+    let mut world = World::furnished();
+    let stale = world.apply_policy(XROAD, None);
+    let site = world.state.sites().next().unwrap().id;
+    world.enrol(site, Profile::SecurityServer, 77);
+    let refused = world.run(stale).unwrap_err().to_string();
+    assert!(
+        refused.contains("look at the difference again"),
+        "{refused}"
+    );
+    apply(&mut world, XROAD, None).unwrap();
+    let blind = Command::ApplyPolicy {
+        text: "version = 1\n".to_owned(),
+        difference: Fingerprint([0; 32]),
+        confirm_within_ms: None,
+        author: "operator:ana".to_owned(),
+    };
+    assert!(world.run(blind).is_err());
+}
+
+#[test]
+fn a_failing_test_or_a_missed_profile_keeps_a_policy_out() {
+    let mut world = World::furnished();
+    let failing = XROAD.replace("\"allow\"", "\"deny\"");
+    let refused = apply(&mut world, &failing, None).unwrap_err().to_string();
+    assert!(
+        refused.contains("line 9: deny profile:security-server"),
+        "{refused}"
+    );
+    let missing = XROAD.replacen(
+        "to = [\"profile:security-server\"]",
+        "to = [\"org:acme\"]",
+        1,
+    );
+    let refused = apply(
+        &mut world,
+        &missing
+            .replace("\"allow\"", "\"deny\"")
+            .replace("5500\ne", "9\ne"),
+        None,
+    );
+    let refused = refused.unwrap_err().to_string();
+    assert!(
+        refused.contains("garage") && refused.contains("edge"),
+        "{refused}"
+    );
+    assert!(world.state.policy().is_none() && world.state.grants().count() == 0);
+}
+
+#[test]
+fn a_test_sees_what_services_open_to_edges_and_each_pair_by_itself() {
+    let mut world = World::furnished();
+    let garage = of_profile(&world.state, Profile::Garage)[3];
+    world.service(garage, "site", 8_080, Exposure::Public);
+    let text = "version = 1\n[[test]]\nfrom = \"edge\"\nto = \"profile:garage\"\nprotocol = \"tcp\"\nport = 8080\nexpect = \"deny\"\n";
+    let policy = Policy::parse(text).unwrap();
+    let trial = world.state.try_policy(&policy, world.now_ms).unwrap();
+    let CaseVerdict::Fails { to, .. } = trial.outcomes[0].verdict else {
+        panic!("{trial:?}")
+    };
+    assert_eq!(to, garage);
+}
+
+#[test]
+fn grants_that_stood_alone_become_the_first_version_and_come_back_with_it() {
+    let mut world = World::furnished();
+    let garages = of_profile(&world.state, Profile::Garage);
+    let (a, b) = (garages[0], garages[1]);
+    let allow = Allow {
+        protocol: Protocol::Tcp,
+        from_port: 22,
+        to_port: 22,
+    };
+    let add = Command::AddGrant {
+        from: Selector::Node(a),
+        to: Selector::Node(b),
+        allow,
+    };
+    world.run(add.clone()).unwrap();
+    assert_eq!(apply(&mut world, XROAD, None).unwrap(), 2);
+    assert!(!opens(&world.state, a, b, 22));
+    let refused = world.run(add).unwrap_err().to_string();
+    assert!(refused.contains("malha policy apply"), "{refused}");
+    let back = Command::RollbackPolicy {
+        version: 1,
+        author: "operator:ana".to_owned(),
+    };
+    world.run(back).unwrap();
+    assert!(opens(&world.state, a, b, 22));
+    let newest = world.state.policy_versions().last().unwrap();
+    assert_eq!(
+        (newest.version, newest.origin),
+        (3, VersionOrigin::Returned { to: 1 })
+    );
+}
+
+#[test]
+fn a_policy_that_nobody_confirms_goes_again_and_a_confirmed_one_stays() {
+    let mut world = World::furnished();
+    let servers = of_profile(&world.state, Profile::SecurityServer);
+    let open = |world: &World| opens(&world.state, servers[0], servers[1], 5_500);
+    apply(&mut world, XROAD, Some(60_000)).unwrap();
+    assert_eq!(world.state.policy_wakes_ms(), Some(world.now_ms + 60_000));
+    assert!(
+        apply(&mut world, "version = 1\n", None).is_err(),
+        "one at a time"
+    );
+    world.now_ms += 59_999;
+    world.run(Command::Sweep).unwrap();
+    assert!(open(&world));
+    world.now_ms += 1;
+    assert!(
+        world.run(Command::ConfirmPolicy { version: 2 }).is_err(),
+        "too late"
+    );
+    let swept = world.run(Command::Sweep).unwrap();
+    assert_eq!(swept.answer, Answer::Policy { version: 3 });
+    assert!(!open(&world));
+    apply(&mut world, XROAD, Some(60_000)).unwrap();
+    world.run(Command::ConfirmPolicy { version: 4 }).unwrap();
+    world.now_ms += 86_400_000;
+    assert!(world.run(Command::Sweep).unwrap().changes.is_empty());
+    assert!(open(&world));
+}
+
+#[test]
+fn a_schedule_opens_and_closes_at_its_boundaries_and_an_expiry_once() {
+    let mut world = World::furnished();
+    let servers = of_profile(&world.state, Profile::SecurityServer);
+    // The world starts at 08:00 UTC.
+    let timed = "ports = [\"5500\", \"5577\"]\nexpires = 2027-01-16T08:30:00Z\nschedule = { from = \"05:00\", to = \"06:00\", zone = \"America/Cuiaba\" }";
+    let text = XROAD.replace("ports = [\"5500\", \"5577\"]", timed) + "at = 2027-01-15T09:10:00Z\n";
+    apply(&mut world, &text, None).unwrap();
+    let start_ms = world.now_ms;
+    let mut changes = Vec::new();
+    while let Some(wakes_ms) = world.state.policy_wakes_ms() {
+        world.now_ms = wakes_ms;
+        world.run(Command::Sweep).unwrap();
+        changes.push((
+            (wakes_ms - start_ms) / 60_000,
+            opens(&world.state, servers[0], servers[1], 5_500),
+        ));
+    }
+    assert_eq!(changes, [(60, true), (120, false), (1_470, false)]);
+}
+
+#[test]
+fn a_name_that_goes_means_nobody_and_means_again_what_gets_it() {
+    let mut world = World::furnished();
+    let garages = of_profile(&world.state, Profile::Garage);
+    let (named, other) = (garages[0], garages[1]);
+    let name = path(&world.state, named);
+    let text = format!(
+        "version = 1\n[[grant]]\nname = \"a\"\nfrom = [\"node:{name}\"]\nto = [\"profile:garage\"]\nprotocol = \"icmp\"\n\
+         [[test]]\nfrom = \"node:{name}\"\nto = \"profile:garage\"\nprotocol = \"icmp\"\nexpect = \"allow\"\n"
+    );
+    apply(&mut world, &text, None).unwrap();
+    let open = |world: &World| {
+        let question = Question {
+            protocol: Protocol::Icmp,
+            ..tcp(named, other, 0)
+        };
+        world.state.explain(&question).unwrap().verdict == Verdict::Allowed
+    };
+    assert!(open(&world));
+    let former = world.state.node(named).unwrap().name.clone();
+    world
+        .run(Command::RenameNode {
+            id: named,
+            name: label("novo"),
+        })
+        .unwrap();
+    assert!(!open(&world));
+    let policy = Policy::parse(&text).unwrap();
+    assert_eq!(
+        world.state.unresolved(&policy)[0].name,
+        format!("node:{name}")
+    );
+    world
+        .run(Command::RenameNode {
+            id: named,
+            name: former,
+        })
+        .unwrap();
+    assert!(open(&world));
+    world.run(Command::RemoveNode { id: named }).unwrap();
+    assert_eq!(world.state.grants().count(), 0);
+}

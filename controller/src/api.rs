@@ -13,6 +13,7 @@ mod listing;
 mod nodes;
 mod operators;
 mod organizations;
+mod policy;
 mod problem;
 mod psk;
 mod records;
@@ -36,11 +37,17 @@ pub use grants::{Grant, GrantProtocol, NewGrant};
 pub use listing::Page;
 pub use nodes::{
     BrokenHop, Carrier, Claimant, Endpoints, HopHealth, Hops, Keep, Machine, Node, NodeName,
-    NodeProfile, NodeStanding, PskAge, Quarantine, QuarantineChoice, Replacement, ServiceHealth,
-    Session, Tunnel, TunnelPath, UpDown,
+    NodeProfile, NodeStanding, NodeTags, PskAge, Quarantine, QuarantineChoice, Replacement,
+    ServiceHealth, Session, Tunnel, TunnelPath, UpDown,
 };
 pub use operators::{NewOperator, NewPassword, Operator, OperatorRole, Password};
 pub use organizations::{NewOrganization, Organization};
+pub use policy::{
+    NewPolicy, Policy, PolicyCheck, PolicyChoice, PolicyDifference, PolicyExplanation,
+    PolicyMistake, PolicyOpening, PolicyOrigin, PolicyPending, PolicyQuestion, PolicyRow,
+    PolicyRule, PolicyRuleReason, PolicySide, PolicyTest, PolicyTestOutcome, PolicyText,
+    PolicyUnresolved, PolicyVersion,
+};
 pub use problem::ProblemDocument;
 pub(crate) use problem::is_direction_mark;
 pub use psk::{PskRotation, RotatePsk};
@@ -154,6 +161,15 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(routes::show, routes::remove))
         .routes(routes!(grants::list, grants::create))
         .routes(routes!(grants::show, grants::remove))
+        .routes(routes!(policy::show, policy::apply))
+        .routes(routes!(policy::check))
+        .routes(routes!(policy::diff))
+        .routes(routes!(policy::explain))
+        .routes(routes!(policy::confirm))
+        .routes(routes!(policy::roll_back))
+        .routes(routes!(policy::versions))
+        .routes(routes!(policy::version))
+        .routes(routes!(nodes::set_tags))
         .routes(routes!(zones::list, zones::create))
         .routes(routes!(zones::show, zones::remove))
         .routes(routes!(records::list))

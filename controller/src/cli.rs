@@ -9,6 +9,7 @@ mod integrity;
 mod nodes;
 mod operators;
 mod organizations;
+mod policy;
 mod psk;
 mod publishing;
 mod screen;
@@ -95,6 +96,9 @@ enum Command {
     /// Grants: who may open what on whom
     #[command(subcommand)]
     Grant(publishing::GrantCommand),
+    /// The policy: one text that says who may open what on whom
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Why a packet between two nodes passes or not: the rule that decides, and the way
     Trace(trace::TraceArgs),
     /// Public DNS zones
@@ -203,6 +207,9 @@ async fn run(
         Command::DemoNode(_) => {}
         Command::Trace(args) => {
             return trace::run(&args, &Session::open(connection, screen)?).await;
+        }
+        Command::Policy(command) => {
+            return command.run(&Session::open(connection, screen)?).await;
         }
         remote => run_remote(remote, &Session::open(connection, screen)?).await?,
     }

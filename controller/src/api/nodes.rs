@@ -8,13 +8,14 @@ pub use representation::{
     PskAge, Quarantine, ServiceHealth, Session, Tunnel, TunnelPath, UpDown,
 };
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::response::Response;
-use malha_core::{Command, Contender, NodeState};
+use malha_core::{Command, Contender, NodeState, Tag};
 use malha_proto::{Label, MachineId, NodeId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -43,6 +44,15 @@ pub struct Endpoints {
     /// `address:port`, best first; empty: only the node dials.
     #[schema(value_type = Vec<String>, example = json!(["192.0.2.7:51820"]))]
     pub endpoints: Vec<SocketAddr>,
+}
+
+/// What a policy may call a node by beside its names.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NodeTags {
+    /// Labels of at most 32 characters, at most 16; `operator` marks a machine from which operators work.
+    #[schema(value_type = Vec<String>, example = json!(["operator"]))]
+    pub tags: BTreeSet<Tag>,
 }
 
 /// How to replace a machine.
@@ -196,6 +206,27 @@ pub(super) async fn set_endpoints(
         id,
         endpoints: new.endpoints,
     };
+    let accepted = api.change(&caller, &query, command).await?;
+    api.written(&accepted, &query, shown(&api, id)?)
+        .await
+        .map(Json)
+}
+
+/// Replace a node's tags
+///
+/// Whatever the policy grants to a tag is granted at once to those that get it.
+#[utoipa::path(put, path = "/nodes/{node}/tags", tag = "nodes", request_body = NodeTags,
+    params(("node" = String, Path, description = "Id, or `org/site/node` percent-encoded"), WriteQuery),
+    responses((status = 200, body = Written<Node>)), security(("api_key" = ["write"])))]
+pub(super) async fn set_tags(
+    caller: Caller<Write>,
+    Shared(api): Shared<Arc<Api>>,
+    Path(reference): Path<Reference>,
+    Query(query): Query<WriteQuery>,
+    Body(new): Body<NodeTags>,
+) -> Result<Json<Written<Node>>, Problem> {
+    let id = reference.node(&api.state())?;
+    let command = Command::SetNodeTags { id, tags: new.tags };
     let accepted = api.change(&caller, &query, command).await?;
     api.written(&accepted, &query, shown(&api, id)?)
         .await

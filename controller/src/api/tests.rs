@@ -5,6 +5,7 @@ mod document;
 mod endpoints;
 mod limits;
 mod permission;
+mod policy;
 mod psk;
 mod repetition;
 pub(crate) mod rig;

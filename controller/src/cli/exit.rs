@@ -30,7 +30,7 @@ pub enum Exit {
     NotAllowed = 7,
     /// Stored data is not what was written.
     Damaged = 8,
-    /// `malha trace`: the packet would not pass.
+    /// `malha trace`, `malha policy explain`: the packet would not pass.
     Denied = 9,
 }
 
@@ -46,7 +46,7 @@ Exit codes:
   6  the controller can't be reached, or can't do it now
   7  not allowed: no valid API key, or not its scope
   8  stored data is damaged
-  9  malha trace: the packet would be denied";
+  9  malha trace, malha policy explain: the packet would be denied";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

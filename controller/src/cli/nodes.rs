@@ -50,6 +50,12 @@ pub(super) enum NodeCommand {
         #[arg(long, env = "MALHA_MACHINE")]
         machine: Option<String>,
     },
+    /// Replace a node's tags; none: it has none. The policy speaks of nodes by them
+    Tag {
+        node: String,
+        /// Labels, like `operator` for a machine from which operators work
+        tags: Vec<String>,
+    },
     /// Declare where a node's WireGuard may be reached; none: only it dials
     Endpoints {
         node: String,
@@ -100,6 +106,12 @@ impl NodeCommand {
                 let body = json!({ "keep": keep, "machine": machine });
                 session
                     .write::<Node>(Method::PUT, &at(&node, "/quarantine"), &body)
+                    .await
+            }
+            Self::Tag { node, tags } => {
+                let body = json!({ "tags": tags });
+                session
+                    .write::<Node>(Method::PUT, &at(&node, "/tags"), &body)
                     .await
             }
             Self::Endpoints { node, endpoints } => {
@@ -162,6 +174,7 @@ impl Row for Node {
         let mut lines = vec![
             (Word::Addresses, self.address_v6.to_string()),
             (Word::OverlayName, self.overlay_name.clone()),
+            (Word::Tags, self.tags.join(", ")),
             (
                 Word::Endpoints,
                 self.endpoints

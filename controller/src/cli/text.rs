@@ -169,6 +169,26 @@ words! {
         "nenhum dos dois tem ponto público declarado", "neither has a declared public endpoint"
     }
     NoService { "nenhum declarado nesta porta", "none is declared at this port" }
+    Tags { "etiquetas", "tags" }
+    Gaining { "ganham", "gain" }
+    Losing { "perdem", "lose" }
+    Origin { "origem", "origin" }
+    OriginGrants { "permissões de antes", "the grants before" }
+    OriginApplied { "aplicada", "applied" }
+    InForce { "em vigor", "in force" }
+    PolicyRight { "Pode entrar em vigor.", "It may come in force." }
+    TestsNobody { "ninguém de um dos lados ainda", "nobody on one of its sides yet" }
+    RuleOpens { "abre", "opens it" }
+    RuleOtherPorts { "abre outras portas", "opens other ports" }
+    RuleOutsideSchedule { "abriria, mas não neste horário", "would open it, but not at this hour" }
+    RuleExpired { "abriria, mas venceu", "would open it, but has expired" }
+    NoRules { "Nenhuma regra liga os dois nós.", "No grant joins the two nodes." }
+    ApplyThis { "Aplicar? [s/N]", "Apply this? [y/N]" }
+    NothingChanged { "Nada foi alterado.", "Nothing was changed." }
+    NobodyToAsk {
+        "sem terminal para perguntar: use --difference HASH com o que \"malha policy diff\" mostrou, ou --yes",
+        "no terminal to ask at: give --difference HASH with what \"malha policy diff\" showed, or --yes"
+    }
     HintKey {
         "Use --key-file ARQUIVO ou a variável MALHA_API_KEY; a primeira chave está em admin.key na pasta de dados.",
         "Use --key-file FILE or the variable MALHA_API_KEY; the first key is in admin.key in the data folder."
@@ -275,6 +295,33 @@ sentences! {
     end_tunnel(node, state) { "{node} com a central: {state}", "{node} to the hub: {state}" }
     heard_at(state, endpoint) { "{state}, ouvido em {endpoint}", "{state}, heard at {endpoint}" }
     service_at(service, target, state) { "{service} → {target}: {state}", "{service} → {target}: {state}" }
+    policy_pairs(pairs) { "{pairs} pares", "{pairs} pairs" }
+    policy_side(names, more) { "{names} e mais {more}", "{names} and {more} more" }
+    policy_more(rows) { "… e mais {rows} linhas", "… and {rows} more rows" }
+    policy_counts(gaining, losing, base) {
+        "{gaining} pares de nós ganham portas, {losing} perdem, a partir da versão {base}",
+        "{gaining} pairs of nodes gain ports, {losing} lose some, from version {base}"
+    }
+    policy_hash(hash) { "aplicar com: --difference {hash}", "apply with: --difference {hash}" }
+    policy_mistake(line, column, problem) {
+        "linha {line}, coluna {column}: {problem}", "line {line}, column {column}: {problem}"
+    }
+    policy_holds(pairs) { "vale para {pairs} pares", "holds for {pairs} pairs" }
+    policy_fails(from, to) { "NÃO vale de {from} para {to}", "does NOT hold from {from} to {to}" }
+    policy_unresolved(line, place, name) {
+        "linha {line}: {place}: {name} não existe agora e não significa ninguém",
+        "line {line}: {place}: {name} does not exist now and means nobody"
+    }
+    policy_refused(why) { "Não pode entrar em vigor: {why}", "It may not come in force: {why}" }
+    policy_rule(name, line, reason) { "{name} (linha {line}): {reason}", "{name} (line {line}): {reason}" }
+    policy_returned(version) { "volta à versão {version}", "back to version {version}" }
+    policy_in_force(version, revision) {
+        "versão {version} da política em vigor (revisão {revision})", "policy version {version} is in force (revision {revision})"
+    }
+    policy_pending(former, deadline, version) {
+        "A versão {former} volta {deadline} se não vier: malha policy confirm {version}",
+        "Version {former} comes back {deadline} unless this comes: malha policy confirm {version}"
+    }
     replaces_note(node) {
         "A máquina que usar este token fica com o lugar de {node}.", "The machine that uses this token takes the place of {node}."
     }

@@ -36,6 +36,9 @@ pub struct Node {
     pub overlay_name: String,
     #[schema(value_type = NodeProfile)]
     pub profile: Profile,
+    /// What a policy may call it by beside its names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
     /// It runs beside a controller.
     pub hub: bool,
     pub state: NodeStanding,
@@ -259,6 +262,7 @@ impl Node {
                 .map(|name| format!("{name}.{overlay_zone}"))
                 .unwrap_or_default(),
             profile: node.profile,
+            tags: node.tags.iter().map(ToString::to_string).collect(),
             hub: node.hub,
             state: NodeStanding::of(&node.state),
             address_v4: node.addresses.v4,

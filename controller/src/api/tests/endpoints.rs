@@ -476,6 +476,7 @@ async fn the_settings_name_the_authority_and_the_controllers() {
 fn no_resource_is_left_without_a_story_here() {
     let story = concat!(
         include_str!("endpoints.rs"),
+        include_str!("policy.rs"),
         include_str!("psk.rs"),
         include_str!("trace.rs")
     );

@@ -1,0 +1,349 @@
+//! How the policy, its difference and its tests look in the API. It decides nothing.
+
+use malha_core::State;
+use malha_core::policy::{
+    CaseOutcome, CaseVerdict, Difference, PolicyError, Row, RuleReason, RuleVerdict, Side, Trial,
+    VersionOrigin,
+};
+use malha_proto::{Allow, Fingerprint, Protocol};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::api::grants::GrantProtocol;
+use crate::api::reference::node_path;
+
+/// The policy in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Policy {
+    /// 0 before the first one.
+    pub version: u64,
+    /// TOML.
+    pub text: String,
+    /// When a schedule or an expiry changes a grant next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes_at_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<PolicyPending>,
+}
+
+/// It goes again unless it is confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyPending {
+    /// The version that comes back.
+    pub former: u64,
+    pub deadline_ms: u64,
+}
+
+/// A text that is or was in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyVersion {
+    pub version: u64,
+    pub in_force: bool,
+    pub origin: PolicyOrigin,
+    /// The version whose text came back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returned_to: Option<u64>,
+    /// Who put it in force.
+    pub author: String,
+    pub applied_ms: u64,
+    /// Pairs of nodes of which one could open more on the other than before.
+    pub gaining: u64,
+    pub losing: u64,
+    /// Only where one version is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+/// How a version came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PolicyOrigin {
+    /// Made of the grants before the first policy.
+    Grants,
+    Applied,
+    /// A former text came back.
+    Returned,
+}
+
+/// Whether a text may come in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyCheck {
+    pub ok: bool,
+    /// Why the text is no policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mistake: Option<PolicyMistake>,
+    /// Why it may not come in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
+    pub tests: Vec<PolicyTest>,
+    /// Profiles that a grant touches and no test does.
+    pub uncovered: Vec<String>,
+    /// Names that nothing has.
+    pub unresolved: Vec<PolicyUnresolved>,
+}
+
+/// A mistake in a text and its place, both from 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyMistake {
+    pub line: usize,
+    pub column: usize,
+    pub problem: String,
+}
+
+/// How a `[[test]]` came out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyTest {
+    pub line: usize,
+    /// The test in one line.
+    pub said: String,
+    pub outcome: PolicyTestOutcome,
+    /// Pairs of nodes for which it holds.
+    pub pairs: u64,
+    /// A pair for which it does not hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PolicyTestOutcome {
+    Holds,
+    /// Nobody is on one of its sides now.
+    Nobody,
+    Fails,
+}
+
+/// A name in a text that nothing has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyUnresolved {
+    pub line: usize,
+    pub place: String,
+    pub name: String,
+}
+
+/// What a text would change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyDifference {
+    /// The version that it starts from.
+    pub base: u64,
+    /// What a save must give.
+    #[schema(value_type = String)]
+    pub hash: Fingerprint,
+    /// Pairs of nodes of which the first may open more on the second than before.
+    pub gaining: u64,
+    pub losing: u64,
+    /// At most 200.
+    pub rows: Vec<PolicyRow>,
+    pub rows_left_out: usize,
+}
+
+/// Two groups of nodes between which the same changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyRow {
+    pub from: PolicySide,
+    pub to: PolicySide,
+    pub pairs: u64,
+    pub gained: Vec<PolicyOpening>,
+    pub lost: Vec<PolicyOpening>,
+}
+
+/// A group of nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicySide {
+    /// `org/site/node`, at most 10.
+    pub names: Vec<String>,
+    pub count: usize,
+}
+
+/// Ports, both 0 for ICMP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyOpening {
+    #[schema(value_type = GrantProtocol)]
+    pub protocol: Protocol,
+    pub from_port: u16,
+    pub to_port: u16,
+}
+
+/// What the grants of a text say of a packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyExplanation {
+    /// Whether one opens it. Edges may reach public services, and the hub all of them, without any.
+    pub allowed: bool,
+    /// Those that join the two nodes, in the order of the text.
+    pub rules: Vec<PolicyRule>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyRule {
+    pub name: String,
+    pub line: usize,
+    pub reason: PolicyRuleReason,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PolicyRuleReason {
+    Opens,
+    OtherPorts,
+    OutsideSchedule,
+    Expired,
+}
+
+impl Policy {
+    pub(crate) fn of(state: &State) -> Self {
+        let head = state.policy();
+        let pending = head.and_then(|head| head.pending.as_ref());
+        Self {
+            version: head.map_or(0, |head| head.version),
+            text: state.policy_text(),
+            changes_at_ms: state.policy_wakes_ms(),
+            pending: pending.map(|pending| PolicyPending {
+                former: pending.former,
+                deadline_ms: pending.deadline_ms,
+            }),
+        }
+    }
+}
+
+impl PolicyVersion {
+    pub(super) fn of(
+        state: &State,
+        it: &malha_core::policy::PolicyVersion,
+        with_text: bool,
+    ) -> Self {
+        let (origin, returned_to) = match it.origin {
+            VersionOrigin::Grants => (PolicyOrigin::Grants, None),
+            VersionOrigin::Applied => (PolicyOrigin::Applied, None),
+            VersionOrigin::Returned { to } => (PolicyOrigin::Returned, Some(to)),
+        };
+        Self {
+            version: it.version,
+            in_force: state
+                .policy()
+                .is_some_and(|head| head.version == it.version),
+            origin,
+            returned_to,
+            author: it.author.clone(),
+            applied_ms: it.applied_ms,
+            gaining: it.gaining,
+            losing: it.losing,
+            text: with_text.then(|| it.text.clone()),
+        }
+    }
+}
+
+impl PolicyCheck {
+    pub(super) fn mistaken(error: &PolicyError) -> Self {
+        Self {
+            ok: false,
+            mistake: Some(PolicyMistake {
+                line: error.line,
+                column: error.column,
+                problem: error.problem.clone(),
+            }),
+            refusal: None,
+            tests: Vec::new(),
+            uncovered: Vec::new(),
+            unresolved: Vec::new(),
+        }
+    }
+
+    pub(super) fn of(state: &State, trial: &Trial) -> Self {
+        let refusal = trial.refusal();
+        let unresolved = trial.unresolved.iter().map(|it| PolicyUnresolved {
+            line: it.line,
+            place: it.place.clone(),
+            name: it.name.clone(),
+        });
+        Self {
+            ok: refusal.is_none(),
+            mistake: None,
+            refusal,
+            tests: trial
+                .outcomes
+                .iter()
+                .map(|outcome| PolicyTest::of(state, outcome))
+                .collect(),
+            uncovered: trial.uncovered.clone(),
+            unresolved: unresolved.collect(),
+        }
+    }
+}
+
+impl PolicyTest {
+    fn of(state: &State, CaseOutcome { case, verdict }: &CaseOutcome) -> Self {
+        let (outcome, pairs, ends) = match verdict {
+            CaseVerdict::Holds { pairs } => (PolicyTestOutcome::Holds, *pairs, None),
+            CaseVerdict::Nobody => (PolicyTestOutcome::Nobody, 0, None),
+            CaseVerdict::Fails { from, to } => (PolicyTestOutcome::Fails, 0, Some((*from, *to))),
+        };
+        Self {
+            line: case.line,
+            said: case.shown(),
+            outcome,
+            pairs,
+            from: ends.map(|(from, _)| node_path(state, from)),
+            to: ends.map(|(_, to)| node_path(state, to)),
+        }
+    }
+}
+
+impl PolicyDifference {
+    pub(super) fn of(it: &Difference) -> Self {
+        Self {
+            base: it.base,
+            hash: it.hash,
+            gaining: it.gaining,
+            losing: it.losing,
+            rows: it.rows.iter().map(PolicyRow::of).collect(),
+            rows_left_out: it.rows_left_out,
+        }
+    }
+}
+
+impl PolicyRow {
+    fn of(row: &Row) -> Self {
+        let side = |side: &Side| PolicySide {
+            names: side.names.clone(),
+            count: side.count,
+        };
+        let openings = |allows: &[Allow]| {
+            let opening = |allow: &Allow| PolicyOpening {
+                protocol: allow.protocol,
+                from_port: allow.from_port,
+                to_port: allow.to_port,
+            };
+            allows.iter().map(opening).collect()
+        };
+        Self {
+            from: side(&row.from),
+            to: side(&row.to),
+            pairs: row.pairs,
+            gained: openings(&row.gained),
+            lost: openings(&row.lost),
+        }
+    }
+}
+
+impl PolicyExplanation {
+    pub(super) fn of(rules: impl Iterator<Item = RuleVerdict>) -> Self {
+        let rules = rules.map(|it| PolicyRule {
+            name: it.name.to_string(),
+            line: it.line,
+            reason: match it.reason {
+                RuleReason::Opens => PolicyRuleReason::Opens,
+                RuleReason::OtherPorts => PolicyRuleReason::OtherPorts,
+                RuleReason::OutsideSchedule => PolicyRuleReason::OutsideSchedule,
+                RuleReason::Expired => PolicyRuleReason::Expired,
+            },
+        });
+        let rules: Vec<PolicyRule> = rules.collect();
+        let mut reasons = rules.iter().map(|rule| rule.reason);
+        Self {
+            allowed: reasons.any(|reason| reason == PolicyRuleReason::Opens),
+            rules,
+        }
+    }
+}

@@ -10,10 +10,11 @@ use subtle::ConstantTimeEq;
 use tokio::sync::broadcast;
 
 use crate::model::{
-    ActivityRow, ChangeNotice, IssuedToken, Keep, Listing, NewOrganization, NewRecordSet, NewRoute,
-    NewService, NewSite, NewToken, NodeDetail, NodeId, NodeQuery, NodeRow, OrganizationRow,
-    Outcome, Overview, RecordSetKey, Refused, RouteId, RouteRow, Secret, ServiceId, ServiceRow,
-    SiteRow, TokenId, TokenRow, Unreadable, ZoneDetail, ZoneRow,
+    ActivityRow, ChangeNotice, IssuedToken, Keep, Listing, NewOrganization, NewPolicy,
+    NewRecordSet, NewRoute, NewService, NewSite, NewToken, NodeDetail, NodeId, NodeQuery, NodeRow,
+    OrganizationRow, Outcome, Overview, PolicyDetail, PolicyReview, RecordSetKey, Refused, RouteId,
+    RouteRow, Secret, ServiceId, ServiceRow, SiteRow, TokenId, TokenRow, Unreadable, ZoneDetail,
+    ZoneRow,
 };
 use crate::untrusted::Untrusted;
 
@@ -51,6 +52,7 @@ pub trait Console: Send + Sync + 'static {
     async fn routes(&self, viewer: &Viewer) -> Result<Listing<RouteRow>, Unreadable>;
     async fn zones(&self, viewer: &Viewer) -> Result<Listing<ZoneRow>, Unreadable>;
     async fn zone(&self, viewer: &Viewer, name: &str) -> Result<ZoneDetail, Unreadable>;
+    async fn policy(&self, viewer: &Viewer) -> Result<PolicyDetail, Unreadable>;
     /// Newest first.
     async fn activity(&self, viewer: &Viewer) -> Result<Listing<ActivityRow>, Unreadable>;
 
@@ -82,6 +84,12 @@ pub trait Console: Send + Sync + 'static {
         viewer: &Viewer,
         key: RecordSetKey,
     ) -> Result<Outcome, Refused>;
+    /// What a text would change; nothing is changed. A text that is no policy is refused with its place.
+    async fn review_policy(&self, viewer: &Viewer, text: &str) -> Result<PolicyReview, Refused>;
+    async fn apply_policy(&self, viewer: &Viewer, new: NewPolicy) -> Result<Outcome, Refused>;
+    async fn confirm_policy(&self, viewer: &Viewer, version: u64) -> Result<Outcome, Refused>;
+    /// Puts the text of a former version in force again.
+    async fn roll_back_policy(&self, viewer: &Viewer, version: u64) -> Result<Outcome, Refused>;
 }
 
 /// Credentials as typed, and where they came from.

@@ -87,9 +87,9 @@ pub fn router(console: Arc<dyn Console>, config: WebConfig) -> Router {
 }
 
 /// First path segments that belong to the dashboard.
-pub const RESERVED_PATHS: [&str; 11] = [
-    "activity", "assets", "dns", "language", "live", "login", "logout", "nodes", "services",
-    "sites", "tokens",
+pub const RESERVED_PATHS: [&str; 12] = [
+    "activity", "assets", "dns", "language", "live", "login", "logout", "nodes", "policy",
+    "services", "sites", "tokens",
 ];
 
 fn reading_routes() -> Router<Arc<Desk>> {
@@ -103,6 +103,7 @@ fn reading_routes() -> Router<Arc<Desk>> {
         .route("/dns", get(page::zones::show))
         .route("/dns/{zone}", get(page::zone::show))
         .route("/activity", get(page::activity::show))
+        .route("/policy", get(page::policy::show))
 }
 
 fn writing_routes() -> Router<Arc<Desk>> {
@@ -130,6 +131,10 @@ fn writing_routes() -> Router<Arc<Desk>> {
             "/services/route/{id}/remove",
             post(page::services::remove_route),
         )
+        .route("/policy/review", page::policy::review_route())
+        .route("/policy/apply", page::policy::apply_route())
+        .route("/policy/{version}/confirm", post(page::policy::confirm))
+        .route("/policy/{version}/rollback", post(page::policy::roll_back))
         .route("/dns/{zone}/record", post(page::zone::put))
         .route("/dns/{zone}/delete", post(page::zone::delete))
 }

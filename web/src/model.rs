@@ -7,6 +7,7 @@ mod enrolment;
 mod health;
 mod naming;
 mod node;
+mod policy;
 mod publishing;
 
 pub use activity::{Action, ActivityRow, BrokenNode, Overview};
@@ -23,6 +24,10 @@ pub use health::{
 pub use naming::{NewRecordSet, RecordSetKey, RecordSetRow, RecordSource, ZoneDetail, ZoneRow};
 pub use node::{
     Claimant, Keep, NodeDetail, NodeId, NodeQuery, NodeRow, NodeState, PathKind, Quarantine,
+};
+pub use policy::{
+    NewPolicy, PendingPolicy, PolicyChange, PolicyDetail, PolicyReview, PolicySide,
+    PolicyVersionRow,
 };
 pub use publishing::{
     Exposure, NewRoute, NewService, Protocol, RouteId, RouteRow, RouteState, ServiceId, ServiceRow,

@@ -13,6 +13,7 @@ mod moment;
 pub(crate) mod node;
 pub(crate) mod nodes;
 pub(crate) mod overview;
+pub(crate) mod policy;
 pub(crate) mod services;
 mod shell;
 pub(crate) mod sites;

@@ -33,6 +33,7 @@ catalogue! {
     NavSites: "Organizações e locais", "Organizations and sites";
     NavTokens: "Tokens", "Tokens";
     NavServices: "Serviços e rotas", "Services and routes";
+    NavPolicy: "Política", "Policy";
     NavDns: "DNS", "DNS";
     NavActivity: "Atividade", "Activity";
     SignOut: "Sair", "Sign out";
@@ -87,7 +88,41 @@ catalogue! {
     DoneRouteRemoved: "Rota removida.", "Route removed.";
     DoneRecordSetPut: "Registro gravado.", "Record set saved.";
     DoneRecordSetDeleted: "Registro excluído.", "Record set deleted.";
+    DonePolicyApplied: "Política em vigor.", "Policy in force.";
+    DonePolicyConfirmed: "Política confirmada.", "Policy confirmed.";
+    DonePolicyReturned: "Versão anterior em vigor.", "Former version in force.";
     DoneRevision: "Revisão {}, aplicada por {} de {} nós.", "Revision {}, applied by {} of {} nodes.";
+
+    // Policy
+    PolicyNone: "Nenhuma política ainda: o texto abaixo diz o que as permissões de hoje dizem.", "No policy yet: the text below says what today's grants say.";
+    PolicyVersion: "Versão", "Version";
+    PolicyInForce: "em vigor", "in force";
+    PolicyApplied: "Aplicada", "Applied";
+    PolicyAuthor: "Por", "By";
+    PolicyGaining: "Pares que ganham", "Pairs that gain";
+    PolicyLosing: "Pares que perdem", "Pairs that lose";
+    PolicyBack: "volta à versão {}", "back to version {}";
+    PolicyChanges: "próxima mudança de horário ou validade:", "next change of hours or expiry:";
+    PolicyPending: "Aguarda confirmação; sem ela volta a versão {}", "Waits for its confirmation; without it version {} comes back";
+    PolicyConfirm: "Confirmar", "Confirm";
+    PolicyRollBack: "Voltar a esta", "Go back to this";
+    PolicyRollBackYes: "Sim, voltar", "Yes, go back";
+    PolicyWords: "Texto da política", "Policy text";
+    PolicyHint: "Tudo o que o texto não permite é negado. Nada é salvo antes de você ver o que muda.", "Everything that the text does not grant is denied. Nothing is saved before you see what changes.";
+    PolicyReview: "Ver o que muda", "See what changes";
+    PolicyReviewTitle: "O que muda", "What changes";
+    PolicyCounts: "{} pares de nós ganham portas, {} perdem.", "{} pairs of nodes gain ports, {} lose some.";
+    PolicyFrom: "De", "From";
+    PolicyTo: "Para", "To";
+    PolicyGains: "Ganha", "Gains";
+    PolicyLoses: "Perde", "Loses";
+    PolicyPairs: "Pares", "Pairs";
+    PolicyMore: "e mais {}", "and {} more";
+    PolicyUnresolved: "Não existe agora e não significa ninguém:", "Does not exist now and means nobody:";
+    PolicyRefused: "Não pode ser salva:", "It can't be saved:";
+    PolicyConfirmWithin: "Voltar sozinha se não for confirmada em (segundos)", "Comes back by itself unless confirmed within (seconds)";
+    PolicyConfirmHint: "Vazio: fica sem confirmação. De 5 a 3600.", "Empty: stays without confirmation. 5 to 3600.";
+    PolicySave: "Salvar exatamente isto", "Save exactly this";
 
     // Overview
     AllWell: "Tudo em ordem", "All is well";
@@ -335,6 +370,10 @@ catalogue! {
     DidRenameNode: "renomeou o nó", "renamed the node";
     DidSetEndpoints: "definiu os endpoints do nó", "set the node's endpoints";
     DidRenew: "renovou seu certificado", "renewed its certificate";
+    DidApplyPolicy: "pôs uma política em vigor", "put a policy in force";
+    DidConfirmPolicy: "confirmou a política", "confirmed the policy";
+    DidReturnPolicy: "voltou a uma política anterior", "went back to a former policy";
+    DidSetTags: "alterou as etiquetas", "changed the tags";
     DidAddGrant: "adicionou a permissão", "added the grant";
     DidRemoveGrant: "removeu a permissão", "removed the grant";
     DidAddZone: "adicionou a zona", "added the zone";

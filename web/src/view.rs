@@ -22,6 +22,7 @@ pub(crate) enum View {
     Zones,
     Zone(String),
     Activity,
+    Policy,
 }
 
 impl View {
@@ -37,6 +38,7 @@ impl View {
             "zones" => View::Zones,
             "zone" => View::Zone(query.exact("id").to_owned()),
             "activity" => View::Activity,
+            "policy" => View::Policy,
             _ => return None,
         })
     }
@@ -54,6 +56,7 @@ impl View {
             View::Services => format!("{path}?view=services"),
             View::Zones => format!("{path}?view=zones"),
             View::Activity => format!("{path}?view=activity"),
+            View::Policy => format!("{path}?view=policy"),
         }
     }
 
@@ -67,7 +70,8 @@ impl View {
             View::Tokens => Topic::Tokens.into(),
             View::Services => Topic::Services | Topic::Routes | Topic::Nodes,
             View::Zones | View::Zone(_) => Topic::Dns.into(),
-            View::Activity => Topic::Activity.into(),
+            // Every change of the policy is a line of the activity.
+            View::Activity | View::Policy => Topic::Activity.into(),
         }
     }
 
@@ -81,6 +85,7 @@ impl View {
             View::Services => "/services",
             View::Zones | View::Zone(_) => "/dns",
             View::Activity => "/activity",
+            View::Policy => "/policy",
         }
     }
 
@@ -96,6 +101,7 @@ impl View {
             View::Zones => page::zones::draw(visit).await,
             View::Zone(name) => page::zone::draw(visit, name).await,
             View::Activity => page::activity::draw(visit).await,
+            View::Policy => page::policy::draw(visit).await,
         }
     }
 }

@@ -254,3 +254,38 @@ async fn record_sets_are_saved_refused_and_deleted() {
     let page = browser.submit("/dns/malha.example/delete", &[]).await;
     assert!(page.has("Record set deleted."));
 }
+
+#[tokio::test]
+async fn a_policy_is_shown_with_what_it_changes_before_exactly_that_is_saved() {
+    let mut browser = Browser::signed_in(&Arc::new(MemoryConsole::sample())).await;
+    browser.get("/policy").await;
+    let text = "version = 1\r\n# </textarea><b>\r\n";
+    let page = browser.submit("/policy/review", &[("text", text)]).await;
+    assert!(page.has("2 pairs of nodes gain ports") && page.has("tcp 5500"));
+    assert!(page.has("acme/centro/&lt;ss-2&gt;") && page.has("and 2 more"));
+    assert!(!page.has("<b>"), "the text stays text");
+    let hash = page
+        .tags("input")
+        .into_iter()
+        .find(|input| attribute(input, "name") == Some("hash"))
+        .and_then(|input| attribute(input, "value"))
+        .unwrap()
+        .to_owned();
+    let other = [("text", "version = 1\n# other\n"), ("hash", &hash)];
+    let page = browser.submit("/policy/apply", &other).await;
+    assert_eq!(page.status, StatusCode::NOT_FOUND);
+    browser.submit("/policy/review", &[("text", text)]).await;
+    let same = [("text", text), ("hash", &hash)];
+    let page = browser.submit("/policy/apply", &same).await;
+    assert!(page.has("Policy in force.") && page.has("&lt;/textarea&gt;"));
+}
+
+#[tokio::test]
+async fn a_policy_that_may_not_come_in_force_has_no_button_that_saves_it() {
+    let mut browser = Browser::signed_in(&Arc::new(MemoryConsole::sample())).await;
+    browser.get("/policy").await;
+    let page = browser
+        .submit("/policy/review", &[("text", "# refused")])
+        .await;
+    assert!(page.has("It can't be saved:") && !page.has("/policy/apply"));
+}

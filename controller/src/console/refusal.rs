@@ -40,6 +40,7 @@ impl Form {
         ("services", "service"),
         ("services of one route", "service"),
     ]);
+    pub(super) const POLICY: Self = Self(&[("text", "text")]);
     pub(super) const RECORD_SET: Self = Self(&[
         ("record name", "name"),
         ("record type", "record_type"),

@@ -82,6 +82,11 @@ pub enum Action {
     NodeRenewed,
     GrantAdded,
     GrantRemoved,
+    PolicyApplied,
+    PolicyConfirmed,
+    /// A former version came back, by an operator or for want of a confirmation.
+    PolicyReturned,
+    TagsSet,
     ZoneAdded,
     ZoneRemoved,
     OperatorAdded,

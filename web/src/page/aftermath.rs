@@ -159,6 +159,9 @@ what! {
     RouteAdded "route-added" DoneRouteAdded;
     RouteRemoved "route-removed" DoneRouteRemoved;
     RecordSetPut "record-set-put" DoneRecordSetPut;
+    PolicyApplied "policy-applied" DonePolicyApplied;
+    PolicyConfirmed "policy-confirmed" DonePolicyConfirmed;
+    PolicyReturned "policy-returned" DonePolicyReturned;
     RecordSetDeleted "record-set-deleted" DoneRecordSetDeleted;
 }
 

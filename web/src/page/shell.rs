@@ -125,12 +125,13 @@ fn icon_menu() -> Markup {
     }
 }
 
-const SECTIONS: [(&str, Text); 7] = [
+const SECTIONS: [(&str, Text); 8] = [
     ("/", Text::NavOverview),
     ("/nodes", Text::NavNodes),
     ("/sites", Text::NavSites),
     ("/tokens", Text::NavTokens),
     ("/services", Text::NavServices),
+    ("/policy", Text::NavPolicy),
     ("/dns", Text::NavDns),
     ("/activity", Text::NavActivity),
 ];

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)] // A panic fails the test that caused it.
 
 mod console;
+mod policy;
 mod rules;
 mod sample;
 
@@ -42,6 +43,8 @@ pub(crate) struct World {
     pub(crate) routes: Vec<RouteRow>,
     pub(crate) zones: Vec<ZoneDetail>,
     pub(crate) activity: Vec<ActivityRow>,
+    /// Texts that were put in force, the newest last.
+    pub(crate) policies: Vec<String>,
     pub(crate) lagging: Vec<Untrusted>,
     pub(crate) unavailable: bool,
     issued: u32,

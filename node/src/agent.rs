@@ -5,6 +5,7 @@ mod action;
 mod carrier;
 mod dial;
 mod event;
+mod fallback;
 mod health;
 mod jitter;
 mod map;
@@ -283,7 +284,7 @@ impl Agent {
         self.control_since = self.now;
         self.dial_at = Some(self.now);
         if let Some(map) = last_known_good {
-            self.map.restore(*map, &mut self.actions);
+            self.map.restore(*map, self.now, &mut self.actions);
             self.is_restoring = true;
             self.dial_at = Some(self.now + RESTORE_HEAD_START_MS);
         }
@@ -292,7 +293,7 @@ impl Agent {
     /// The probes follow the data plane, not the wish: a service is looked at once its listener stands.
     fn follow_map(&mut self) {
         if let Some(map) = self.map.attempted() {
-            self.health.follow(&map::effective(map), self.now);
+            self.health.follow(&self.map.effective(map), self.now);
         }
     }
 

@@ -286,6 +286,7 @@ pub(crate) fn netmap(revision: u64) -> Netmap {
         keepalive_s: Some(25),
         allow: vec![],
         hub: true,
+        former: None,
     };
     let service = Service {
         id: ServiceId(3),

@@ -224,7 +224,37 @@ fn subjects(old: &State, new: &State) -> BTreeSet<NodeId> {
             }
         }
     }
+    subjects.extend(waiting(old, new));
     subjects
+}
+
+/// The smaller sides of the grants to which a policy that waits for its confirmation may return, unless both states say
+/// the same of them.
+fn waiting(old: &State, new: &State) -> BTreeSet<NodeId> {
+    let same = match (&old.former, &new.former) {
+        (None, None) => true,
+        (Some(before), Some(after)) => {
+            old.policy().map(|head| head.version) == new.policy().map(|head| head.version)
+                && before.grants.diff(&after.grants).next().is_none()
+        }
+        _ => false,
+    };
+    let mut nodes = BTreeSet::new();
+    for state in [old, new].into_iter().filter(|_| !same) {
+        let differing = state
+            .former
+            .iter()
+            .flat_map(|former| former.grants.diff(&state.grants));
+        for item in differing {
+            let (DiffItem::Add(_, grant)
+            | DiffItem::Remove(_, grant)
+            | DiffItem::Update {
+                new: (_, grant), ..
+            }) = item;
+            nodes.extend(smaller_side(state, grant));
+        }
+    }
+    nodes
 }
 
 /// Whether two versions of a node differ in what others, or its own netmap, know of it.

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use malha_proto::{Allow, Exposure, Me, Netmap, NodeId, OrganizationId, Peer, ServiceId, SiteId};
+use malha_proto::{
+    Allow, Exposure, FormerAllow, Me, Netmap, NodeId, OrganizationId, Peer, ServiceId, SiteId,
+};
 
 use crate::limits::KEEPALIVE_S;
 use crate::model::{Grant, Node, Selector, Service};
@@ -59,15 +61,13 @@ impl State {
             ids.extend(self.nodes.keys());
         } else {
             ids.extend(&self.index.gateways);
-            for selector in self.selectors(me) {
-                ids.extend(
-                    self.grants_from(selector)
-                        .flat_map(|grant| self.members(grant.to)),
-                );
-                ids.extend(
-                    self.grants_to(selector)
-                        .flat_map(|grant| self.members(grant.from)),
-                );
+            for state in self.and_former() {
+                for selector in self.selectors(me) {
+                    let from = state.grants_from(selector);
+                    ids.extend(from.flat_map(|grant| self.members(grant.to)));
+                    let to = state.grants_to(selector);
+                    ids.extend(to.flat_map(|grant| self.members(grant.from)));
+                }
             }
         }
         ids.retain(|id| *id != me.id && self.node(*id).is_some_and(Node::is_active));
@@ -81,17 +81,15 @@ impl State {
         if me.id == other.id || !me.is_active() || !other.is_active() {
             return None;
         }
-        let allow: BTreeSet<Allow> = self
-            .permissions(other, me)
-            .map(|permission| permission.allow)
-            .collect();
-        if !me.is_gateway()
-            && !other.is_gateway()
-            && allow.is_empty()
-            && self.permissions(me, other).next().is_none()
-        {
+        let mut joining = self.and_former().flat_map(|state| {
+            state
+                .permissions(other, me)
+                .chain(state.permissions(me, other))
+        });
+        if !me.is_gateway() && !other.is_gateway() && joining.next().is_none() {
             return None;
         }
+        let allow = self.allows(other, me);
         let we_dial = me.endpoints.is_empty() && !other.endpoints.is_empty();
         Some(Peer {
             id: other.id,
@@ -100,9 +98,34 @@ impl State {
             addresses: other.addresses,
             endpoints: other.endpoints.clone(),
             keepalive_s: we_dial.then_some(KEEPALIVE_S),
-            allow: allow.into_iter().collect(),
+            former: self.former_allow(other, me, &allow),
+            allow,
             hub: other.hub,
         })
+    }
+
+    /// Everything that `from` may open on `to`, each once and in order.
+    fn allows(&self, from: &Node, to: &Node) -> Vec<Allow> {
+        let permissions = self.permissions(from, to);
+        let allows: BTreeSet<Allow> = permissions.map(|permission| permission.allow).collect();
+        allows.into_iter().collect()
+    }
+
+    /// Where a policy waits for its confirmation, and differs here from the one before: what comes back otherwise.
+    fn former_allow(&self, from: &Node, to: &Node, now: &[Allow]) -> Option<FormerAllow> {
+        let former = self.former.as_ref()?;
+        let head = self.policy()?;
+        let allow = former.allows(from, to);
+        (allow != now).then(|| FormerAllow {
+            version: head.version,
+            within_ms: head.pending.as_ref().map_or(0, |pending| pending.within_ms),
+            allow,
+        })
+    }
+
+    /// This state, and the one under the policy to which it may return.
+    fn and_former(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.former.as_deref())
     }
 
     /// The grants that let `from` open something on `to`.

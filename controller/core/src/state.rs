@@ -46,6 +46,8 @@ pub struct State {
     pub(crate) policy_versions: OrdMap<u64, Arc<PolicyVersion>>,
     /// What follows from the two.
     pub(crate) rules: Option<Arc<Rules>>,
+    /// This state under the policy that an unconfirmed one replaced: what nodes return to by themselves.
+    pub(crate) former: Option<Arc<State>>,
     pub(crate) index: Index,
 }
 
@@ -72,6 +74,7 @@ impl State {
             policy: None,
             policy_versions: OrdMap::new(),
             rules: None,
+            former: None,
             index: Index::default(),
         }
     }

@@ -359,6 +359,36 @@ fn a_policy_that_nobody_confirms_goes_again_and_a_confirmed_one_stays() {
     assert!(open(&world));
 }
 
+/// Nodes that lose their controller by a policy must know the way back.
+#[test]
+fn while_a_policy_waits_the_netmaps_of_those_it_concerns_carry_what_comes_back() {
+    let mut world = World::furnished();
+    let servers = of_profile(&world.state, Profile::SecurityServer);
+    let former = |world: &World, at: NodeId, from: NodeId| {
+        let map = world.state.netmap(at).unwrap();
+        let peer = map.peers.get(&from)?;
+        Some((peer.allow.len(), peer.former.clone()))
+    };
+    let (a, b) = (servers[0], servers[1]);
+    apply(&mut world, XROAD, Some(60_000)).unwrap();
+    let (ports, carried) = former(&world, a, b).unwrap();
+    let carried = carried.unwrap();
+    assert_eq!((ports, carried.version, carried.within_ms), (2, 2, 60_000));
+    assert!(carried.allow.is_empty());
+    world.run(Command::ConfirmPolicy { version: 2 }).unwrap();
+    assert_eq!(former(&world, a, b), Some((2, None)));
+    let open = "version = 1\n# nothing\n";
+    apply(&mut world, open, Some(60_000)).unwrap();
+    let (ports, carried) = former(&world, a, b).unwrap();
+    assert_eq!(
+        (ports, carried.unwrap().allow.len()),
+        (0, 2),
+        "they stay peers until then"
+    );
+    world.run(Command::ConfirmPolicy { version: 3 }).unwrap();
+    assert_eq!(former(&world, a, b), None);
+}
+
 #[test]
 fn a_schedule_opens_and_closes_at_its_boundaries_and_an_expiry_once() {
     let mut world = World::furnished();

@@ -160,6 +160,22 @@ pub struct Peer {
     /// It runs beside a controller: every node keeps a tunnel to it.
     #[n(7)]
     pub hub: bool,
+    /// While a policy waits for its confirmation, where it changes what this peer may open: what holds again otherwise.
+    #[n(8)]
+    pub former: Option<FormerAllow>,
+}
+
+/// What a peer could open under the policy that an unconfirmed one replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct FormerAllow {
+    /// The policy's version that waits.
+    #[n(0)]
+    pub version: u64,
+    /// How long after it was taken this holds again, unless the controller says otherwise; milliseconds.
+    #[n(1)]
+    pub within_ms: u64,
+    #[n(2)]
+    pub allow: Vec<Allow>,
 }
 
 /// A port that this node offers.
@@ -366,6 +382,11 @@ mod tests {
                 to_port: 5500,
             }],
             hub: false,
+            former: (variant > 1).then(|| FormerAllow {
+                version: 7,
+                within_ms: 60_000,
+                allow: Vec::new(),
+            }),
         }
     }
 

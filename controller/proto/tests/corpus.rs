@@ -293,6 +293,7 @@ fn peer() -> Peer {
             to_port: 80,
         }],
         hub: true,
+        former: None,
     }
 }
 

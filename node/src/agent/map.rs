@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use malha_proto::{Netmap, NetmapDelta, Revision};
 
+use super::fallback::Fallback;
 use super::{Action, Millis};
 
 /// How many peers and services a netmap may have; a map beyond them is not taken.
@@ -33,6 +34,7 @@ pub(super) struct MapPipeline {
     repair_pause_ms: Millis,
     /// Whether the controller still waits for an acknowledgement of the newest map.
     owed: bool,
+    fallback: Fallback,
     pub(super) apply_error: Option<String>,
     pub(super) save_error: Option<String>,
 }
@@ -69,7 +71,8 @@ impl MapPipeline {
     }
 
     /// Takes the map from disk: it needs no saving and no acknowledgement.
-    pub(super) fn restore(&mut self, map: Netmap, actions: &mut VecDeque<Action>) {
+    pub(super) fn restore(&mut self, map: Netmap, now: Millis, actions: &mut VecDeque<Action>) {
+        self.fallback.follow(&map, now);
         let map = Arc::new(map);
         self.saved = Some(map.clone());
         self.received = Some(map);
@@ -80,12 +83,14 @@ impl MapPipeline {
     pub(super) fn replace(
         &mut self,
         map: Netmap,
+        now: Millis,
         actions: &mut VecDeque<Action>,
     ) -> Result<(), Misfit> {
         let fits = map.peers.len() <= MAX_PEERS && map.services.len() <= MAX_SERVICES;
         if !fits {
             return Err(Misfit::Hostile);
         }
+        self.fallback.follow(&map, now);
         self.owed = true;
         // A map that is there already keeps its identity, so that it is neither applied nor saved twice.
         if self.received.as_deref() != Some(&map) {
@@ -99,11 +104,12 @@ impl MapPipeline {
     pub(super) fn patch(
         &mut self,
         delta: NetmapDelta,
+        now: Millis,
         actions: &mut VecDeque<Action>,
     ) -> Result<(), Misfit> {
         let mut map = self.received.as_deref().cloned().ok_or(Misfit::Delta)?;
         map.patch(delta).map_err(|_| Misfit::Delta)?;
-        self.replace(map, actions)
+        self.replace(map, now, actions)
     }
 
     /// Puts the newest map on the data plane once more, since that lost what it had.
@@ -176,6 +182,9 @@ impl MapPipeline {
     }
 
     pub(super) fn on_timer(&mut self, now: Millis, actions: &mut VecDeque<Action>) {
+        if self.fallback.on_timer(now) {
+            self.redo(actions);
+        }
         if self.repair_at.take_if(|at| now >= *at).is_some() {
             self.advance(actions);
         }
@@ -183,6 +192,9 @@ impl MapPipeline {
 
     pub(super) fn timeout(&self) -> Option<Millis> {
         self.repair_at
+            .into_iter()
+            .chain(self.fallback.timeout())
+            .min()
     }
 
     /// The revision to acknowledge now, once. A map that can't be saved is acknowledged all the same: the data plane runs
@@ -208,12 +220,24 @@ impl MapPipeline {
         if !is_same(&self.in_force, &newest) {
             if self.applying.is_none() {
                 self.applying = Some(newest.clone());
-                actions.push_back(Action::Apply(effective(&newest)));
+                actions.push_back(Action::Apply(self.effective(&newest)));
             }
         } else if !is_same(&self.saved, &newest) && self.saving.is_none() {
             self.saving = Some(newest.clone());
             actions.push_back(Action::SaveNetmap(newest));
         }
+    }
+
+    /// What the data plane may do with a map: a quarantined node has neither peers nor services, and what nobody confirmed in
+    /// time holds no longer.
+    pub(super) fn effective(&self, map: &Arc<Netmap>) -> Arc<Netmap> {
+        if !map.me.quarantined {
+            return self.fallback.effective(map);
+        }
+        let mut alone = Netmap::clone(map);
+        alone.peers.clear();
+        alone.services.clear();
+        Arc::new(alone)
     }
 
     /// A newer map than the failed one does not wait.
@@ -224,17 +248,6 @@ impl MapPipeline {
         self.repair_pause_ms = (self.repair_pause_ms * 2).clamp(REPAIR_FIRST_MS, REPAIR_LONGEST_MS);
         self.repair_at = Some(now + self.repair_pause_ms);
     }
-}
-
-/// What the data plane may do with a map: a quarantined node has neither peers nor services.
-pub(super) fn effective(map: &Arc<Netmap>) -> Arc<Netmap> {
-    if !map.me.quarantined {
-        return map.clone();
-    }
-    let mut alone = Netmap::clone(map);
-    alone.peers.clear();
-    alone.services.clear();
-    Arc::new(alone)
 }
 
 fn is_same(step: &Option<Arc<Netmap>>, newest: &Arc<Netmap>) -> bool {

@@ -90,12 +90,13 @@ impl Agent {
         let Some(session) = self.session.as_mut().filter(|s| s.link == link) else {
             return;
         };
-        session.heard_at = self.now;
+        let now = self.now;
+        session.heard_at = now;
         match message {
             ToNode::Snapshot(map) => {
                 session.snapshot_asked_at = None;
                 let misfit = match map.me.id == self.config.node {
-                    true => self.map.replace(*map, &mut self.actions).err(),
+                    true => self.map.replace(*map, now, &mut self.actions).err(),
                     false => Some(Misfit::Hostile),
                 };
                 match misfit {
@@ -107,7 +108,7 @@ impl Agent {
                 let foreign = (delta.me.as_ref()).is_some_and(|me| me.id != self.config.node);
                 let result = match foreign {
                     true => Err(Misfit::Hostile),
-                    false => self.map.patch(*delta, &mut self.actions),
+                    false => self.map.patch(*delta, now, &mut self.actions),
                 };
                 match result {
                     Ok(()) => {}

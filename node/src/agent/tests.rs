@@ -1,5 +1,6 @@
 //! Stories of one agent: each tells the machine what happens and reads what it does.
 
+mod fallback;
 mod identity;
 mod links;
 

@@ -52,6 +52,7 @@ pub(super) fn netmap(state: &State, id: NodeId) -> Option<Netmap> {
             keepalive_s: (me.endpoints.is_empty() && !other.endpoints.is_empty()).then_some(25),
             allow: allowed(state, other, me).into_iter().collect(),
             hub: other.hub,
+            former: None,
         };
         (other.id, peer)
     });

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use malha_proto::GrantId;
+use malha_proto::{GrantId, Revision};
 use serde::{Deserialize, Serialize};
 
 use super::compile::{Compiled, compile};
@@ -116,7 +116,7 @@ impl State {
             policy,
         }));
         self.replace_grants(compiled);
-        Ok(())
+        self.remember_former()
     }
 
     /// This state as it would be under another policy.
@@ -144,6 +144,27 @@ impl State {
     }
 }
 
+impl State {
+    /// Keeps the way back at hand while the policy waits for its confirmation.
+    fn remember_former(&mut self) -> Result<(), PolicyError> {
+        self.former = None;
+        let head = self.policy();
+        let Some((pending, now_ms)) =
+            head.and_then(|it| Some((it.pending.clone()?, it.evaluated_ms)))
+        else {
+            return Ok(());
+        };
+        // The version can't be forgotten meanwhile: it stands before the newest one.
+        if let Some(version) = self.policy_version(pending.former) {
+            let policy = Policy::parse(&version.text)?;
+            let mut former = self.under(&policy, now_ms);
+            former.revision = Revision::default();
+            self.former = Some(Arc::new(former));
+        }
+        Ok(())
+    }
+}
+
 /// Brings the grants in line after a command: when another policy is in force, or something came, went or was renamed that
 /// the text names.
 pub(crate) fn follow(state: &mut State, before: &State, touched: &BTreeSet<EntityKey>) {
@@ -163,6 +184,11 @@ pub(crate) fn follow(state: &mut State, before: &State, touched: &BTreeSet<Entit
     };
     if touched.contains(&EntityKey::Policy) || touched.iter().any(renamed) {
         enforce(state);
+    } else if state.former.is_some() && !touched.is_empty() {
+        // The former state must know the nodes that there are now.
+        if let Err(error) = state.remember_former() {
+            unreachable!("a text was parsed before it was put in force: {error}");
+        }
     }
 }
 

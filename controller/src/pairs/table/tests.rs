@@ -27,6 +27,7 @@ fn peer(id: NodeId) -> Peer {
         keepalive_s: None,
         allow: vec![],
         hub: id == HUB,
+        former: None,
     }
 }
 

@@ -32,6 +32,12 @@ pub struct EdgeCounters {
     failures: [Count; Hop::ALL.len()],
 }
 
+/// The two counters that admission keeps.
+pub(crate) trait ConnectionCounts: std::fmt::Debug + Send + Sync {
+    fn open(&self) -> &Count;
+    fn refused(&self) -> &Count;
+}
+
 /// One counter.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
@@ -59,6 +65,16 @@ impl EdgeCounters {
 
     pub(crate) fn count_failure(&self, hop: Hop) {
         self.failures[hop as usize].add(1);
+    }
+}
+
+impl ConnectionCounts for EdgeCounters {
+    fn open(&self) -> &Count {
+        &self.open_connections
+    }
+
+    fn refused(&self) -> &Count {
+        &self.refused_connections
     }
 }
 

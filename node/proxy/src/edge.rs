@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::activity::Activity;
 use crate::admission::{Admission, Admitted};
-use crate::balance::Balance;
+use crate::candidates::Canaries;
 use crate::config::{ControlHandoff, EdgeConfig, InternalHosts};
 use crate::counters::EdgeCounters;
 use crate::dial::Dialer;
@@ -115,7 +115,7 @@ impl Edge {
             config: self.config,
             routes,
             internal: internal.unwrap_or_default(),
-            balance: Balance::default(),
+            canaries: Canaries::default(),
             exchange: Exchange {
                 pool: Arc::clone(&pool),
                 limits: limits.clone(),
@@ -128,7 +128,7 @@ impl Edge {
         };
         let (total, per_source) = (limits.connections, limits.connections_per_source);
         let floor = Arc::new(Floor {
-            admission: Admission::new(total, per_source, Arc::clone(&counters)),
+            admission: Admission::new(total, per_source, Arc::clone(&counters) as _),
             handshakes: Semaphore::new(limits.handshakes),
             handshake: limits.handshake,
             tls,

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::activity::{Activity, OpenRequest};
 use crate::admission::Admitted;
 use crate::answer::{RequestId, X_MALHA_HOP, X_REQUEST_ID, answer};
-use crate::balance::Balance;
+use crate::candidates::Canaries;
 use crate::config::{EdgeConfig, InternalHosts};
 use crate::counters::EdgeCounters;
 use crate::exchange::{Exchange, Received, Unanswered};
@@ -43,7 +43,7 @@ pub(crate) struct Gateway {
     pub(crate) config: EdgeConfig,
     pub(crate) routes: watch::Receiver<Arc<RouteTable>>,
     pub(crate) internal: InternalHosts,
-    pub(crate) balance: Balance,
+    pub(crate) canaries: Canaries,
     pub(crate) exchange: Exchange,
     pub(crate) counters: Arc<EdgeCounters>,
     pub(crate) tasks: TaskTracker,
@@ -207,7 +207,7 @@ impl Gateway {
         route: &Route,
         request: Request<Upload>,
     ) -> Result<Received, Failure> {
-        let candidates = self.balance.candidates(route, Instant::now())?;
+        let candidates = self.canaries.candidates(route, Instant::now())?;
         if candidates.canary {
             self.counters.canaries.add(1);
         }
@@ -222,7 +222,7 @@ impl Gateway {
             let well = received
                 .as_ref()
                 .is_ok_and(|received| !received.response.status().is_server_error());
-            self.balance.went(route.id, backend, well);
+            self.canaries.went(route.id, backend, well);
             match received {
                 Ok(received) => return Ok(received),
                 Err(Unanswered::Failed(fault)) => return Err(blamed(fault, backend)),

@@ -1,12 +1,14 @@
 //! The edge's reverse proxy: public HTTPS in, HTTP/1.1 through the tunnel out. It picks a backend by its route table
-//! alone, reaches it through a [`Dialer`] alone, and every failure it answers for names the hop at fault.
+//! alone, reaches it through a [`Dialer`] alone, and every failure it answers for names the hop at fault. Beside it stands
+//! [`balance`], which carries TCP connections that nobody here may open.
 
 #![forbid(unsafe_code)]
 
 mod activity;
 mod admission;
 mod answer;
-mod balance;
+pub mod balance;
+mod candidates;
 mod config;
 mod counters;
 mod dial;

@@ -1,0 +1,137 @@
+//! One running balancer: listeners, checks and connections around one pool. It ends when it is stopped or dropped.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admission::Admission;
+
+use super::checker::check_forever;
+use super::link::{Connector, Listener};
+use super::listener::accept_forever;
+use super::pool::Pool;
+use super::spec::{Spec, SpecError};
+use super::status::{BalancerCounters, BalancerStatus};
+
+/// A balancer at work. Dropping it resets its connections.
+#[derive(Debug)]
+pub struct Balancer {
+    floor: Arc<Floor>,
+    /// Accept loops and checks; they end with this.
+    loops: JoinSet<()>,
+}
+
+/// What accept loops, connections and checks share.
+pub(super) struct Floor {
+    pub(super) connector: Arc<dyn Connector>,
+    /// Connections and checks meet here; held only to choose or to note, never across an await.
+    pool: Mutex<Pool>,
+    /// Read once per connection, replaced whole.
+    spec: RwLock<Arc<Spec>>,
+    pub(super) admission: Arc<Admission>,
+    pub(super) counters: Arc<BalancerCounters>,
+    pub(super) due_changed: Notify,
+    pub(super) connections: TaskTracker,
+    pub(super) stop: CancellationToken,
+}
+
+impl Balancer {
+    /// Starts on the current tokio runtime.
+    ///
+    /// # Errors
+    /// [`SpecError`] names the value that is out of bounds.
+    pub fn start(
+        spec: Spec,
+        listeners: Vec<Box<dyn Listener>>,
+        connector: Arc<dyn Connector>,
+    ) -> Result<Self, SpecError> {
+        spec.check()?;
+        let counters = Arc::new(BalancerCounters::default());
+        let limits = spec.limits;
+        let floor = Arc::new(Floor {
+            connector,
+            pool: Mutex::new(Pool::new(&spec, Instant::now())),
+            spec: RwLock::new(Arc::new(spec)),
+            admission: Admission::new(
+                limits.connections,
+                limits.connections_per_source,
+                Arc::clone(&counters) as _,
+            ),
+            counters,
+            due_changed: Notify::new(),
+            connections: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        });
+        let mut loops = JoinSet::new();
+        loops.spawn(check_forever(Arc::clone(&floor)));
+        for listener in listeners {
+            loops.spawn(accept_forever(Arc::clone(&floor), listener));
+        }
+        Ok(Self { floor, loops })
+    }
+
+    /// Goes on with another spec; connections to backends that stay are not touched.
+    ///
+    /// # Errors
+    /// [`SpecError`] names the value that is out of bounds; then nothing has changed.
+    pub fn change(&self, spec: Spec) -> Result<(), SpecError> {
+        spec.check()?;
+        let limits = spec.limits;
+        let admission = &self.floor.admission;
+        admission.set_limits(limits.connections, limits.connections_per_source);
+        self.floor.pool().change(&spec, Instant::now());
+        let mut held = (self.floor.spec.write()).unwrap_or_else(PoisonError::into_inner);
+        *held = Arc::new(spec);
+        self.floor.due_changed.notify_one();
+        Ok(())
+    }
+
+    pub fn status(&self) -> BalancerStatus {
+        let counters = &self.floor.counters;
+        BalancerStatus {
+            backends: self.floor.pool().status(Instant::now()),
+            open_connections: counters.open_connections.value(),
+            refused_connections: counters.refused_connections.value(),
+            unserved_connections: counters.unserved_connections.value(),
+        }
+    }
+
+    pub fn counters(&self) -> &BalancerCounters {
+        &self.floor.counters
+    }
+
+    /// Closes the listeners, resets the connections, and returns when that is done.
+    pub async fn stop(mut self) {
+        self.loops.shutdown().await;
+        self.floor.stop.cancel();
+        self.floor.connections.close();
+        self.floor.connections.wait().await;
+    }
+}
+
+impl Drop for Balancer {
+    fn drop(&mut self) {
+        self.floor.stop.cancel();
+    }
+}
+
+impl Floor {
+    pub(super) fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn spec(&self) -> Arc<Spec> {
+        let spec = self.spec.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&spec)
+    }
+}
+
+impl std::fmt::Debug for Floor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Floor").finish_non_exhaustive()
+    }
+}

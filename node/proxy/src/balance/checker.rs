@@ -1,0 +1,98 @@
+//! Asks the backends how they are, each at its time, and tells the pool. It decides nothing about what it hears.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::balancer::Floor;
+use super::health::Finding;
+use super::link::Connector;
+use super::spec::{Check, Probe};
+
+/// Checks until it is dropped. One check of a backend is under way at a time.
+pub(super) async fn check_forever(floor: Arc<Floor>) {
+    let mut checks = JoinSet::new();
+    loop {
+        let (due, check) = {
+            let pool = floor.pool();
+            (pool.next_check(), pool.check().clone())
+        };
+        let pause = async {
+            match due {
+                Some(due) => sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = pause => {
+                for (backend, address) in floor.pool().begin_checks(Instant::now()) {
+                    let (connector, check) = (Arc::clone(&floor.connector), check.clone());
+                    checks.spawn(async move {
+                        (backend, address, find(&*connector, address, &check).await)
+                    });
+                }
+            }
+            Some(Ok((backend, address, finding))) = checks.join_next() => {
+                floor.pool().checked(backend, address, finding, Instant::now());
+            }
+            // A spec changed, or a connection failed: something may be due earlier.
+            () = floor.due_changed.notified() => {}
+        }
+    }
+}
+
+async fn find(connector: &dyn Connector, address: SocketAddr, check: &Check) -> Finding {
+    let asked = async {
+        match &check.probe {
+            Probe::Tcp => {
+                connector.connect(address, check.timeout).await?.abort();
+                Ok(Finding::Well)
+            }
+            Probe::Http { port, path } => {
+                let health = SocketAddr::new(address.ip(), *port);
+                ask_http(connector, health, path, check).await
+            }
+        }
+    };
+    match timeout(check.timeout, asked).await {
+        Ok(Ok(finding)) => finding,
+        Ok(Err(error)) => {
+            tracing::debug!(%address, %error, "a check brought no answer");
+            Finding::NoAnswer
+        }
+        Err(_) => Finding::NoAnswer,
+    }
+}
+
+/// Reads the status line only: the answer's reason is for people, and its body may never end.
+async fn ask_http(
+    connector: &dyn Connector,
+    address: SocketAddr,
+    path: &str,
+    check: &Check,
+) -> io::Result<Finding> {
+    let mut link = connector.connect(address, check.timeout).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    link.write_all(request.as_bytes()).await?;
+    link.flush().await?;
+    let mut head = [0; STATUS_BYTES];
+    link.read_exact(&mut head).await?;
+    link.abort();
+    // `HTTP/1.1 200`, RFC 9112 §4.
+    match (
+        &head[..HTTP.len()],
+        head[HTTP.len()],
+        &head[HTTP.len() + 1..],
+    ) {
+        (HTTP, b'0' | b'1', b" 200") => Ok(Finding::Well),
+        (HTTP, _, _) => Ok(Finding::Unwell),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+const HTTP: &[u8] = b"HTTP/1.";
+const STATUS_BYTES: usize = HTTP.len() + 1 + 4;

@@ -1,0 +1,213 @@
+//! What checks and connections say of one backend, as a state with `now` as an argument. It never asks anything itself.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::spec::{Check, Probe};
+
+/// How long after a failed check a backend with an HTTP check is not called up: X-Road repeats a failed result for 30 s.
+pub const RECOVERY: Duration = Duration::from_secs(35);
+
+/// How a backend is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Nothing is known yet: it gets connections only where no backend is up.
+    Unproven,
+    Up,
+    /// It was up and a connection to it failed: until a check decides, the others go first.
+    Suspect,
+    /// Checks failed.
+    Down,
+    /// Checks go well again, not yet often or long enough: it gets connections only where no backend is up.
+    Recovering,
+}
+
+/// What one check found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Finding {
+    Well,
+    /// No connection, no answer, or no HTTP.
+    NoAnswer,
+    /// An HTTP answer that is not 200.
+    Unwell,
+}
+
+/// The state of one backend's health.
+#[derive(Clone, Debug)]
+pub(crate) struct Health {
+    condition: Condition,
+    since: Instant,
+    /// Checks in a row that went well, or that failed.
+    well: u32,
+    failed: u32,
+    held_until: Option<Instant>,
+    /// None while a check is under way.
+    next_check: Option<Instant>,
+}
+
+impl Health {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            condition: Condition::Unproven,
+            since: now,
+            well: 0,
+            failed: 0,
+            held_until: None,
+            next_check: Some(now),
+        }
+    }
+
+    pub(crate) fn condition(&self) -> Condition {
+        self.condition
+    }
+
+    /// Since when it has been so.
+    pub(crate) fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// When it must be checked next; None while it is being checked.
+    pub(crate) fn next_check(&self) -> Option<Instant> {
+        self.next_check
+    }
+
+    pub(crate) fn check_began(&mut self) {
+        self.next_check = None;
+    }
+
+    pub(crate) fn checked(&mut self, finding: Finding, check: &Check, now: Instant) {
+        self.next_check = Some(now + check.interval);
+        match finding {
+            Finding::Well => self.went_well(check, now),
+            Finding::NoAnswer => self.went_wrong(false, check, now),
+            Finding::Unwell => self.went_wrong(true, check, now),
+        }
+    }
+
+    /// A client's connection could not be opened: worth a check now.
+    pub(crate) fn connect_failed(&mut self, check: &Check, now: Instant) {
+        match self.condition {
+            Condition::Up => {
+                self.failed = 1;
+                self.become_now(Condition::Suspect, now);
+                if check.fall == 1 {
+                    self.become_now(Condition::Down, now);
+                }
+            }
+            Condition::Recovering | Condition::Unproven => {
+                self.well = 0;
+                self.become_now(Condition::Down, now);
+            }
+            Condition::Suspect | Condition::Down => return,
+        }
+        self.next_check = self.next_check.map(|_| now);
+    }
+
+    fn went_well(&mut self, check: &Check, now: Instant) {
+        self.failed = 0;
+        self.well = self.well.saturating_add(1);
+        let held = self.held_until.is_some_and(|until| now < until);
+        match self.condition {
+            Condition::Up => {}
+            Condition::Unproven | Condition::Suspect => self.become_now(Condition::Up, now),
+            Condition::Down | Condition::Recovering if !held && self.well >= check.rise => {
+                self.held_until = None;
+                self.become_now(Condition::Up, now);
+            }
+            Condition::Down => self.become_now(Condition::Recovering, now),
+            Condition::Recovering => {}
+        }
+    }
+
+    fn went_wrong(&mut self, unwell: bool, check: &Check, now: Instant) {
+        self.well = 0;
+        self.failed = self.failed.saturating_add(1);
+        if matches!(check.probe, Probe::Http { .. }) {
+            self.held_until = Some(now + RECOVERY);
+        }
+        let serving = matches!(self.condition, Condition::Up | Condition::Suspect);
+        if serving && !unwell && self.failed < check.fall {
+            return;
+        }
+        self.become_now(Condition::Down, now);
+    }
+
+    fn become_now(&mut self, condition: Condition, now: Instant) {
+        if self.condition != condition {
+            self.condition = condition;
+            self.since = now;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn x_road() -> Check {
+        Check::new(Probe::Http {
+            port: 5588,
+            path: "/".into(),
+        })
+    }
+
+    fn up(check: &Check, now: Instant) -> Health {
+        let mut health = Health::new(now);
+        health.checked(Finding::Well, check, now);
+        assert_eq!(health.condition(), Condition::Up);
+        health
+    }
+
+    #[test]
+    fn a_tcp_backend_falls_and_rises_after_its_number_of_checks() {
+        let (check, now) = (Check::new(Probe::Tcp), Instant::now());
+        let mut health = up(&check, now);
+        health.checked(Finding::NoAnswer, &check, now);
+        assert_eq!(health.condition(), Condition::Up, "one may be lost");
+        health.checked(Finding::NoAnswer, &check, now);
+        assert_eq!(health.condition(), Condition::Down);
+        health.checked(Finding::Well, &check, now);
+        assert_eq!(health.condition(), Condition::Recovering);
+        health.checked(Finding::Well, &check, now);
+        assert_eq!(health.condition(), Condition::Up);
+    }
+
+    #[test]
+    fn an_answer_other_than_200_needs_no_second() {
+        let (check, now) = (x_road(), Instant::now());
+        let mut health = up(&check, now);
+        health.checked(Finding::Unwell, &check, now);
+        assert_eq!(health.condition(), Condition::Down);
+    }
+
+    #[test]
+    fn x_road_is_not_called_up_within_35_s_of_its_last_failure() {
+        let (check, start) = (x_road(), Instant::now());
+        let mut health = up(&check, start);
+        health.checked(Finding::Unwell, &check, start);
+        let mut now = start;
+        while now + check.interval < start + RECOVERY {
+            now += check.interval;
+            health.checked(Finding::Well, &check, now);
+            assert_eq!(health.condition(), Condition::Recovering);
+        }
+        health.checked(Finding::Well, &check, start + RECOVERY);
+        assert_eq!(health.condition(), Condition::Up);
+    }
+
+    #[test]
+    fn a_failed_connection_brings_the_next_check_forward_and_a_good_one_clears_it() {
+        let (check, now) = (Check::new(Probe::Tcp), Instant::now());
+        let mut health = up(&check, now);
+        assert_eq!(health.next_check(), Some(now + check.interval));
+        health.connect_failed(&check, now);
+        assert_eq!(health.condition(), Condition::Suspect);
+        assert_eq!(health.next_check(), Some(now));
+        health.checked(Finding::Well, &check, now);
+        assert_eq!(health.condition(), Condition::Up);
+        health.connect_failed(&check, now);
+        health.checked(Finding::NoAnswer, &check, now);
+        assert_eq!(health.condition(), Condition::Down);
+    }
+}

@@ -1,0 +1,175 @@
+//! The doors of a balancer: where connections come from and how backends are reached, in the kernel or in a tunnel's own
+//! TCP. It chooses nothing.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+
+/// A TCP connection that is not the kernel's.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Ends it at once with a reset, so that the other side sees a failure and not an end of data.
+    fn abort(&mut self);
+}
+
+/// Ends when a connection must be given up, because its way is gone.
+pub type Cut = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// One TCP connection.
+pub struct Link {
+    pub(super) socket: Socket,
+    pub(super) cut: Option<Cut>,
+}
+
+pub(super) enum Socket {
+    Kernel(TcpStream),
+    Other(Box<dyn Stream>),
+}
+
+/// A connection that came in.
+pub struct Arrival {
+    pub link: Link,
+    pub source: SocketAddr,
+    /// The address that the client connected to.
+    pub destination: SocketAddr,
+}
+
+/// Where connections come in.
+#[async_trait]
+pub trait Listener: Send + 'static {
+    /// The next connection; cancel safe. An error means that none will come any more.
+    async fn accept(&mut self) -> io::Result<Arrival>;
+}
+
+/// How a backend is reached.
+#[async_trait]
+pub trait Connector: Send + Sync + 'static {
+    /// Opens a connection within `limit`. The error's kind tells whether the backend is to blame.
+    async fn connect(&self, address: SocketAddr, limit: Duration) -> io::Result<Link>;
+}
+
+impl Link {
+    /// A connection of the kernel; two such are joined without copying. `cut` ends it from outside.
+    pub fn kernel(tcp: TcpStream, cut: Option<Cut>) -> Self {
+        // Without it, the end of a message waits for an acknowledgement; a lost hint costs only speed.
+        let _ = tcp.set_nodelay(true);
+        Self {
+            socket: Socket::Kernel(tcp),
+            cut,
+        }
+    }
+
+    pub fn other(stream: Box<dyn Stream>) -> Self {
+        Self {
+            socket: Socket::Other(stream),
+            cut: None,
+        }
+    }
+
+    /// Closes by reset.
+    pub fn abort(self) {
+        match self.socket {
+            Socket::Kernel(tcp) => {
+                // With linger 0 the kernel closes by reset; should that fail, the worst is an orderly end.
+                let _ = SockRef::from(&tcp).set_linger(Some(Duration::ZERO));
+            }
+            Socket::Other(mut stream) => stream.abort(),
+        }
+    }
+}
+
+/// A listening socket of the kernel.
+#[derive(Debug)]
+pub struct KernelListener(TcpListener);
+
+impl KernelListener {
+    pub fn new(listener: TcpListener) -> Self {
+        Self(listener)
+    }
+}
+
+#[async_trait]
+impl Listener for KernelListener {
+    async fn accept(&mut self) -> io::Result<Arrival> {
+        loop {
+            match self.0.accept().await {
+                Ok((tcp, source)) => {
+                    let Ok(destination) = tcp.local_addr() else {
+                        continue;
+                    };
+                    return Ok(Arrival {
+                        link: Link::kernel(tcp, None),
+                        source,
+                        destination,
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "can't accept a connection");
+                    sleep(ACCEPT_BACKOFF).await;
+                }
+            }
+        }
+    }
+}
+
+/// Reaches backends over the host's own network.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KernelConnector;
+
+#[async_trait]
+impl Connector for KernelConnector {
+    async fn connect(&self, address: SocketAddr, limit: Duration) -> io::Result<Link> {
+        let tcp = timeout(limit, TcpStream::connect(address)).await;
+        Ok(Link::kernel(tcp??, None))
+    }
+}
+
+impl AsyncRead for Link {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Kernel(tcp) => Pin::new(tcp).poll_read(cx, buffer),
+            Socket::Other(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Link {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.socket {
+            Socket::Kernel(tcp) => Pin::new(tcp).poll_write(cx, data),
+            Socket::Other(stream) => Pin::new(stream).poll_write(cx, data),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Kernel(tcp) => Pin::new(tcp).poll_flush(cx),
+            Socket::Other(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Kernel(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Socket::Other(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// Pause after a failed accept, which usually means that file descriptors ran out.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);

@@ -1,0 +1,311 @@
+//! Which backend a new connection gets: the backends of one balancer, their health, modes and open connections, as a
+//! state with `now` as an argument. It opens no connection and asks no backend.
+
+use std::cmp::Ordering;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::health::{Condition, Finding, Health};
+use super::spec::{Algorithm, Backend, Check, Mode, Spec};
+
+/// The backends of one balancer.
+#[derive(Debug)]
+pub struct Pool {
+    algorithm: Algorithm,
+    check: Check,
+    slow_start: Duration,
+    members: Vec<Member>,
+    /// Moves on with every choice, so that equals take turns.
+    turn: usize,
+}
+
+#[derive(Debug)]
+struct Member {
+    backend: Backend,
+    health: Health,
+    /// Since when it gets a growing share; None: the whole.
+    ramp_from: Option<Instant>,
+    connections: usize,
+    total: u64,
+    failed: u64,
+    /// Ends its connections when it goes or gets into maintenance.
+    cut: CancellationToken,
+}
+
+/// What a connection must know of its backend.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    pub backend: u64,
+    pub address: SocketAddr,
+    pub(super) cut: CancellationToken,
+}
+
+/// One backend as people see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendStatus {
+    pub id: u64,
+    pub address: SocketAddr,
+    pub mode: Mode,
+    pub condition: Condition,
+    /// How long it has been in this condition.
+    pub since: Duration,
+    /// Its share of new connections, in thousandths.
+    pub weight: u32,
+    /// Open now, those being opened included.
+    pub connections: usize,
+    /// Connections ever given to it, and those of them that could not be opened.
+    pub total: u64,
+    pub failed: u64,
+}
+
+impl Pool {
+    pub fn new(spec: &Spec, now: Instant) -> Self {
+        let members = spec.backends.iter();
+        Self {
+            algorithm: spec.algorithm,
+            check: spec.check.clone(),
+            slow_start: spec.slow_start,
+            members: members.map(|backend| Member::new(backend, now)).collect(),
+            turn: 0,
+        }
+    }
+
+    /// Takes another spec. A backend that stays at its address keeps its health and connections; those of one that goes
+    /// are reset.
+    pub fn change(&mut self, spec: &Spec, now: Instant) {
+        let same_probe = self.check.probe == spec.check.probe;
+        let mut old = std::mem::take(&mut self.members);
+        for backend in &spec.backends {
+            let place = |it: &Member| (it.backend.id, it.backend.address);
+            let at = (old.iter()).position(|it| place(it) == (backend.id, backend.address));
+            self.members.push(match at {
+                Some(at) => old.swap_remove(at).changed(backend, same_probe, now),
+                None => Member::new(backend, now),
+            });
+        }
+        old.iter().for_each(|gone| gone.cut.cancel());
+        self.algorithm = spec.algorithm;
+        self.check = spec.check.clone();
+        self.slow_start = spec.slow_start;
+    }
+
+    /// The backend for a connection from here, which is counted as its own from now on. `tried` are left out. None: no
+    /// backend may have it.
+    pub fn choose(&mut self, source: IpAddr, tried: &[u64], now: Instant) -> Option<Choice> {
+        let rank = |it: &Member| it.rank().filter(|_| !tried.contains(&it.backend.id));
+        let best = self.members.iter().filter_map(rank).min()?;
+        let eligible: Vec<usize> = (0..self.members.len())
+            .filter(|at| rank(&self.members[*at]) == Some(best))
+            .collect();
+        let at = match self.algorithm {
+            Algorithm::LeastConnections => self.least_connections(&eligible, now),
+            Algorithm::SourceAffinity => self.nearest(&eligible, source, now),
+        }?;
+        self.turn = at + 1;
+        let member = &mut self.members[at];
+        member.connections += 1;
+        member.total += 1;
+        Some(Choice {
+            backend: member.backend.id,
+            address: member.backend.address,
+            cut: member.cut.clone(),
+        })
+    }
+
+    /// A connection that [`Pool::choose`] counted has ended.
+    pub fn ended(&mut self, choice: &Choice) {
+        // One that was reset because its backend left belongs to no member of now.
+        if let Some(member) = self.member(choice.backend, choice.address) {
+            member.connections = member.connections.saturating_sub(1);
+        }
+    }
+
+    /// The backend did not take a connection.
+    pub fn connect_failed(&mut self, choice: &Choice, now: Instant) {
+        let check = self.check.clone();
+        if let Some(member) = self.member(choice.backend, choice.address) {
+            member.failed += 1;
+            member.health.connect_failed(&check, now);
+        }
+    }
+
+    /// When a backend must be checked next; None while all that are to be checked are.
+    pub fn next_check(&self) -> Option<Instant> {
+        let due = self.members.iter().filter_map(Member::next_check);
+        due.min()
+    }
+
+    /// The backends that must be checked now; each is under way until [`Pool::checked`] is told of it.
+    pub fn begin_checks(&mut self, now: Instant) -> Vec<(u64, SocketAddr)> {
+        let mut begun = Vec::new();
+        for member in &mut self.members {
+            if member.next_check().is_some_and(|due| due <= now) {
+                member.health.check_began();
+                begun.push((member.backend.id, member.backend.address));
+            }
+        }
+        begun
+    }
+
+    pub(crate) fn checked(
+        &mut self,
+        backend: u64,
+        address: SocketAddr,
+        finding: Finding,
+        now: Instant,
+    ) {
+        let check = self.check.clone();
+        let Some(member) = self.member(backend, address) else {
+            return;
+        };
+        let before = member.health.condition();
+        member.health.checked(finding, &check, now);
+        let after = member.health.condition();
+        // One that was unproven has not been away: it would only be held back at the balancer's own start.
+        let came_back = matches!(before, Condition::Down | Condition::Recovering);
+        if came_back && after == Condition::Up {
+            member.ramp_from = Some(now);
+        }
+        if before != after {
+            tracing::info!(backend, %address, ?before, ?after, "a backend changed its condition");
+        }
+    }
+
+    pub fn check(&self) -> &Check {
+        &self.check
+    }
+
+    pub fn status(&self, now: Instant) -> Vec<BackendStatus> {
+        let members = self.members.iter();
+        let status = |it: &Member| BackendStatus {
+            id: it.backend.id,
+            address: it.backend.address,
+            mode: it.backend.mode,
+            condition: it.health.condition(),
+            since: now.duration_since(it.health.since()),
+            weight: it.weight(self.slow_start, now),
+            connections: it.connections,
+            total: it.total,
+            failed: it.failed,
+        };
+        members.map(status).collect()
+    }
+
+    fn least_connections(&self, eligible: &[usize], now: Instant) -> Option<usize> {
+        let count = self.members.len();
+        let load = |at: usize| {
+            let member = &self.members[at];
+            let weight = u64::from(member.weight(self.slow_start, now));
+            (member.connections as u64 + 1, weight)
+        };
+        // Fractions are compared by multiplying crosswise, which rounds nothing.
+        let by_load = |one: &usize, other: &usize| -> Ordering {
+            let ((a, wa), (b, wb)) = (load(*one), load(*other));
+            let turn = |at: usize| (at + count - self.turn % count) % count;
+            (a * wb).cmp(&(b * wa)).then(turn(*one).cmp(&turn(*other)))
+        };
+        eligible.iter().copied().min_by(by_load)
+    }
+
+    /// The backend with the highest hash, unless it is still starting slowly and this source is not yet in its share.
+    fn nearest(&self, eligible: &[usize], source: IpAddr, now: Instant) -> Option<usize> {
+        let score = |at: &usize| affinity(source, self.members[*at].backend.id);
+        let in_share = |at: &&usize| {
+            let share = score(at) % u64::from(WHOLE);
+            share < u64::from(self.members[**at].weight(self.slow_start, now))
+        };
+        let within = eligible.iter().filter(in_share).max_by_key(|at| score(at));
+        within
+            .or_else(|| eligible.iter().max_by_key(|at| score(at)))
+            .copied()
+    }
+
+    fn member(&mut self, backend: u64, address: SocketAddr) -> Option<&mut Member> {
+        let mut members = self.members.iter_mut();
+        members.find(|it| (it.backend.id, it.backend.address) == (backend, address))
+    }
+}
+
+impl Member {
+    fn new(backend: &Backend, now: Instant) -> Self {
+        Self {
+            backend: backend.clone(),
+            health: Health::new(now),
+            ramp_from: None,
+            connections: 0,
+            total: 0,
+            failed: 0,
+            cut: CancellationToken::new(),
+        }
+    }
+
+    fn changed(mut self, backend: &Backend, same_probe: bool, now: Instant) -> Self {
+        let was = std::mem::replace(&mut self.backend.mode, backend.mode);
+        if backend.mode == Mode::Maintenance && was != Mode::Maintenance {
+            self.cut.cancel();
+            self.cut = CancellationToken::new();
+        }
+        // What was known before a maintenance, or by another probe, is known no more.
+        if was == Mode::Maintenance && backend.mode != Mode::Maintenance {
+            self.health = Health::new(now);
+            self.ramp_from = Some(now);
+        } else if !same_probe {
+            self.health = Health::new(now);
+        }
+        self
+    }
+
+    /// Backends of a lower rank go first; None may have no connection.
+    fn rank(&self) -> Option<u8> {
+        if self.backend.mode != Mode::Serve {
+            return None;
+        }
+        match self.health.condition() {
+            Condition::Up => Some(0),
+            Condition::Unproven | Condition::Suspect | Condition::Recovering => Some(1),
+            Condition::Down => None,
+        }
+    }
+
+    fn next_check(&self) -> Option<Instant> {
+        let checked = self.backend.mode != Mode::Maintenance;
+        self.health.next_check().filter(|_| checked)
+    }
+
+    /// The share of new connections, in thousandths.
+    fn weight(&self, slow_start: Duration, now: Instant) -> u32 {
+        let Some(from) = self.ramp_from else {
+            return WHOLE;
+        };
+        let elapsed_ms = now.duration_since(from).as_millis();
+        let grown = elapsed_ms * u128::from(WHOLE) / slow_start.as_millis().max(1);
+        u32::try_from(grown).map_or(WHOLE, |grown| grown.clamp(LEAST, WHOLE))
+    }
+}
+
+/// The same in every process and version, so that a restart moves no source.
+fn affinity(source: IpAddr, backend: u64) -> u64 {
+    let mut hash = Sha256::new();
+    match source.to_canonical() {
+        IpAddr::V4(address) => hash.update(address.octets()),
+        IpAddr::V6(address) => hash.update(address.octets()),
+    }
+    hash.update(backend.to_be_bytes());
+    let digest = hash.finalize();
+    digest
+        .iter()
+        .take(8)
+        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+}
+
+/// The weight of a backend that has its whole share.
+const WHOLE: u32 = 1_000;
+/// The weight at the beginning of a slow start.
+const LEAST: u32 = 100;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,41 @@
+//! What a balancer shows of itself: its backends and its totals. Never holds a client's address.
+
+use crate::counters::{ConnectionCounts, Count};
+
+use super::pool::BackendStatus;
+
+/// A balancer at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BalancerStatus {
+    pub backends: Vec<BackendStatus>,
+    pub open_connections: u64,
+    pub refused_connections: u64,
+    pub unserved_connections: u64,
+}
+
+/// Totals since the balancer started; `open_connections` goes up and down.
+#[derive(Debug, Default)]
+pub struct BalancerCounters {
+    pub open_connections: Count,
+    /// Reset because a limit was reached.
+    pub refused_connections: Count,
+    /// Reset because no listed prefix has their source.
+    pub strange_connections: Count,
+    /// Reset because no backend took them.
+    pub unserved_connections: Count,
+    /// Connections that a second backend took when the first did not.
+    pub retried_connections: Count,
+    /// Bytes from clients and to clients.
+    pub bytes_in: Count,
+    pub bytes_out: Count,
+}
+
+impl ConnectionCounts for BalancerCounters {
+    fn open(&self) -> &Count {
+        &self.open_connections
+    }
+
+    fn refused(&self) -> &Count {
+        &self.refused_connections
+    }
+}

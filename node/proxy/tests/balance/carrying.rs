@@ -1,0 +1,132 @@
+//! Bytes, ends and resets on their way through, in the kernel's sockets and in others.
+
+use std::time::Duration;
+
+use malha_proxy::balance::{Mode, ProxyHeader};
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+use crate::rig::{PATIENCE, Rig, Server, backend, spec};
+
+/// Much more than is copied before the pipe.
+const MUCH_BYTES: usize = 5_000_017;
+
+/// All bytes go to the backend and back, and the backend answers after the client's end of data.
+async fn goes_whole(rig: &Rig) {
+    let sent: Vec<u8> = (0..MUCH_BYTES).map(|at| (at * 31 % 251) as u8).collect();
+    let (mut from, mut to) = rig.connect().await.into_split();
+    let writing = async {
+        to.write_all(&sent).await.unwrap();
+        to.shutdown().await.unwrap();
+    };
+    let mut heard = Vec::new();
+    let reading = async { from.read_to_end(&mut heard).await.unwrap() };
+    timeout(PATIENCE, async { tokio::join!(writing, reading) })
+        .await
+        .unwrap();
+    let (name, rest) = heard.split_first().unwrap();
+    let (echoed, count) = rest.split_at(rest.len() - 8);
+    assert_eq!(*name, b'a');
+    assert_eq!(count, (MUCH_BYTES as u64).to_be_bytes());
+    assert!(Sha256::digest(echoed) == Sha256::digest(&sent));
+}
+
+#[tokio::test]
+async fn much_and_half_an_end_go_through_kernel_sockets() {
+    let server = Server::start(b'a').await;
+    let rig = Rig::start(spec(&[&server])).await;
+    goes_whole(&rig).await;
+    assert_eq!(rig.balancer.counters().bytes_in.value(), MUCH_BYTES as u64);
+}
+
+#[tokio::test]
+async fn much_and_half_an_end_go_through_other_streams() {
+    let server = Server::start(b'a').await;
+    let rig = Rig::start_without_kernel(spec(&[&server])).await;
+    goes_whole(&rig).await;
+    assert_eq!(rig.balancer.counters().bytes_in.value(), MUCH_BYTES as u64);
+}
+
+#[tokio::test]
+async fn a_reset_of_the_backend_is_a_reset_for_the_client() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut plain = spec(&[]);
+    plain.backends = vec![backend(1, listener.local_addr().unwrap())];
+    let rig = Rig::start(plain).await;
+    let mut client = rig.connect().await;
+    client.write_all(b"x").await.unwrap();
+    loop {
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        // Checks connect too, and say nothing.
+        if tcp.read(&mut [0]).await.is_ok_and(|read| read == 1) {
+            socket2::SockRef::from(&tcp)
+                .set_linger(Some(Duration::ZERO))
+                .unwrap();
+            break;
+        }
+    }
+    let error = timeout(PATIENCE, client.read_u8())
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_reset_on_both_sides() {
+    let server = Server::start(b'a').await;
+    let mut short = spec(&[&server]);
+    short.limits.idle = Duration::from_secs(1);
+    let rig = Rig::start(short).await;
+    let mut client = rig.connect().await;
+    assert_eq!(client.read_u8().await.unwrap(), b'a');
+    let error = timeout(PATIENCE, client.read_u8())
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    rig.until(|backends| backends[0].connections == 0).await;
+}
+
+#[tokio::test]
+async fn a_backend_that_asks_for_it_hears_who_the_client_is() {
+    let server = Server::start(b'a').await;
+    let mut told = spec(&[&server]);
+    told.proxy_header = Some(ProxyHeader::V1);
+    let rig = Rig::start(told).await;
+    let mut client = rig.connect().await;
+    let (source, destination) = (client.local_addr().unwrap(), rig.address);
+    client.shutdown().await.unwrap();
+    let mut heard = Vec::new();
+    timeout(PATIENCE, client.read_to_end(&mut heard))
+        .await
+        .unwrap()
+        .unwrap();
+    let line = ProxyHeader::V1.encode(source, destination);
+    assert_eq!(heard[1..=line.len()], line);
+}
+
+#[tokio::test]
+async fn maintenance_resets_what_is_open_and_drain_does_not() {
+    let server = Server::start(b'a').await;
+    let plain = spec(&[&server]);
+    let rig = Rig::start(plain.clone()).await;
+    let mut client = rig.connect().await;
+    assert_eq!(client.read_u8().await.unwrap(), b'a');
+    let mut other = plain.clone();
+    other.backends[0].mode = Mode::Drain;
+    rig.balancer.change(other.clone()).unwrap();
+    client.write_all(b"z").await.unwrap();
+    assert_eq!(client.read_u8().await.unwrap(), b'z');
+    assert!(rig.meet().await.is_err(), "no new one");
+    other.backends[0].mode = Mode::Maintenance;
+    rig.balancer.change(other).unwrap();
+    timeout(PATIENCE, client.read_u8())
+        .await
+        .unwrap()
+        .unwrap_err();
+    rig.balancer.change(plain).unwrap();
+    assert_eq!(rig.meet().await.unwrap(), b'a');
+}

@@ -1,0 +1,234 @@
+//! A balancer on loopback before backends that answer with their own name. It sleeps nowhere: what must come about is
+//! awaited.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use malha_proxy::balance::{
+    Arrival, Backend, BackendStatus, Balancer, Connector, KernelConnector, KernelListener, Link,
+    Listener, Mode, Spec, Stream,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{interval, timeout};
+
+/// A backend: says its name to whoever connects, then sends back what it hears, and at the end how much that was.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    tasks: JoinSet<()>,
+}
+
+impl Server {
+    pub(crate) async fn start(name: u8) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (tcp, _) = listener.accept().await.unwrap();
+                connections.spawn(echo(tcp, name));
+            }
+        });
+        Self { address, tasks }
+    }
+
+    /// The process dies: its listener is closed and its connections are reset or ended by the kernel.
+    pub(crate) async fn kill(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+async fn echo(mut tcp: TcpStream, name: u8) {
+    let heard = async {
+        tcp.write_all(&[name]).await?;
+        let mut buffer = vec![0; 64 * 1024];
+        let mut total = 0_u64;
+        loop {
+            let read = tcp.read(&mut buffer).await?;
+            if read == 0 {
+                break;
+            }
+            total += read as u64;
+            tcp.write_all(&buffer[..read]).await?;
+        }
+        tcp.write_all(&total.to_be_bytes()).await
+    };
+    let _ = heard.await;
+}
+
+/// An X-Road health port whose answer can be changed.
+pub(crate) struct HealthPort {
+    pub(crate) port: u16,
+    status: Arc<AtomicU16>,
+    _tasks: JoinSet<()>,
+}
+
+impl HealthPort {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let status = Arc::new(AtomicU16::new(200));
+        let answer = Arc::clone(&status);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            loop {
+                let (mut tcp, _) = listener.accept().await.unwrap();
+                let mut request = [0; 4];
+                if tcp.read_exact(&mut request).await.is_err() {
+                    continue;
+                }
+                let status = answer.load(Ordering::SeqCst);
+                let head = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
+                let _ = tcp.write_all(head.as_bytes()).await;
+            }
+        });
+        Self {
+            port,
+            status,
+            _tasks: tasks,
+        }
+    }
+
+    pub(crate) fn answer(&self, status: u16) {
+        self.status.store(status, Ordering::SeqCst);
+    }
+}
+
+pub(crate) fn backend(id: u64, address: SocketAddr) -> Backend {
+    Backend {
+        id,
+        address,
+        mode: Mode::Serve,
+    }
+}
+
+/// A spec with quick checks.
+pub(crate) fn spec(servers: &[&Server]) -> Spec {
+    let numbered = servers.iter().zip(1..);
+    let mut spec = Spec::new(numbered.map(|(it, id)| backend(id, it.address)).collect());
+    spec.check.interval = Duration::from_millis(500);
+    spec
+}
+
+pub(crate) struct Rig {
+    pub(crate) balancer: Balancer,
+    pub(crate) address: SocketAddr,
+}
+
+impl Rig {
+    pub(crate) async fn start(spec: Spec) -> Self {
+        Self::with(
+            spec,
+            |listener| Box::new(listener),
+            Arc::new(KernelConnector),
+        )
+        .await
+    }
+
+    /// Both sides are streams of which the balancer doesn't know that the kernel has them.
+    pub(crate) async fn start_without_kernel(spec: Spec) -> Self {
+        let veil = |listener| -> Box<dyn Listener> { Box::new(Veiled(listener)) };
+        Self::with(spec, veil, Arc::new(Veiled(KernelConnector))).await
+    }
+
+    async fn with(
+        spec: Spec,
+        wrap: fn(KernelListener) -> Box<dyn Listener>,
+        connector: Arc<dyn Connector>,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let listeners = vec![wrap(KernelListener::new(listener))];
+        let balancer = Balancer::start(spec, listeners, connector).unwrap();
+        Self { balancer, address }
+    }
+
+    pub(crate) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// The name of the backend that a new connection meets.
+    pub(crate) async fn meet(&self) -> io::Result<u8> {
+        let mut tcp = TcpStream::connect(self.address).await?;
+        timeout(PATIENCE, tcp.read_u8()).await?
+    }
+
+    /// Waits until the backends are so.
+    pub(crate) async fn until(&self, what: impl Fn(&[BackendStatus]) -> bool) {
+        let looking = async {
+            let mut looks = interval(Duration::from_millis(5));
+            while !what(&self.balancer.status().backends) {
+                looks.tick().await;
+            }
+        };
+        let seen = timeout(PATIENCE, looking).await;
+        assert!(seen.is_ok(), "{:?}", self.balancer.status());
+    }
+}
+
+/// Hides what it wraps.
+struct Veiled<T>(T);
+
+struct VeiledStream(Option<Link>);
+
+#[async_trait]
+impl Listener for Veiled<KernelListener> {
+    async fn accept(&mut self) -> io::Result<Arrival> {
+        let mut arrival = self.0.accept().await?;
+        arrival.link = Link::other(Box::new(VeiledStream(Some(arrival.link))));
+        Ok(arrival)
+    }
+}
+
+#[async_trait]
+impl Connector for Veiled<KernelConnector> {
+    async fn connect(&self, address: SocketAddr, limit: Duration) -> io::Result<Link> {
+        let link = self.0.connect(address, limit).await?;
+        Ok(Link::other(Box::new(VeiledStream(Some(link)))))
+    }
+}
+
+impl Stream for VeiledStream {
+    fn abort(&mut self) {
+        self.0.take().unwrap().abort();
+    }
+}
+
+impl AsyncRead for VeiledStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(self.0.as_mut().unwrap()).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for VeiledStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(self.0.as_mut().unwrap()).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.0.as_mut().unwrap()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.0.as_mut().unwrap()).poll_shutdown(cx)
+    }
+}
+
+/// What anything here may take on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -4,6 +4,7 @@
 mod api_keys;
 mod audit;
 mod backup;
+mod balancers;
 mod body;
 mod caller;
 mod document;
@@ -32,6 +33,11 @@ mod zones;
 
 pub use api_keys::{ApiKey, ApiKeyScope, CreatedApiKey, NewApiKey};
 pub use audit::{AuditLine, AuditPage};
+pub use balancers::{
+    Balancer, BalancerAlgorithm, BalancerBackend, BalancerChange, BalancerCondition,
+    BalancerHealth, BalancerMode, BalancerModeChange, BalancerProxyProtocol, BalancerSettings,
+    NewBalancer,
+};
 pub use document::{markdown, openapi_json};
 pub use grants::{Grant, GrantProtocol, NewGrant};
 pub use listing::Page;
@@ -181,7 +187,10 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(api_keys::show, api_keys::remove))
         .routes(routes!(audit::tail))
         .routes(routes!(backup::download))
-        .routes(routes!(psk::rotate));
+        .routes(routes!(psk::rotate))
+        .routes(routes!(balancers::list, balancers::create))
+        .routes(routes!(balancers::show, balancers::set, balancers::remove))
+        .routes(routes!(balancers::set_mode));
     OpenApiRouter::new().nest(VERSION_PREFIX, v1)
 }
 

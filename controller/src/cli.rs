@@ -2,8 +2,10 @@
 //! files of this machine say so. It decides nothing.
 
 mod backup;
+mod balancers;
 mod documents;
 mod exit;
+mod export;
 mod init;
 mod integrity;
 mod nodes;
@@ -99,6 +101,12 @@ enum Command {
     /// The policy: one text that says who may open what on whom
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Balancers: a port of a node spread over services of others
+    #[command(subcommand)]
+    Balancer(balancers::BalancerCommand),
+    /// Configurations for programs that others run
+    #[command(subcommand)]
+    Export(export::ExportCommand),
     /// Why a packet between two nodes passes or not: the rule that decides, and the way
     Trace(trace::TraceArgs),
     /// Public DNS zones
@@ -226,6 +234,8 @@ async fn run_remote(command: Command, session: &Session) -> Result<(), Failure> 
         Command::Service(command) => command.run(session).await,
         Command::Route(command) => command.run(session).await,
         Command::Grant(command) => command.run(session).await,
+        Command::Balancer(command) => command.run(session).await,
+        Command::Export(command) => command.run(session).await,
         Command::Zone(command) => command.run(session).await,
         Command::Record(command) => command.run(session).await,
         Command::Operator(command) => command.run(session).await,

@@ -8,7 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use malha_core::State;
 use malha_core::health::{Diagnosis, Observed, ServiceObserved};
 use malha_proto::{
-    FarewellReason, Hop, HopState, NodeId, NodeReport, PathKind, PathProbe, ServiceId, ServiceState,
+    BackendReport, BalancerId, FarewellReason, Hop, HopState, NodeId, NodeReport, PathKind,
+    PathProbe, ServiceId, ServiceState,
 };
 use tokio::sync::watch;
 
@@ -38,6 +39,8 @@ pub struct Live {
 struct LiveNode {
     observed: Observed,
     reports: BTreeMap<ServiceId, ServiceState>,
+    /// The servers behind the node's balancers, while it has a session.
+    backends: BTreeMap<(BalancerId, ServiceId), BackendReport>,
     tunnel: Option<TunnelSeen>,
     verdict: Option<Diagnosis>,
 }
@@ -74,12 +77,17 @@ impl Live {
         self.note(node, now_ms, |live| {
             live.observed.session_ms = None;
             live.observed.ended = Some((now_ms, farewell));
+            live.backends.clear();
         });
     }
 
     /// A node told what it sees of its services.
     pub fn report(&self, node: NodeId, report: &NodeReport, now_ms: u64) {
         self.note(node, now_ms, |live| {
+            for backend in report.backends.iter().take(MAX_BACKENDS_SEEN) {
+                let key = (backend.balancer, backend.service);
+                live.backends.insert(key, *backend);
+            }
             for service in &report.services {
                 live.reports.insert(service.service, service.state);
                 if let Some(observed) = live.observed.services.get_mut(&service.service) {
@@ -159,6 +167,10 @@ impl Live {
                 .retain(|service, _| state.service(*service).is_some());
             live.reports
                 .retain(|service, _| state.service(*service).is_some());
+            live.backends.retain(|(balancer, service), _| {
+                let balancer = state.balancer(*balancer);
+                balancer.is_some_and(|it| it.backends.contains_key(service))
+            });
             state.node(*node).is_some()
         });
     }
@@ -189,6 +201,22 @@ impl Live {
         drop(nodes);
         self.ring(changed);
         verdict
+    }
+
+    /// What a node said of a server behind one of its balancers.
+    #[must_use]
+    pub fn backend(
+        &self,
+        node: NodeId,
+        balancer: BalancerId,
+        service: ServiceId,
+    ) -> Option<BackendReport> {
+        let nodes = self.lock();
+        nodes
+            .get(&node)?
+            .backends
+            .get(&(balancer, service))
+            .copied()
     }
 
     /// The hub's side of a node's tunnel.
@@ -243,6 +271,10 @@ impl LiveNode {
         changed
     }
 }
+
+/// Servers behind balancers that one report may name: every balancer of a node with all its servers.
+const MAX_BACKENDS_SEEN: usize =
+    malha_core::limits::MAX_BALANCERS_PER_NODE * malha_core::limits::MAX_BACKENDS;
 
 #[cfg(test)]
 mod tests {

@@ -205,6 +205,11 @@ impl Agent {
                     }
                 }
             }
+            Event::Balanced { backends } => {
+                if self.health.on_balanced(backends) {
+                    self.report_soon();
+                }
+            }
             Event::Listens { addresses } => {
                 if self.health.on_listens(addresses) {
                     self.report_soon();

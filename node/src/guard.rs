@@ -8,7 +8,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use malha_proto::{Netmap, Profile};
+use malha_proto::{Exposure, Netmap, Profile};
 use malha_tunnel::{Engine, nftables};
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
@@ -214,7 +214,7 @@ pub fn is_in_place(interface: &str) -> io::Result<bool> {
 }
 
 /// The ports that must be reachable through the overlay only: each service's port, its target where that is on this machine,
-/// and those that the node's profile brings.
+/// each balancer's, and those that the node's profile brings. A public balancer opens its port.
 fn ports(map: &Netmap, except: &BTreeSet<u16>) -> BTreeSet<u16> {
     let of_profile: &[u16] = match map.me.profile {
         Profile::SecurityServer | Profile::Balancer => &[5500, 5577],
@@ -227,8 +227,15 @@ fn ports(map: &Netmap, except: &BTreeSet<u16>) -> BTreeSet<u16> {
         let target = target.map(|target| target.port());
         [Some(service.port.number()), target].into_iter().flatten()
     });
-    let all = of_services.chain(of_profile.iter().copied());
-    all.filter(|port| !except.contains(port)).collect()
+    let balancers = || map.balancers.values();
+    let in_tunnel = balancers().filter(|it| it.exposure == Exposure::Tunnel);
+    let public = balancers().filter(|it| it.exposure == Exposure::Public);
+    let public: BTreeSet<u16> = public.map(|it| it.port.number()).collect();
+    let all = of_services
+        .chain(of_profile.iter().copied())
+        .chain(in_tunnel.map(|it| it.port.number()));
+    all.filter(|port| !except.contains(port) && !public.contains(port))
+        .collect()
 }
 
 fn is_here(target: IpAddr, map: &Netmap) -> bool {

@@ -1,6 +1,7 @@
 //! The data plane of one node: makes the tunnel be what the netmap says and watches it. It is the only place that speaks to
 //! malha-tunnel, and never decides what the map should be.
 
+mod balancers;
 mod carrier;
 mod services;
 #[cfg(test)]
@@ -13,7 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use malha_proto::{
-    Allow, Me, Netmap, NodeId, Pair, PairTable, Peer, PeerObservation, Revision, WgKey,
+    Allow, BackendReport, Me, Netmap, NodeId, Pair, PairTable, Peer, PeerObservation, Revision,
+    WgKey,
 };
 use malha_tunnel::{
     Engine, Offload, PeerDrops, PeerStatus, PrivateKey, PublicKey, Tunnel, TunnelConfig,
@@ -24,6 +26,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::guard::{Guard, GuardConfig, GuardStatus};
 use crate::streams::{HubPeer, Overlay};
+use balancers::Balancers;
 use carrier::Carrier;
 use services::Services;
 
@@ -93,6 +96,8 @@ pub struct PlaneView {
     /// UDP addresses in use.
     pub listen: Vec<SocketAddr>,
     pub guard: GuardStatus,
+    /// The servers behind this node's balancers.
+    pub backends: Vec<BackendReport>,
 }
 
 #[derive(Clone, Debug)]
@@ -196,6 +201,7 @@ struct Running {
     me: Me,
     peers: BTreeMap<NodeId, SetPeer>,
     services: Services,
+    balancers: Balancers,
 }
 
 /// A peer as the tunnel has it.
@@ -260,12 +266,14 @@ impl Plane {
             me: me.clone(),
             peers: BTreeMap::new(),
             services: Services::default(),
+            balancers: Balancers::default(),
         })
     }
 
     async fn stop(&mut self) {
         if let Some(mut running) = self.running.take() {
             self.overlay.send_replace(None);
+            running.balancers.close_all().await;
             running.services.close_all().await;
             running.tunnel.shutdown().await;
             self.lost_carrier = self.carrier.take();
@@ -301,6 +309,7 @@ impl Plane {
                 .collect(),
             listen: running.tunnel.listen_addrs().await,
             guard: self.guard.status().clone(),
+            backends: running.balancers.reports(),
         })
     }
 }
@@ -315,15 +324,20 @@ impl Running {
         let mut trouble = Trouble::default();
         // Who may do less is cut before anyone may do more.
         self.services.close_changed(&map.services).await;
+        self.balancers.close_changed(&map.balancers).await;
         self.remove_peers(map, &mut trouble).await;
         self.set_peers(&map.peers, known, &mut trouble).await;
         if let Err(why) = guarded {
             self.services.close_all().await;
+            self.balancers.close_all().await;
             trouble.note("services", Err::<(), _>(why));
             return trouble.result();
         }
         for (service, opened) in self.services.open(&self.tunnel, map).await {
             trouble.note(service, opened);
+        }
+        for (balancer, opened) in self.balancers.open(&self.tunnel, map).await {
+            trouble.note(balancer, opened);
         }
         trouble.result()
     }

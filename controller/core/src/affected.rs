@@ -38,6 +38,7 @@ pub enum Topic {
     Services,
     Routes,
     Grants,
+    Balancers,
     Zones,
     Operators,
     ApiKeys,
@@ -83,6 +84,7 @@ impl Topic {
             EntityKey::Operator(_) => Self::Operators,
             EntityKey::ApiKey(_) => Self::ApiKeys,
             EntityKey::Request(_) => Self::Requests,
+            EntityKey::Balancer(_) => Self::Balancers,
         }
     }
 }
@@ -142,6 +144,7 @@ pub(crate) fn touched_nodes(old: &State, new: &State) -> BTreeSet<NodeId> {
         }
         let differs = before.and_then(|node| old.me(node)) != after.and_then(|node| new.me(node))
             || before.map(|node| old.offered(node)) != after.map(|node| new.offered(node))
+            || before.map(|node| old.balanced_by(node)) != after.map(|node| new.balanced_by(node))
             || peers
                 .iter()
                 .any(|peer| entry(old, id, *peer) != entry(new, id, *peer));
@@ -168,6 +171,8 @@ pub(crate) fn delta(old: &State, new: &State, id: NodeId) -> Option<NetmapDelta>
         peers_gone: Vec::new(),
         services: Vec::new(),
         services_gone: Vec::new(),
+        balancers: Vec::new(),
+        balancers_gone: Vec::new(),
     };
     for subject in subjects {
         let was = old.node(subject).and_then(|other| old.peer(before, other));
@@ -184,7 +189,7 @@ fn entry(state: &State, viewer: NodeId, subject: NodeId) -> Option<Peer> {
     state.peer(state.node(viewer)?, state.node(subject)?)
 }
 
-/// The nodes of which every netmap difference has one on at least one side: the nodes, the owners of the services, and the
+/// The nodes of which every netmap difference has one on at least one side: the nodes, the owners of the services and the balancers, and the
 /// smaller side of the grants that differ. Unchanged parts of the states are skipped whole.
 fn subjects(old: &State, new: &State) -> BTreeSet<NodeId> {
     let mut subjects = BTreeSet::new();
@@ -225,6 +230,15 @@ fn subjects(old: &State, new: &State) -> BTreeSet<NodeId> {
         }
     }
     subjects.extend(waiting(old, new));
+    for item in old.balancers.diff(&new.balancers) {
+        match item {
+            DiffItem::Add(_, balancer)
+            | DiffItem::Remove(_, balancer)
+            | DiffItem::Update {
+                new: (_, balancer), ..
+            } => subjects.insert(balancer.node),
+        };
+    }
     subjects
 }
 

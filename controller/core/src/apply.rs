@@ -4,8 +4,8 @@ use crate::command::{Answer, Command, Context, Rejection};
 use crate::draft::{Draft, Outcome};
 use crate::state::State;
 use crate::{
-    controller, enrolment, grants, nodes, operators, organizations, policy, quarantine, requests,
-    routes, services, sessions, sites, sweep, tags, tokens, zones,
+    balancers, controller, enrolment, grants, nodes, operators, organizations, policy, quarantine,
+    requests, routes, services, sessions, sites, sweep, tags, tokens, zones,
 };
 
 impl State {
@@ -161,6 +161,23 @@ fn run(draft: &mut Draft, command: &Command) -> Result<Answer, Rejection> {
         } => policy::apply(draft, text, *difference, *confirm_within_ms, author),
         Command::ConfirmPolicy { version } => policy::confirm(draft, *version),
         Command::RollbackPolicy { version, author } => policy::roll_back(draft, *version, author),
+        Command::AddBalancer {
+            node,
+            name,
+            port,
+            exposure,
+            backends,
+            settings,
+        } => balancers::add(draft, *node, name, *port, *exposure, backends, settings),
+        Command::SetBalancer {
+            id,
+            backends,
+            settings,
+        } => balancers::set(draft, *id, backends, settings),
+        Command::SetBackendMode { id, service, mode } => {
+            balancers::set_mode(draft, *id, *service, *mode)
+        }
+        Command::RemoveBalancer { id } => balancers::remove(draft, *id),
         Command::Sweep => sweep::sweep(draft),
     }
 }

@@ -78,6 +78,10 @@ impl Command {
             Self::RemoveOperator { id } => ("operator.remove", id.to_string()),
             Self::AddApiKey { .. } => ("api-key.add", created()),
             Self::RemoveApiKey { id } => ("api-key.remove", id.to_string()),
+            Self::AddBalancer { .. } => ("balancer.add", created()),
+            Self::SetBalancer { id, .. } => ("balancer.set", id.to_string()),
+            Self::SetBackendMode { id, .. } => ("balancer.mode", id.to_string()),
+            Self::RemoveBalancer { id } => ("balancer.remove", id.to_string()),
         })
     }
 
@@ -188,6 +192,30 @@ impl Command {
                 ),
             ],
             Self::RollbackPolicy { version, .. } => vec![("to", version.to_string())],
+            Self::AddBalancer {
+                node,
+                name,
+                port,
+                exposure,
+                backends,
+                ..
+            } => vec![
+                ("node", node.to_string()),
+                ("name", name.to_string()),
+                ("port", port.to_string()),
+                ("exposure", format!("{exposure:?}")),
+                ("backends", joined(backends)),
+            ],
+            Self::SetBalancer {
+                backends, settings, ..
+            } => vec![
+                ("backends", joined(backends)),
+                ("settings", format!("{settings:?}")),
+            ],
+            Self::SetBackendMode { service, mode, .. } => vec![
+                ("service", service.to_string()),
+                ("mode", format!("{mode:?}")),
+            ],
             _ => Vec::new(),
         };
         pairs

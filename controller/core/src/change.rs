@@ -1,15 +1,15 @@
 //! What a command did to the state: entities put and entities deleted, each one record of the store.
 
 use malha_proto::{
-    ApiKeyId, Fingerprint, GrantId, NodeId, OperatorId, OrganizationId, RouteId, ServiceId, SiteId,
-    TokenId,
+    ApiKeyId, BalancerId, Fingerprint, GrantId, NodeId, OperatorId, OrganizationId, RouteId,
+    ServiceId, SiteId, TokenId,
 };
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::model::{
-    ApiKey, Grant, Lease, Node, Operator, Organization, RequestRecord, RetiredAddress, Route,
-    Service, Settings, Site, Token, ZoneHead,
+    ApiKey, Balancer, Grant, Lease, Node, Operator, Organization, RequestRecord, RetiredAddress,
+    Route, Service, Settings, Site, Token, ZoneHead,
 };
 use crate::policy::{PolicyInForce, PolicyVersion};
 
@@ -55,6 +55,7 @@ pub enum Entity {
     Policy(PolicyInForce),
     /// A policy's text, in force now or before.
     PolicyVersion(PolicyVersion),
+    Balancer(Balancer),
 }
 
 /// Names one entity.
@@ -81,6 +82,7 @@ pub enum EntityKey {
     Request(Fingerprint),
     Policy,
     PolicyVersion(u64),
+    Balancer(BalancerId),
 }
 
 /// Why a stored record is not an entity. The record is damaged, or of a newer version.
@@ -133,6 +135,7 @@ impl Entity {
             Self::Request(it) => EntityKey::Request(it.key),
             Self::Policy(_) => EntityKey::Policy,
             Self::PolicyVersion(it) => EntityKey::PolicyVersion(it.version),
+            Self::Balancer(it) => EntityKey::Balancer(it.id),
         }
     }
 
@@ -187,6 +190,7 @@ impl EntityKey {
             Self::Request(key) => format!("{RECORD_PREFIX}request/{key}"),
             Self::Policy => format!("{RECORD_PREFIX}policy"),
             Self::PolicyVersion(version) => numbered("policy-version", *version),
+            Self::Balancer(id) => numbered("balancer", id.0),
         }
     }
 }
@@ -217,6 +221,7 @@ entities! {
     Request: RequestRecord,
     Policy: PolicyInForce,
     PolicyVersion: PolicyVersion,
+    Balancer: Balancer,
 }
 
 /// Every entity's key in the store starts with this.

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use malha_proto::{
-    Allow, ApiKeyId, Exposure, Fingerprint, GrantId, HostName, Label, MachineFacts, MachineId,
-    NodeId, OperatorId, OrganizationId, Port, Profile, RefusalCode, RouteId, Secret32, ServiceId,
-    ServiceKind, SiteId, TokenId, WgKey,
+    Allow, ApiKeyId, BackendMode, BalancerId, Exposure, Fingerprint, GrantId, HostName, Label,
+    MachineFacts, MachineId, NodeId, OperatorId, OrganizationId, Port, Profile, RefusalCode,
+    RouteId, Secret32, ServiceId, ServiceKind, SiteId, TokenId, WgKey,
 };
 use thiserror::Error;
 
-use crate::model::{Role, Scope, Selector};
+use crate::model::{BalancerSettings, Role, Scope, Selector};
 use crate::tags::Tag;
 
 /// What comes from outside the pure floor with each command.
@@ -219,6 +219,27 @@ pub enum Command {
         version: u64,
         author: String,
     },
+    AddBalancer {
+        node: NodeId,
+        name: Label,
+        port: Port,
+        exposure: Exposure,
+        backends: BTreeSet<ServiceId>,
+        settings: BalancerSettings,
+    },
+    SetBalancer {
+        id: BalancerId,
+        backends: BTreeSet<ServiceId>,
+        settings: BalancerSettings,
+    },
+    SetBackendMode {
+        id: BalancerId,
+        service: ServiceId,
+        mode: BackendMode,
+    },
+    RemoveBalancer {
+        id: BalancerId,
+    },
     /// Forgets what is past: expired tokens, retired addresses, request records. Bounded work per call.
     Sweep,
 }
@@ -253,6 +274,7 @@ pub enum Answer {
     Service(ServiceId),
     Route(RouteId),
     Grant(GrantId),
+    Balancer(BalancerId),
     Zone,
     Operator(OperatorId),
     ApiKey {

@@ -1,7 +1,7 @@
 //! Why one node may open a port on another, or may not: the answer of the functions that make netmaps, with their reasons.
 //! It decides nothing of its own.
 
-use malha_proto::{Allow, Exposure, GrantId, NodeId, Port, Protocol, ServiceId};
+use malha_proto::{Allow, BalancerId, Exposure, GrantId, NodeId, Port, Protocol, ServiceId};
 
 use crate::model::{Node, Opening};
 use crate::state::State;
@@ -62,6 +62,8 @@ pub enum Source {
     Published(ServiceId),
     /// Any other service: the hub probes its health.
     Probed(ServiceId),
+    /// A service behind a balancer, or its health port: the balancer's node carries connections to it.
+    Balanced(BalancerId),
 }
 
 impl State {
@@ -97,7 +99,7 @@ impl State {
                 Exposure::Tunnel => Source::Probed(service.id),
             },
         });
-        granted.chain(services)
+        granted.chain(services).chain(self.balancing(from, to))
     }
 
     /// What an opening is on this node; None when it names a service that the node has not.

@@ -11,6 +11,7 @@ mod addresses;
 mod affected;
 mod apply;
 mod audit;
+mod balancers;
 mod change;
 mod command;
 mod controller;
@@ -52,9 +53,9 @@ pub use draft::Outcome;
 pub use explain::{Denial, Explanation, Permission, Question, Source, Verdict};
 pub use history::History;
 pub use model::{
-    ApiKey, Binding, Contender, FormerKey, Grant, GrantOrigin, Lease, Node, NodeState, Opening,
-    Operator, Organization, Quarantine, RecordSource, RequestRecord, RetiredAddress, Role, Route,
-    Scope, Selector, Service, Settings, Site, Token, ZoneHead,
+    ApiKey, Balancer, BalancerSettings, Binding, Contender, FormerKey, Grant, GrantOrigin, Lease,
+    Node, NodeState, Opening, Operator, Organization, Quarantine, RecordSource, RequestRecord,
+    RetiredAddress, Role, Route, Scope, Selector, Service, Settings, Site, Token, ZoneHead,
 };
 pub use restore::RestoreError;
 pub use state::State;

@@ -1,6 +1,8 @@
 //! How much of everything there may be. Each number stands here once; what is over it is refused with
 //! [`crate::Rejection::Limit`] or a text that names it.
 
+use std::ops::RangeInclusive;
+
 /// Records that one command may change: two such commands still fit one commit of the store.
 pub const MAX_CHANGES: usize = 500;
 pub const MAX_ORGANIZATIONS: usize = 10_000;
@@ -51,6 +53,20 @@ pub const MAX_REQUESTS: usize = 100_000;
 
 /// Records of one kind that one sweep forgets.
 pub const MAX_SWEPT: usize = 100;
+
+pub const MAX_BALANCERS_PER_NODE: usize = 32;
+/// Services behind one balancer.
+pub const MAX_BACKENDS: usize = 16;
+/// Source prefixes of one balancer.
+pub const MAX_BALANCER_SOURCES: usize = 256;
+pub const MAX_HEALTH_PATH_CHARS: usize = 256;
+/// What a balancer's numbers may be.
+pub const BALANCER_INTERVAL_MS: RangeInclusive<u32> = 500..=300_000;
+pub const MIN_HEALTH_INTERVAL_MS: u32 = 2_000;
+pub const BALANCER_CONNECT_MS: RangeInclusive<u32> = 100..=30_000;
+pub const BALANCER_IDLE_S: RangeInclusive<u32> = 1..=86_400;
+pub const BALANCER_SLOW_START_S: RangeInclusive<u32> = 0..=3_600;
+pub const BALANCER_CONNECTIONS: RangeInclusive<u32> = 1..=100_000;
 
 /// The TTL of the records that routes make.
 pub const ROUTE_TTL_S: u32 = 60;

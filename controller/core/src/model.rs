@@ -1,12 +1,13 @@
 //! The entities of the state: plain values with one meaning each, as they are stored and shown. Rules live elsewhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use malha_proto::{
-    Allow, ApiKeyId, Exposure, Fingerprint, GrantId, HostName, Label, MachineId, NodeId,
-    OperatorId, OrganizationId, OverlayAddresses, OverlayPools, Port, Profile, RouteId, ServiceId,
-    ServiceKind, SiteId, TokenId, WgKey,
+    Algorithm, Allow, ApiKeyId, BackendMode, BalancerId, Exposure, Fingerprint, GrantId,
+    HealthPort, HostName, Label, MachineId, NodeId, OperatorId, OrganizationId, OverlayAddresses,
+    OverlayPools, Port, Prefix, Profile, ProxyProtocol, RouteId, ServiceId, ServiceKind, SiteId,
+    TokenId, WgKey,
 };
 use serde::{Deserialize, Serialize};
 
@@ -240,6 +241,42 @@ pub enum GrantOrigin {
     Policy { name: Label },
 }
 
+/// A port of a node that is spread over services of other nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Balancer {
+    pub id: BalancerId,
+    /// Where it runs: an agent of profile balancer or edge.
+    pub node: NodeId,
+    pub name: Label,
+    /// No service and no other balancer of the node has it.
+    pub port: Port,
+    /// `tunnel`: on the overlay address; `public`: on the machine's own addresses.
+    pub exposure: Exposure,
+    pub backends: BTreeMap<ServiceId, BackendMode>,
+    pub settings: BalancerSettings,
+}
+
+/// How a balancer chooses, checks and limits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BalancerSettings {
+    pub algorithm: Algorithm,
+    /// None: servers are checked by connecting to them.
+    pub health: Option<HealthPort>,
+    pub proxy_protocol: Option<ProxyProtocol>,
+    pub check_interval_ms: u32,
+    /// For one connection attempt to a server.
+    pub connect_ms: u32,
+    /// Without a byte in either direction.
+    pub idle_s: u32,
+    /// In this time a server that came back grows from a tenth of its share to the whole.
+    pub slow_start_s: u32,
+    pub connections: u32,
+    /// From one IPv4 address or one IPv6 /64.
+    pub connections_per_source: u32,
+    /// Empty: every source.
+    pub allowed_sources: BTreeSet<Prefix>,
+}
+
 /// A public zone without its record sets: those are entities of their own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ZoneHead {
@@ -305,6 +342,23 @@ pub struct RequestRecord {
     /// The id of what was created, as text.
     pub created: String,
     pub created_ms: u64,
+}
+
+impl Default for BalancerSettings {
+    fn default() -> Self {
+        Self {
+            algorithm: Algorithm::LeastConnections,
+            health: None,
+            proxy_protocol: None,
+            check_interval_ms: 2_000,
+            connect_ms: 1_000,
+            idle_s: 300,
+            slow_start_s: 30,
+            connections: 10_000,
+            connections_per_source: 2_000,
+            allowed_sources: BTreeSet::new(),
+        }
+    }
 }
 
 impl Settings {

@@ -1,5 +1,5 @@
-//! What one node must know, read from the state. Default deny: a peer may open what grants, public services and the hub's
-//! probes allow, and nothing else.
+//! What one node must know, read from the state. Default deny: a peer may open what grants, public services, balancers and
+//! the hub's probes allow, and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,8 @@ use crate::state::{State, seconds};
 
 impl State {
     /// The netmap of a node at this state's revision; None when there is no such node. Hubs and edges are peers of every
-    /// node; two others are peers when a grant lets one open something on the other. A quarantined or rekeying node has no
+    /// node; two others are peers when a grant lets one open something on the other, or a balancer of one has a server on the
+    /// other. A quarantined or rekeying node has no
     /// peers and no services, and is nobody's peer.
     #[must_use]
     pub fn netmap(&self, id: NodeId) -> Option<Netmap> {
@@ -27,6 +28,7 @@ impl State {
             me: self.me(me)?,
             peers: peers.collect(),
             services: self.offered(me),
+            balancers: self.balanced_by(me),
         })
     }
 
@@ -70,6 +72,7 @@ impl State {
                 }
             }
         }
+        ids.extend(self.balancing_peers(me));
         ids.retain(|id| *id != me.id && self.node(*id).is_some_and(Node::is_active));
         ids
     }

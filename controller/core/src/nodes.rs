@@ -15,7 +15,7 @@ use crate::limits::{MAX_ENDPOINTS, MAX_NODES};
 use crate::model::{Node, NodeState, Selector};
 use crate::state::State;
 use crate::text::clean_fact;
-use crate::{addresses, grants, routes, tokens};
+use crate::{addresses, balancers, grants, routes, tokens};
 
 /// The hub holds its keys in the controller's own folder: it needs no token, and its first lease is its first session's.
 pub(crate) fn adopt_hub(
@@ -113,7 +113,7 @@ pub(crate) fn refuse_hub(node: &Node) -> Result<(), Rejection> {
     })
 }
 
-/// The node goes with its services, its part in routes, the grants that name it and the tokens for its place; its
+/// The node goes with its services and balancers, its part in routes and other balancers, the grants that name it and the tokens for its place; its
 /// addresses rest.
 pub(crate) fn remove(draft: &mut Draft, id: NodeId) -> Result<Answer, Rejection> {
     let node = found(draft.state.node(id), "node", id)?.clone();
@@ -125,8 +125,10 @@ pub(crate) fn remove(draft: &mut Draft, id: NodeId) -> Result<Answer, Rejection>
         .collect();
     for service in services {
         routes::detach(draft, service)?;
+        balancers::detach(draft, service);
         draft.delete(EntityKey::Service(service));
     }
+    balancers::remove_of(draft, id);
     grants::remove_naming(draft, Selector::Node(id));
     tokens::revoke_replacing(draft, id);
     addresses::retire(draft, &node.addresses);

@@ -73,6 +73,7 @@ impl Answer {
             Self::Service(id) => Some(id.to_string()),
             Self::Route(id) => Some(id.to_string()),
             Self::Grant(id) => Some(id.to_string()),
+            Self::Balancer(id) => Some(id.to_string()),
             Self::Operator(id) => Some(id.to_string()),
             Self::ApiKey { id, .. } => Some(id.to_string()),
             Self::AlreadyCreated { created } => Some(created.clone()),

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::change::{Entity, EntityKey};
 use crate::model::{
-    Grant, Node, RecordSource, Route, Selector, Service, Settings, Token, ZoneHead,
+    Balancer, Grant, Node, RecordSource, Route, Selector, Service, Settings, Token, ZoneHead,
 };
 use crate::state::{State, host_key};
 use crate::zones::with_managed;
@@ -102,6 +102,7 @@ impl Builder {
             Entity::Service(it) => self.check_service(record, it)?,
             Entity::Route(it) => self.check_route(record, it)?,
             Entity::Grant(it) => self.check_grant(record, it)?,
+            Entity::Balancer(it) => self.check_balancer(record, it)?,
             Entity::Zone(head) => {
                 self.heads.push(head.clone());
                 return Ok(());
@@ -225,6 +226,20 @@ impl Builder {
         Ok(())
     }
 
+    fn check_balancer(&self, record: &str, it: &Balancer) -> Result<(), RestoreError> {
+        exists(record, it.node, self.state.node(it.node))?;
+        for service in it.backends.keys() {
+            exists(record, service, self.state.service(*service))?;
+        }
+        let index = &self.state.index;
+        let port = (it.node, it.port);
+        let is_free = !index.service_by_port.contains_key(&port)
+            && !index.balancer_by_port.contains_key(&port);
+        unique(record, "port", is_free)?;
+        let name = (it.node, it.name.clone());
+        unique(record, "name", !index.balancer_by_name.contains_key(&name))
+    }
+
     fn finish(mut self) -> Result<State, RestoreError> {
         for token in self.state.tokens() {
             self.check_token(token)?;
@@ -293,6 +308,7 @@ impl EntityKey {
             Self::Service(id) => id.0,
             Self::Route(id) => id.0,
             Self::Grant(id) => id.0,
+            Self::Balancer(id) => id.0,
             Self::Operator(id) => id.0,
             Self::ApiKey(id) => id.0,
             _ => return Ok(()),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use malha_proto::{Exposure, Label, NodeId, Port, ServiceId, ServiceKind};
 
 use crate::apply::{check_limit, found};
+use crate::balancers::check_port;
 use crate::change::EntityKey;
 use crate::command::{Answer, Rejection};
 use crate::draft::Draft;
@@ -30,20 +31,7 @@ pub(crate) fn add(
             hint: " on this node",
         });
     }
-    if let Some(other) = index
-        .service_by_port
-        .get(&(node, port))
-        .and_then(|id| draft.state.service(*id))
-    {
-        let problem = format!(
-            "service {} has port {port} on this node; choose another",
-            other.name
-        );
-        return Err(Rejection::Invalid {
-            field: "port",
-            problem,
-        });
-    }
+    check_port(&draft.state, node, port)?;
     check_limit(
         "services on one node",
         draft.state.services_of(node).count(),
@@ -69,6 +57,13 @@ pub(crate) fn remove(draft: &mut Draft, id: ServiceId) -> Result<Answer, Rejecti
             what: "service",
             name: service.name.to_string(),
             by: format!("route {}{}", route.host, route.path),
+        });
+    }
+    if let Some(balancer) = draft.state.balancers_to(id).next() {
+        return Err(Rejection::InUse {
+            what: "service",
+            name: service.name.to_string(),
+            by: format!("balancer {}", balancer.name),
         });
     }
     draft.delete(EntityKey::Service(id));

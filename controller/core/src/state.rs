@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 use malha_proto::{
-    ApiKeyId, Fingerprint, GrantId, NodeId, OperatorId, OrganizationId, Revision, RouteId,
-    ServiceId, SiteId, TokenId,
+    ApiKeyId, BalancerId, Fingerprint, GrantId, NodeId, OperatorId, OrganizationId, Revision,
+    RouteId, ServiceId, SiteId, TokenId,
 };
 use malha_zone::Zones;
 
 use crate::model::{
-    ApiKey, Grant, Lease, Node, Operator, Organization, RequestRecord, RetiredAddress, Route,
-    Service, Settings, Site, Token,
+    ApiKey, Balancer, Grant, Lease, Node, Operator, Organization, RequestRecord, RetiredAddress,
+    Route, Service, Settings, Site, Token,
 };
 
 use crate::policy::{PolicyInForce, PolicyVersion, Rules};
@@ -48,6 +48,7 @@ pub struct State {
     pub(crate) rules: Option<Arc<Rules>>,
     /// This state under the policy that an unconfirmed one replaced: what nodes return to by themselves.
     pub(crate) former: Option<Arc<State>>,
+    pub(crate) balancers: OrdMap<BalancerId, Arc<Balancer>>,
     pub(crate) index: Index,
 }
 
@@ -75,6 +76,7 @@ impl State {
             policy_versions: OrdMap::new(),
             rules: None,
             former: None,
+            balancers: OrdMap::new(),
             index: Index::default(),
         }
     }

@@ -83,6 +83,18 @@ fn holds(state: &State, source: Source, allow: Allow, question: &Question) -> bo
                 && (gateway.hub || gateway.profile == Profile::Edge)
         }
         Source::Probed(id) => is_port(id) && gateway.hub,
+        Source::Balanced(id) => {
+            let balancer = state.balancer(id).unwrap();
+            let health = balancer.settings.health.as_ref().map(|it| it.port.number());
+            let is_health = (allow.protocol, Some(allow.from_port)) == (Protocol::Tcp, health)
+                && allow.from_port == allow.to_port;
+            let mut behind = balancer.backends.keys().copied();
+            balancer.node == question.from
+                && behind.any(|id| {
+                    let is_there = state.service(id).unwrap().node == question.to;
+                    is_port(id) || (is_there && is_health)
+                })
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::{NodeId, Revision, ServiceId};
+use crate::{BackendReport, NodeId, Revision, ServiceId};
 
 /// A service's local target, as its own node sees it.
 #[derive(
@@ -90,6 +90,10 @@ pub struct NodeReport {
     /// Where its WireGuard listens, on its own interfaces, if that changed: candidates for its peers.
     #[n(3)]
     pub listen: Option<Vec<SocketAddr>>,
+    /// The servers behind its balancers that changed.
+    #[n(4)]
+    #[cbor(default, skip_if = "Vec::is_empty")]
+    pub backends: Vec<BackendReport>,
 }
 
 /// What a probe through the real path (edge → tunnel → node → target) met.

@@ -108,6 +108,8 @@ ids! {
     OperatorId, "u", "operator";
     /// A key of the HTTP API.
     ApiKeyId, "k", "API key";
+    /// A port of a node that is spread over several services.
+    BalancerId, "b", "balancer";
 }
 
 fn parse_id(text: &str, prefix: &str) -> Option<u64> {

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod balancer;
 mod frame;
 pub mod fuzz;
 mod health;
@@ -17,6 +18,10 @@ mod stream;
 mod token;
 
 pub use address::{DEFAULT_POOL_V4, OverlayAddresses, OverlayPools, PoolError};
+pub use balancer::{
+    Algorithm, Backend, BackendCondition, BackendMode, BackendReport, Balancer, HealthPort, Prefix,
+    PrefixError, ProxyProtocol,
+};
 pub use frame::{
     FrameDecoder, FrameError, MAX_FRAME_TO_CONTROLLER_BYTES, MAX_FRAME_TO_NODE_BYTES, encode_frame,
 };
@@ -24,8 +29,8 @@ pub use health::{
     Hop, HopState, NodeReport, PathKind, PathProbe, PeerObservation, ServiceReport, ServiceState,
 };
 pub use id::{
-    ApiKeyId, GrantId, IdError, NodeId, OperatorId, OrganizationId, Revision, RouteId, ServiceId,
-    SiteId, TokenId,
+    ApiKeyId, BalancerId, GrantId, IdError, NodeId, OperatorId, OrganizationId, Revision, RouteId,
+    ServiceId, SiteId, TokenId,
 };
 pub use key::{Fingerprint, KeyError, Lease, MachineId, Secret32, WgKey};
 pub use message::{

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::{HostName, Label, NodeId, OverlayAddresses, Revision, ServiceId, WgKey};
+use crate::{
+    Balancer, BalancerId, HostName, Label, NodeId, OverlayAddresses, Revision, ServiceId, WgKey,
+};
 
 /// A node's role: which ports it has, in which direction and for whom.
 #[derive(
@@ -231,6 +233,10 @@ pub struct Netmap {
     pub peers: BTreeMap<NodeId, Peer>,
     #[n(3)]
     pub services: BTreeMap<ServiceId, Service>,
+    /// Empty from an older controller.
+    #[n(4)]
+    #[cbor(default, skip_if = "BTreeMap::is_empty")]
+    pub balancers: BTreeMap<BalancerId, Balancer>,
 }
 
 /// The difference of two netmaps of one node.
@@ -252,6 +258,12 @@ pub struct NetmapDelta {
     pub services: Vec<Service>,
     #[n(6)]
     pub services_gone: Vec<ServiceId>,
+    #[n(7)]
+    #[cbor(default, skip_if = "Vec::is_empty")]
+    pub balancers: Vec<Balancer>,
+    #[n(8)]
+    #[cbor(default, skip_if = "Vec::is_empty")]
+    pub balancers_gone: Vec<BalancerId>,
 }
 
 /// Why a delta can't be applied. The node then asks for the whole map.
@@ -267,6 +279,7 @@ impl Netmap {
     pub fn diff(&self, newer: &Self) -> NetmapDelta {
         let (peers, peers_gone) = diff_entries(&self.peers, &newer.peers);
         let (services, services_gone) = diff_entries(&self.services, &newer.services);
+        let (balancers, balancers_gone) = diff_entries(&self.balancers, &newer.balancers);
         NetmapDelta {
             from: self.revision,
             to: newer.revision,
@@ -275,6 +288,8 @@ impl Netmap {
             peers_gone,
             services,
             services_gone,
+            balancers,
+            balancers_gone,
         }
     }
 
@@ -301,17 +316,28 @@ impl Netmap {
                 .into_iter()
                 .map(|service| (service.id, service)),
         );
+        for gone in delta.balancers_gone {
+            self.balancers.remove(&gone);
+        }
+        let balancers = delta.balancers.into_iter();
+        self.balancers
+            .extend(balancers.map(|balancer| (balancer.id, balancer)));
         Ok(())
     }
 
     /// SHA-256 over the content without the revision: equal digests, equal maps. A node that comes back with this digest
-    /// needs nothing sent.
+    /// needs nothing sent. Without balancers it is what an agent that knows none would say.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         let content = (&self.me, &self.peers, &self.services);
         let mut bytes =
             Vec::with_capacity(PEER_BYTES_GUESS * (self.peers.len() + self.services.len() + 1));
-        match minicbor::encode(content, &mut bytes) {
+        let encoded =
+            minicbor::encode(content, &mut bytes).and_then(|()| match self.balancers.is_empty() {
+                true => Ok(()),
+                false => minicbor::encode(&self.balancers, &mut bytes),
+            });
+        match encoded {
             Ok(()) => Sha256::digest(&bytes).into(),
             Err(infallible) => unreachable!("a Vec takes every write: {infallible}"),
         }
@@ -327,6 +353,8 @@ impl NetmapDelta {
             && self.peers_gone.is_empty()
             && self.services.is_empty()
             && self.services_gone.is_empty()
+            && self.balancers.is_empty()
+            && self.balancers_gone.is_empty()
     }
 }
 
@@ -401,6 +429,30 @@ mod tests {
         }
     }
 
+    fn balancer(id: u64, variant: u8) -> Balancer {
+        Balancer {
+            id: BalancerId(id),
+            name: "xroad".parse().unwrap(),
+            port: Port::new(5500).unwrap(),
+            exposure: Exposure::Tunnel,
+            algorithm: crate::Algorithm::LeastConnections,
+            backends: vec![crate::Backend {
+                service: ServiceId(id),
+                address: ([100, 64, 0, 2], 5500).into(),
+                mode: crate::BackendMode::Serve,
+            }],
+            health: None,
+            proxy_protocol: Some(crate::ProxyProtocol::V2),
+            check_interval_ms: 2_000,
+            connect_ms: 1_000,
+            idle_s: u32::from(variant),
+            slow_start_s: 30,
+            connections: 10,
+            connections_per_source: 10,
+            allowed_sources: vec!["198.51.100.0/24".parse().unwrap()],
+        }
+    }
+
     fn netmap(
         revision: u64,
         peers: &[(u64, u8)],
@@ -425,6 +477,10 @@ mod tests {
             services: services
                 .iter()
                 .map(|(id, variant)| (ServiceId(*id), service(*id, *variant)))
+                .collect(),
+            balancers: services
+                .iter()
+                .map(|(id, variant)| (BalancerId(*id), balancer(*id, *variant)))
                 .collect(),
         }
     }

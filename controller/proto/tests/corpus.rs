@@ -146,6 +146,7 @@ fn messages_to_controller() -> Vec<ToController> {
             path: None,
         }],
         listen: None,
+        backends: vec![],
     };
     vec![
         ToController::Enrol(Box::new(EnrolRequest {
@@ -206,6 +207,8 @@ fn messages_to_node() -> Vec<ToNode> {
             peers_gone: vec![NodeId(4)],
             services: vec![],
             services_gone: vec![ServiceId(5)],
+            balancers: vec![],
+            balancers_gone: vec![],
         })),
         ToNode::Heartbeat,
         ToNode::Renewed {
@@ -319,6 +322,7 @@ fn netmap() -> Netmap {
         },
         peers: [(NodeId(1), peer())].into(),
         services: [(ServiceId(5), service)].into(),
+        balancers: [].into(),
     }
 }
 

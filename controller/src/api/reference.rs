@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use malha_core::{Selector, State};
 use malha_proto::{
-    ApiKeyId, GrantId, HostName, Label, NodeId, OperatorId, OrganizationId, Profile, RouteId,
-    ServiceId, SiteId, TokenId,
+    ApiKeyId, BalancerId, GrantId, HostName, Label, NodeId, OperatorId, OrganizationId, Profile,
+    RouteId, ServiceId, SiteId, TokenId,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -94,6 +94,25 @@ impl Reference {
         service
             .map(|service| service.id)
             .ok_or_else(|| self.unknown("service"))
+    }
+
+    /// A node as above, `/`, and the balancer's name.
+    pub(super) fn balancer(&self, state: &State) -> Result<BalancerId, Problem> {
+        let Some((node, name)) = self.0.rsplit_once('/') else {
+            return self.find(
+                "balancer",
+                |id| state.balancer(id).map(|it| it.id),
+                |_| None,
+            );
+        };
+        let node = Self::try_from(node.to_owned())
+            .map_err(|problem| Problem::invalid("balancer", problem))?;
+        let node = node.node(state)?;
+        let name = name.parse().ok();
+        let balancer = name.and_then(|name| state.balancer_by_name(node, &name));
+        balancer
+            .map(|balancer| balancer.id)
+            .ok_or_else(|| self.unknown("balancer"))
     }
 
     /// `host` or `host/path`.
@@ -249,6 +268,14 @@ pub(super) fn service_path(state: &State, id: ServiceId) -> String {
     state.service(id).map_or_else(
         || id.to_string(),
         |service| format!("{}/{}", node_path(state, service.node), service.name),
+    )
+}
+
+/// `org/site/node/balancer`.
+pub(super) fn balancer_path(state: &State, id: BalancerId) -> String {
+    state.balancer(id).map_or_else(
+        || id.to_string(),
+        |balancer| format!("{}/{}", node_path(state, balancer.node), balancer.name),
     )
 }
 

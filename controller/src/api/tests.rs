@@ -1,6 +1,7 @@
 //! The API as its clients meet it: requests against a real coordinator on a memory store. No listener runs here.
 
 mod bad_input;
+mod balancers;
 mod document;
 mod endpoints;
 mod limits;

@@ -17,7 +17,7 @@ use crate::api::caller::{Caller, Read};
 use crate::api::grants::{Grant, GrantProtocol};
 use crate::api::nodes::{HopHealth, NodeStanding, ServiceHealth};
 use crate::api::problem::Problem;
-use crate::api::reference::{Reference, node_path, service_path};
+use crate::api::reference::{Reference, balancer_path, node_path, service_path};
 
 /// Who would open what on whom.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
@@ -89,6 +89,9 @@ pub struct TraceRule {
     /// The service to which a hub or edge brings requests or probes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
+    /// The balancer that carries connections there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balancer: Option<String>,
     #[schema(value_type = GrantProtocol)]
     pub protocol: Protocol,
     pub from_port: u16,
@@ -104,6 +107,8 @@ pub enum TraceSource {
     PublicService,
     /// A service whose health the hub probes.
     HubProbe,
+    /// A server behind a balancer of `from`.
+    Balancer,
 }
 
 /// One end of the way.
@@ -228,12 +233,18 @@ impl TraceRule {
             Source::Grant(id) => (TraceSource::Grant, Grant::of(state, id), None),
             Source::Published(id) => (TraceSource::PublicService, None, Some(id)),
             Source::Probed(id) => (TraceSource::HubProbe, None, Some(id)),
+            Source::Balanced(_) => (TraceSource::Balancer, None, None),
+        };
+        let balancer = match permission.source {
+            Source::Balanced(id) => Some(balancer_path(state, id)),
+            _ => None,
         };
         Self {
             decides,
             source,
             grant,
             service: service.map(|id| service_path(state, id)),
+            balancer,
             protocol: permission.allow.protocol,
             from_port: permission.allow.from_port,
             to_port: permission.allow.to_port,

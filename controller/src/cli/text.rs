@@ -56,6 +56,8 @@ macro_rules! words {
 }
 
 words! {
+    Algorithm { "escolha", "algorithm" }
+    Backends { "servidores", "servers" }
     Id { "id", "id" }
     Name { "nome", "name" }
     Title { "descrição", "title" }
@@ -288,6 +290,10 @@ sentences! {
     rule_probe(service, allow) {
         "serviço {service}, {allow}: a central verifica a saúde dele",
         "service {service}, {allow}: the hub probes its health"
+    }
+    rule_balancer(balancer, allow) {
+        "balanceador {balancer}, {allow}: leva conexões a este servidor e verifica a saúde dele",
+        "balancer {balancer}, {allow}: carries connections to this server and checks its health"
     }
     answers_pass(from) { "passam, porque {from} abre a conexão", "pass, because {from} opens" }
     may_open_too(to, from) { "{to} pode abrir o mesmo em {from}", "{to} may open the same on {from}" }

@@ -120,6 +120,9 @@ fn rule_line(rule: &TraceRule, screen: &Screen) -> String {
         (Some(grant), _) => text::rule_grant(lang, grant.id, &grant.from, &grant.to, allow),
         (None, TraceSource::PublicService) => text::rule_public(lang, service, allow),
         (None, TraceSource::HubProbe) => text::rule_probe(lang, service, allow),
+        (None, TraceSource::Balancer) => {
+            text::rule_balancer(lang, rule.balancer.as_deref().unwrap_or_default(), allow)
+        }
         (None, TraceSource::Grant) => allow,
     }
 }

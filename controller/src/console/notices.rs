@@ -77,6 +77,7 @@ fn shown_by(changed: malha_core::Topic) -> Topics {
         malha_core::Topic::Leases
         | malha_core::Topic::Addresses
         | malha_core::Topic::Grants
+        | malha_core::Topic::Balancers
         | malha_core::Topic::Operators
         | malha_core::Topic::ApiKeys
         | malha_core::Topic::Requests => Topics::default(),

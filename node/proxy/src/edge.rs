@@ -275,24 +275,25 @@ async fn drain(tasks: &TaskTracker, pool: &Pool, stop: &Stop, limit: Duration) {
     tasks.wait().await;
 }
 
-/// An IPv6 socket takes IPv6 only, so that `0.0.0.0` and `[::]` can be bound side by side.
 fn listen(address: SocketAddr) -> Result<TcpListener, EdgeError> {
-    let open = || -> io::Result<TcpListener> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        if address.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        TcpListener::from_std(socket.into())
-    };
-    open().map_err(|source| EdgeError::Bind { address, source })
+    open(address).map_err(|source| EdgeError::Bind { address, source })
+}
+
+/// An IPv6 socket takes IPv6 only, so that `0.0.0.0` and `[::]` can be bound side by side.
+pub(crate) fn open(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
 }
 
 const BACKLOG: i32 = 1024;

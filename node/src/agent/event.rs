@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use malha_proto::{
-    FarewellReason, Netmap, PairTable, PeerObservation, Revision, ServiceId, ServiceState, ToNode,
-    WgKey,
+    BackendReport, FarewellReason, Netmap, PairTable, PeerObservation, Revision, ServiceId,
+    ServiceState, ToNode, WgKey,
 };
 
 /// One attempt to reach a controller and, if it succeeds, the connection that came of it. Never used twice.
@@ -94,6 +94,10 @@ pub enum Event {
     /// What the tunnel sees of all its peers.
     Observed {
         peers: Vec<PeerObservation>,
+    },
+    /// How the servers behind this node's balancers are. May be repeated.
+    Balanced {
+        backends: Vec<BackendReport>,
     },
     /// Where the tunnel listens on this machine's own interfaces. May be repeated.
     Listens {

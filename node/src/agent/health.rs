@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use malha_proto::{
-    MAX_CANDIDATES, Netmap, NodeId, NodeReport, PeerObservation, Revision, ServiceId, ServiceKind,
-    ServiceReport, ServiceState,
+    BackendReport, BalancerId, MAX_CANDIDATES, Netmap, NodeId, NodeReport, PeerObservation,
+    Revision, ServiceId, ServiceKind, ServiceReport, ServiceState,
 };
 
 use super::{Action, Millis};
@@ -17,6 +17,9 @@ pub const PROBE_INTERVAL_MS: Millis = 1_000;
 /// How many peers one report names; the others wait for the next one. Keeps a report within its frame.
 pub const MAX_REPORT_PEERS: usize = 500;
 
+/// How many servers behind balancers one report names.
+const MAX_REPORT_BACKENDS: usize = 512;
+
 #[derive(Debug, Default)]
 pub(super) struct Health {
     services: BTreeMap<ServiceId, Watch>,
@@ -24,6 +27,8 @@ pub(super) struct Health {
     /// Where the tunnel listens; None before it was said.
     listen: Option<Vec<SocketAddr>>,
     listen_told: bool,
+    /// The servers behind this node's balancers, and whether each was told as it is.
+    backends: BTreeMap<(BalancerId, ServiceId), (BackendReport, bool)>,
 }
 
 #[derive(Debug)]
@@ -132,6 +137,20 @@ impl Health {
         }
     }
 
+    /// Whether a condition is news; a number of connections waits for the next report.
+    pub(super) fn on_balanced(&mut self, backends: Vec<BackendReport>) -> bool {
+        let mut old = std::mem::take(&mut self.backends);
+        let mut is_news = false;
+        for report in backends {
+            let key = (report.balancer, report.service);
+            let known = old.remove(&key);
+            let told = known.is_some_and(|(known, told)| told && known == report);
+            is_news |= known.is_none_or(|(known, _)| known.condition != report.condition);
+            self.backends.insert(key, (report, told));
+        }
+        is_news
+    }
+
     /// Whether this is news.
     pub(super) fn on_listens(&mut self, mut addresses: Vec<SocketAddr>) -> bool {
         addresses.truncate(MAX_CANDIDATES);
@@ -164,6 +183,9 @@ impl Health {
         self.services.values_mut().for_each(|w| w.told = false);
         self.peers.values_mut().for_each(|seen| seen.told = false);
         self.listen_told = false;
+        self.backends
+            .values_mut()
+            .for_each(|(_, told)| *told = false);
     }
 
     pub(super) fn report(&mut self, applied: Revision, now: Millis) -> NodeReport {
@@ -189,11 +211,20 @@ impl Health {
             })
             .collect();
         let told = std::mem::replace(&mut self.listen_told, true);
+        let backends = self.backends.values_mut().filter(|(_, told)| !told);
+        let backends = backends
+            .take(MAX_REPORT_BACKENDS)
+            .map(|(report, told)| {
+                *told = true;
+                *report
+            })
+            .collect();
         NodeReport {
             applied,
             services,
             peers,
             listen: self.listen.clone().filter(|_| !told),
+            backends,
         }
     }
 

@@ -367,3 +367,72 @@ async fn the_end_of_the_orders_is_the_end_of_the_plane() {
     drop(scene.orders);
     timeout(TEST_LIMIT, scene.task).await.unwrap().unwrap();
 }
+
+/// A balancer of the node on an overlay port, before services of the hub.
+fn balancer(port: u16, backends: &[SocketAddr]) -> malha_proto::Balancer {
+    let numbered = backends.iter().zip(10..);
+    malha_proto::Balancer {
+        id: malha_proto::BalancerId(9),
+        name: "xroad".parse().unwrap(),
+        port: malha_proto::Port::new(port).unwrap(),
+        exposure: malha_proto::Exposure::Tunnel,
+        algorithm: malha_proto::Algorithm::LeastConnections,
+        backends: numbered
+            .map(|(address, id)| malha_proto::Backend {
+                service: malha_proto::ServiceId(id),
+                address: *address,
+                mode: malha_proto::BackendMode::Serve,
+            })
+            .collect(),
+        health: None,
+        proxy_protocol: None,
+        check_interval_ms: 500,
+        connect_ms: 5_000,
+        idle_s: 300,
+        slow_start_s: 0,
+        connections: 100,
+        connections_per_source: 100,
+        allowed_sources: vec![],
+    }
+}
+
+#[tokio::test]
+async fn a_balancer_reaches_its_servers_through_the_tunnel_and_tells_how_they_are() {
+    let mut scene = Scene::new().await;
+    let behind = server("produção").await;
+    let hub = scene.map.peers[&NodeId(2)].addresses.v4;
+    let listener = scene.hub.listen((hub, 5_500).into()).await.unwrap();
+    let mut node = PeerConfig::new(PublicKey::from_bytes(scene.own.0));
+    node.allowed_ips = vec![ipnet::Ipv4Net::from(scene.map.me.addresses.v4).into()];
+    node.ingress = vec![malha_tunnel::Allow::tcp(5_500..=5_501)];
+    scene.hub.set_peer(node).await.unwrap();
+    let stop = tokio_util::sync::CancellationToken::new();
+    tokio::spawn(malha_tunnel::forward(listener, behind, 100, stop));
+    // Nothing listens on the second.
+    let backends = [(hub, 5_500).into(), (hub, 5_501).into()];
+    let balanced = balancer(81, &backends);
+    scene.map.balancers.insert(balanced.id, balanced);
+    scene.apply().await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(scene.greet(81).await, "produção");
+    }
+    let seen = timeout(TEST_LIMIT, async {
+        loop {
+            if let PlaneEvent::Observed(view) = scene.events.recv().await.unwrap() {
+                let of = |at: usize| view.backends.get(at).map(|it| it.condition);
+                let expected = [
+                    Some(malha_proto::BackendCondition::Up),
+                    Some(malha_proto::BackendCondition::Down),
+                ];
+                if [of(0), of(1)] == expected {
+                    return;
+                }
+            }
+        }
+    });
+    seen.await.unwrap();
+    scene.map.balancers.clear();
+    scene.apply().await.unwrap();
+    let error = scene.dial(81).await.err().unwrap();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+}

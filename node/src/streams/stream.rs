@@ -27,6 +27,10 @@ impl Stream for QuicStream {
         let _ = self.send.reset(STREAM_BROKEN.into());
         let _ = self.receive.stop(STREAM_BROKEN.into());
     }
+
+    fn into_kernel(self: Box<Self>) -> Result<malha_tunnel::KernelPart, malha_tunnel::BoxStream> {
+        Err(self)
+    }
 }
 
 impl AsyncRead for QuicStream {

@@ -14,7 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOw
 use crate::config::Protocol;
 use crate::device::Device;
 use crate::key::PublicKey;
-use crate::stream::{BoxStream, Stream};
+use crate::stream::{BoxStream, KernelPart, Stream};
 
 /// Leave to hand one connection to whoever listens. Dropping it gives the place back.
 pub struct Admission {
@@ -149,5 +149,9 @@ impl AsyncWrite for Admitted {
 impl Stream for Admitted {
     fn abort(&mut self) {
         self.stream.abort();
+    }
+
+    fn into_kernel(self: Box<Self>) -> Result<KernelPart, BoxStream> {
+        Err(self)
     }
 }

@@ -73,5 +73,5 @@ pub use status::{
     DeviceCounters, FilterCounters, PathKind, PeerDrops, PeerStatus, Refusals, RelayCounters,
     RuleStatus, StackCounters, TunnelEvent, TunnelStats, UnderlayCounters,
 };
-pub use stream::{BoxStream, Stream};
+pub use stream::{BoxStream, KernelPart, Stream};
 pub use tunnel::{Engine, Tunnel, start};

@@ -1,6 +1,9 @@
 //! What a TCP connection through the tunnel looks like to its owner, whatever the engine. It never reconnects.
 
+use std::pin::Pin;
+
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
 /// A TCP connection through the tunnel.
 ///
@@ -9,6 +12,19 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
     /// Ends the connection at once with a reset, so that the other side sees a failure and not an end of data.
     fn abort(&mut self);
+
+    /// The kernel's socket beneath, for who can move bytes between two such without copying; else the stream itself.
+    ///
+    /// # Errors
+    /// The stream, if it is not the kernel's or has been aborted.
+    fn into_kernel(self: Box<Self>) -> Result<KernelPart, BoxStream>;
+}
+
+/// A connection of the kernel that its owner carries on by itself.
+pub struct KernelPart {
+    pub tcp: TcpStream,
+    /// Ends when the connection must be given up: its peer is gone. It must be kept as long as the socket.
+    pub cut: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 pub type BoxStream = Box<dyn Stream>;

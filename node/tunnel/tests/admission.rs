@@ -53,6 +53,10 @@ impl Stream for Pipe {
     fn abort(&mut self) {
         self.0 = duplex(1).0;
     }
+
+    fn into_kernel(self: Box<Self>) -> Result<malha_tunnel::KernelPart, malha_tunnel::BoxStream> {
+        Err(self)
+    }
 }
 
 /// Node 2, which lets node 1 open ports 80 and 81.

@@ -23,7 +23,29 @@ pub(super) fn allowed(state: &State, from: &Node, to: &Node) -> BTreeSet<Allow> 
             });
         }
     }
+    allowed.extend(balancing(state, from, to));
     allowed
+}
+
+/// The ports of the servers on `to` that a balancer on `from` has, and their health port.
+fn balancing<'a>(
+    state: &'a State,
+    from: &'a Node,
+    to: &'a Node,
+) -> impl Iterator<Item = Allow> + 'a {
+    let balancers = state.balancers().filter(|it| it.node == from.id);
+    let ports = balancers.flat_map(move |balancer| {
+        let services = state.services().filter(move |service| {
+            service.node == to.id && balancer.backends.contains_key(&service.id)
+        });
+        let health = balancer.settings.health.as_ref().map(|it| it.port);
+        services.flat_map(move |service| [Some(service.port), health])
+    });
+    ports.flatten().map(|port| Allow {
+        protocol: Protocol::Tcp,
+        from_port: port.number(),
+        to_port: port.number(),
+    })
 }
 
 /// Whether two nodes know each other at all.
@@ -34,7 +56,9 @@ pub(super) fn are_peers(state: &State, one: &Node, other: &Node) -> bool {
         && (is_gateway(one)
             || is_gateway(other)
             || granted(state, one, other).next().is_some()
-            || granted(state, other, one).next().is_some())
+            || granted(state, other, one).next().is_some()
+            || balancing(state, one, other).next().is_some()
+            || balancing(state, other, one).next().is_some())
 }
 
 /// A node's whole map.
@@ -81,6 +105,8 @@ pub(super) fn netmap(state: &State, id: NodeId) -> Option<Netmap> {
         },
         peers: peers.collect::<BTreeMap<_, _>>(),
         services: services.collect::<BTreeMap<_, _>>(),
+        // The fleet's operator makes none.
+        balancers: BTreeMap::new(),
     })
 }
 

@@ -5,13 +5,13 @@ use std::net::Ipv4Addr;
 
 use imbl::{OrdMap, OrdSet};
 use malha_proto::{
-    ApiKeyId, Fingerprint, GrantId, HostName, Label, NodeId, OperatorId, OrganizationId, Port,
-    Profile, RouteId, ServiceId, SiteId, TokenId, WgKey,
+    ApiKeyId, BalancerId, Fingerprint, GrantId, HostName, Label, NodeId, OperatorId,
+    OrganizationId, Port, Profile, RouteId, ServiceId, SiteId, TokenId, WgKey,
 };
 
 use crate::model::{
-    ApiKey, Grant, Node, Operator, Organization, RequestRecord, RetiredAddress, Route, Selector,
-    Service, Site, Token,
+    ApiKey, Balancer, Grant, Node, Operator, Organization, RequestRecord, RetiredAddress, Route,
+    Selector, Service, Site, Token,
 };
 use crate::tags::Tag;
 
@@ -43,6 +43,10 @@ pub(crate) struct Index {
     pub grants_by_pair: OrdSet<(Selector, Selector, GrantId)>,
     /// The same with the target first.
     pub grants_by_target: OrdSet<(Selector, Selector, GrantId)>,
+    pub balancer_by_port: OrdMap<(NodeId, Port), BalancerId>,
+    pub balancer_by_name: OrdMap<(NodeId, Label), BalancerId>,
+    pub balancers_of_node: OrdSet<(NodeId, BalancerId)>,
+    pub balancers_of_service: OrdSet<(ServiceId, BalancerId)>,
     pub retired_by_expiry: OrdSet<(u64, u32)>,
     pub requests_by_age: OrdSet<(u64, Fingerprint)>,
     pub operator_by_name: OrdMap<Label, OperatorId>,
@@ -236,6 +240,32 @@ impl Indexed for Grant {
         index
             .grants_by_target
             .remove(&(self.to, self.from, self.id));
+    }
+}
+
+impl Indexed for Balancer {
+    fn add_to(&self, index: &mut Index) {
+        index
+            .balancer_by_port
+            .insert((self.node, self.port), self.id);
+        index
+            .balancer_by_name
+            .insert((self.node, self.name.clone()), self.id);
+        index.balancers_of_node.insert((self.node, self.id));
+        for service in self.backends.keys() {
+            index.balancers_of_service.insert((*service, self.id));
+        }
+    }
+
+    fn remove_from(&self, index: &mut Index) {
+        index.balancer_by_port.remove(&(self.node, self.port));
+        index
+            .balancer_by_name
+            .remove(&(self.node, self.name.clone()));
+        index.balancers_of_node.remove(&(self.node, self.id));
+        for service in self.backends.keys() {
+            index.balancers_of_service.remove(&(*service, self.id));
+        }
     }
 }
 

@@ -1,13 +1,14 @@
 //! What readers ask of a state: entities by id, name or key, in order. Nothing here scans more than it returns.
 
 use malha_proto::{
-    ApiKeyId, Fingerprint, GrantId, HostName, Label, NodeId, OperatorId, OrganizationId, RouteId,
-    ServiceId, SiteId, TokenId,
+    ApiKeyId, BalancerId, Fingerprint, GrantId, HostName, Label, NodeId, OperatorId,
+    OrganizationId, RouteId, ServiceId, SiteId, TokenId,
 };
 use malha_zone::{Zone, ZoneName, Zones};
 
 use crate::model::{
-    ApiKey, Grant, Lease, Node, Operator, Organization, RetiredAddress, Route, Service, Site, Token,
+    ApiKey, Balancer, Grant, Lease, Node, Operator, Organization, RetiredAddress, Route, Service,
+    Site, Token,
 };
 use crate::state::State;
 use crate::state::index::seconds;
@@ -162,6 +163,32 @@ impl State {
     #[must_use]
     pub fn grant(&self, id: GrantId) -> Option<&Grant> {
         self.grants.get(&id).map(AsRef::as_ref)
+    }
+
+    pub fn balancers(&self) -> impl ExactSizeIterator<Item = &Balancer> {
+        self.balancers.values().map(AsRef::as_ref)
+    }
+
+    #[must_use]
+    pub fn balancer(&self, id: BalancerId) -> Option<&Balancer> {
+        self.balancers.get(&id).map(AsRef::as_ref)
+    }
+
+    #[must_use]
+    pub fn balancer_by_name(&self, node: NodeId, name: &Label) -> Option<&Balancer> {
+        self.balancer(*self.index.balancer_by_name.get(&(node, name.clone()))?)
+    }
+
+    /// Those that this node runs.
+    pub fn balancers_of(&self, node: NodeId) -> impl Iterator<Item = &Balancer> {
+        let ids = seconds(&self.index.balancers_of_node, node, BalancerId(0));
+        ids.filter_map(|id| self.balancer(id))
+    }
+
+    /// Those that lead to this service.
+    pub fn balancers_to(&self, service: ServiceId) -> impl Iterator<Item = &Balancer> {
+        let ids = seconds(&self.index.balancers_of_service, service, BalancerId(0));
+        ids.filter_map(|id| self.balancer(id))
     }
 
     /// All public zones, as the DNS server answers from them.

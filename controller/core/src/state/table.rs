@@ -45,6 +45,7 @@ impl State {
             EntityKey::Request(key) => find(&self.requests, key),
             EntityKey::Policy => self.policy.as_deref().cloned().map(Entity::from),
             EntityKey::PolicyVersion(version) => find(&self.policy_versions, version),
+            EntityKey::Balancer(id) => find(&self.balancers, id),
         }
     }
 
@@ -80,6 +81,7 @@ impl State {
             .chain(all(&self.requests))
             .chain(self.policy.as_deref().cloned().map(Entity::from))
             .chain(all(&self.policy_versions))
+            .chain(all(&self.balancers))
     }
 
     /// Puts an entity in the place of the one with its key. Zones and record sets are put as whole zones instead.
@@ -111,6 +113,7 @@ impl State {
             Entity::PolicyVersion(it) => {
                 self.policy_versions.insert(it.version, Arc::new(it));
             }
+            Entity::Balancer(it) => put(&mut self.balancers, index, it.id, it),
             Entity::Zone(_) | Entity::RecordSet { .. } => {}
         }
     }
@@ -142,6 +145,7 @@ impl State {
             EntityKey::PolicyVersion(version) => {
                 self.policy_versions.remove(version);
             }
+            EntityKey::Balancer(id) => delete(&mut self.balancers, index, id),
             EntityKey::Settings | EntityKey::RecordSet { .. } => {}
         }
     }

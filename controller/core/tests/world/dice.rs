@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use malha_core::{Command, LiveSession, NodeState, Role, Scope, Selector, Tag};
+use malha_core::{BalancerSettings, Command, LiveSession, NodeState, Role, Scope, Selector, Tag};
 use malha_proto::{
-    Allow, ApiKeyId, Exposure, Fingerprint, GrantId, HostName, Lease, MachineId, NodeId,
-    OperatorId, OrganizationId, Port, Profile, Protocol, RouteId, Secret32, ServiceId, ServiceKind,
-    SiteId, TokenId, WgKey,
+    Allow, ApiKeyId, BackendMode, BalancerId, Exposure, Fingerprint, GrantId, HealthPort, HostName,
+    Lease, MachineId, NodeId, OperatorId, OrganizationId, Port, Profile, Protocol, RouteId,
+    Secret32, ServiceId, ServiceKind, SiteId, TokenId, WgKey,
 };
 use malha_zone::{RecordSet, RecordType, ZoneName};
 use proptest::prelude::*;
@@ -50,7 +50,7 @@ impl World {
         };
         let Dice { kind, a, b, c, .. } = dice;
         let number = u64::from(c);
-        match kind % 48 {
+        match kind % ROLLS {
             0 => Command::SetControllers {
                 controllers: self.hostile_or(a, format!("hub{}.example:443", b % 4)),
             },
@@ -210,7 +210,8 @@ impl World {
                 }
             }
             42 => self.account(a, b, c),
-            43..=45 => self.policy(kind % 48, a, b, c),
+            43..=45 => self.policy(kind % ROLLS, a, b, c),
+            46..=49 => self.balancing(kind % ROLLS, a, b, c),
             _ => Command::Sweep,
         }
     }
@@ -327,7 +328,7 @@ impl World {
         nth(self.state.nodes().map(|it| it.id), n).unwrap_or(NodeId(u64::from(n)))
     }
 
-    fn service_id(&self, n: u8) -> ServiceId {
+    pub(super) fn service_id(&self, n: u8) -> ServiceId {
         nth(self.state.services().map(|it| it.id), n).unwrap_or(ServiceId(u64::from(n)))
     }
 
@@ -360,7 +361,7 @@ impl World {
     }
 }
 
-fn nth<T>(items: impl Iterator<Item = T>, n: u8) -> Option<T> {
+pub(super) fn nth<T>(items: impl Iterator<Item = T>, n: u8) -> Option<T> {
     let mut items: Vec<T> = items.collect();
     (!items.is_empty()).then(|| items.swap_remove(usize::from(n) % items.len()))
 }
@@ -484,3 +485,6 @@ fn record_set(n: u8, kind: u8) -> RecordSet {
     )
     .unwrap()
 }
+
+/// Every kind of roll, and one more for a sweep.
+const ROLLS: u8 = 51;

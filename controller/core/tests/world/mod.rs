@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
+mod balancing;
 mod dice;
 pub(crate) mod policy_text;
 

@@ -326,7 +326,7 @@ pub(crate) async fn key(handle: &Handle, scope: Scope, expires_ms: Option<u64>) 
     }
 }
 
-fn facts(host_name: &str, number: u8) -> MachineFacts {
+pub(crate) fn facts(host_name: &str, number: u8) -> MachineFacts {
     MachineFacts {
         host_name: host_name.to_owned(),
         machine: MachineId([number; 16]),

@@ -93,6 +93,14 @@ impl KernelListener {
     pub fn new(listener: TcpListener) -> Self {
         Self(listener)
     }
+
+    /// Listens here. An IPv6 socket takes IPv6 only, so that `0.0.0.0` and `[::]` can be bound side by side.
+    ///
+    /// # Errors
+    /// What the kernel says, `AddrInUse` above all.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        crate::edge::open(address).map(Self)
+    }
 }
 
 #[async_trait]

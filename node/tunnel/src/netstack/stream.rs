@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::{End, Shared, lock};
-use crate::stream::Stream;
+use crate::stream::{BoxStream, KernelPart, Stream};
 
 pub(crate) struct NetstackStream(Shared);
 
@@ -57,6 +57,10 @@ impl Stream for NetstackStream {
         let mut connection = lock(&self.0);
         connection.end(End::Aborted);
         connection.ring();
+    }
+
+    fn into_kernel(self: Box<Self>) -> Result<KernelPart, BoxStream> {
+        Err(self)
     }
 }
 

@@ -15,7 +15,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{Command, CutSignal};
 use crate::listener::stopped;
-use crate::stream::Stream;
+use crate::stream::{BoxStream, KernelPart, Stream};
 
 pub(crate) struct KernelStream {
     /// `None` once it has been aborted.
@@ -222,6 +222,21 @@ impl Stream for KernelStream {
             // With linger 0 the kernel closes by reset; should that fail, the worst is an orderly end.
             let _ = SockRef::from(&tcp).set_linger(Some(Duration::ZERO));
         }
+    }
+
+    fn into_kernel(mut self: Box<Self>) -> Result<KernelPart, BoxStream> {
+        let Some(tcp) = self.tcp.take() else {
+            return Err(self);
+        };
+        let Self { cut, _signal, .. } = *self;
+        let cut = async move {
+            cut.await;
+            drop(_signal);
+        };
+        Ok(KernelPart {
+            tcp,
+            cut: Box::pin(cut),
+        })
     }
 }
 

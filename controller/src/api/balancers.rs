@@ -1,0 +1,410 @@
+//! Balancers over HTTP: a port of a node spread over services of others, with the state of each server behind it.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State as Shared;
+use axum::response::Response;
+use malha_core::{Answer, Command, State};
+use malha_proto::{
+    Algorithm, BackendCondition, BackendMode, BalancerId, Exposure, HealthPort, Label, NodeId,
+    Port, Prefix, ProxyProtocol, ServiceId,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::api::Api;
+use crate::api::body::{Body, Path, Query};
+use crate::api::caller::{Caller, Read, Write};
+use crate::api::listing::{Listing, Page, page};
+use crate::api::problem::Problem;
+use crate::api::reference::{Reference, node_path, service_path};
+use crate::api::services::ServiceExposure;
+use crate::api::write::{Removed, WriteQuery, Written};
+
+/// A port of a node that is spread over services of other nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Balancer {
+    #[schema(value_type = String, example = "b21")]
+    pub id: BalancerId,
+    /// `org/site/node/balancer`
+    pub path: String,
+    #[schema(value_type = String)]
+    pub name: Label,
+    pub node: String,
+    #[schema(value_type = String)]
+    pub node_id: NodeId,
+    #[schema(value_type = u16)]
+    pub port: Port,
+    #[schema(value_type = ServiceExposure)]
+    pub exposure: Exposure,
+    pub backends: Vec<BalancerBackend>,
+    pub settings: BalancerSettings,
+}
+
+/// One server behind a balancer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BalancerBackend {
+    /// `org/site/node/service`
+    pub service: String,
+    #[schema(value_type = String)]
+    pub service_id: ServiceId,
+    /// On the overlay.
+    #[schema(value_type = String)]
+    pub address: SocketAddr,
+    #[schema(value_type = BalancerMode)]
+    pub mode: BackendMode,
+    /// As the balancer's node sees it; absent while that node is not connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BalancerCondition>)]
+    pub condition: Option<BackendCondition>,
+    /// Open now, as of the node's last report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u32>,
+}
+
+/// How a balancer chooses, checks and limits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BalancerSettings {
+    #[schema(value_type = BalancerAlgorithm)]
+    pub algorithm: Algorithm,
+    /// A port of each server that answers 200 while it is well, like X-Road's health interface; absent: a connection is the check.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<BalancerHealth>,
+    /// What a server hears of the client before its first byte; absent: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BalancerProxyProtocol>)]
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// At least 2,000 with a health port.
+    #[schema(minimum = 500, maximum = 300000)]
+    pub check_interval_ms: u32,
+    /// For one connection attempt to a server.
+    #[schema(minimum = 100, maximum = 30000)]
+    pub connect_ms: u32,
+    /// Without a byte in either direction.
+    #[schema(minimum = 1, maximum = 86400)]
+    pub idle_s: u32,
+    /// In this time a server that came back grows from a tenth of its share to the whole.
+    #[schema(maximum = 3600)]
+    pub slow_start_s: u32,
+    #[schema(minimum = 1, maximum = 100000)]
+    pub connections: u32,
+    /// From one IPv4 address or one IPv6 /64.
+    #[schema(minimum = 1, maximum = 100000)]
+    pub connections_per_source: u32,
+    /// Prefixes like `198.51.100.0/24`; empty: every source.
+    #[schema(value_type = Vec<String>, max_items = 256)]
+    pub allowed_sources: BTreeSet<Prefix>,
+}
+
+/// A port that says over HTTP how its server is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BalancerHealth {
+    #[schema(value_type = u16, minimum = 1, maximum = 65535, example = 5588)]
+    pub port: Port,
+    #[schema(max_length = 256, example = "/")]
+    pub path: String,
+}
+
+/// A balancer to be.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewBalancer {
+    /// Where it runs, of profile balancer or edge: id or `org/site/node`.
+    pub node: Reference,
+    #[schema(value_type = String, max_length = 63, example = "xroad")]
+    pub name: Label,
+    /// One service or balancer per node and port.
+    #[schema(value_type = u16, minimum = 1, maximum = 65535)]
+    pub port: Port,
+    /// `tunnel` if absent: on the overlay address; `public`: on the machine's own addresses.
+    #[serde(default = "tunnel")]
+    #[schema(value_type = ServiceExposure)]
+    pub exposure: Exposure,
+    /// Services of other nodes, each an id or `org/site/node/service`.
+    pub backends: BTreeSet<Reference>,
+    #[serde(default)]
+    pub settings: BalancerSettings,
+}
+
+/// What a balancer shall be; all that can be changed of it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BalancerChange {
+    /// A service that stays keeps its mode.
+    pub backends: BTreeSet<Reference>,
+    pub settings: BalancerSettings,
+}
+
+/// What the operator wants of one server.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BalancerModeChange {
+    /// One of the balancer's services.
+    pub service: Reference,
+    #[schema(value_type = BalancerMode)]
+    pub mode: BackendMode,
+}
+
+/// How a server is chosen.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BalancerAlgorithm {
+    LeastConnections,
+    SourceAffinity,
+}
+
+/// `drain`: no new connections; `maintenance`: none at all and no checks.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BalancerMode {
+    Serve,
+    Drain,
+    Maintenance,
+}
+
+/// How a server is. An `unproven`, `suspect` or `recovering` one gets connections where none is `up`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BalancerCondition {
+    Unproven,
+    Up,
+    Suspect,
+    Down,
+    Recovering,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BalancerProxyProtocol {
+    V1,
+    V2,
+}
+
+impl Balancer {
+    fn of(api: &Api, state: &State, id: BalancerId) -> Option<Self> {
+        let balancer = state.balancer(id)?;
+        let backends = balancer.backends.iter().filter_map(|(service, mode)| {
+            let node = state.node(state.service(*service)?.node)?;
+            let seen = api.context.live.backend(balancer.node, id, *service);
+            Some(BalancerBackend {
+                service: service_path(state, *service),
+                service_id: *service,
+                address: (node.addresses.v4, state.service(*service)?.port.number()).into(),
+                mode: *mode,
+                condition: seen.map(|it| it.condition),
+                connections: seen.map(|it| it.connections),
+            })
+        });
+        let node = node_path(state, balancer.node);
+        Some(Self {
+            id,
+            path: format!("{node}/{}", balancer.name),
+            name: balancer.name.clone(),
+            node,
+            node_id: balancer.node,
+            port: balancer.port,
+            exposure: balancer.exposure,
+            backends: backends.collect(),
+            settings: (&balancer.settings).into(),
+        })
+    }
+}
+
+/// List balancers
+#[utoipa::path(get, path = "/balancers", tag = "balancers", params(Listing),
+    responses((status = 200, body = Page<Balancer>)), security(("api_key" = ["read"])))]
+pub(super) async fn list(
+    _caller: Caller<Read>,
+    Shared(api): Shared<Arc<Api>>,
+    Query(listing): Query<Listing>,
+) -> Result<Json<Page<Balancer>>, Problem> {
+    let state = api.state();
+    let entries = state.balancers().map(|it| (it.id, it.id));
+    page(&listing, entries, |id| Balancer::of(&api, &state, id)).map(Json)
+}
+
+/// Add a balancer to a node
+#[utoipa::path(post, path = "/balancers", tag = "balancers", params(WriteQuery), request_body = NewBalancer,
+    responses((status = 201, body = Written<Balancer>)), security(("api_key" = ["write"])))]
+pub(super) async fn create(
+    caller: Caller<Write>,
+    Shared(api): Shared<Arc<Api>>,
+    Query(query): Query<WriteQuery>,
+    Body(new): Body<NewBalancer>,
+) -> Result<Response, Problem> {
+    let state = api.state();
+    let command = Command::AddBalancer {
+        node: new
+            .node
+            .node(&state)
+            .map_err(|problem| problem.at("node"))?,
+        name: new.name,
+        port: new.port,
+        exposure: new.exposure,
+        backends: services(&state, &new.backends)?,
+        settings: new.settings.into(),
+    };
+    let made = |answer: &Answer| match answer {
+        Answer::Balancer(id) => Some(*id),
+        _ => None,
+    };
+    let (accepted, id, creation) = api.create(&caller, &query, command, made).await?;
+    let resource = Balancer::of(&api, &api.state(), id);
+    api.created(&accepted, &query, creation, resource).await
+}
+
+/// Show a balancer
+#[utoipa::path(get, path = "/balancers/{balancer}", tag = "balancers",
+    params(("balancer" = String, Path, description = "Id, or `org/site/node/balancer` percent-encoded")),
+    responses((status = 200, body = Balancer)), security(("api_key" = ["read"])))]
+pub(super) async fn show(
+    _caller: Caller<Read>,
+    Shared(api): Shared<Arc<Api>>,
+    Path(reference): Path<Reference>,
+) -> Result<Json<Balancer>, Problem> {
+    let state = api.state();
+    let id = reference.balancer(&state)?;
+    Balancer::of(&api, &state, id)
+        .map(Json)
+        .ok_or_else(|| Problem::not_found("balancer", id))
+}
+
+/// Change the services and settings of a balancer
+#[utoipa::path(put, path = "/balancers/{balancer}", tag = "balancers",
+    params(("balancer" = String, Path, description = "Id, or `org/site/node/balancer` percent-encoded"), WriteQuery),
+    request_body = BalancerChange,
+    responses((status = 200, body = Written<Balancer>)), security(("api_key" = ["write"])))]
+pub(super) async fn set(
+    caller: Caller<Write>,
+    Shared(api): Shared<Arc<Api>>,
+    Path(reference): Path<Reference>,
+    Query(query): Query<WriteQuery>,
+    Body(change): Body<BalancerChange>,
+) -> Result<Json<Written<Balancer>>, Problem> {
+    let state = api.state();
+    let id = reference.balancer(&state)?;
+    let command = Command::SetBalancer {
+        id,
+        backends: services(&state, &change.backends)?,
+        settings: change.settings.into(),
+    };
+    changed(&api, &caller, &query, id, command).await
+}
+
+/// Serve from a server behind a balancer, drain it, or put it into maintenance
+#[utoipa::path(put, path = "/balancers/{balancer}/mode", tag = "balancers",
+    params(("balancer" = String, Path, description = "Id, or `org/site/node/balancer` percent-encoded"), WriteQuery),
+    request_body = BalancerModeChange,
+    responses((status = 200, body = Written<Balancer>)), security(("api_key" = ["write"])))]
+pub(super) async fn set_mode(
+    caller: Caller<Write>,
+    Shared(api): Shared<Arc<Api>>,
+    Path(reference): Path<Reference>,
+    Query(query): Query<WriteQuery>,
+    Body(change): Body<BalancerModeChange>,
+) -> Result<Json<Written<Balancer>>, Problem> {
+    let state = api.state();
+    let id = reference.balancer(&state)?;
+    let service = change.service.service(&state);
+    let command = Command::SetBackendMode {
+        id,
+        service: service.map_err(|problem| problem.at("service"))?,
+        mode: change.mode,
+    };
+    changed(&api, &caller, &query, id, command).await
+}
+
+/// Remove a balancer; its connections are reset
+#[utoipa::path(delete, path = "/balancers/{balancer}", tag = "balancers",
+    params(("balancer" = String, Path, description = "Id, or `org/site/node/balancer` percent-encoded"), WriteQuery),
+    responses((status = 200, body = Written<Removed>)), security(("api_key" = ["write"])))]
+pub(super) async fn remove(
+    caller: Caller<Write>,
+    Shared(api): Shared<Arc<Api>>,
+    Path(reference): Path<Reference>,
+    Query(query): Query<WriteQuery>,
+) -> Result<Json<Written<Removed>>, Problem> {
+    let id = reference.balancer(&api.state())?;
+    let accepted = api
+        .change(&caller, &query, Command::RemoveBalancer { id })
+        .await?;
+    api.removed(&accepted, &query, id).await
+}
+
+async fn changed(
+    api: &Api,
+    caller: &Caller<Write>,
+    query: &WriteQuery,
+    id: BalancerId,
+    command: Command,
+) -> Result<Json<Written<Balancer>>, Problem> {
+    let accepted = api.change(caller, query, command).await?;
+    let resource =
+        Balancer::of(api, &api.state(), id).ok_or_else(|| Problem::not_found("balancer", id))?;
+    api.written(&accepted, query, resource).await.map(Json)
+}
+
+fn services(
+    state: &State,
+    references: &BTreeSet<Reference>,
+) -> Result<BTreeSet<ServiceId>, Problem> {
+    let ids = references.iter().map(|it| it.service(state));
+    ids.collect::<Result<_, _>>()
+        .map_err(|problem| problem.at("backends"))
+}
+
+fn tunnel() -> Exposure {
+    Exposure::Tunnel
+}
+
+impl Default for BalancerSettings {
+    fn default() -> Self {
+        (&malha_core::BalancerSettings::default()).into()
+    }
+}
+
+impl From<&malha_core::BalancerSettings> for BalancerSettings {
+    fn from(it: &malha_core::BalancerSettings) -> Self {
+        Self {
+            algorithm: it.algorithm,
+            health: it.health.as_ref().map(|it| BalancerHealth {
+                port: it.port,
+                path: it.path.clone(),
+            }),
+            proxy_protocol: it.proxy_protocol,
+            check_interval_ms: it.check_interval_ms,
+            connect_ms: it.connect_ms,
+            idle_s: it.idle_s,
+            slow_start_s: it.slow_start_s,
+            connections: it.connections,
+            connections_per_source: it.connections_per_source,
+            allowed_sources: it.allowed_sources.clone(),
+        }
+    }
+}
+
+impl From<BalancerSettings> for malha_core::BalancerSettings {
+    fn from(it: BalancerSettings) -> Self {
+        Self {
+            algorithm: it.algorithm,
+            health: it.health.map(|it| HealthPort {
+                port: it.port,
+                path: it.path,
+            }),
+            proxy_protocol: it.proxy_protocol,
+            check_interval_ms: it.check_interval_ms,
+            connect_ms: it.connect_ms,
+            idle_s: it.idle_s,
+            slow_start_s: it.slow_start_s,
+            connections: it.connections,
+            connections_per_source: it.connections_per_source,
+            allowed_sources: it.allowed_sources,
+        }
+    }
+}

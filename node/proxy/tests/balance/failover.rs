@@ -1,10 +1,12 @@
 //! Backends that fail under load.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use malha_proxy::balance::Condition;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::rig::{Rig, Server, spec};
 
@@ -13,7 +15,7 @@ async fn a_backend_that_refuses_gives_way_to_the_next_unseen() {
     let (dead, alive) = (Server::start(b'd').await, Server::start(b'a').await);
     let mut plain = spec(&[&dead, &alive]);
     // Checks would find it out too; here the connection itself must.
-    plain.check.interval = std::time::Duration::from_secs(60);
+    plain.check.interval = Duration::from_secs(60);
     let rig = Rig::start(plain).await;
     rig.until(|all| all.iter().all(|it| it.condition == Condition::Up))
         .await;
@@ -58,4 +60,23 @@ async fn no_new_connection_fails_when_one_of_two_servers_dies_under_load() {
     while let Some(ended) = clients.join_next().await {
         ended.unwrap();
     }
+}
+
+#[tokio::test]
+async fn no_new_connection_waits_two_seconds_for_a_machine_that_lost_its_power() {
+    let (dying, alive) = (Server::start(b'd').await, Server::start(b'a').await);
+    let silent = Arc::new(Mutex::new(None));
+    let rig = Rig::start_with_silent(spec(&[&dying, &alive]), Arc::clone(&silent)).await;
+    rig.until(|all| all.iter().all(|it| it.condition == Condition::Up))
+        .await;
+    *silent.lock().unwrap() = Some(dying.address);
+    let lost_at = Instant::now();
+    let mut longest = Duration::ZERO;
+    while lost_at.elapsed() < Duration::from_secs(3) {
+        let began = Instant::now();
+        assert_eq!(rig.meet().await.unwrap(), b'a');
+        longest = longest.max(began.elapsed());
+    }
+    assert!(longest < Duration::from_secs(2), "{longest:?}");
+    rig.until(|all| all[0].condition == Condition::Down).await;
 }

@@ -1,11 +1,12 @@
 //! A balancer on loopback before backends that answer with their own name. It sleeps nowhere: what must come about is
 //! awaited.
 
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -139,6 +140,19 @@ impl Rig {
         Self::with(spec, veil, Arc::new(Veiled(KernelConnector))).await
     }
 
+    /// A machine that has lost its power: nothing refuses and nothing answers.
+    pub(crate) async fn start_with_silent(
+        spec: Spec,
+        silent: Arc<Mutex<Option<SocketAddr>>>,
+    ) -> Self {
+        Self::with(
+            spec,
+            |listener| Box::new(listener),
+            Arc::new(Silence(silent)),
+        )
+        .await
+    }
+
     async fn with(
         spec: Spec,
         wrap: fn(KernelListener) -> Box<dyn Listener>,
@@ -171,6 +185,20 @@ impl Rig {
         };
         let seen = timeout(PATIENCE, looking).await;
         assert!(seen.is_ok(), "{:?}", self.balancer.status());
+    }
+}
+
+/// Reaches all but one address, at which attempts wait for their limit.
+struct Silence(Arc<Mutex<Option<SocketAddr>>>);
+
+#[async_trait]
+impl Connector for Silence {
+    async fn connect(&self, address: SocketAddr, limit: Duration) -> io::Result<Link> {
+        let is_silent = *self.0.lock().unwrap() == Some(address);
+        match is_silent {
+            true => timeout(limit, pending()).await?,
+            false => KernelConnector.connect(address, limit).await,
+        }
     }
 }
 

@@ -11,6 +11,9 @@ use crate::ingress::Ingress;
 use crate::key::{PrivateKey, RelayKey};
 use crate::netstack::fuzz_stack;
 use crate::noise::Kind;
+use crate::offload::cut::PADDING_BYTES;
+use crate::offload::join::Joins;
+use crate::offload::vnet::{HEADER_BYTES, Work};
 use crate::path::{ChannelId, Path};
 use crate::peer::PeerIndex;
 use crate::relay::{ChannelGrant, RelayGrant, RelayPair};
@@ -66,6 +69,32 @@ pub fn packet(data: &[u8]) {
     fuzz_stack(&config(1), data, now);
 }
 
+/// What a TUN device hands over: ten bytes that say what is left to do, and a packet. What is cut from it goes to a device that
+/// joins it again.
+pub fn tun_frame(data: &[u8]) {
+    let Some((header, packet)) = data.split_first_chunk::<HEADER_BYTES>() else {
+        return;
+    };
+    let Ok(work) = Work::parse(header) else {
+        return;
+    };
+    let mut pair = JOINING.lock().unwrap_or_else(PoisonError::into_inner);
+    let pair = pair.get_or_insert_with(|| {
+        let mut pair = Pair::connected().expect("the fixed configuration is valid");
+        pair.right.set_joins(Joins {
+            tcp: true,
+            udp: true,
+        });
+        pair
+    });
+    let now = Instant::now();
+    let bytes = packet.len().min(usize::from(u16::MAX));
+    let mut buffer = packet[..bytes].to_vec();
+    buffer.resize(bytes + PADDING_BYTES, 0);
+    pair.left.handle_super_packet(&mut buffer, bytes, work, now);
+    pair.exchange(now);
+}
+
 /// Packets that pass the filter one after another, each behind two bytes: direction, peer and pause; its length. A peer that
 /// may open nothing, and to which nothing was sent, must be refused whatever it sends.
 pub fn filter(data: &[u8]) {
@@ -93,6 +122,8 @@ pub fn filter(data: &[u8]) {
 }
 
 static PAIR: Mutex<Option<Pair>> = Mutex::new(None);
+
+static JOINING: Mutex<Option<Pair>> = Mutex::new(None);
 
 static RELAYED: Mutex<Option<Relayed>> = Mutex::new(None);
 
@@ -157,12 +188,14 @@ impl Pair {
                 if matches!(Kind::of(&transmit.payload), Some(Kind::Data { .. })) {
                     self.session.copy_from_slice(&transmit.payload[4..8]);
                 }
+                let stride = transmit.segment_bytes;
                 self.right
-                    .handle_datagram(underlay(1), &transmit.payload, now);
+                    .handle_datagrams(underlay(1), &transmit.payload, stride, now);
             }
             while let Some(transmit) = self.right.poll_transmit() {
+                let stride = transmit.segment_bytes;
                 self.left
-                    .handle_datagram(underlay(2), &transmit.payload, now);
+                    .handle_datagrams(underlay(2), &transmit.payload, stride, now);
             }
         }
         drain(&mut self.left);

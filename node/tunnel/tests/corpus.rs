@@ -38,3 +38,8 @@ fn packets() {
 fn relay_frames() {
     replay("relay_frame", malha_tunnel::fuzz::relay_frame);
 }
+
+#[test]
+fn tun_frames() {
+    replay("tun_frame", malha_tunnel::fuzz::tun_frame);
+}

@@ -31,6 +31,7 @@ impl Target {
             "tunnel_filter" => malha_tunnel::fuzz::filter,
             "tunnel_packet" => malha_tunnel::fuzz::packet,
             "tunnel_relay" => malha_tunnel::fuzz::relay_frame,
+            "tunnel_tun" => malha_tunnel::fuzz::tun_frame,
             "zone_edit" => malha_zone::fuzz_edit,
             _ => anyhow::bail!("targets.txt: {name} has no entry here"),
         };

@@ -85,7 +85,7 @@ fn every_fuzz_target_starts_from_a_committed_corpus() {
     assert!(inputs.is_empty(), "corpora of no target: {inputs:?}");
 }
 
-const CORPORA: [&str; 8] = [
+const CORPORA: [&str; 9] = [
     "controller/proto/corpus/frame",
     "controller/proto/corpus/token",
     "dns/zone/corpus/edit",
@@ -94,6 +94,7 @@ const CORPORA: [&str; 8] = [
     "node/tunnel/corpus/filter",
     "node/tunnel/corpus/packet",
     "node/tunnel/corpus/relay_frame",
+    "node/tunnel/corpus/tun_frame",
 ];
 
 /// In pieces, so that this file does not have them.

@@ -1,0 +1,202 @@
+//! Plans: what stands in them for which declaration, and that each is a function of its subject.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use malha_proto::NodeId;
+use proptest::prelude::*;
+
+use super::{MAX_CHECKS, plan, probes};
+use crate::sample;
+use crate::{Expect, Exposure, Outside, Port, PortProbe, Probe, Protocol, Subject, Vantage};
+
+fn ids(subject: &Subject) -> Vec<String> {
+    plan(subject).into_iter().map(|check| check.id).collect()
+}
+
+#[test]
+fn a_whole_declaration_is_planned_from_every_vantage_point() {
+    let ids = ids(&sample::subject());
+    for id in [
+        "production/dns/xvia.sedec.mt.gov.br/exists",
+        "production/dns/xvia.sedec.mt.gov.br/declared-addresses",
+        "production/dns/xvia.sedec.mt.gov.br/public-space",
+        "production/dns/xvia.sedec.mt.gov.br/servers-agree",
+        "production/dns/xvia.sedec.mt.gov.br/not-on-other-stage",
+        "production/dns/xvia.sedec.mt.gov.br/internal-view",
+        "development/dns/xvia-dev.sedec.mt.gov.br/differs-from/xvia.sedec.mt.gov.br",
+        "production/port/5500/granted/servidor-1/10.90.0.11",
+        "production/port/5500/ungranted/servidor-1/10.90.0.11",
+        "production/port/5500/outside/201.49.10.7",
+        "production/port/9011/ungranted/servidor-1/10.90.0.11",
+        "production/service/5500/servidor-1/client-certificate",
+        "production/service/5577/servidor-1/ocsp-responses",
+        "production/service/5588/servidor-1/health",
+        "production/url/not-crossed/https://xvia.sedec.mt.gov.br/",
+        "production/egress/servidor-1/central/central.mt.gov.br:4001/201.49.99.1",
+        "production/ocsp/servidor-1/good/http://ocsp.mt.gov.br:8888/",
+        "production/balancer/entrada/all-up",
+        "time-stamp/signed/http://tsa.mt.gov.br:8899/",
+        "declared/ports",
+    ] {
+        assert!(ids.iter().any(|it| it == id), "{id} in {ids:#?}");
+    }
+    assert!(
+        !ids.iter()
+            .any(|id| id.starts_with("declared/") && id != "declared/ports")
+    );
+}
+
+#[test]
+fn what_is_not_declared_stands_in_the_plan_as_such() {
+    let plan = plan(&Subject::default());
+    let declared = plan.iter().filter(|it| it.expect == Expect::Declared);
+    assert_eq!(declared.count(), 14);
+    assert_eq!(plan.len(), 14);
+}
+
+#[test]
+fn without_a_vantage_point_the_check_stays_and_nobody_looks() {
+    let mut subject = sample::subject();
+    subject.outside = None;
+    let checks = plan(&subject);
+    let outside = checks.iter().filter(|it| it.id.contains("/outside/"));
+    let outside: Vec<_> = outside.collect();
+    assert!(outside.len() >= 5);
+    assert!(outside.iter().all(|it| !it.vantage.is_manned()));
+    let looks = probes(&checks);
+    assert!(looks.iter().all(|(vantage, _)| vantage.is_manned()));
+}
+
+#[test]
+fn only_connections_are_asked_of_nodes() {
+    for (vantage, probe) in probes(&plan(&sample::subject())) {
+        assert_eq!(
+            vantage != Vantage::Controller,
+            probe.is_for_nodes(),
+            "{vantage} {probe:?}"
+        );
+    }
+}
+
+#[test]
+fn a_port_that_only_the_declaration_opens_to_the_outside_must_be_closed_there() {
+    let checks = plan(&sample::subject());
+    let check = checks
+        .iter()
+        .find(|it| it.id == "production/port/2080/outside/201.49.10.7");
+    let expect = &check.unwrap().expect;
+    let control = Some("198.51.100.1:443".parse().unwrap());
+    assert_eq!(*expect, Expect::Closed { control });
+}
+
+#[test]
+fn the_control_address_is_of_the_family_of_the_address_and_is_looked_at_itself() {
+    let mut subject = sample::subject();
+    let v6: IpAddr = "2001:db8::7".parse().unwrap();
+    subject.production.public_addresses.push(v6);
+    let checks = plan(&subject);
+    let of = |id: &str| checks.iter().find(|it| it.id == id).unwrap();
+    let check = of("production/port/4000/outside/2001:db8::7");
+    assert_eq!(check.expect, Expect::Closed { control: None });
+    let control = of("outside/control/198.51.100.1:443");
+    assert_eq!(control.expect, Expect::Open { control: None });
+}
+
+#[test]
+fn what_is_over_the_limits_is_said() {
+    let mut subject = sample::subject();
+    subject.production.names = (0..50).map(|n| format!("n{n}.mt.gov.br")).collect();
+    assert!(ids(&subject).contains(&"declared/within-limits".to_owned()));
+    assert!(!ids(&sample::subject()).contains(&"declared/within-limits".to_owned()));
+}
+
+#[test]
+fn udp_ports_are_planned_and_dialled_by_nobody() {
+    let mut subject = sample::subject();
+    let port = Port {
+        number: 51_820,
+        protocol: Protocol::Udp,
+        exposure: Exposure::Public,
+        probe: PortProbe::None,
+        granted: None,
+        ungranted: None,
+    };
+    subject.production.servers[0].ports = vec![port];
+    let checks = plan(&subject);
+    let udp = |probe: &Probe| matches!(probe, Probe::UdpPort { .. });
+    assert!(checks.iter().any(|it| udp(&it.probe)));
+    assert!(!probes(&checks).iter().any(|(_, probe)| udp(probe)));
+}
+
+fn any_subject() -> impl Strategy<Value = Subject> {
+    let numbers = prop::collection::vec((any::<u16>(), 0..4_u8, any::<bool>()), 0..40);
+    let addresses = prop::collection::vec(any::<[u8; 4]>(), 0..20);
+    (numbers, addresses, 0..20_usize, any::<bool>()).prop_map(
+        |(numbers, addresses, servers, has_outside)| {
+            let mut subject = sample::subject();
+            let ports: Vec<Port> = numbers
+                .into_iter()
+                .map(|(number, exposure, is_udp)| Port {
+                    number,
+                    protocol: if is_udp { Protocol::Udp } else { Protocol::Tcp },
+                    exposure: [
+                        Exposure::Tunnel,
+                        Exposure::Public,
+                        Exposure::Loopback,
+                        Exposure::Never,
+                    ][usize::from(exposure)],
+                    probe: PortProbe::None,
+                    granted: None,
+                    ungranted: Some(sample::node(9, "alheio")),
+                })
+                .collect();
+            let server = subject.production.servers[0].clone();
+            subject.production.servers = (0..servers)
+                .map(|n| {
+                    let mut server = server.clone();
+                    server.node = sample::node(n as u64, &format!("s{n}"));
+                    server.ports.clone_from(&ports);
+                    server
+                })
+                .collect();
+            subject.production.public_addresses = addresses.into_iter().map(IpAddr::from).collect();
+            subject.outside = has_outside.then(|| Outside {
+                node: sample::node(NodeId(99).0, "fora"),
+                control: vec![SocketAddr::from(([198, 51, 100, 1], 443))],
+            });
+            subject
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_plan_is_bounded_has_each_id_once_and_is_the_same_again(subject in any_subject()) {
+        let checks = plan(&subject);
+        prop_assert!(checks.len() <= MAX_CHECKS + 1);
+        let ids: BTreeSet<&String> = checks.iter().map(|check| &check.id).collect();
+        prop_assert_eq!(ids.len(), checks.len());
+        prop_assert_eq!(&checks, &plan(&subject));
+        let looks: BTreeSet<_> = probes(&checks).into_iter().collect();
+        prop_assert_eq!(looks.len(), probes(&checks).len());
+    }
+
+    #[test]
+    fn a_port_that_is_not_public_is_never_expected_open_outside(subject in any_subject()) {
+        let is_public = |number: u16| {
+            let ports = subject.production.servers.iter().flat_map(|it| &it.ports);
+            ports.filter(|it| it.number == number).any(|it| it.exposure == Exposure::Public)
+        };
+        for check in plan(&subject) {
+            let Probe::TcpConnect { address } = check.probe else { continue };
+            let outside = matches!(check.vantage, Vantage::Outside { .. });
+            if outside && check.id.starts_with("production/") && !is_public(address.port()) {
+                let is_closed = matches!(check.expect, Expect::Closed { .. });
+                prop_assert!(is_closed, "{}", check.id);
+            }
+        }
+    }
+}

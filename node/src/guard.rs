@@ -8,7 +8,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use malha_proto::{Exposure, Netmap, Profile};
+use malha_proto::{Exposure, Netmap, Profile, Protocol};
 use malha_tunnel::{Engine, nftables};
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
@@ -36,7 +36,10 @@ pub enum GuardStatus {
     #[default]
     Waiting,
     InPlace {
+        /// TCP.
         ports: BTreeSet<u16>,
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        udp: BTreeSet<u16>,
         /// How often somebody took it away since the start.
         restored: u64,
     },
@@ -53,13 +56,20 @@ pub struct GuardConfig {
     pub except: BTreeSet<u16>,
 }
 
+/// What the guard closes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Ports {
+    tcp: BTreeSet<u16>,
+    udp: BTreeSet<u16>,
+}
+
 /// The guard of one agent.
 pub(crate) struct Guard {
     config: GuardConfig,
     engine: Engine,
     interface: String,
     watch: Option<nftables::TableWatch>,
-    ports: BTreeSet<u16>,
+    ports: Ports,
     status: GuardStatus,
     restored: u64,
     /// A change was heard and not yet answered.
@@ -80,7 +90,7 @@ impl Guard {
             engine,
             interface: interface.into(),
             watch: None,
-            ports: BTreeSet::new(),
+            ports: Ports::default(),
             status,
             restored: 0,
             disturbed: false,
@@ -97,7 +107,7 @@ impl Guard {
     /// # Errors
     /// It is required and can't be in place; the services must stay closed.
     pub(crate) async fn close(&mut self, map: &Netmap) -> Result<(), String> {
-        let wanted = ports(map, &self.config.except);
+        let wanted = Ports::of(map, &self.config.except);
         let is_done = matches!(&self.status, GuardStatus::InPlace { .. }) && wanted == self.ports;
         if !self.is_wanted() || is_done {
             return Ok(());
@@ -127,7 +137,8 @@ impl Guard {
 
     /// Puts it back if it is gone; to be called each second and after each change.
     pub(crate) async fn check(&mut self) {
-        if self.ports.is_empty() || !self.is_wanted() || Instant::now() < self.next_restore {
+        if self.ports == Ports::default() || !self.is_wanted() || Instant::now() < self.next_restore
+        {
             return;
         }
         let table = table(&self.interface);
@@ -167,7 +178,8 @@ impl Guard {
         }
         self.status = match applied {
             Ok(()) => GuardStatus::InPlace {
-                ports: self.ports.clone(),
+                ports: self.ports.tcp.clone(),
+                udp: self.ports.udp.clone(),
                 restored: self.restored,
             },
             Err(error) => {
@@ -182,8 +194,14 @@ impl GuardStatus {
     pub(crate) fn say(&self, lang: Lang) -> String {
         match self {
             Self::Waiting => text::guard_waiting(lang),
-            Self::InPlace { ports, restored } => {
-                let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
+            Self::InPlace {
+                ports,
+                udp,
+                restored,
+            } => {
+                let tcp = ports.iter().map(u16::to_string);
+                let udp = udp.iter().map(|port| format!("{port}/udp"));
+                let ports: Vec<_> = tcp.chain(udp).collect();
                 let ports = ports.join(", ");
                 match restored {
                     0 => text::guard_in_place(lang, ports),
@@ -213,14 +231,19 @@ pub fn is_in_place(interface: &str) -> io::Result<bool> {
     nftables::table_exists(&table(interface))
 }
 
-/// The ports that must be reachable through the overlay only: each service's port, its target where that is on this machine,
-/// each balancer's, and those that the node's profile brings. A public balancer opens its port.
-fn ports(map: &Netmap, except: &BTreeSet<u16>) -> BTreeSet<u16> {
-    let of_profile: &[u16] = match map.me.profile {
-        Profile::SecurityServer | Profile::Balancer => &[5500, 5577],
-        Profile::Central => &[4001],
-        Profile::Garage | Profile::Edge => &[],
-    };
+impl Ports {
+    fn of(map: &Netmap, except: &BTreeSet<u16>) -> Self {
+        let udp = of_profile(map, Protocol::Udp);
+        Self {
+            tcp: tcp_ports(map, except),
+            udp: udp.filter(|port| !except.contains(port)).collect(),
+        }
+    }
+}
+
+/// The TCP ports that must be reachable through the overlay only: each service's port, its target where that is on this
+/// machine, each balancer's, and those of the node's profile. A public balancer opens its port.
+fn tcp_ports(map: &Netmap, except: &BTreeSet<u16>) -> BTreeSet<u16> {
     let services = map.services.values();
     let of_services = services.flat_map(|service| {
         let target = Some(service.target).filter(|target| is_here(target.ip(), map));
@@ -232,10 +255,25 @@ fn ports(map: &Netmap, except: &BTreeSet<u16>) -> BTreeSet<u16> {
     let public = balancers().filter(|it| it.exposure == Exposure::Public);
     let public: BTreeSet<u16> = public.map(|it| it.port.number()).collect();
     let all = of_services
-        .chain(of_profile.iter().copied())
+        .chain(of_profile(map, Protocol::Tcp))
         .chain(in_tunnel.map(|it| it.port.number()));
     all.filter(|port| !except.contains(port) && !public.contains(port))
         .collect()
+}
+
+/// What the profile closes. A controller or a saved map from before profiles were data leaves it to the agent.
+fn of_profile(map: &Netmap, protocol: Protocol) -> impl Iterator<Item = u16> {
+    let before: &[u16] = match map.me.profile {
+        _ if map.closed.is_some() || protocol != Protocol::Tcp => &[],
+        Profile::SecurityServer | Profile::Balancer => &[5500, 5577],
+        Profile::Central => &[4001],
+        Profile::Garage | Profile::Edge => &[],
+    };
+    let closed = map.closed.iter().flatten();
+    closed
+        .filter(move |it| it.protocol == protocol)
+        .map(|it| it.port.number())
+        .chain(before.iter().copied())
 }
 
 fn is_here(target: IpAddr, map: &Netmap) -> bool {
@@ -250,21 +288,25 @@ fn table(interface: &str) -> String {
 
 /// After conntrack, so that fragments are whole and answers to this machine's own connections are known; before DNAT, so that a
 /// container's published port is judged by the number that the stranger used.
-fn script(interface: &str, ports: &BTreeSet<u16>) -> String {
+fn script(interface: &str, ports: &Ports) -> String {
     let table = table(interface);
     let mut script = format!(
         "add table inet {table}\n\
          delete table inet {table}\n\
          add table inet {table}\n\
          add set inet {table} ports {{ type inet_service; }}\n\
+         add set inet {table} udp_ports {{ type inet_service; }}\n\
          add chain inet {table} guard {{ type filter hook prerouting priority -150; policy accept; }}\n\
          add rule inet {table} guard iifname {{ \"lo\", \"{interface}\" }} accept\n\
          add rule inet {table} guard fib daddr type != local accept\n\
          add rule inet {table} guard tcp dport @ports ct direction original counter drop\n\
-         add rule inet {table} guard tcp dport @ports tcp flags & (syn|ack) == syn counter drop\n"
+         add rule inet {table} guard tcp dport @ports tcp flags & (syn|ack) == syn counter drop\n\
+         add rule inet {table} guard udp dport @udp_ports ct direction original counter drop\n"
     );
-    for port in ports {
-        script += &format!("add element inet {table} ports {{ {port} }}\n");
+    for (set, ports) in [("ports", &ports.tcp), ("udp_ports", &ports.udp)] {
+        for port in ports {
+            script += &format!("add element inet {table} {set} {{ {port} }}\n");
+        }
     }
     script
 }
@@ -273,6 +315,8 @@ const RESTORE_PAUSE: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
+    use malha_proto::{ClosedPort, Port};
+
     use super::*;
     use crate::testbed;
 
@@ -287,19 +331,40 @@ mod tests {
             .unwrap();
         let mut elsewhere = service.clone();
         elsewhere.id = malha_proto::ServiceId(id.0 + 1);
-        elsewhere.port = malha_proto::Port::new(7000).unwrap();
+        elsewhere.port = Port::new(7000).unwrap();
         elsewhere.target = ([192, 0, 2, 1], 9999).into();
         map.services.insert(elsewhere.id, elsewhere);
+        map.closed = Some([closed(Protocol::Tcp, 9011)].into());
+        let wanted = [service.port.number(), service.target.port(), 7000, 9011];
+        assert_eq!(tcp(&map, &BTreeSet::new()), wanted.into());
+        let except = BTreeSet::from([7000, 9011]);
+        assert!(tcp(&map, &except).is_disjoint(&except));
+    }
+
+    #[test]
+    fn the_controller_says_what_the_profile_closes() {
+        let mut map = testbed::netmap(1);
+        map.services.clear();
         map.me.profile = Profile::SecurityServer;
-        let wanted = [
-            service.port.number(),
-            service.target.port(),
-            7000,
-            5500,
-            5577,
-        ];
-        assert_eq!(ports(&map, &BTreeSet::new()), wanted.into());
-        let except = BTreeSet::from([7000, 5577]);
-        assert!(ports(&map, &except).is_disjoint(&except));
+        let none = BTreeSet::new();
+        // A map from before the controller said it.
+        assert_eq!(tcp(&map, &none), [5500, 5577].into());
+        map.closed = Some([closed(Protocol::Tcp, 4000), closed(Protocol::Udp, 161)].into());
+        assert_eq!(tcp(&map, &none), [4000].into());
+        assert_eq!(Ports::of(&map, &none).udp, [161].into());
+        assert_eq!(Ports::of(&map, &[161].into()).udp, none);
+        map.closed = Some([].into());
+        assert_eq!(Ports::of(&map, &none), Ports::default());
+    }
+
+    fn tcp(map: &Netmap, except: &BTreeSet<u16>) -> BTreeSet<u16> {
+        Ports::of(map, except).tcp
+    }
+
+    fn closed(protocol: Protocol, port: u16) -> ClosedPort {
+        ClosedPort {
+            protocol,
+            port: Port::new(port).unwrap(),
+        }
     }
 }

@@ -310,6 +310,7 @@ pub(crate) fn netmap(revision: u64) -> Netmap {
         peers: [(peer.id, peer)].into(),
         services: [(service.id, service)].into(),
         balancers: [].into(),
+        closed: None,
     }
 }
 

@@ -9,7 +9,7 @@ use malha_zone::ZoneName;
 
 use crate::change::{Change, Entity, EntityKey};
 use crate::model::{Grant, Node};
-use crate::state::State;
+use crate::state::{State, seconds};
 
 /// What a change touched, for those who must act on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +39,7 @@ pub enum Topic {
     Routes,
     Grants,
     Balancers,
+    Profiles,
     Zones,
     Operators,
     ApiKeys,
@@ -85,6 +86,7 @@ impl Topic {
             EntityKey::ApiKey(_) => Self::ApiKeys,
             EntityKey::Request(_) => Self::Requests,
             EntityKey::Balancer(_) => Self::Balancers,
+            EntityKey::Profile(_) => Self::Profiles,
         }
     }
 }
@@ -152,6 +154,7 @@ pub(crate) fn touched_nodes(old: &State, new: &State) -> BTreeSet<NodeId> {
             touched.insert(id);
         }
     }
+    touched.extend(guarded_otherwise(old, new));
     touched
 }
 
@@ -173,7 +176,11 @@ pub(crate) fn delta(old: &State, new: &State, id: NodeId) -> Option<NetmapDelta>
         services_gone: Vec::new(),
         balancers: Vec::new(),
         balancers_gone: Vec::new(),
+        closed: None,
     };
+    if is_guarded_otherwise(old, new, id) {
+        delta.closed = Some(new.closed_on(after));
+    }
     for subject in subjects {
         let was = old.node(subject).and_then(|other| old.peer(before, other));
         match new.node(subject).and_then(|other| new.peer(after, other)) {
@@ -240,6 +247,41 @@ fn subjects(old: &State, new: &State) -> BTreeSet<NodeId> {
         };
     }
     subjects
+}
+
+/// The nodes whose profile closes other ports now: of profiles that were edited, and of sites that run another release.
+fn guarded_otherwise(old: &State, new: &State) -> BTreeSet<NodeId> {
+    let mut nodes = BTreeSet::new();
+    for item in old.profiles.diff(&new.profiles) {
+        let (DiffItem::Add(profile, _)
+        | DiffItem::Remove(profile, _)
+        | DiffItem::Update {
+            new: (profile, _), ..
+        }) = item;
+        nodes.extend(seconds(&new.index.nodes_of_profile, *profile, NodeId(0)));
+    }
+    for item in old.sites.diff(&new.sites) {
+        if let DiffItem::Update {
+            old: (id, before),
+            new: (_, after),
+        } = item
+            && before.xroad != after.xroad
+        {
+            nodes.extend(seconds(&new.index.nodes_of_site, *id, NodeId(0)));
+        }
+    }
+    nodes.retain(|id| is_guarded_otherwise(old, new, *id));
+    nodes
+}
+
+fn is_guarded_otherwise(old: &State, new: &State, id: NodeId) -> bool {
+    if old.profiles.ptr_eq(&new.profiles) && old.sites.ptr_eq(&new.sites) {
+        return false;
+    }
+    match (old.node(id), new.node(id)) {
+        (Some(before), Some(after)) => old.closed_on(before) != new.closed_on(after),
+        _ => false,
+    }
 }
 
 /// The smaller sides of the grants to which a policy that waits for its confirmation may return, unless both states say

@@ -4,8 +4,8 @@ use crate::command::{Answer, Command, Context, Rejection};
 use crate::draft::{Draft, Outcome};
 use crate::state::State;
 use crate::{
-    balancers, controller, enrolment, grants, nodes, operators, organizations, policy, quarantine,
-    requests, routes, services, sessions, sites, sweep, tags, tokens, zones,
+    agency, balancers, controller, enrolment, grants, nodes, operators, organizations, policy,
+    profile, quarantine, requests, routes, services, sessions, sites, sweep, tags, tokens, zones,
 };
 
 impl State {
@@ -178,6 +178,10 @@ fn run(draft: &mut Draft, command: &Command) -> Result<Answer, Rejection> {
             balancers::set_mode(draft, *id, *service, *mode)
         }
         Command::RemoveBalancer { id } => balancers::remove(draft, *id),
+        Command::AddAgency(new) => agency::add(draft, new),
+        Command::SetProfile { text } => profile::set(draft, text),
+        Command::ResetProfile { profile } => profile::reset(draft, *profile),
+        Command::SetSiteRelease { id, xroad } => sites::set_release(draft, *id, *xroad),
         Command::Sweep => sweep::sweep(draft),
     }
 }

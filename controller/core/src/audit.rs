@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use malha_proto::Fingerprint;
 
 use crate::command::{Answer, Command};
+use crate::policy::profile_name;
+use crate::profile;
 
 /// The line of the audit log for a command that went through.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +84,10 @@ impl Command {
             Self::SetBalancer { id, .. } => ("balancer.set", id.to_string()),
             Self::SetBackendMode { id, .. } => ("balancer.mode", id.to_string()),
             Self::RemoveBalancer { id } => ("balancer.remove", id.to_string()),
+            Self::AddAgency(_) => ("agency.add", created()),
+            Self::SetProfile { text } => ("profile.set", profile::named_in(text)),
+            Self::ResetProfile { profile } => ("profile.reset", profile_name(*profile)),
+            Self::SetSiteRelease { id, .. } => ("site.release", id.to_string()),
         })
     }
 
@@ -212,6 +218,28 @@ impl Command {
                 ("backends", joined(backends)),
                 ("settings", format!("{settings:?}")),
             ],
+            Self::AddAgency(new) => vec![
+                ("name", new.name.to_string()),
+                ("production", new.production.to_string()),
+                ("development", new.development.to_string()),
+                ("balancers", new.balancers.to_string()),
+                (
+                    "zone",
+                    new.zone
+                        .as_ref()
+                        .map(ToString::to_string)
+                        .unwrap_or_default(),
+                ),
+                ("public_addresses", joined(&new.public_addresses)),
+                ("development_addresses", joined(&new.development_addresses)),
+            ],
+            Self::SetProfile { text } => {
+                vec![("text_sha256", Fingerprint::of(text.as_bytes()).to_string())]
+            }
+            Self::SetSiteRelease { xroad, .. } => {
+                let xroad = xroad.map(|release| release.to_string());
+                vec![("xroad", xroad.unwrap_or_default())]
+            }
             Self::SetBackendMode { service, mode, .. } => vec![
                 ("service", service.to_string()),
                 ("mode", format!("{mode:?}")),

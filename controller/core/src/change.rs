@@ -1,8 +1,8 @@
 //! What a command did to the state: entities put and entities deleted, each one record of the store.
 
 use malha_proto::{
-    ApiKeyId, BalancerId, Fingerprint, GrantId, NodeId, OperatorId, OrganizationId, RouteId,
-    ServiceId, SiteId, TokenId,
+    ApiKeyId, BalancerId, Fingerprint, GrantId, NodeId, OperatorId, OrganizationId, Profile,
+    RouteId, ServiceId, SiteId, TokenId,
 };
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -11,7 +11,8 @@ use crate::model::{
     ApiKey, Balancer, Grant, Lease, Node, Operator, Organization, RequestRecord, RetiredAddress,
     Route, Service, Settings, Site, Token, ZoneHead,
 };
-use crate::policy::{PolicyInForce, PolicyVersion};
+use crate::policy::{PolicyInForce, PolicyVersion, profile_name};
+use crate::profile::EditedProfile;
 
 /// One step from a state to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +57,7 @@ pub enum Entity {
     /// A policy's text, in force now or before.
     PolicyVersion(PolicyVersion),
     Balancer(Balancer),
+    Profile(EditedProfile),
 }
 
 /// Names one entity.
@@ -83,6 +85,7 @@ pub enum EntityKey {
     Policy,
     PolicyVersion(u64),
     Balancer(BalancerId),
+    Profile(Profile),
 }
 
 /// Why a stored record is not an entity. The record is damaged, or of a newer version.
@@ -136,6 +139,7 @@ impl Entity {
             Self::Policy(_) => EntityKey::Policy,
             Self::PolicyVersion(it) => EntityKey::PolicyVersion(it.version),
             Self::Balancer(it) => EntityKey::Balancer(it.id),
+            Self::Profile(it) => EntityKey::Profile(it.profile),
         }
     }
 
@@ -191,6 +195,9 @@ impl EntityKey {
             Self::Policy => format!("{RECORD_PREFIX}policy"),
             Self::PolicyVersion(version) => numbered("policy-version", *version),
             Self::Balancer(id) => numbered("balancer", id.0),
+            Self::Profile(profile) => {
+                format!("{RECORD_PREFIX}profile/{}", profile_name(*profile))
+            }
         }
     }
 }
@@ -222,6 +229,7 @@ entities! {
     Policy: PolicyInForce,
     PolicyVersion: PolicyVersion,
     Balancer: Balancer,
+    Profile: EditedProfile,
 }
 
 /// Every entity's key in the store starts with this.

@@ -10,7 +10,9 @@ use malha_proto::{
 };
 use thiserror::Error;
 
+use crate::agency::{AddedAgency, NewAgency};
 use crate::model::{BalancerSettings, Role, Scope, Selector};
+use crate::profile::Release;
 use crate::tags::Tag;
 
 /// What comes from outside the pure floor with each command.
@@ -240,6 +242,21 @@ pub enum Command {
     RemoveBalancer {
         id: BalancerId,
     },
+    /// Puts a text in the place of the profile that it names.
+    SetProfile {
+        text: String,
+    },
+    /// The shipped text of a profile holds again.
+    ResetProfile {
+        profile: Profile,
+    },
+    /// An organization with all that its security servers need.
+    AddAgency(Box<NewAgency>),
+    /// Which release of X-Road the servers of a site run; None for the newest.
+    SetSiteRelease {
+        id: SiteId,
+        xroad: Option<Release>,
+    },
     /// Forgets what is past: expired tokens, retired addresses, request records. Bounded work per call.
     Sweep,
 }
@@ -285,6 +302,7 @@ pub enum Answer {
     Policy {
         version: u64,
     },
+    Agency(Box<AddedAgency>),
     /// This `Idempotency-Key` created this before; nothing happened now.
     AlreadyCreated {
         created: String,
@@ -322,6 +340,8 @@ pub enum Rejection {
     OtherRequest,
     #[error(transparent)]
     Policy(#[from] crate::policy::PolicyError),
+    #[error(transparent)]
+    Profile(#[from] crate::profile::ProfileError),
     #[error(transparent)]
     Zone(#[from] malha_zone::ZoneError),
 }

@@ -10,6 +10,7 @@ use malha_proto::{
 use subtle::ConstantTimeEq;
 
 use crate::addresses;
+use crate::agency;
 use crate::apply::check_limit;
 use crate::command::{Answer, Rejection};
 use crate::draft::Draft;
@@ -146,9 +147,15 @@ fn add_node(draft: &mut Draft, token: &Token, machine: &Machine) -> Result<NodeI
     check_limit("nodes", draft.state.nodes.len(), MAX_NODES)?;
     let addresses = addresses::allocate(draft)?;
     let id = NodeId(draft.next_id());
-    let name = choose_name(&draft.state, token.site, id, machine)?;
+    let name = match planned_name(&draft.state, token, machine) {
+        Some(name) => name,
+        None => choose_name(&draft.state, token.site, id, machine)?,
+    };
     let node = new_node(id, name, addresses, token, machine, draft.now_ms());
     draft.put(node);
+    if let Some(plan) = &token.plan {
+        agency::carry_out(draft, id, plan)?;
+    }
     Ok(id)
 }
 
@@ -212,6 +219,14 @@ fn take_place(
         ..fresh
     });
     Ok(id)
+}
+
+/// The name that the token plans, unless the machine wishes another one or it was given away.
+fn planned_name(state: &State, token: &Token, machine: &Machine) -> Option<Label> {
+    let planned = &token.plan.as_ref()?.name;
+    let place = (token.site, planned.clone());
+    let is_free = !state.index.node_by_name.contains_key(&place);
+    (machine.name.is_none() && is_free).then(|| planned.clone())
 }
 
 fn choose_name(

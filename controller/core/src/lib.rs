@@ -9,6 +9,7 @@
 
 mod addresses;
 mod affected;
+mod agency;
 mod apply;
 mod audit;
 mod balancers;
@@ -29,6 +30,7 @@ mod nodes;
 mod operators;
 mod organizations;
 pub mod policy;
+pub mod profile;
 mod quarantine;
 mod requests;
 mod restore;
@@ -45,6 +47,10 @@ mod tokens;
 mod zones;
 
 pub use affected::{Affected, Topic, affected};
+pub use agency::{
+    AddedAgency, AgencyName, AgencyPolicy, NewAgency, NodePlan, PlannedBalancer, PlannedMachine,
+    PlannedService, Stage,
+};
 pub use audit::AuditAction;
 pub use change::{Change, DecodeError, Entity, EntityKey, RECORD_PREFIX};
 pub use command::{Answer, Command, Context, LiveSession, Rejection};

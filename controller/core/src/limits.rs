@@ -74,6 +74,22 @@ pub const ROUTE_TTL_S: u32 = 60;
 /// How often a node without a public endpoint keeps its NAT open.
 pub const KEEPALIVE_S: u16 = 25;
 
+/// Servers of one stage of an agency: as many as one balancer takes.
+pub const MAX_AGENCY_SERVERS: u8 = 16;
+pub const MAX_AGENCY_BALANCERS: u8 = 2;
+/// Of an agency's name and of its host's: what is made of them must still be a label.
+pub const MAX_AGENCY_NAME_CHARS: usize = 32;
+/// Public addresses of one stage of an agency.
+pub const MAX_AGENCY_ADDRESSES: usize = 8;
+/// The TTL of the records that are made for an agency.
+pub const AGENCY_TTL_S: u32 = 300;
+
+/// The longest text of a profile.
+pub const MAX_PROFILE_BYTES: usize = 32 * 1024;
+pub const MAX_PROFILE_ENTRIES: usize = 64;
+/// Ports of all entries of one profile.
+pub const MAX_PORTS_PER_PROFILE: usize = 256;
+
 /// The longest text of a policy.
 pub const MAX_POLICY_BYTES: usize = 128 * 1024;
 /// `[[test]]` cases of a policy.

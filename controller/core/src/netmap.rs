@@ -29,6 +29,7 @@ impl State {
             peers: peers.collect(),
             services: self.offered(me),
             balancers: self.balanced_by(me),
+            closed: Some(self.closed_on(me)),
         })
     }
 

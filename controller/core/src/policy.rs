@@ -25,6 +25,7 @@ use crate::state::State;
 pub use cases::{CaseOutcome, CaseVerdict, Trial};
 pub use compile::Unresolved;
 pub use diff::{Difference, Row, Side};
+pub(crate) use document::position;
 pub use document::{Case, Policy, PolicyError, Rule};
 pub use evaluate::{RuleReason, RuleVerdict};
 pub use in_force::{PendingPolicy, PolicyInForce, PolicyVersion, VersionOrigin};

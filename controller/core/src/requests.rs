@@ -74,6 +74,7 @@ impl Answer {
             Self::Route(id) => Some(id.to_string()),
             Self::Grant(id) => Some(id.to_string()),
             Self::Balancer(id) => Some(id.to_string()),
+            Self::Agency(added) => Some(added.organization.to_string()),
             Self::Operator(id) => Some(id.to_string()),
             Self::ApiKey { id, .. } => Some(id.to_string()),
             Self::AlreadyCreated { created } => Some(created.clone()),

@@ -11,6 +11,7 @@ use crate::change::{Entity, EntityKey};
 use crate::model::{
     Balancer, Grant, Node, RecordSource, Route, Selector, Service, Settings, Token, ZoneHead,
 };
+use crate::profile::{EditedProfile, ProfileSpec};
 use crate::state::{State, host_key};
 use crate::zones::with_managed;
 
@@ -79,6 +80,7 @@ impl Builder {
             | Entity::Request(_)
             | Entity::Policy(_)
             | Entity::PolicyVersion(_) => {}
+            Entity::Profile(it) => check_profile(record, it)?,
             Entity::Organization(it) => {
                 unique(
                     record,
@@ -325,6 +327,18 @@ impl EntityKey {
             problem,
         })
     }
+}
+
+fn check_profile(record: &str, it: &EditedProfile) -> Result<(), RestoreError> {
+    let problem = match ProfileSpec::parse(&it.text) {
+        Ok(spec) if spec.name == it.profile => return Ok(()),
+        Ok(_) => "its text is of another profile".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(RestoreError::Invalid {
+        record: record.to_owned(),
+        problem,
+    })
 }
 
 fn exists<T>(record: &str, name: impl ToString, it: Option<T>) -> Result<(), RestoreError> {

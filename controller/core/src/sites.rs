@@ -9,6 +9,7 @@ use crate::draft::Draft;
 use crate::grants;
 use crate::limits::MAX_SITES;
 use crate::model::{Selector, Site};
+use crate::profile::Release;
 use crate::state::seconds;
 use crate::text::check_display_name;
 
@@ -45,8 +46,21 @@ pub(crate) fn create(
         name: name.clone(),
         display_name: display_name.to_owned(),
         created_ms,
+        xroad: None,
+        balanced: Vec::new(),
     });
     Ok(Answer::Site(id))
+}
+
+/// Which ports the profiles of its nodes have follows from it.
+pub(crate) fn set_release(
+    draft: &mut Draft,
+    id: SiteId,
+    xroad: Option<Release>,
+) -> Result<Answer, Rejection> {
+    let site = found(draft.state.site(id), "site", id)?.clone();
+    draft.put(Site { xroad, ..site });
+    Ok(Answer::Done)
 }
 
 pub(crate) fn remove(draft: &mut Draft, id: SiteId) -> Result<Answer, Rejection> {

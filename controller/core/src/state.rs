@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 use malha_proto::{
-    ApiKeyId, BalancerId, Fingerprint, GrantId, NodeId, OperatorId, OrganizationId, Revision,
-    RouteId, ServiceId, SiteId, TokenId,
+    ApiKeyId, BalancerId, Fingerprint, GrantId, NodeId, OperatorId, OrganizationId, Profile,
+    Revision, RouteId, ServiceId, SiteId, TokenId,
 };
 use malha_zone::Zones;
 
@@ -20,6 +20,7 @@ use crate::model::{
 };
 
 use crate::policy::{PolicyInForce, PolicyVersion, Rules};
+use crate::profile::{EditedProfile, ProfileSpec};
 
 pub(crate) use index::{Index, host_key, seconds};
 
@@ -49,6 +50,9 @@ pub struct State {
     /// This state under the policy that an unconfirmed one replaced: what nodes return to by themselves.
     pub(crate) former: Option<Arc<State>>,
     pub(crate) balancers: OrdMap<BalancerId, Arc<Balancer>>,
+    /// Texts in the place of shipped ones, and what they say.
+    pub(crate) profiles: OrdMap<Profile, Arc<EditedProfile>>,
+    pub(crate) profile_specs: OrdMap<Profile, Arc<ProfileSpec>>,
     pub(crate) index: Index,
 }
 
@@ -77,6 +81,8 @@ impl State {
             rules: None,
             former: None,
             balancers: OrdMap::new(),
+            profiles: OrdMap::new(),
+            profile_specs: OrdMap::new(),
             index: Index::default(),
         }
     }

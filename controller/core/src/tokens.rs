@@ -2,6 +2,7 @@
 
 use malha_proto::{Fingerprint, NodeId, Profile, Secret32, SiteId, TokenId};
 
+use crate::agency::NodePlan;
 use crate::apply::{check_limit, found};
 use crate::command::{Answer, Rejection};
 use crate::draft::Draft;
@@ -25,7 +26,25 @@ pub(crate) fn create(
             problem,
         });
     }
-    issue(draft, site, profile, uses, ttl_s, None)
+    let secret = Secret32(draft.context.random);
+    let id = issue(draft, Template::of(site, profile, uses), ttl_s, &secret)?;
+    Ok(Answer::Token { id, secret })
+}
+
+/// For one machine, of which it is known what it is to be.
+pub(crate) fn create_with_plan(
+    draft: &mut Draft,
+    site: SiteId,
+    profile: Profile,
+    ttl_s: u64,
+    secret: &Secret32,
+    plan: NodePlan,
+) -> Result<TokenId, Rejection> {
+    let template = Template {
+        plan: Some(Box::new(plan)),
+        ..Template::of(site, profile, 1)
+    };
+    issue(draft, template, ttl_s, secret)
 }
 
 /// For the machine that takes this node's place. Older such tokens of the node are revoked: one replacement at a time.
@@ -38,7 +57,13 @@ pub(crate) fn create_for_replacement(
     refuse_hub(node)?;
     let (site, profile) = (node.site, node.profile);
     revoke_replacing(draft, id);
-    issue(draft, site, profile, 1, ttl_s, Some(id))
+    let template = Template {
+        replaces: Some(id),
+        ..Template::of(site, profile, 1)
+    };
+    let secret = Secret32(draft.context.random);
+    let id = issue(draft, template, ttl_s, &secret)?;
+    Ok(Answer::Token { id, secret })
 }
 
 pub(crate) fn revoke(draft: &mut Draft, id: TokenId) -> Result<Answer, Rejection> {
@@ -68,14 +93,33 @@ pub(crate) fn revoke_replacing(draft: &mut Draft, node: NodeId) {
     }
 }
 
-fn issue(
-    draft: &mut Draft,
+/// What a token is for.
+struct Template {
     site: SiteId,
     profile: Profile,
     uses: u32,
-    ttl_s: u64,
     replaces: Option<NodeId>,
-) -> Result<Answer, Rejection> {
+    plan: Option<Box<NodePlan>>,
+}
+
+impl Template {
+    fn of(site: SiteId, profile: Profile, uses: u32) -> Self {
+        Self {
+            site,
+            profile,
+            uses,
+            replaces: None,
+            plan: None,
+        }
+    }
+}
+
+fn issue(
+    draft: &mut Draft,
+    template: Template,
+    ttl_s: u64,
+    secret: &Secret32,
+) -> Result<TokenId, Rejection> {
     if !(MIN_TOKEN_TTL_S..=MAX_TOKEN_TTL_S).contains(&ttl_s) {
         let problem = format!(
             "a token is good for {MIN_TOKEN_TTL_S} to {MAX_TOKEN_TTL_S} seconds, not {ttl_s}"
@@ -86,19 +130,19 @@ fn issue(
         });
     }
     check_limit("tokens", draft.state.tokens.len(), MAX_TOKENS)?;
-    let secret = Secret32(draft.context.random);
     let id = TokenId(draft.next_id());
     let created_ms = draft.now_ms();
     draft.put(Token {
         id,
-        site,
-        profile,
+        site: template.site,
+        profile: template.profile,
         secret_hash: Fingerprint(secret.hash()),
         created_ms,
         expires_ms: created_ms.saturating_add(ttl_s * 1_000),
-        uses_left: uses,
+        uses_left: template.uses,
         revoked: false,
-        replaces,
+        replaces: template.replaces,
+        plan: template.plan,
     });
-    Ok(Answer::Token { id, secret })
+    Ok(id)
 }

@@ -40,8 +40,8 @@ pub use message::{
 };
 pub use name::{HostName, Label, NameError};
 pub use netmap::{
-    Allow, Exposure, FormerAllow, Me, Netmap, NetmapDelta, PatchError, Peer, Port, Profile,
-    Protocol, Service, ServiceKind,
+    Allow, ClosedPort, Exposure, FormerAllow, Me, Netmap, NetmapDelta, PatchError, Peer, Port,
+    Profile, Protocol, Service, ServiceKind,
 };
 pub use pair::{
     MAX_CANDIDATES, MAX_PAIRS, MAX_PAIRS_PER_MESSAGE, Pair, PairKey, PairTable, Pairs, RelayGrant,

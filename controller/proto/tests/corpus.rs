@@ -209,6 +209,7 @@ fn messages_to_node() -> Vec<ToNode> {
             services_gone: vec![ServiceId(5)],
             balancers: vec![],
             balancers_gone: vec![],
+            closed: None,
         })),
         ToNode::Heartbeat,
         ToNode::Renewed {
@@ -323,6 +324,7 @@ fn netmap() -> Netmap {
         peers: [(NodeId(1), peer())].into(),
         services: [(ServiceId(5), service)].into(),
         balancers: [].into(),
+        closed: None,
     }
 }
 

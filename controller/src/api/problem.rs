@@ -232,7 +232,9 @@ impl From<Rejection> for Problem {
             Rejection::OtherRequest => Self::new(Kind::OtherRequest, detail),
             Rejection::Invalid { field, .. } => Self::new(Kind::Invalid, detail).at(field),
             Rejection::Zone(_) => Self::new(Kind::Invalid, detail),
-            Rejection::Policy(_) => Self::new(Kind::Invalid, detail).at("text"),
+            Rejection::Policy(_) | Rejection::Profile(_) => {
+                Self::new(Kind::Invalid, detail).at("text")
+            }
             Rejection::Limit { .. } => Self::new(Kind::Limit, detail),
             Rejection::Refused { code, .. } => Self::refused(code, &detail),
         }

@@ -68,7 +68,9 @@ fn topics(affected: &Affected) -> Topics {
 fn shown_by(changed: malha_core::Topic) -> Topics {
     match changed {
         malha_core::Topic::Settings => Topics::ALL,
-        malha_core::Topic::Organizations | malha_core::Topic::Sites => Topic::Sites | Topic::Nodes,
+        malha_core::Topic::Organizations
+        | malha_core::Topic::Sites
+        | malha_core::Topic::Profiles => Topic::Sites | Topic::Nodes,
         malha_core::Topic::Tokens => Topic::Tokens.into(),
         malha_core::Topic::Nodes => Topic::Nodes | Topic::Sites | Topic::Services,
         malha_core::Topic::Services => Topic::Services | Topic::Nodes | Topic::Routes,

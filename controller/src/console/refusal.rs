@@ -119,7 +119,7 @@ fn place(rejection: &Rejection) -> (&str, RefusalKind) {
         Rejection::InUse { .. } | Rejection::OtherRequest => ("", RefusalKind::Conflict),
         Rejection::Limit { what, .. } => (what, RefusalKind::Invalid),
         Rejection::Zone(error) => place_in_zone(error),
-        Rejection::Policy(_) => ("text", RefusalKind::Invalid),
+        Rejection::Policy(_) | Rejection::Profile(_) => ("text", RefusalKind::Invalid),
         Rejection::Refused { code, .. } => ("", kind_of_code(*code)),
     }
 }

@@ -154,14 +154,16 @@ fn rejection(rejection: &Rejection) -> Bilingual {
             "This repetition key was used for another request. Reload the page.",
         ),
         Rejection::Zone(error) => zone(error),
-        Rejection::Policy(error) => both(
-            format!(
-                "Linha {}, coluna {}: {}",
-                error.line, error.column, error.problem
-            ),
-            sentence(&error.to_string()),
-        ),
+        Rejection::Policy(it) => in_text(it.line, it.column, &it.problem),
+        Rejection::Profile(it) => in_text(it.line, it.column, &it.problem),
     }
+}
+
+fn in_text(line: usize, column: usize, problem: &str) -> Bilingual {
+    both(
+        format!("Linha {line}, coluna {column}: {problem}"),
+        format!("Line {line}, column {column}: {problem}"),
+    )
 }
 
 fn exists(what: &str, name: &str, hint: &str) -> Bilingual {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use malha_core::profile::ProfileSpec;
 use malha_core::{Grant, Node, NodeState, Opening, Selector, State};
 use malha_proto::{Allow, Exposure, Me, Netmap, NodeId, Peer, Profile, Protocol, Service};
 
@@ -107,6 +108,8 @@ pub(super) fn netmap(state: &State, id: NodeId) -> Option<Netmap> {
         services: services.collect::<BTreeMap<_, _>>(),
         // The fleet's operator makes none.
         balancers: BTreeMap::new(),
+        // It edits no profile either.
+        closed: Some(ProfileSpec::shipped(me.profile).closed_at(None)),
     })
 }
 

@@ -443,7 +443,7 @@ fn error_at(text: &str, offset: usize, problem: String) -> PolicyError {
 }
 
 /// Line and column of a byte, from 1.
-fn position(text: &str, offset: usize) -> (usize, usize) {
+pub(crate) fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
     (

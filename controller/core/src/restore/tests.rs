@@ -40,6 +40,8 @@ fn site(id: u64, organization: u64) -> Entity {
         name,
         display_name: String::new(),
         created_ms: 0,
+        xroad: None,
+        balanced: Vec::new(),
     })
 }
 

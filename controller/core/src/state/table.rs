@@ -7,6 +7,7 @@ use imbl::OrdMap;
 
 use crate::change::{Entity, EntityKey};
 use crate::model::{RecordSource, ZoneHead};
+use crate::profile::ProfileSpec;
 use crate::state::State;
 use crate::state::index::{Index, Indexed};
 
@@ -46,6 +47,7 @@ impl State {
             EntityKey::Policy => self.policy.as_deref().cloned().map(Entity::from),
             EntityKey::PolicyVersion(version) => find(&self.policy_versions, version),
             EntityKey::Balancer(id) => find(&self.balancers, id),
+            EntityKey::Profile(profile) => find(&self.profiles, profile),
         }
     }
 
@@ -82,6 +84,7 @@ impl State {
             .chain(self.policy.as_deref().cloned().map(Entity::from))
             .chain(all(&self.policy_versions))
             .chain(all(&self.balancers))
+            .chain(all(&self.profiles))
     }
 
     /// Puts an entity in the place of the one with its key. Zones and record sets are put as whole zones instead.
@@ -114,6 +117,13 @@ impl State {
                 self.policy_versions.insert(it.version, Arc::new(it));
             }
             Entity::Balancer(it) => put(&mut self.balancers, index, it.id, it),
+            Entity::Profile(it) => {
+                match ProfileSpec::parse(&it.text) {
+                    Ok(spec) => self.profile_specs.insert(it.profile, Arc::new(spec)),
+                    Err(error) => unreachable!("a text is parsed before it is put: {error}"),
+                };
+                self.profiles.insert(it.profile, Arc::new(it));
+            }
             Entity::Zone(_) | Entity::RecordSet { .. } => {}
         }
     }
@@ -146,6 +156,10 @@ impl State {
                 self.policy_versions.remove(version);
             }
             EntityKey::Balancer(id) => delete(&mut self.balancers, index, id),
+            EntityKey::Profile(profile) => {
+                self.profile_specs.remove(profile);
+                self.profiles.remove(profile);
+            }
             EntityKey::Settings | EntityKey::RecordSet { .. } => {}
         }
     }

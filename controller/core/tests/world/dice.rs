@@ -212,6 +212,7 @@ impl World {
             42 => self.account(a, b, c),
             43..=45 => self.policy(kind % ROLLS, a, b, c),
             46..=49 => self.balancing(kind % ROLLS, a, b, c),
+            50..=52 => self.shaping(kind % ROLLS, a, b, c),
             _ => Command::Sweep,
         }
     }
@@ -314,7 +315,7 @@ impl World {
         nth(self.state.organizations().map(|it| it.id), n).unwrap_or(OrganizationId(u64::from(n)))
     }
 
-    fn site(&self, n: u8) -> SiteId {
+    pub(super) fn site(&self, n: u8) -> SiteId {
         nth(self.state.sites().map(|it| it.id), n).unwrap_or(SiteId(u64::from(n)))
     }
 
@@ -487,4 +488,4 @@ fn record_set(n: u8, kind: u8) -> RecordSet {
 }
 
 /// Every kind of roll, and one more for a sweep.
-const ROLLS: u8 = 51;
+const ROLLS: u8 = 54;

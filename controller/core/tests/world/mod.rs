@@ -5,6 +5,7 @@
 mod balancing;
 mod dice;
 pub(crate) mod policy_text;
+pub(crate) mod shaping;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -310,6 +311,11 @@ impl World {
         match (command, answer) {
             (_, Answer::Token { id, secret }) => {
                 self.secrets.insert(*id, secret.clone());
+            }
+            (_, Answer::Agency(added)) => {
+                let machines = added.machines.iter();
+                self.secrets
+                    .extend(machines.map(|it| (it.token, it.secret.clone())));
             }
             (Command::Enrol { tls_key, .. }, Answer::Enrolled { node, lease, .. }) => {
                 let holder = Holder {

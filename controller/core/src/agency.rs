@@ -1,0 +1,498 @@
+//! An agency in one step: its organization, sites, tokens, names, services, balancers, grants and DNS records, all of them or
+//! none. It suggests nothing that the profiles don't say, and gives no machine more than its stage.
+
+mod plan;
+mod rules;
+mod stage;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use malha_proto::{
+    Fingerprint, HealthPort, Label, OrganizationId, Profile, Protocol, Secret32, ServiceKind,
+    SiteId, TokenId,
+};
+use malha_zone::{RecordData, RecordName, RecordSet, RecordType, ZoneError, ZoneName};
+
+use crate::apply::found;
+use crate::command::{Answer, Rejection};
+use crate::draft::Draft;
+use crate::limits::{
+    AGENCY_TTL_S, MAX_AGENCY_ADDRESSES, MAX_AGENCY_BALANCERS, MAX_AGENCY_NAME_CHARS,
+    MAX_AGENCY_SERVERS,
+};
+use crate::model::{RecordSource, Site};
+use crate::policy::{self, Policy};
+use crate::profile::{Direction, Party, PortExposure, PortProbe, ProfileSpec, Release};
+use crate::{grants, organizations, sites, tokens, zones};
+use rules::{SuggestedRule, Suggestion};
+
+pub(crate) use plan::carry_out;
+pub use plan::{NodePlan, PlannedBalancer, PlannedService};
+pub use stage::Stage;
+
+/// An agency to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewAgency {
+    pub name: Label,
+    pub display_name: String,
+    /// The first label of its DNS names: `xvia` for `xvia.sedec.…`.
+    pub host: Label,
+    /// Security servers of each stage.
+    pub production: u8,
+    pub development: u8,
+    /// Balancers in front of the production servers.
+    pub balancers: u8,
+    /// The release of X-Road that its servers run; the newest one if None.
+    pub xroad: Option<Release>,
+    /// A zone of this controller for its names.
+    pub zone: Option<ZoneName>,
+    /// What its production name says.
+    pub public_addresses: BTreeSet<IpAddr>,
+    pub development_addresses: BTreeSet<IpAddr>,
+    pub token_ttl_s: u64,
+    /// As the policy's history names who asked.
+    pub author: String,
+}
+
+/// What was made of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddedAgency {
+    pub organization: OrganizationId,
+    pub sites: Vec<SiteId>,
+    pub machines: Vec<PlannedMachine>,
+    pub policy: AgencyPolicy,
+    pub names: Vec<AgencyName>,
+}
+
+/// A machine that is awaited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedMachine {
+    pub token: TokenId,
+    /// Shown once, here.
+    pub secret: Secret32,
+    /// `org/site/node`
+    pub path: String,
+    pub profile: Profile,
+}
+
+/// How the agency's ports were opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgencyPolicy {
+    /// The version that has them; None where grants were added because no policy is in force.
+    pub version: Option<u64>,
+    /// What was added, as a policy's text says it.
+    pub text: String,
+    /// Rules that can only be written once a policy is in force.
+    pub left_out: Vec<Label>,
+}
+
+/// A DNS name that the requirement asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgencyName {
+    pub stage: Stage,
+    /// Relative to the zone.
+    pub name: RecordName,
+    /// Empty: no address was given, so there is no record.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Whether the records were made here; else whoever keeps the zone makes them.
+    pub is_kept_here: bool,
+}
+
+pub(crate) fn add(draft: &mut Draft, new: &NewAgency) -> Result<Answer, Rejection> {
+    check(new)?;
+    let created = organizations::create(draft, &new.name, &new.display_name)?;
+    let Answer::Organization(organization) = created else {
+        unreachable!("a created organization has an id");
+    };
+    let mut added = AddedAgency {
+        organization,
+        sites: Vec::new(),
+        machines: Vec::new(),
+        policy: AgencyPolicy {
+            version: None,
+            text: String::new(),
+            left_out: Vec::new(),
+        },
+        names: Vec::new(),
+    };
+    let mut rules = Vec::new();
+    for stage in new.stages() {
+        let site = add_site(draft, new, organization, stage)?;
+        added.sites.push(site);
+        let servers = new.servers(stage);
+        add_machines(draft, new, stage, site, &servers, &mut added.machines)?;
+        let suggestion = Suggestion {
+            organization: &new.name,
+            stage,
+            servers: &servers,
+            release: new.xroad,
+            server: &draft.state.profile_spec(Profile::SecurityServer),
+            has_other: new.stages().len() > 1,
+        };
+        rules.extend(suggestion.rules());
+        added.names.push(add_name(draft, new, stage)?);
+    }
+    added.policy = open(draft, &rules, &new.author)?;
+    Ok(Answer::Agency(Box::new(added)))
+}
+
+impl NewAgency {
+    fn stages(&self) -> Vec<Stage> {
+        let both = [Stage::Production, Stage::Development];
+        both.into_iter()
+            .filter(|stage| self.count(*stage) > 0)
+            .collect()
+    }
+
+    fn count(&self, stage: Stage) -> u8 {
+        match stage {
+            Stage::Production => self.production,
+            Stage::Development => self.development,
+        }
+    }
+
+    /// `xvia1`, `xvia2`: the names of a stage's security servers.
+    fn servers(&self, stage: Stage) -> Vec<Label> {
+        numbered(&self.host, self.count(stage))
+    }
+}
+
+/// Before anything is made, so that each mistake is named by its field.
+fn check(new: &NewAgency) -> Result<(), Rejection> {
+    let refuse = |field, problem: String| Err(Rejection::Invalid { field, problem });
+    let counts = [
+        ("production", new.production, 1..=MAX_AGENCY_SERVERS),
+        ("development", new.development, 0..=MAX_AGENCY_SERVERS),
+        ("balancers", new.balancers, 0..=MAX_AGENCY_BALANCERS),
+    ];
+    for (field, count, bounds) in counts {
+        if !bounds.contains(&count) {
+            let (least, most) = bounds.into_inner();
+            return refuse(field, format!("it must be {least} to {most}, not {count}"));
+        }
+    }
+    for (field, name) in [("name", &new.name), ("host", &new.host)] {
+        if name.as_str().len() > MAX_AGENCY_NAME_CHARS {
+            let problem = format!(
+                "{name} has {} characters; at most {MAX_AGENCY_NAME_CHARS} leave room for the names that are made of it",
+                name.as_str().len()
+            );
+            return refuse(field, problem);
+        }
+    }
+    let addresses = [
+        ("public_addresses", &new.public_addresses),
+        ("development_addresses", &new.development_addresses),
+    ];
+    for (field, list) in addresses {
+        crate::apply::check_count("addresses of one name", list.len(), MAX_AGENCY_ADDRESSES)?;
+        let wrong = list
+            .iter()
+            .find(|it| it.is_unspecified() || it.is_multicast() || it.is_loopback());
+        if let Some(wrong) = wrong {
+            return refuse(field, format!("{wrong} is nobody's public address"));
+        }
+    }
+    if let Some(both) = new
+        .public_addresses
+        .intersection(&new.development_addresses)
+        .next()
+    {
+        let problem = format!(
+            "{both} is a production address too; each stage needs its own, or requests for one reach the other"
+        );
+        return refuse("development_addresses", problem);
+    }
+    if new.development == 0 && !new.development_addresses.is_empty() {
+        let problem = "there is no development server to give them to".to_owned();
+        return refuse("development_addresses", problem);
+    }
+    Ok(())
+}
+
+fn add_site(
+    draft: &mut Draft,
+    new: &NewAgency,
+    organization: OrganizationId,
+    stage: Stage,
+) -> Result<SiteId, Rejection> {
+    let Answer::Site(id) = sites::create(draft, organization, &stage.site_name(), "")? else {
+        unreachable!("a created site has an id");
+    };
+    let site = found(draft.state.site(id), "site", id)?.clone();
+    let balanced = match stage {
+        Stage::Production => {
+            planned_balancers(&draft.state.profile_spec(Profile::SecurityServer), new)
+        }
+        Stage::Development => Vec::new(),
+    };
+    draft.put(Site {
+        xroad: new.xroad,
+        balanced,
+        ..site
+    });
+    Ok(id)
+}
+
+/// Each port that the profile has for both peers and the balancer, on each balancer.
+fn planned_balancers(server: &ProfileSpec, new: &NewAgency) -> Vec<PlannedBalancer> {
+    let health = server
+        .ports_at(new.xroad)
+        .find(|it| it.direction == Direction::In && it.probe == PortProbe::Health)
+        .and_then(|it| it.ports.first())
+        .map(|port| HealthPort {
+            port: *port,
+            path: "/".to_owned(),
+        });
+    let nodes = numbered(&balancer_base(), new.balancers);
+    let balanced: Vec<PlannedService> = planned_services(server, new.xroad, |who| {
+        who.contains(&Party::Peers) && who.contains(&Party::Balancer)
+    });
+    let on = |node: &Label| -> Vec<PlannedBalancer> {
+        let each = balanced.iter().map(|service| PlannedBalancer {
+            node: node.clone(),
+            name: service.name.clone(),
+            port: service.port,
+            service: service.name.clone(),
+            health: health.clone(),
+        });
+        each.collect()
+    };
+    nodes.iter().flat_map(on).collect()
+}
+
+/// The services of a server: what its profile keeps in the tunnel. What the servers of a cluster open on one another, and what
+/// the guard leaves open, the programs themselves offer on every address.
+fn planned_services(
+    server: &ProfileSpec,
+    release: Option<Release>,
+    is_wanted: impl Fn(&BTreeSet<Party>) -> bool,
+) -> Vec<PlannedService> {
+    let mut services = Vec::new();
+    for entry in server.ports_at(release) {
+        let is_offered = entry.direction == Direction::In
+            && entry.protocol == Protocol::Tcp
+            && entry.exposure == PortExposure::Tunnel
+            && entry.guard
+            && entry.who.iter().any(|party| *party != Party::Cluster)
+            && is_wanted(&entry.who);
+        if !is_offered {
+            continue;
+        }
+        for port in &entry.ports {
+            let name = match entry.ports.len() {
+                1 => entry.name.clone(),
+                _ => suffixed(&entry.name, &format!("-{port}")),
+            };
+            services.push(PlannedService {
+                name,
+                port: *port,
+                kind: match entry.probe {
+                    PortProbe::Http | PortProbe::Health => ServiceKind::Http,
+                    _ => ServiceKind::Tcp,
+                },
+            });
+        }
+    }
+    services
+}
+
+fn add_machines(
+    draft: &mut Draft,
+    new: &NewAgency,
+    stage: Stage,
+    site: SiteId,
+    servers: &[Label],
+    machines: &mut Vec<PlannedMachine>,
+) -> Result<(), Rejection> {
+    let spec = draft.state.profile_spec(Profile::SecurityServer);
+    let services = planned_services(&spec, new.xroad, |_| true);
+    let balancers = match stage {
+        Stage::Production => numbered(&balancer_base(), new.balancers),
+        Stage::Development => Vec::new(),
+    };
+    let servers = servers.iter().map(|name| (name, Profile::SecurityServer));
+    let balancers = balancers.iter().map(|name| (name, Profile::Balancer));
+    for (name, profile) in servers.chain(balancers) {
+        let plan = NodePlan {
+            name: name.clone(),
+            tags: [stage.tag()].into(),
+            services: match profile {
+                Profile::SecurityServer => services.clone(),
+                _ => Vec::new(),
+            },
+        };
+        let number = machines.len();
+        let secret = secret(draft, number);
+        let token = tokens::create_with_plan(draft, site, profile, new.token_ttl_s, &secret, plan)?;
+        machines.push(PlannedMachine {
+            token,
+            secret,
+            path: format!("{}/{}/{name}", new.name, stage.name()),
+            profile,
+        });
+    }
+    Ok(())
+}
+
+/// One command has one handful of random bytes; each of its tokens takes a hash of them.
+fn secret(draft: &Draft, number: usize) -> Secret32 {
+    let mut seed = b"malha agency token ".to_vec();
+    seed.extend(number.to_be_bytes());
+    seed.extend(draft.context.random);
+    Secret32(Fingerprint::of(&seed).0)
+}
+
+fn add_name(draft: &mut Draft, new: &NewAgency, stage: Stage) -> Result<AgencyName, Rejection> {
+    let host = suffixed(&new.host, stage.host_suffix());
+    let name: RecordName = format!("{host}.{}", new.name)
+        .parse()
+        .map_err(ZoneError::from)?;
+    let addresses = match stage {
+        Stage::Production => &new.public_addresses,
+        Stage::Development => &new.development_addresses,
+    };
+    if let Some(origin) = &new.zone {
+        put_addresses(draft, origin, &name, addresses)?;
+    }
+    Ok(AgencyName {
+        stage,
+        name,
+        addresses: addresses.clone(),
+        is_kept_here: new.zone.is_some() && !addresses.is_empty(),
+    })
+}
+
+fn put_addresses(
+    draft: &mut Draft,
+    origin: &ZoneName,
+    name: &RecordName,
+    addresses: &BTreeSet<IpAddr>,
+) -> Result<(), Rejection> {
+    let zone = found(draft.state.zone(origin), "zone", origin)?;
+    let kinds = [RecordType::A, RecordType::Aaaa, RecordType::Cname];
+    if kinds.iter().any(|rtype| zone.set(name, *rtype).is_some()) {
+        return Err(Rejection::Exists {
+            what: "record set",
+            name: format!("{name}.{origin}"),
+            hint: ": remove it, or add the agency without the zone",
+        });
+    }
+    let data = |rtype| -> Vec<RecordData> {
+        let of_type = addresses.iter().filter_map(|it| match (rtype, it) {
+            (RecordType::A, IpAddr::V4(v4)) => Some(RecordData::A(*v4)),
+            (RecordType::Aaaa, IpAddr::V6(v6)) => Some(RecordData::Aaaa(*v6)),
+            _ => None,
+        });
+        of_type.collect()
+    };
+    for rtype in [RecordType::A, RecordType::Aaaa] {
+        let data = data(rtype);
+        if data.is_empty() {
+            continue;
+        }
+        let set = RecordSet::new(
+            name.clone(),
+            rtype,
+            AGENCY_TTL_S,
+            data,
+            RecordSource::Operator,
+        );
+        zones::put_set(draft, origin, &set.map_err(ZoneError::from)?)?;
+    }
+    Ok(())
+}
+
+/// In the text of the policy in force, or as grants while there is none.
+fn open(
+    draft: &mut Draft,
+    rules: &[SuggestedRule],
+    author: &str,
+) -> Result<AgencyPolicy, Rejection> {
+    match draft.state.policy() {
+        Some(_) => write_into_policy(draft, rules, author),
+        None => add_grants(draft, rules),
+    }
+}
+
+fn write_into_policy(
+    draft: &mut Draft,
+    rules: &[SuggestedRule],
+    author: &str,
+) -> Result<AgencyPolicy, Rejection> {
+    let mut text = draft.state.policy_text();
+    let present = Policy::parse(&text)?;
+    let is_there = |rule: &&SuggestedRule| present.rules.iter().any(|it| it.name == rule.name);
+    let fresh = rules.iter().filter(|rule| !is_there(rule));
+    let addition: String = fresh.map(SuggestedRule::text).collect();
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text.push_str(&addition);
+    let policy = Policy::parse(&text)?;
+    let now_ms = draft.now_ms();
+    let difference = draft.state.policy_difference(&policy, &text, now_ms)?;
+    let applied = policy::apply(draft, &text, difference.hash, None, author)?;
+    let Answer::Policy { version } = applied else {
+        unreachable!("an applied policy has a version");
+    };
+    Ok(AgencyPolicy {
+        version: Some(version),
+        text: addition,
+        left_out: Vec::new(),
+    })
+}
+
+/// A grant can't name a machine that is not there yet: rules that do are left out.
+fn add_grants(draft: &mut Draft, rules: &[SuggestedRule]) -> Result<AgencyPolicy, Rejection> {
+    let mut added = String::new();
+    let mut left_out = Vec::new();
+    for rule in rules {
+        let selectors = |side: &[policy::Who]| -> Option<Vec<_>> {
+            side.iter().map(|who| who.selector(&draft.state)).collect()
+        };
+        let (Some(from), Some(to)) = (selectors(&rule.from), selectors(&rule.to)) else {
+            left_out.push(rule.name.clone());
+            continue;
+        };
+        let pairs = from
+            .iter()
+            .flat_map(|from| to.iter().map(move |to| (*from, *to)));
+        for (from, to) in pairs {
+            for allow in rule.allows() {
+                match grants::add(draft, from, to, allow) {
+                    Ok(_) | Err(Rejection::Exists { .. }) => {}
+                    Err(rejection) => return Err(rejection),
+                }
+            }
+        }
+        added += &rule.text();
+    }
+    Ok(AgencyPolicy {
+        version: None,
+        text: added,
+        left_out,
+    })
+}
+
+fn numbered(base: &Label, count: u8) -> Vec<Label> {
+    let name = |number: u8| suffixed(base, &number.to_string());
+    (1..=count).map(name).collect()
+}
+
+fn balancer_base() -> Label {
+    BALANCER_NAME
+        .parse()
+        .unwrap_or_else(|error| unreachable!("{BALANCER_NAME}: {error}"))
+}
+
+/// Both were checked to be short enough.
+fn suffixed(base: &Label, suffix: &str) -> Label {
+    let text = format!("{base}{suffix}");
+    text.parse()
+        .unwrap_or_else(|error| unreachable!("{text:?} is no label: {error}"))
+}
+
+/// `balanceador1`: the nodes that balance.
+const BALANCER_NAME: &str = "balanceador";

@@ -1,0 +1,161 @@
+//! What agencies declare of their ports, and how that differs from what a profile says. The declaration is kept as it was
+//! made: it is shown beside the profile, and never becomes policy.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use malha_proto::{Port, Protocol};
+use serde::{Deserialize, Serialize};
+
+use super::{Direction, PortExposure, PortSpec, ProfileSpec, Release};
+
+/// Ports that an agency declares. All are TCP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeclaredPort {
+    pub ports: BTreeSet<Port>,
+    pub direction: Direction,
+    pub network: Network,
+    /// The words of the declaration.
+    pub said: String,
+}
+
+/// From where, or whereto.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// The agency's own network.
+    Internal,
+    /// Everything beyond it.
+    External,
+}
+
+/// One port of which the declaration and the profile do not say the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortDifference {
+    pub kind: DifferenceKind,
+    pub port: Port,
+    pub direction: Direction,
+    /// Where the declaration has it.
+    pub declared: BTreeSet<Network>,
+    /// The declaration's words.
+    pub said: Vec<String>,
+    /// The entry of the profile, if there is one.
+    pub entry: Option<PortSpec>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DifferenceKind {
+    /// Declared open from outside; the profile keeps it in the tunnel, on loopback or closed.
+    TooOpen,
+    /// Declared; the profile has no such port in this direction.
+    NotInProfile,
+    /// In the profile; the declaration does not have it.
+    NotDeclared,
+}
+
+/// The ports for which the requirement asks every agency.
+#[must_use]
+pub fn seed_ports() -> &'static [DeclaredPort] {
+    &SEED
+}
+
+/// Where a declaration differs from a profile, worst first, then by port.
+#[must_use]
+pub fn port_differences(
+    spec: &ProfileSpec,
+    release: Option<Release>,
+    declared: &[DeclaredPort],
+) -> Vec<PortDifference> {
+    let mut places: BTreeMap<(Direction, Port), (BTreeSet<Network>, Vec<String>)> = BTreeMap::new();
+    for entry in declared {
+        for port in &entry.ports {
+            let (networks, said) = places.entry((entry.direction, *port)).or_default();
+            networks.insert(entry.network);
+            said.push(entry.said.clone());
+        }
+    }
+    let entries = || {
+        let tcp = spec
+            .ports_at(release)
+            .filter(|it| it.protocol == Protocol::Tcp);
+        tcp.flat_map(|it| it.ports.iter().map(move |port| (it.direction, *port, it)))
+    };
+    let of_declaration = places
+        .iter()
+        .filter_map(|((direction, port), (networks, said))| {
+            let entry = entries()
+                .find(|(towards, number, _)| (towards, number) == (direction, port))
+                .map(|(_, _, entry)| entry);
+            Some(PortDifference {
+                kind: kind(entry, *direction, networks)?,
+                port: *port,
+                direction: *direction,
+                declared: networks.clone(),
+                said: said.clone(),
+                entry: entry.cloned(),
+            })
+        });
+    let of_profile = entries().filter(|(direction, port, entry)| {
+        // That a port is closed to everybody needs no declaration.
+        let is_open = matches!(entry.exposure, PortExposure::Tunnel | PortExposure::Public);
+        is_open && !places.contains_key(&(*direction, *port))
+    });
+    let of_profile = of_profile.map(|(direction, port, entry)| PortDifference {
+        kind: DifferenceKind::NotDeclared,
+        port,
+        direction,
+        declared: BTreeSet::new(),
+        said: Vec::new(),
+        entry: Some(entry.clone()),
+    });
+    let mut differences: Vec<PortDifference> = of_declaration.chain(of_profile).collect();
+    differences.sort_by_key(|it| (it.kind, it.direction, it.port));
+    differences
+}
+
+fn kind(
+    entry: Option<&PortSpec>,
+    direction: Direction,
+    networks: &BTreeSet<Network>,
+) -> Option<DifferenceKind> {
+    let Some(entry) = entry else {
+        return Some(DifferenceKind::NotInProfile);
+    };
+    let is_closed = match entry.exposure {
+        PortExposure::Public => false,
+        PortExposure::Tunnel => networks.contains(&Network::External),
+        PortExposure::Loopback | PortExposure::Never => true,
+    };
+    (direction == Direction::In && is_closed).then_some(DifferenceKind::TooOpen)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSeed {
+    port: Vec<RawDeclared>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDeclared {
+    ports: Vec<String>,
+    direction: Direction,
+    network: Network,
+    said: String,
+}
+
+static SEED: LazyLock<Vec<DeclaredPort>> = LazyLock::new(|| {
+    let seed: RawSeed = match toml::from_str(include_str!("seed.toml")) {
+        Ok(seed) => seed,
+        Err(error) => unreachable!("the shipped text is read by a test: {error}"),
+    };
+    let number = |text: &String| text.parse().ok().and_then(Port::new);
+    let ports = seed.port.into_iter().map(|it| DeclaredPort {
+        ports: it.ports.iter().filter_map(number).collect(),
+        direction: it.direction,
+        network: it.network,
+        said: it.said,
+    });
+    ports.collect()
+});

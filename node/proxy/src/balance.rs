@@ -27,7 +27,7 @@ mod stream;
 pub use balancer::Balancer;
 pub use health::{Condition, RECOVERY};
 pub use link::{Arrival, Connector, Cut, KernelConnector, KernelListener, Link, Listener, Stream};
-pub use pool::{BackendStatus, Pool};
+pub use pool::{BackendStatus, MAINTENANCE_GRACE, Pool};
 pub use proxy_header::ProxyHeader;
 pub use spec::{
     Algorithm, Backend, Check, DEFAULT_CONNECT, DEFAULT_CONNECTIONS,

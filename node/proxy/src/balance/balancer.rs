@@ -95,8 +95,13 @@ impl Balancer {
         BalancerStatus {
             backends: self.floor.pool().status(Instant::now()),
             open_connections: counters.open_connections.value(),
+            accepted_connections: counters.accepted_connections.value(),
             refused_connections: counters.refused_connections.value(),
+            strange_connections: counters.strange_connections.value(),
             unserved_connections: counters.unserved_connections.value(),
+            retried_connections: counters.retried_connections.value(),
+            bytes_in: counters.bytes_in.value(),
+            bytes_out: counters.bytes_out.value(),
         }
     }
 

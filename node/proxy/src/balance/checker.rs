@@ -13,13 +13,13 @@ use super::health::Finding;
 use super::link::Connector;
 use super::spec::{Check, Probe};
 
-/// Checks until it is dropped. One check of a backend is under way at a time.
+/// Checks until it is dropped, and keeps the pool's other times. One check of a backend is under way at a time.
 pub(super) async fn check_forever(floor: Arc<Floor>) {
     let mut checks = JoinSet::new();
     loop {
         let (due, check) = {
             let pool = floor.pool();
-            (pool.next_check(), pool.check().clone())
+            (pool.next_due(), pool.check().clone())
         };
         let pause = async {
             match due {
@@ -29,6 +29,7 @@ pub(super) async fn check_forever(floor: Arc<Floor>) {
         };
         tokio::select! {
             () = pause => {
+                floor.pool().cut_overdue(Instant::now());
                 for (backend, address) in floor.pool().begin_checks(Instant::now()) {
                     let (connector, check) = (Arc::clone(&floor.connector), check.clone());
                     checks.spawn(async move {

@@ -27,6 +27,7 @@ fn admit(floor: &Arc<Floor>, arrival: Arrival) {
     }
     match floor.admission.admit(arrival.source.ip()) {
         Some(place) => {
+            floor.counters.accepted_connections.add(1);
             let served = serve(Arc::clone(floor), spec, arrival, place);
             floor.connections.spawn(served);
         }

@@ -32,8 +32,10 @@ struct Member {
     connections: usize,
     total: u64,
     failed: u64,
-    /// Ends its connections when it goes or gets into maintenance.
+    /// Ends its connections when it goes, or when its maintenance has waited for them long enough.
     cut: CancellationToken,
+    /// When that will be; None: it is in no maintenance, or has no connection of before it any more.
+    cut_at: Option<Instant>,
 }
 
 /// What a connection must know of its backend.
@@ -133,10 +135,21 @@ impl Pool {
         }
     }
 
-    /// When a backend must be checked next; None while all that are to be checked are.
-    pub fn next_check(&self) -> Option<Instant> {
-        let due = self.members.iter().filter_map(Member::next_check);
-        due.min()
+    /// When a backend must be checked or a maintenance has waited long enough; None while neither will be.
+    pub fn next_due(&self) -> Option<Instant> {
+        let checks = self.members.iter().filter_map(Member::next_check);
+        checks
+            .chain(self.members.iter().filter_map(|it| it.cut_at))
+            .min()
+    }
+
+    /// Resets what is left open on backends whose maintenance has waited for it.
+    pub fn cut_overdue(&mut self, now: Instant) {
+        for member in &mut self.members {
+            if member.cut_at.is_some_and(|at| at <= now) {
+                member.cut_all();
+            }
+        }
     }
 
     /// The backends that must be checked now; each is under way until [`Pool::checked`] is told of it.
@@ -240,14 +253,16 @@ impl Member {
             total: 0,
             failed: 0,
             cut: CancellationToken::new(),
+            cut_at: None,
         }
     }
 
     fn changed(mut self, backend: &Backend, same_probe: bool, now: Instant) -> Self {
         let was = std::mem::replace(&mut self.backend.mode, backend.mode);
-        if backend.mode == Mode::Maintenance && was != Mode::Maintenance {
-            self.cut.cancel();
-            self.cut = CancellationToken::new();
+        if backend.mode != Mode::Maintenance {
+            self.cut_at = None;
+        } else if was != Mode::Maintenance {
+            self.cut_at = Some(now + MAINTENANCE_GRACE);
         }
         // What was known before a maintenance, or by another probe, is known no more.
         if was == Mode::Maintenance && backend.mode != Mode::Maintenance {
@@ -257,6 +272,12 @@ impl Member {
             self.health = Health::new(now);
         }
         self
+    }
+
+    fn cut_all(&mut self) {
+        self.cut_at = None;
+        self.cut.cancel();
+        self.cut = CancellationToken::new();
     }
 
     /// Backends of a lower rank go first; None may have no connection.
@@ -302,6 +323,8 @@ fn affinity(source: IpAddr, backend: u64) -> u64 {
         .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
+/// How long a maintenance waits for the connections that are open; X-Road's own limit for a message is a minute.
+pub const MAINTENANCE_GRACE: Duration = Duration::from_secs(60);
 /// The weight of a backend that has its whole share.
 const WHOLE: u32 = 1_000;
 /// The weight at the beginning of a slow start.

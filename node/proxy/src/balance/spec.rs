@@ -48,7 +48,9 @@ pub enum Mode {
     Serve,
     /// No new connections; those that are open go on, and checks too.
     Drain,
-    /// No connections and no checks; those that are open are reset.
+    /// No new connections and no checks; those that are still open after [`MAINTENANCE_GRACE`] are reset.
+    ///
+    /// [`MAINTENANCE_GRACE`]: super::pool::MAINTENANCE_GRACE
     Maintenance,
 }
 

@@ -9,14 +9,21 @@ use super::pool::BackendStatus;
 pub struct BalancerStatus {
     pub backends: Vec<BackendStatus>,
     pub open_connections: u64,
+    pub accepted_connections: u64,
     pub refused_connections: u64,
+    pub strange_connections: u64,
     pub unserved_connections: u64,
+    pub retried_connections: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
 }
 
 /// Totals since the balancer started; `open_connections` goes up and down.
 #[derive(Debug, Default)]
 pub struct BalancerCounters {
     pub open_connections: Count,
+    /// Within the limits and from a listed source; a backend was looked for.
+    pub accepted_connections: Count,
     /// Reset because a limit was reached.
     pub refused_connections: Count,
     /// Reset because no listed prefix has their source.

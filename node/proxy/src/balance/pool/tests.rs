@@ -108,7 +108,7 @@ fn a_backend_that_came_back_starts_slowly() {
 }
 
 #[test]
-fn maintenance_resets_connections_and_drain_leaves_them() {
+fn drain_leaves_connections_and_maintenance_waits_a_minute_for_them() {
     let now = Instant::now();
     let plain = spec(1, Algorithm::LeastConnections);
     let mut pool = proven(&plain, now);
@@ -119,14 +119,35 @@ fn maintenance_resets_connections_and_drain_leaves_them() {
     assert!(!choice.cut.is_cancelled());
     assert_eq!(pool.status(now)[0].connections, 1);
     assert!(chosen(&mut pool, 1, now).is_none());
-    assert!(pool.next_check().is_some());
+    assert!(pool.next_due().is_some());
     other.backends[0].mode = Mode::Maintenance;
     pool.change(&other, now);
+    assert!(chosen(&mut pool, 1, now).is_none());
+    let over = now + MAINTENANCE_GRACE;
+    assert_eq!(pool.next_due(), Some(over), "and no check");
+    pool.change(&other, now + Duration::from_secs(9));
+    pool.cut_overdue(over - Duration::from_millis(1));
+    assert!(!choice.cut.is_cancelled());
+    pool.cut_overdue(over);
     assert!(choice.cut.is_cancelled());
-    assert_eq!(pool.next_check(), None);
-    pool.change(&plain, now);
+    assert_eq!(pool.next_due(), None);
+    pool.change(&plain, over);
     let back = pool.choose(source(1), &[], now).unwrap();
     assert!(!back.cut.is_cancelled());
+}
+
+#[test]
+fn a_maintenance_that_ends_early_resets_nothing() {
+    let now = Instant::now();
+    let plain = spec(1, Algorithm::LeastConnections);
+    let mut pool = proven(&plain, now);
+    let choice = pool.choose(source(1), &[], now).unwrap();
+    let mut other = plain.clone();
+    other.backends[0].mode = Mode::Maintenance;
+    pool.change(&other, now);
+    pool.change(&plain, now + Duration::from_secs(59));
+    pool.cut_overdue(now + MAINTENANCE_GRACE);
+    assert!(!choice.cut.is_cancelled());
 }
 
 #[test]

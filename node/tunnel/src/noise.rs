@@ -45,7 +45,9 @@ pub(crate) enum Knock {
 
 /// One peer's session machine.
 pub(crate) struct Noise {
-    /// 11 KB, which a table with free places must not hold inline.
+    /// Most of what a peer holds: places for eight sessions, 11 KB. It is made with the peer and stays: making it costs a quarter of
+    /// a handshake, which must not come on top when all members of a hub call at once; and it knows the time in the
+    /// last initiation, without which a recorded one would be answered.
     tunn: Box<Tunn>,
     index: SessionIndex,
     #[cfg(test)]

@@ -340,6 +340,8 @@ impl Route {
                 let oldest = oldest.min_by_key(|(_, way)| way.heard).map(|(at, _)| at);
                 self.ways.swap_remove(oldest.unwrap_or(0));
             }
+            // Most peers are heard by one path only.
+            self.ways.reserve_exact(1);
             self.ways.push(Way::new(path));
             self.ways.len() - 1
         });

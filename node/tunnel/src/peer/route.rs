@@ -234,6 +234,8 @@ impl Route {
             if active || self.watched {
                 self.choose(now);
             }
+        } else if self.session {
+            self.ask_elsewhere(now);
         }
         self.judge_silence(now);
     }

@@ -62,6 +62,11 @@ impl Way {
         self.unanswered_for(now) >= DOUBT_AFTER
     }
 
+    /// So many answers are late that other addresses of the peer deserve a question.
+    pub(super) fn misses_answers(&self, now: Instant) -> bool {
+        self.unanswered_for(now) >= MISSED_AFTER
+    }
+
     /// No answer will come any more.
     pub(super) fn is_silent(&self, now: Instant) -> bool {
         self.unanswered_for(now) >= SILENT_AFTER
@@ -103,5 +108,7 @@ const FRESH_ACTIVE: Duration = Duration::from_secs(4);
 /// Questions are rarer while nothing is sent.
 const FRESH_IDLE: Duration = Duration::from_millis(12_500);
 const DOUBT_AFTER: Duration = Duration::from_millis(500);
+/// By now four questions were repeated; loss alone takes that many rarely.
+const MISSED_AFTER: Duration = Duration::from_millis(1_500);
 /// This long after the first question without an answer, with several repeated, nothing is to be hoped for.
 pub(super) const SILENT_AFTER: Duration = Duration::from_secs(3);

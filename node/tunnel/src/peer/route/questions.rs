@@ -68,6 +68,26 @@ impl Route {
         }
     }
 
+    /// Asks the peer's other addresses once the path in use has missed several answers and there is nothing to fall back to: a
+    /// network may let through one port of a hub and not the other. An answer from there moves us, before silence is told.
+    pub(super) fn ask_elsewhere(&mut self, now: Instant) {
+        let Some(current) = self.current else {
+            return;
+        };
+        if !self.way(current).misses_answers(now) {
+            return;
+        }
+        let interval = match self.is_active(now) {
+            true => CHECK_ACTIVE,
+            false => CHECK_IDLE,
+        };
+        for path in self.targets() {
+            if path != current && self.way(path).may_ask(interval, now) {
+                self.ask(path, now);
+            }
+        }
+    }
+
     /// Asks on every path that would be better than the one in use; on all if that one does not work.
     pub(super) fn explore(&mut self, now: Instant) {
         let active = self.is_active(now);
@@ -105,3 +125,94 @@ const ROUND_INTERVAL: Duration = Duration::from_secs(15);
 /// Later answers say nothing about now.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const BIND_INTERVAL: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::config::PeerConfig;
+    use crate::key::PrivateKey;
+    use crate::peer::route::Heard;
+
+    fn at(port: u16) -> SocketAddr {
+        ([192, 0, 2, 1], port).into()
+    }
+
+    fn from(port: u16) -> Path {
+        Path::Udp {
+            local: Some(0),
+            remote: at(port),
+        }
+    }
+
+    /// A hub at two ports, heard at the first.
+    fn route(start: Instant) -> Route {
+        let mut config = PeerConfig::new(PrivateKey::from_bytes([9; 32]).public_key());
+        config.endpoints = vec![at(51820), at(443)];
+        config.carrier_possible = true;
+        let mut route = Route::new(&config, start);
+        route.heard(from(51820), Heard::Handshake, start);
+        while route.poll_order().is_some() {}
+        route
+    }
+
+    /// The ports that are asked until `end`, each with the times; those in `open` answer.
+    fn asked(
+        route: &mut Route,
+        start: Instant,
+        end: Instant,
+        open: &[u16],
+    ) -> Vec<(u16, Duration)> {
+        let (mut now, mut asked) = (start, Vec::new());
+        while now < end {
+            route.tick(now);
+            while let Some(order) = route.poll_order() {
+                let Order::Ask(path, token) = order else {
+                    continue;
+                };
+                let port = path.remote().unwrap().port();
+                asked.push((port, now - start));
+                if open.contains(&port) {
+                    route.heard(from(port), Heard::Answer(token), now);
+                }
+            }
+            now += Duration::from_millis(250);
+        }
+        asked
+    }
+
+    #[test]
+    fn a_hub_whose_port_is_silent_is_found_at_its_other_port_before_silence_is_told() {
+        let start = Instant::now();
+        let mut route = route(start);
+        asked(&mut route, start, start + CHECK_IDLE, &[51820]);
+        assert_eq!(route.path(), Some(from(51820)));
+        let cut = start + CHECK_IDLE;
+        let end = cut + Duration::from_secs(3);
+        let asked = asked(&mut route, cut, end, &[443]);
+        let (_, first) = asked.iter().find(|(port, _)| *port == 443).unwrap();
+        assert!(*first <= Duration::from_secs(2), "{asked:?}");
+        assert_eq!(route.path(), Some(from(443)));
+        assert!(route.silence.told.is_none());
+    }
+
+    #[test]
+    fn while_the_port_in_use_answers_no_other_is_asked() {
+        let start = Instant::now();
+        let mut route = route(start);
+        let end = start + Duration::from_secs(600);
+        let asked = asked(&mut route, start, end, &[51820, 443]);
+        assert!(asked.iter().all(|(port, _)| *port == 51820), "{asked:?}");
+    }
+
+    #[test]
+    fn a_hub_that_is_away_is_asked_at_its_other_ports_rarely() {
+        let start = Instant::now();
+        let mut route = route(start);
+        let end = start + Duration::from_secs(120);
+        let asked = asked(&mut route, start, end, &[]);
+        let others = asked.iter().filter(|(port, _)| *port == 443).count();
+        assert!((1..=12).contains(&others), "{others} questions");
+    }
+}

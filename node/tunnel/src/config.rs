@@ -256,7 +256,7 @@ const DEFAULT_INTERFACE: &str = "malha0";
 const DEFAULT_MAX_CONNECTIONS: usize = 2000;
 const DEFAULT_CONNECTION_BUFFER_BYTES: usize = 2 * 1024 * 1024;
 
-const MAX_LISTEN: usize = 8;
+const MAX_LISTEN: usize = 16;
 const MAX_ADDRESSES: usize = 8;
 const MAX_ENDPOINTS: usize = 8;
 const MAX_CANDIDATES: usize = 16;

@@ -44,6 +44,10 @@ pub enum TunnelError {
         #[source]
         source: io::Error,
     },
+    #[error("the tunnel has no UDP socket number {0}")]
+    NoSocket(usize),
+    #[error("somebody has the QUIC side of the UDP socket {0} already")]
+    QuicTaken(SocketAddr),
     #[error("creating the TUN interface {name:?} (needs root or CAP_NET_ADMIN)")]
     Interface {
         name: String,

@@ -183,6 +183,9 @@ impl Task {
             Request::DetachCarrier(_, reply) => {
                 let _ = reply.send(());
             }
+            Request::TakeQuic(_, reply) => {
+                let _ = reply.send(Err(TunnelError::NotInKernel("QUIC side")));
+            }
         }
     }
 

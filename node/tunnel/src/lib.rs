@@ -6,6 +6,7 @@
 //! | layer | does | how many |
 //! |---|---|---|
 //! | `socket` | UDP sockets and their error queues | one per listen address |
+//! | `quic` | hands QUIC datagrams to whoever speaks it, and sends theirs | at most one side per socket |
 //! | `carrier` | byte streams that carry datagrams where UDP does not pass | one per node in need |
 //! | `relay` | passes sealed datagrams between two nodes, and asks a hub to | one per tunnel |
 //! | [`Device`] | sans-IO WireGuard: peers, allowed IPs, handshakes, ingress filter | one per tunnel |
@@ -45,6 +46,7 @@ mod offload;
 mod packet;
 mod path;
 mod peer;
+mod quic;
 mod relay;
 mod socket;
 mod status;
@@ -68,6 +70,7 @@ pub use offload::buffer::Buffer;
 pub use offload::join::{Arrival, Joins};
 pub use offload::vnet::{Refused, Work};
 pub use path::{CarrierId, ChannelId, Path, Transmit};
+pub use quic::{QuicRoom, QuicSide};
 pub use relay::{ChannelGrant, RelayGrant, RelayPair};
 pub use status::{
     DeviceCounters, FilterCounters, PathKind, PeerDrops, PeerStatus, Refusals, RelayCounters,

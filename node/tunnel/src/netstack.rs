@@ -28,6 +28,7 @@ use crate::offload::join::Joins;
 use crate::offload::vnet::Work;
 use crate::packet::addresses;
 use crate::path::CarrierId;
+use crate::quic::QuicSide;
 use crate::relay::RelayPair;
 use crate::status::{PeerStatus, TunnelEvent, TunnelStats};
 use crate::stream::BoxStream;
@@ -193,6 +194,13 @@ impl Tunnel for Netstack {
         let _ = self
             .ask_device(|reply| Request::DetachCarrier(id, reply))
             .await;
+    }
+
+    async fn take_quic(&self, socket: usize) -> Result<QuicSide, TunnelError> {
+        let answer = self
+            .ask_device(|reply| Request::TakeQuic(socket, reply))
+            .await;
+        answer.unwrap_or(Err(TunnelError::Stopped))
     }
 
     async fn stats(&self) -> TunnelStats {

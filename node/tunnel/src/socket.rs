@@ -4,8 +4,10 @@
 mod bound;
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::{Context, Poll, ready};
+
+use quinn_udp::{EcnCodepoint, RecvMeta};
 
 use crate::config::Offload;
 use crate::error::TunnelError;
@@ -22,6 +24,22 @@ pub(crate) struct Sockets {
     turn: usize,
     inbox: Inbox,
     counters: UnderlayCounters,
+}
+
+/// Datagrams of one sender that arrived together.
+pub(crate) struct Batch<'a> {
+    /// Number of the socket.
+    pub(crate) socket: usize,
+    pub(crate) datagrams: &'a [u8],
+    pub(crate) meta: RecvMeta,
+}
+
+/// What stands on datagrams beside their destination. WireGuard's have nothing there.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Envelope {
+    pub(crate) ecn: Option<EcnCodepoint>,
+    /// The address of this host that the other side knows.
+    pub(crate) source: Option<IpAddr>,
 }
 
 /// What became of datagrams to send.
@@ -80,20 +98,22 @@ impl Sockets {
         }
     }
 
-    /// Reads once from the next socket that has something: batches, each with its path and the length of its datagrams.
-    /// False if no socket had anything.
-    pub(crate) fn receive(&mut self, mut take: impl FnMut(Path, &[u8], usize)) -> bool {
+    /// Reads once from the next socket that has something. False if no socket had anything.
+    pub(crate) fn receive(&mut self, mut take: impl FnMut(&Batch<'_>)) -> bool {
         let count = self.sockets.len();
         for number in (0..count).map(|step| (self.turn + step) % count) {
             for _ in 0..MAX_ERRORS {
                 match self.sockets[number].receive(&mut self.inbox) {
                     Ok(batches) => {
-                        for (remote, datagrams, stride) in batches {
-                            let stride = stride.max(1);
-                            self.counters.datagrams_received +=
-                                datagrams.len().div_ceil(stride).max(1) as u64;
-                            let local = Some(number);
-                            take(Path::Udp { local, remote }, datagrams, stride);
+                        for (meta, datagrams) in batches {
+                            let batch = Batch {
+                                socket: number,
+                                datagrams,
+                                meta,
+                            };
+                            let count = datagrams.len().div_ceil(batch.stride()).max(1);
+                            self.counters.datagrams_received += count as u64;
+                            take(&batch);
                         }
                         self.turn = number + 1;
                         return true;
@@ -115,7 +135,7 @@ impl Sockets {
         Poll::Ready(())
     }
 
-    pub(crate) fn send(&mut self, transmit: &mut Transmit) -> Sent {
+    pub(crate) fn send(&mut self, transmit: &mut Transmit, envelope: Envelope) -> Sent {
         let Path::Udp { local, remote } = transmit.path else {
             self.counters.send_errors += transmit.count() as u64;
             return Sent::Gone;
@@ -124,7 +144,7 @@ impl Sockets {
             self.counters.send_errors += transmit.count() as u64;
             return Sent::Gone;
         };
-        self.sockets[number].send(remote, transmit, &mut self.counters)
+        self.sockets[number].send(remote, transmit, envelope, &mut self.counters)
     }
 
     /// Addresses of which hosts have said since the last call that no port is open there.
@@ -149,6 +169,37 @@ impl Sockets {
         let same_family = |socket: &Bound| socket.local.is_ipv4() == remote.is_ipv4();
         let named = local.filter(|number| self.sockets.get(*number).is_some_and(same_family));
         named.or_else(|| self.sockets.iter().position(same_family))
+    }
+}
+
+impl Envelope {
+    fn around(
+        self,
+        destination: SocketAddr,
+        contents: &[u8],
+        segment_size: Option<usize>,
+    ) -> quinn_udp::Transmit<'_> {
+        quinn_udp::Transmit {
+            destination,
+            ecn: self.ecn,
+            contents,
+            segment_size,
+            src_ip: self.source,
+        }
+    }
+}
+
+impl Batch<'_> {
+    pub(crate) fn path(&self) -> Path {
+        Path::Udp {
+            local: Some(self.socket),
+            remote: self.meta.addr,
+        }
+    }
+
+    /// The length of each datagram but the last, which may be shorter.
+    pub(crate) fn stride(&self) -> usize {
+        self.meta.stride.max(1)
     }
 }
 
@@ -198,6 +249,10 @@ mod tests {
         }
     }
 
+    fn send(sockets: &mut Sockets, mut transmit: Transmit) -> Sent {
+        sockets.send(&mut transmit, Envelope::default())
+    }
+
     /// The next datagrams of any socket.
     async fn receive(sockets: &mut Sockets) -> Vec<(Path, Vec<u8>)> {
         let mut received = Vec::new();
@@ -206,9 +261,9 @@ mod tests {
             tokio::time::timeout(Duration::from_secs(5), readable)
                 .await
                 .unwrap();
-            sockets.receive(|path, datagrams, stride| {
-                let each = datagrams.chunks(stride);
-                received.extend(each.map(|datagram| (path, datagram.to_vec())));
+            sockets.receive(|batch| {
+                let each = batch.datagrams.chunks(batch.stride());
+                received.extend(each.map(|datagram| (batch.path(), datagram.to_vec())));
             });
         }
         received
@@ -220,7 +275,7 @@ mod tests {
         let own = sockets.local_addrs()[0];
         let refused = closed_port();
         poll_fn(|cx| sockets.poll_writable(cx)).await;
-        let mut one = |remote| sockets.send(&mut transmit(Path::udp(remote), vec![1], 1));
+        let mut one = |remote| send(&mut sockets, transmit(Path::udp(remote), vec![1], 1));
         assert_eq!(one(refused), Sent::Gone);
         assert_eq!(one(own), Sent::Gone);
         assert_eq!(sockets.unreachable_ports(), vec![refused]);
@@ -249,7 +304,7 @@ mod tests {
             remote: other.local_addr().unwrap(),
         };
         poll_fn(|cx| sockets.poll_writable(cx)).await;
-        sockets.send(&mut transmit(path, vec![1], 1));
+        send(&mut sockets, transmit(path, vec![1], 1));
         let (_, from) = other.recv_from(&mut [0; 8]).unwrap();
         assert_eq!(from, sockets.local_addrs()[1]);
     }
@@ -269,7 +324,7 @@ mod tests {
             let own = Path::udp(sockets.local_addrs()[0]);
             poll_fn(|cx| sockets.poll_writable(cx)).await;
             assert_eq!(
-                sockets.send(&mut transmit(own, batch.clone(), 1000)),
+                send(&mut sockets, transmit(own, batch.clone(), 1000)),
                 Sent::Gone
             );
             let mut received = Vec::new();

@@ -89,7 +89,7 @@ pub struct Refusals {
 pub struct DeviceCounters {
     /// Datagrams that are neither WireGuard messages nor frames of ours.
     pub malformed: u64,
-    /// QUIC datagrams, which nobody here takes.
+    /// QUIC datagrams on a socket whose QUIC nobody has taken.
     pub quic: u64,
     /// Messages for a session that no peer has.
     pub unknown_session: u64,
@@ -130,6 +130,12 @@ pub struct UnderlayCounters {
     pub receive_errors: u64,
     /// Datagrams that did not fit the queue of their carrier, or whose carrier has ended.
     pub carrier_dropped: u64,
+    /// QUIC datagrams for those who took the QUIC of a socket.
+    pub quic_received: u64,
+    /// Of these, the ones that found their queue full.
+    pub quic_dropped: u64,
+    /// QUIC datagrams of theirs that were sent, or lost by an error of the network.
+    pub quic_sent: u64,
 }
 
 /// What the relay did with frames, as a hub and as a node.

@@ -16,6 +16,7 @@ use crate::error::TunnelError;
 use crate::key::PublicKey;
 use crate::listener::TunnelListener;
 use crate::path::CarrierId;
+use crate::quic::QuicSide;
 use crate::relay::RelayPair;
 use crate::status::{PeerStatus, TunnelEvent, TunnelStats};
 use crate::stream::BoxStream;
@@ -119,6 +120,13 @@ pub trait Tunnel: Send + Sync {
 
     /// Ends a carrier. What uses it falls back to another path, if there is one.
     async fn detach_carrier(&self, id: CarrierId);
+
+    /// Takes the QUIC datagrams of one UDP socket, by its number in [`listen_addrs`](Self::listen_addrs), and sends others by
+    /// it, until the side is dropped. It outlives [`rebind`](Self::rebind).
+    ///
+    /// # Errors
+    /// [`TunnelError::NoSocket`]; [`TunnelError::QuicTaken`] while somebody has it; [`TunnelError::NotInKernel`].
+    async fn take_quic(&self, socket: usize) -> Result<QuicSide, TunnelError>;
 
     async fn stats(&self) -> TunnelStats;
 

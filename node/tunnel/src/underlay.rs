@@ -9,20 +9,24 @@ use tokio::sync::{broadcast, oneshot};
 
 use crate::carrier::{Carried, CarrierStream, Carriers};
 use crate::config::{PeerConfig, TunnelConfig};
+use crate::demux::split_quic;
 use crate::device::Device;
 use crate::error::TunnelError;
 use crate::key::PublicKey;
 use crate::path::{CarrierId, Path, Transmit};
+use crate::quic::{QuicDoor, QuicSide};
 use crate::relay::RelayPair;
-use crate::socket::{Sent, Sockets};
+use crate::socket::{Batch, Envelope, Sent, Sockets};
 use crate::status::{PeerStatus, TunnelEvent, UnderlayCounters};
 
 pub(crate) struct Underlay {
     pub(crate) device: Device,
     sockets: Sockets,
     carriers: Carriers,
+    /// There once somebody has taken QUIC of a socket.
+    quic: Option<QuicDoor>,
     events: broadcast::Sender<TunnelEvent>,
-    /// A socket had no room for the device's next datagram.
+    /// A socket had no room for the next datagram.
     blocked: bool,
     next_error_check: Instant,
 }
@@ -42,6 +46,7 @@ pub(crate) enum Request {
         oneshot::Sender<Result<CarrierId, TunnelError>>,
     ),
     DetachCarrier(CarrierId, oneshot::Sender<()>),
+    TakeQuic(usize, oneshot::Sender<Result<QuicSide, TunnelError>>),
 }
 
 impl Underlay {
@@ -54,6 +59,7 @@ impl Underlay {
             device: Device::new(config, now)?,
             sockets: Sockets::bind(&config.listen, config.offload)?,
             carriers: Carriers::new(),
+            quic: None,
             events,
             blocked: false,
             next_error_check: now,
@@ -75,6 +81,9 @@ impl Underlay {
                 self.blocked = false;
                 progress = true;
             }
+            if let Some(door) = self.quic.as_mut().filter(|_| !self.blocked) {
+                progress |= door.poll_leaving(cx).is_ready();
+            }
             // Asked in any case, so that it wakes us.
             let readable = self.sockets.poll_readable(cx);
             match progress {
@@ -91,11 +100,22 @@ impl Underlay {
         let now = Instant::now();
         let mut total_bytes = 0;
         for number in 0..RECEIVE_CALLS {
-            let device = &mut self.device;
-            let take = |path, datagrams: &[u8], stride| {
-                device.handle_datagrams(path, datagrams, stride, now);
-                after(device);
-                total_bytes += datagrams.len();
+            let (device, quic) = (&mut self.device, &mut self.quic);
+            let take = |batch: &Batch<'_>| {
+                let mut give = |datagrams: &[u8]| {
+                    device.handle_datagrams(batch.path(), datagrams, batch.stride(), now);
+                    after(device);
+                };
+                total_bytes += batch.datagrams.len();
+                let Some(door) = quic.as_mut().filter(|door| door.takes(batch.socket)) else {
+                    return give(batch.datagrams);
+                };
+                for (is_quic, run) in split_quic(batch.datagrams, batch.stride()) {
+                    match is_quic {
+                        true => door.arrive(batch, run),
+                        false => give(run),
+                    }
+                }
             };
             if !self.sockets.receive(take) {
                 return number > 0;
@@ -119,6 +139,7 @@ impl Underlay {
             self.check_errors(now);
         }
         self.transmit(Device::poll_transmit);
+        self.transmit_quic();
         while let Some(event) = self.device.poll_event() {
             // Without a subscriber there is nobody to tell.
             let _ = self.events.send(event);
@@ -134,8 +155,13 @@ impl Underlay {
     }
 
     pub(crate) fn counters(&self) -> UnderlayCounters {
+        let quic = self.quic.as_ref().map(QuicDoor::counters);
+        let quic = quic.unwrap_or_default();
         UnderlayCounters {
             carrier_dropped: self.carriers.dropped,
+            quic_received: quic.received,
+            quic_dropped: quic.dropped,
+            quic_sent: quic.sent,
             ..self.sockets.counters()
         }
     }
@@ -189,6 +215,9 @@ impl Underlay {
                 self.device.handle_refresh(now);
                 let _ = reply.send(());
             }
+            Request::TakeQuic(socket, reply) => {
+                let _ = reply.send(self.take_quic(socket));
+            }
         }
     }
 
@@ -207,6 +236,14 @@ impl Underlay {
             self.device.handle_carrier_opened(id, via, now);
         }
         Ok(id)
+    }
+
+    fn take_quic(&mut self, socket: usize) -> Result<QuicSide, TunnelError> {
+        let local = self.sockets.local_addrs().get(socket).copied();
+        let local = local.ok_or(TunnelError::NoSocket(socket))?;
+        let door = self.quic.get_or_insert_with(QuicDoor::new);
+        door.open(socket, local)
+            .ok_or(TunnelError::QuicTaken(local))
     }
 
     fn carried(&mut self, carried: Carried) {
@@ -240,12 +277,38 @@ impl Underlay {
                 for datagram in transmit.datagrams() {
                     self.carriers.send(id, datagram.to_vec());
                 }
-            } else if self.sockets.send(&mut transmit) == Sent::Full {
+            } else if self.sockets.send(&mut transmit, Envelope::default()) == Sent::Full {
                 self.device.unpoll_transmit(transmit);
                 self.blocked = true;
                 return;
             }
             self.device.recycle_transmit(transmit);
+        }
+    }
+
+    /// Sends what those who speak QUIC have handed over, a bounded part of it at a time.
+    fn transmit_quic(&mut self) {
+        let Some(door) = &mut self.quic else {
+            return;
+        };
+        let mut sent = 0;
+        for _ in 0..QUIC_BATCHES {
+            if self.blocked {
+                break;
+            }
+            let Some(mut leaving) = door.pop() else {
+                break;
+            };
+            let count = leaving.transmit.count();
+            self.blocked = self.sockets.send(&mut leaving.transmit, leaving.envelope) == Sent::Full;
+            sent += count;
+            if self.blocked {
+                sent -= leaving.transmit.count();
+                door.hold(leaving);
+            }
+        }
+        if sent > 0 {
+            door.sent(sent);
         }
     }
 
@@ -267,6 +330,8 @@ impl Underlay {
 /// Calls to the sockets, and bytes taken from them, before the rest of the engine gets its turn.
 const RECEIVE_CALLS: usize = 4;
 const RECEIVE_BYTES: usize = 512 * 1024;
+/// Batches taken from those who speak QUIC, before WireGuard gets its turn again.
+const QUIC_BATCHES: usize = 64;
 /// Datagrams taken from carriers in one go.
 const CARRIER_BATCH: usize = 64;
 const ERROR_CHECK_INTERVAL: Duration = Duration::from_millis(250);

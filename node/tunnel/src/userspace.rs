@@ -21,6 +21,7 @@ use crate::error::TunnelError;
 use crate::key::PublicKey;
 use crate::listener::{TunnelListener, stopped};
 use crate::path::CarrierId;
+use crate::quic::QuicSide;
 use crate::relay::RelayPair;
 use crate::status::{PeerStatus, TunnelEvent, TunnelStats};
 use crate::stream::BoxStream;
@@ -184,6 +185,13 @@ impl Tunnel for Userspace {
         let _ = self
             .ask_device(|reply| Request::DetachCarrier(id, reply))
             .await;
+    }
+
+    async fn take_quic(&self, socket: usize) -> Result<QuicSide, TunnelError> {
+        let answer = self
+            .ask_device(|reply| Request::TakeQuic(socket, reply))
+            .await;
+        answer.unwrap_or(Err(TunnelError::Stopped))
     }
 
     async fn stats(&self) -> TunnelStats {

@@ -19,7 +19,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
-use super::Sent;
+use super::{Envelope, Sent};
 use crate::config::Offload;
 use crate::path::Transmit;
 use crate::status::UnderlayCounters;
@@ -86,7 +86,7 @@ impl Bound {
     pub(super) fn receive<'a>(
         &self,
         inbox: &'a mut Inbox,
-    ) -> io::Result<impl Iterator<Item = (SocketAddr, &'a [u8], usize)> + use<'a>> {
+    ) -> io::Result<impl Iterator<Item = (RecvMeta, &'a [u8])> + use<'a>> {
         let Inbox { buffers, metas } = inbox;
         let count = {
             let mut parts = buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer));
@@ -97,7 +97,7 @@ impl Bound {
             })?
         };
         let filled = buffers.iter().zip(metas.iter()).take(count);
-        Ok(filled.map(|(buffer, meta)| (meta.addr, &buffer[..meta.len], meta.stride)))
+        Ok(filled.map(|(buffer, meta)| (*meta, &buffer[..meta.len])))
     }
 
     /// Sends what the socket has room for; what is left in `transmit` after [`Sent::Full`] has not been sent.
@@ -105,11 +105,13 @@ impl Bound {
         &mut self,
         remote: SocketAddr,
         transmit: &mut Transmit,
+        envelope: Envelope,
         counters: &mut UnderlayCounters,
     ) -> Sent {
         let count = transmit.count();
         if self.segments && count > 1 {
-            match self.send_one(remote, &transmit.payload, Some(transmit.segment_bytes)) {
+            let whole = envelope.around(remote, &transmit.payload, Some(transmit.segment_bytes));
+            match self.send_one(&whole) {
                 Ok(()) => {
                     counters.datagrams_sent += count as u64;
                     return Sent::Gone;
@@ -123,7 +125,7 @@ impl Bound {
         }
         while !transmit.payload.is_empty() {
             let bytes = transmit.segment_bytes.clamp(1, transmit.payload.len());
-            match self.send_one(remote, &transmit.payload[..bytes], None) {
+            match self.send_one(&envelope.around(remote, &transmit.payload[..bytes], None)) {
                 Ok(()) => counters.datagrams_sent += 1,
                 Err(Errno::EAGAIN) => return Sent::Full,
                 Err(_) => counters.send_errors += 1,
@@ -157,22 +159,10 @@ impl Bound {
     }
 
     /// One call to the kernel. The first error may belong to an earlier datagram, in which case this one has not been tried.
-    fn send_one(
-        &self,
-        remote: SocketAddr,
-        contents: &[u8],
-        segment_size: Option<usize>,
-    ) -> Result<(), Errno> {
-        let transmit = quinn_udp::Transmit {
-            destination: remote,
-            ecn: None,
-            contents,
-            segment_size,
-            src_ip: None,
-        };
+    fn send_one(&self, transmit: &quinn_udp::Transmit<'_>) -> Result<(), Errno> {
         let attempt = || {
             let sent = self.socket.try_io(Interest::WRITABLE, || {
-                self.state.try_send((&self.socket).into(), &transmit)
+                self.state.try_send((&self.socket).into(), transmit)
             });
             sent.map_err(|error| match error.kind() {
                 io::ErrorKind::WouldBlock => Errno::EAGAIN,

@@ -63,7 +63,7 @@ pub use routes::{NewRoute, Route};
 pub use serve::serve;
 pub use services::{NewService, Service, ServiceExposure, ServiceProtocol};
 pub use sites::{NewSite, Site};
-pub use status::{BrokenNode, NodeCounts, Settings, Status, StoreStatus};
+pub use status::{BrokenNode, HubStatus, NodeCounts, Settings, Status, StoreStatus};
 pub use tokens::{CreatedToken, NewToken, Token, TokenState};
 pub use trace::{Trace, TraceEnd, TraceReason, TraceRule, TraceService, TraceSource};
 pub use write::{Applied, Removed, Written};
@@ -98,6 +98,7 @@ pub struct ApiContext {
     pub audit_dir: PathBuf,
     /// The overlay authority; goes into tokens.
     pub authority: Fingerprint,
+    pub hub: HubStatus,
     pub started_ms: u64,
 }
 

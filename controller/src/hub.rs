@@ -1,8 +1,10 @@
 //! The hub: the node beside the controller. It turns its own netmap into tunnel peers and dials for the edge and the prober.
 //! It learns its netmap from the state like any node, only without a wire.
 
+mod ports;
 mod prober;
 
+pub use ports::{explained, public_endpoints};
 pub use prober::Prober;
 
 use std::collections::BTreeMap;
@@ -20,18 +22,19 @@ use malha_proto::{
 use malha_proxy::{BoxStream, Dialer};
 use malha_tunnel::{
     Allow, ChannelGrant, ChannelId, Engine, PeerConfig, PresharedKey, PrivateKey, PublicKey,
-    RelayKey, RelayPair, Tunnel, TunnelConfig, TunnelError,
+    QuicSide, RelayKey, RelayPair, Tunnel, TunnelConfig, TunnelError,
 };
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::now_ms;
-use crate::config::{self, EngineChoice};
+use crate::config::{Config, EngineChoice};
 use crate::coordinator::Handle;
 use crate::live::{Live, TunnelSeen};
 use crate::pairs::Pairs;
 use crate::streams::Streams;
+use ports::Ports;
 
 /// The hub's tunnel and what it was last told.
 pub struct Hub {
@@ -42,6 +45,8 @@ pub struct Hub {
     pairs: Arc<Pairs>,
     key: WgKey,
     streams: Arc<Streams>,
+    /// Numbers of the sockets that the control channel shares.
+    quic: Vec<usize>,
     /// Which node a peer key is; written by the driver, read by the status loop beside it.
     keys: Mutex<BTreeMap<WgKey, NodeId>>,
 }
@@ -49,20 +54,23 @@ pub struct Hub {
 impl Hub {
     /// Starts the tunnel with the addresses that the state gives the hub's node.
     pub fn start(
-        config: &config::Hub,
+        config: &Config,
+        engine: Engine,
         key: PrivateKey,
         node: NodeId,
         handle: Handle,
         live: Arc<Live>,
         pairs: Arc<Pairs>,
     ) -> Result<Self, TunnelError> {
+        let Ports { listen, quic } = Ports::of(config, engine);
+        let config = &config.hub;
         let state = handle.state();
         let addresses = overlay_addresses(&state, node);
         let own_key = WgKey(*key.public_key().as_bytes());
         let tunnel = malha_tunnel::start(
-            choose_engine(config.engine),
+            engine,
             TunnelConfig {
-                listen: config.listen.clone(),
+                listen,
                 mtu_bytes: usize::from(config.mtu_bytes),
                 offload: config.offload.into(),
                 interface: config.interface.clone(),
@@ -78,6 +86,7 @@ impl Hub {
             pairs,
             key: own_key,
             streams: Arc::default(),
+            quic,
             keys: Mutex::default(),
         })
     }
@@ -103,6 +112,19 @@ impl Hub {
     /// The underlay addresses in use.
     pub async fn listen_addrs(&self) -> Vec<SocketAddr> {
         self.tunnel.listen_addrs().await
+    }
+
+    /// The sockets that the control channel shares with WireGuard, each for one QUIC endpoint; none with the `kernel` engine,
+    /// which shares nothing.
+    ///
+    /// # Errors
+    /// As [`Tunnel::take_quic`].
+    pub async fn take_quic(&self) -> Result<Vec<QuicSide>, TunnelError> {
+        let mut sides = Vec::with_capacity(self.quic.len());
+        for socket in &self.quic {
+            sides.push(self.tunnel.take_quic(*socket).await?);
+        }
+        Ok(sides)
     }
 
     /// Dials through the tunnel, whatever way requests take.
@@ -355,7 +377,9 @@ fn overlay_addresses(state: &State, node: NodeId) -> Vec<IpNet> {
     nets.into_iter().flatten().filter_map(Result::ok).collect()
 }
 
-fn choose_engine(choice: EngineChoice) -> Engine {
+/// The data plane for this choice on this machine.
+#[must_use]
+pub fn choose_engine(choice: EngineChoice) -> Engine {
     match choice {
         EngineChoice::Netstack => Engine::Netstack,
         EngineChoice::Userspace => Engine::Userspace,

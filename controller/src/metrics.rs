@@ -13,6 +13,7 @@ use malha_dns::{DnsCounters, DnsEvent};
 use malha_proto::HopState;
 use malha_proxy::{EdgeCounters, Hop};
 use malha_store::Store;
+use malha_tunnel::{Tunnel, TunnelStats};
 use malha_zone::{Rcode, Transport};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -35,6 +36,8 @@ pub struct Metrics {
     pub edge: Arc<EdgeCounters>,
     pub dns: Option<Arc<DnsCounters>>,
     pub store: Arc<dyn Store>,
+    /// The hub's.
+    pub tunnel: Arc<dyn Tunnel>,
 }
 
 impl Metrics {
@@ -54,8 +57,10 @@ impl Metrics {
 
 async fn scrape(State(metrics): State<Metrics>) -> Response {
     let store = metrics.store.health().await;
+    let mut figures = Figures::gather(&metrics, &store);
+    figures.hub(&metrics.tunnel.stats().await);
     let mut registry = Exposition::with_prefix("malha");
-    registry.register_collector(Box::new(Figures::gather(&metrics, &store)));
+    registry.register_collector(Box::new(figures));
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &registry) {
         Ok(()) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
@@ -153,6 +158,35 @@ impl Figures {
             .filter(|diagnosis| diagnosis.broken.is_some())
             .count() as u64;
         self.gauge("nodes_broken", "Nodes with a broken hop", broken);
+    }
+
+    /// The sockets that WireGuard and QUIC share.
+    fn hub(&mut self, stats: &TunnelStats) {
+        let underlay = stats.underlay;
+        for (name, help, count) in [
+            (
+                "hub_datagrams_received",
+                "Datagrams on the hub's UDP sockets",
+                underlay.datagrams_received,
+            ),
+            (
+                "hub_datagrams_sent",
+                "Datagrams from the hub's UDP sockets",
+                underlay.datagrams_sent,
+            ),
+            (
+                "hub_quic_received",
+                "Those received that are QUIC",
+                underlay.quic_received,
+            ),
+            (
+                "hub_quic_dropped",
+                "QUIC datagrams that found their queue full",
+                underlay.quic_dropped,
+            ),
+        ] {
+            self.counter(name, help, count);
+        }
     }
 
     fn edge(&mut self, edge: &EdgeCounters) {

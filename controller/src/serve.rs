@@ -19,13 +19,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accounts::Sessions;
-use crate::api::{self, ApiContext};
+use crate::api::{self, ApiContext, HubStatus};
 use crate::carriers::Carriers;
 use crate::config::Config;
 use crate::console::ControllerConsole;
 use crate::coordinator::{Coordinator, Handle};
 use crate::folder::{self, Folder};
-use crate::hub::{Hub, Prober};
+use crate::hub::{self, Hub, Prober};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::pairs::Pairs;
@@ -107,11 +107,13 @@ pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<R
     // The coordinator outlives the others by a moment, so that their last commands are still answered.
     let writer_stop = CancellationToken::new();
     tasks.spawn(coordinator.run(writer_stop.clone()));
+    let engine = hub::choose_engine(config.hub.engine);
     let hub_node = settle(
         config,
         &handle,
         WgKey(*hub_key.public_key().as_bytes()),
         overlay.fingerprint(),
+        hub::public_endpoints(config, engine),
     )
     .await?;
 
@@ -127,14 +129,20 @@ pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<R
         registry.clone(),
     ));
     let started = Hub::start(
-        &config.hub,
+        config,
+        engine,
         hub_key,
         hub_node,
         handle.clone(),
         live.clone(),
         pairs.clone(),
     );
-    let hub = Arc::new(started.context("the hub's tunnel")?);
+    let hub = Arc::new(started.map_err(|error| hub::explained(config, error))?);
+    let sides = hub.take_quic().await?;
+    let control = match sides.is_empty() {
+        true => ControlListener::bind(&config.control.listen, bound.control_tls.clone())?,
+        false => ControlListener::on_tunnel(sides, bound.control_tls.clone())?,
+    };
     let certificates = Arc::new(EdgeCertificates::new(
         edge_authority.clone(),
         EDGE_CERTIFICATE_DAYS,
@@ -156,8 +164,8 @@ pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<R
         live: live.clone(),
         registry: registry.clone(),
         hub: hub_node,
-        engine: hub.engine(),
-        addresses: bound.addresses(hub.listen_addrs().await)?,
+        engine,
+        addresses: bound.addresses(control.local_addrs(), hub.listen_addrs().await)?,
         edge_authority_pem: edge_authority.certificate_pem().to_owned(),
         overlay_authority: overlay.fingerprint(),
         published: served,
@@ -173,6 +181,11 @@ pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<R
         store: store.clone(),
         audit_dir: folder::audit_dir(&config.data),
         authority: overlay.fingerprint(),
+        hub: HubStatus {
+            engine: engine.to_string(),
+            wireguard: running.addresses.hub.clone(),
+            quic: running.addresses.control.clone(),
+        },
         started_ms: crate::clock::now_ms(),
     };
     let sessions = Arc::new(Sessions::new()?);
@@ -185,6 +198,7 @@ pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<R
         config,
         Parts {
             tasks: &tasks,
+            control,
             context,
             hub,
             certificates,
@@ -221,10 +235,9 @@ impl Running {
     }
 }
 
-/// Every listener, before anything is served.
+/// Every listener but the hub's, before anything is served.
 struct Bound {
-    control: ControlListener,
-    control_tls: Arc<rustls::ServerConfig>,
+    control_tls: rustls::ServerConfig,
     edge: Edge,
     dns: Option<DnsServer>,
     api: TcpListener,
@@ -236,6 +249,7 @@ struct Bound {
 /// What the listeners serve.
 struct Parts<'a> {
     tasks: &'a TaskTracker,
+    control: ControlListener,
     context: Arc<SessionContext>,
     hub: Arc<Hub>,
     certificates: Arc<EdgeCertificates>,
@@ -250,8 +264,6 @@ impl Bound {
         let certificate =
             overlay.issue_controller(&[], OffsetDateTime::now_utc(), CONTROL_CERTIFICATE_DAYS)?;
         let control_tls = server_config_control(overlay, &certificate)?;
-        let mut tcp_tls = control_tls.clone();
-        tcp_tls.alpn_protocols.push(CARRIER_ALPN.to_vec());
         let edge = EdgeConfig {
             http: config.edge.http.clone(),
             ..EdgeConfig::new(config.edge.https.clone(), config.edge.public_https_port)
@@ -262,8 +274,7 @@ impl Bound {
                 .with_context(|| format!("TCP {address} can't be had; free it or change {key}"))
         };
         Ok(Self {
-            control: ControlListener::bind(&config.control.listen, control_tls.clone())?,
-            control_tls: Arc::new(tcp_tls),
+            control_tls,
             edge: Edge::bind(edge).context("edge.https and edge.http")?,
             dns: match config.dns.listen.as_slice() {
                 [] => None,
@@ -285,10 +296,14 @@ impl Bound {
         })
     }
 
-    fn addresses(&self, hub: Vec<SocketAddr>) -> anyhow::Result<Addresses> {
+    fn addresses(
+        &self,
+        control: Vec<SocketAddr>,
+        hub: Vec<SocketAddr>,
+    ) -> anyhow::Result<Addresses> {
         let edge = self.edge.local_addrs();
         Ok(Addresses {
-            control: self.control.local_addrs(),
+            control,
             hub,
             https: edge.https,
             http: edge.http,
@@ -309,6 +324,7 @@ impl Bound {
     fn spawn(self, config: &Config, parts: Parts<'_>) {
         let Parts {
             tasks,
+            control,
             context,
             hub,
             certificates,
@@ -327,8 +343,10 @@ impl Bound {
             .filter_map(|host| Some((host.as_str().parse().ok()?, behind_edge?)));
         let internal = InternalHosts::new(internal.collect::<Vec<_>>());
         let (handed_over, control_streams) = mpsc::channel(HANDOFF_CAPACITY);
-        let control = ControlHandoff {
-            config: self.control_tls,
+        let mut tcp_tls = self.control_tls;
+        tcp_tls.alpn_protocols.push(CARRIER_ALPN.to_vec());
+        let handoff = ControlHandoff {
+            config: Arc::new(tcp_tls),
             streams: handed_over,
         };
         let publisher = Publisher {
@@ -347,6 +365,7 @@ impl Bound {
             edge: self.edge.counters(),
             dns: self.dns.as_ref().map(DnsServer::counters),
             store: api.store.clone(),
+            tunnel: hub.tunnel(),
         };
         let prober = Prober {
             hub: hub.clone(),
@@ -364,19 +383,24 @@ impl Bound {
             async move { carriers.run(stop).await }
         });
         tasks.spawn(dispatch(context.clone()));
-        tasks.spawn(self.control.run(context, control_streams));
+        // The control channel says goodbye by the hub's sockets, so they stay as long.
+        let hub_stop = CancellationToken::new();
+        tasks.spawn({
+            let ended = hub_stop.clone().drop_guard();
+            async move {
+                control.run(context, control_streams).await;
+                drop(ended);
+            }
+        });
         tasks.spawn(renew_certificates(certificates.clone(), stop.clone()));
         tasks.spawn(prober.run(stop.clone()));
         let dialer = hub.clone();
-        tasks.spawn({
-            let stop = stop.clone();
-            async move { hub.run(stop).await }
-        });
+        tasks.spawn(async move { hub.run(hub_stop).await });
         let edge = self.edge.run(
             routes_out,
             certificates,
             dialer,
-            Some(control),
+            Some(handoff),
             Some(internal),
             stop.clone(),
         );

@@ -6,6 +6,7 @@ mod enrolment;
 mod listener;
 mod node;
 mod registry;
+mod shared_socket;
 
 pub use channel::{Channel, ChannelError, PeerCertificate, Remote, Transport};
 pub use listener::{ControlListener, ListenError, transport_config};

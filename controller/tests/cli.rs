@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
-use malha::api::{self, ApiContext};
+use malha::api::{self, ApiContext, HubStatus};
 use malha::config::Config;
 use malha::coordinator::{Coordinator, Handle};
 use malha::folder::{self, Folder};
@@ -155,6 +155,7 @@ impl Api {
             store: store.clone(),
             audit_dir: folder::audit_dir(&config.data),
             authority: overlay.fingerprint(),
+            hub: HubStatus::default(),
             started_ms: malha::clock::now_ms(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,7 +1,7 @@
 //! The controller at a glance, and the settings that all nodes share. It is read-only: `malha.toml` says how the controller
 //! is reached.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Json;
@@ -27,6 +27,9 @@ pub struct Status {
     pub started_ms: u64,
     pub now_ms: u64,
     pub store: StoreStatus,
+    /// Empty from a controller that does not tell it yet.
+    #[serde(default)]
+    pub hub: HubStatus,
     pub organizations: usize,
     pub sites: usize,
     pub services: usize,
@@ -49,6 +52,20 @@ pub struct StoreStatus {
     pub keys: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_bytes: Option<u64>,
+}
+
+/// The hub's data plane, and its UDP sockets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HubStatus {
+    /// `userspace`, `netstack` or `kernel`.
+    pub engine: String,
+    /// Where WireGuard listens.
+    #[schema(value_type = Vec<String>)]
+    pub wireguard: Vec<SocketAddr>,
+    /// Where the control channel's QUIC listens. An address that stands in both lists is one socket; the `kernel` engine shares
+    /// none.
+    #[schema(value_type = Vec<String>)]
+    pub quic: Vec<SocketAddr>,
 }
 
 /// Nodes by what is known of them; the hub is among them.
@@ -118,6 +135,7 @@ pub(super) async fn status(
         started_ms: api.context.started_ms,
         now_ms: now_ms(),
         store,
+        hub: api.context.hub.clone(),
         organizations: state.organizations().len(),
         sites: state.sites().len(),
         services: state.services().len(),

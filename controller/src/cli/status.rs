@@ -1,8 +1,11 @@
 //! `malha status` and `malha audit tail`.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
 use malha_store::audit::AuditOutcome;
 
-use crate::api::{AuditLine, AuditPage, Status};
+use crate::api::{AuditLine, AuditPage, HubStatus, Status};
 use crate::cli::exit::Failure;
 use crate::cli::nodes::broken_hop;
 use crate::cli::screen::{Screen, size};
@@ -40,6 +43,7 @@ impl Row for Status {
         Word::Revision,
         Word::Started,
         Word::Store,
+        Word::Hub,
         Word::Nodes,
         Word::Organizations,
         Word::Sites,
@@ -73,6 +77,7 @@ impl Row for Status {
             self.revision.to_string(),
             screen.moment(self.started_ms),
             format!("{}: {store}{store_size}", self.store.engine),
+            hub_line(&self.hub),
             nodes,
             self.organizations.to_string(),
             self.sites.to_string(),
@@ -89,6 +94,20 @@ impl Row for Status {
             .map(|node| format!("{}: {}", node.node, broken_hop(&node.broken, screen)));
         lines.map(|line| (Word::Broken, line)).collect()
     }
+}
+
+/// The engine, and the ports of each protocol; a port that both name is one socket.
+fn hub_line(hub: &HubStatus) -> String {
+    let ports = |sockets: &[SocketAddr]| {
+        let ports: BTreeSet<u16> = sockets.iter().map(SocketAddr::port).collect();
+        let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+        ports.join(", ")
+    };
+    let (wireguard, quic) = (ports(&hub.wireguard), ports(&hub.quic));
+    format!(
+        "{} · WireGuard UDP {wireguard} · QUIC UDP {quic}",
+        hub.engine
+    )
 }
 
 impl Row for AuditLine {

@@ -1,5 +1,7 @@
 //! What the configuration says of the overlay, brought into the state at each start: addresses, and the hub's own node.
 
+use std::net::SocketAddr;
+
 use malha_core::{Answer, Command};
 use malha_proto::{Fingerprint, MachineFacts, MachineId, NodeId, WgKey};
 
@@ -12,6 +14,7 @@ pub(super) async fn settle(
     handle: &Handle,
     wg_key: WgKey,
     authority: Fingerprint,
+    endpoints: Vec<SocketAddr>,
 ) -> anyhow::Result<NodeId> {
     let submit = async |command| {
         handle
@@ -68,7 +71,7 @@ pub(super) async fn settle(
         name: HUB_NODE.parse()?,
         wg_key,
         tls_key: authority,
-        endpoints: config.hub.endpoints.clone(),
+        endpoints,
         facts: own_facts(),
     };
     match submit(adopt).await? {

@@ -1,4 +1,4 @@
-//! Where nodes' connections come in: QUIC on UDP, told apart by application protocol, and TLS streams that the edge hands over
+//! Where nodes' connections come in: QUIC on UDP, on the hub's sockets where they can be shared, told apart by application protocol, and TLS streams that the edge hands over
 //! from its TCP port; those that chose HTTP want a carrier. It bounds how many there are; what they say is for the session
 //! and the streams.
 
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use malha_pki::{certificate_key, node_identity};
 use malha_proto::{ALPN, ALPN_STREAM, SESSION_TIMEOUT_MS};
+use malha_tunnel::QuicSide;
 use quinn::congestion::BbrConfig;
 use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
 use rustls_pki_types::CertificateDer;
@@ -16,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_rustls::server::TlsStream;
 use tokio_util::task::TaskTracker;
 
+use crate::session::shared_socket::{SharedSocket, endpoint_config};
 use crate::session::{Channel, PeerCertificate, Remote, SessionContext, Transport, node};
 
 /// Why the control channel can't listen.
@@ -36,15 +38,27 @@ pub struct ControlListener {
 }
 
 impl ControlListener {
-    /// Binds every address, or none.
-    pub fn bind(
-        addresses: &[SocketAddr],
-        mut tls: rustls::ServerConfig,
-    ) -> Result<Self, ListenError> {
-        tls.alpn_protocols.push(ALPN_STREAM.to_vec());
-        let mut config =
-            quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
-        config.transport_config(Arc::new(transport_config()));
+    /// On the sockets of the hub's tunnel. To be called on the runtime that will run it.
+    pub fn on_tunnel(sides: Vec<QuicSide>, tls: rustls::ServerConfig) -> Result<Self, ListenError> {
+        let config = server_config(tls)?;
+        let endpoints = sides.into_iter().map(|side| {
+            let address = side.local_addr();
+            quinn::Endpoint::new_with_abstract_socket(
+                endpoint_config(),
+                Some(config.clone()),
+                Arc::new(SharedSocket(side)),
+                Arc::new(quinn::TokioRuntime),
+            )
+            .map_err(|source| ListenError::Bind { address, source })
+        });
+        Ok(Self {
+            endpoints: endpoints.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// On sockets of its own. Binds every address, or none.
+    pub fn bind(addresses: &[SocketAddr], tls: rustls::ServerConfig) -> Result<Self, ListenError> {
+        let config = server_config(tls)?;
         let endpoints = addresses.iter().map(|address| {
             bind_udp(*address)
                 .and_then(|socket| {
@@ -109,7 +123,22 @@ impl ControlListener {
         for endpoint in &self.endpoints {
             endpoint.close(0_u32.into(), b"shutdown");
         }
+        // The sockets may go as soon as we return.
+        let closed = async {
+            for endpoint in &self.endpoints {
+                endpoint.wait_idle().await;
+            }
+        };
+        let _ = tokio::time::timeout(LAST_WORDS, closed).await;
     }
+}
+
+fn server_config(mut tls: rustls::ServerConfig) -> Result<quinn::ServerConfig, ListenError> {
+    tls.alpn_protocols.push(ALPN_STREAM.to_vec());
+    let tls = QuicServerConfig::try_from(tls)?;
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(tls));
+    config.transport_config(Arc::new(transport_config()));
+    Ok(config)
 }
 
 async fn accept_quic(
@@ -273,6 +302,8 @@ fn bind_udp(address: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
 const MAX_SESSIONS: usize = 60_000;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_secs(3);
+/// For what tells the other sides that we are gone.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// One transport configuration serves both protocols: a stream of a service may have this much under way (20 ms at
 /// 1.6 Gbit/s), while the window of the whole connection, which only a stream connection gets raised, holds sessions down.
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;

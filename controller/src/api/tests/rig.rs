@@ -20,7 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
 
 use crate::accounts::api_key_text;
-use crate::api::{ApiContext, limited};
+use crate::api::{ApiContext, HubStatus, limited};
 use crate::clock::now_ms;
 use crate::coordinator::{Accepted, Actor, Coordinator, Handle};
 use crate::live::Live;
@@ -69,6 +69,7 @@ impl Rig {
             store,
             audit_dir: audit_dir.path().to_owned(),
             authority: AUTHORITY,
+            hub: HubStatus::default(),
             started_ms: now_ms(),
         };
         let mut keys = BTreeMap::new();

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::accounts::{Sessions, hash_password};
-use crate::api::ApiContext;
+use crate::api::{ApiContext, HubStatus};
 use crate::clock::now_ms;
 use crate::console::ControllerConsole;
 use crate::coordinator::{Accepted, Actor, Coordinator, Handle};
@@ -107,6 +107,7 @@ impl Rig {
             store: store.clone(),
             audit_dir: audit_dir.path().to_owned(),
             authority: AUTHORITY,
+            hub: HubStatus::default(),
             started_ms: now_ms(),
         };
         let console = Arc::new(ControllerConsole::new(

@@ -111,6 +111,21 @@ impl Router {
         ))
     }
 
+    /// Lets nothing out but what goes to this port of `udp` or `tcp`.
+    pub fn let_out_only(&self, protocol: &str, port: u16) -> Result<()> {
+        for rule in [&format!("{protocol} dport {port} accept"), "drop"] {
+            let rule = format!("add rule inet site blocked iifname \"lan\" {rule}");
+            self.namespace.nft(&rule)?;
+        }
+        Ok(())
+    }
+
+    /// Lets no WireGuard out, whatever its port: its first byte is never so large as QUIC's.
+    pub fn block_wireguard(&self) -> Result<()> {
+        self.namespace
+            .nft("add rule inet site blocked iifname \"lan\" meta l4proto udp @th,64,8 < 64 drop")
+    }
+
     /// Loses one UDP packet in a hundred on the way out, at random.
     pub fn lose_one_percent(&self) -> Result<()> {
         self.namespace.nft(
@@ -169,7 +184,7 @@ const RULES: &str = "
 table inet site {
     chain translated { type nat hook postrouting priority srcnat; }
     counter quic {}
-    chain lossy { type filter hook forward priority filter - 2; iifname \"lan\" udp dport 443 counter name quic; }
+    chain lossy { type filter hook forward priority filter - 2; iifname \"lan\" udp dport 443 @th,64,8 >= 64 counter name quic; }
     chain blocked { type filter hook forward priority filter - 1; }
     chain passing {
         type filter hook forward priority filter; policy drop;

@@ -6,6 +6,7 @@ mod guard;
 mod health;
 mod identity;
 mod keys;
+mod one_port;
 mod recovery;
 mod roaming;
 mod streams;

@@ -102,7 +102,7 @@ fn a_dead_tunnel_is_named_while_its_requests_go_beside_it() {
         let garage = open(lab)?;
         garage.router.lose_one_percent()?;
         comes_over_quic(lab, &garage)?;
-        garage.router.block_port("udp", TUNNEL_PORT)?;
+        garage.router.block_wireguard()?;
         // Where the tunnel would go instead.
         garage.router.block_port("tcp", 443)?;
         tunnel_is(lab, &garage, "down")?;
@@ -124,5 +124,3 @@ fn when_quic_is_blocked_the_next_request_takes_the_tunnel() {
 }
 
 const LARGE_BYTES: usize = 4 * 1024 * 1024;
-/// The hub's WireGuard.
-const TUNNEL_PORT: u16 = 51_820;

@@ -1,6 +1,7 @@
 //! The engine without privilege: WireGuard and TCP in one task of this process. It never touches an interface of the host.
 
 mod buffers;
+mod clock;
 mod connection;
 mod hurry;
 mod link;

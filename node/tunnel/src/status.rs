@@ -160,6 +160,8 @@ pub struct RelayCounters {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StackCounters {
     pub connections: u64,
+    /// What their buffers may hold together; memory is used only where bytes wait.
+    pub buffer_bytes: u64,
     pub accepted: u64,
     pub dialled: u64,
     /// Connection attempts dropped because a backlog or the connection limit was full.

@@ -24,6 +24,11 @@ impl Buffers {
         self.largest_bytes.min(1 << share.ilog2())
     }
 
+    /// What the connections that there are may hold.
+    pub(crate) fn reserved_bytes(&self) -> usize {
+        self.reserved_bytes
+    }
+
     pub(crate) fn take(&mut self, buffer_bytes: usize) {
         self.reserved_bytes += 2 * buffer_bytes;
     }

@@ -13,7 +13,8 @@ use smoltcp::wire::{HardwareAddress, IpCidr};
 use tokio::io::ReadBuf;
 use tokio::sync::mpsc;
 
-use super::hurry::Hurry;
+use super::clock::Clock;
+use super::hurry::{Hurry, Owed};
 use super::link::{Link, Outbox};
 use super::segment::{self, Expected};
 use super::stack::Tuple;
@@ -37,6 +38,11 @@ pub(crate) struct Connection {
     /// Bytes that the owner has read.
     read_bytes: u64,
     hurry: Hurry,
+    /// When anything last came. smoltcp's own limit of silence would count by the clock that is moved.
+    heard: Instant,
+    silence_limit: Duration,
+    /// The peer has no room for more.
+    closed_window: bool,
     end: Option<End>,
 }
 
@@ -53,33 +59,12 @@ pub(crate) enum End {
     Aborted,
 }
 
-/// smoltcp's time, counted from the start of the stack.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Clock {
-    pub(crate) epoch: Instant,
-}
-
 /// A connection and its stack share it under this lock, which is held for one smoltcp call and never across an await.
 pub(crate) type Shared = Arc<Mutex<Connection>>;
 
 pub(crate) fn lock(shared: &Shared) -> MutexGuard<'_, Connection> {
     // A panic elsewhere leaves a connection that at worst times out.
     shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Clock {
-    pub(crate) fn at(self, now: Instant) -> smoltcp::time::Instant {
-        let elapsed = now.saturating_duration_since(self.epoch);
-        smoltcp::time::Instant::from_micros(i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX))
-    }
-
-    fn instant(self, at: smoltcp::time::Instant) -> Instant {
-        self.epoch + Duration::from_micros(u64::try_from(at.total_micros()).unwrap_or(0))
-    }
-
-    pub(crate) fn now(self) -> smoltcp::time::Instant {
-        self.at(tokio::time::Instant::now().into_std())
-    }
 }
 
 /// What every connection of a stack has in common.
@@ -104,8 +89,8 @@ impl Connection {
     /// A connection that waits for the SYN it is about to be given.
     pub(crate) fn answer(tuple: Tuple, terms: &Terms, buffer_bytes: usize) -> io::Result<Self> {
         let mut connection = Self::new(tuple, terms, buffer_bytes)?;
+        connection.silence_limit = OPENING_LIMIT;
         let (_, socket) = connection.parts();
-        socket.set_timeout(Some(OPENING_LIMIT.into()));
         socket
             .listen(tuple.local)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
@@ -133,11 +118,10 @@ impl Connection {
         let mut socket = Socket::new(buffer(), buffer());
         socket.set_congestion_control(CongestionControl::Cubic);
         socket.set_nagle_enabled(false);
-        // smoltcp's timeout counts silence of any kind, so keepalives must break it.
         socket.set_keep_alive(Some(KEEPALIVE_INTERVAL.into()));
-        socket.set_timeout(Some(SILENCE_LIMIT.into()));
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
         let handle = sockets.add(socket);
+        let now = tokio::time::Instant::now().into_std();
         Ok(Self {
             tuple,
             interface,
@@ -151,7 +135,10 @@ impl Connection {
             peer_finished: false,
             first_received: None,
             read_bytes: 0,
-            hurry: Hurry::new(tokio::time::Instant::now().into_std()),
+            hurry: Hurry::new(now),
+            heard: now,
+            silence_limit: SILENCE_LIMIT,
+            closed_window: false,
             end: None,
         })
     }
@@ -165,11 +152,16 @@ impl Connection {
         now: Instant,
     ) {
         let before = self.state();
+        // A caller that repeats its SYN has not answered.
+        if before != State::SynReceived {
+            self.heard = now;
+        }
         let unsent_before = self.socket().send_queue();
         let sequence = segment::sequence(packet);
         if let Some(sequence) = sequence.filter(|sequence| sequence.syn) {
             self.first_received = Some(sequence.first);
         }
+        self.closed_window = sequence.is_some_and(|sequence| sequence.closed_window);
         let expected = self.expected();
         let repaired = sequence.zip(expected).and_then(|(sequence, expected)| {
             let ack = segment::acceptable_ack(packet, sequence, expected)?;
@@ -200,7 +192,7 @@ impl Connection {
             });
         }
         if before == State::SynReceived && after != State::SynReceived {
-            self.socket().set_timeout(Some(SILENCE_LIMIT.into()));
+            (self.heard, self.silence_limit) = (now, SILENCE_LIMIT);
         }
     }
 
@@ -224,14 +216,23 @@ impl Connection {
             // The end of TIME-WAIT would clear what the owner has not read yet.
             return;
         }
+        if self.falls_silent_at().is_some_and(|at| at <= now) {
+            match before {
+                // Both sides have said all that they wanted to.
+                State::LastAck | State::Closing => self.socket().abort(),
+                _ => self.end(End::TimedOut),
+            }
+        }
+        let owed = self.owed();
+        if self.hurry.due(owed).is_some_and(|due| due <= now) {
+            self.skip_pause(now);
+        }
         let mut link = Link {
             inbound: None,
             outbox,
             room_bytes,
             mtu_bytes: self.mtu_bytes,
         };
-        let unacknowledged = self.is_unacknowledged();
-        self.hurry.check(unacknowledged, now);
         let at = self.at(now);
         loop {
             let waiting = link.outbox.len();
@@ -239,13 +240,6 @@ impl Connection {
             if link.outbox.len() == waiting {
                 break;
             }
-        }
-        let in_order = matches!(
-            before,
-            State::Closed | State::TimeWait | State::LastAck | State::Closing
-        );
-        if self.state() == State::Closed && !in_order && self.end.is_none() {
-            self.end = Some(End::TimedOut);
         }
     }
 
@@ -262,14 +256,38 @@ impl Connection {
                 .checked_sub(self.hurry.ahead)
                 .unwrap_or(now)
         });
-        let unacknowledged = self.is_unacknowledged();
-        next.into_iter().chain(self.hurry.due(unacknowledged)).min()
+        let owed = self.owed();
+        let stall = self.hurry.due(owed);
+        let others = stall.into_iter().chain(self.falls_silent_at());
+        next.into_iter().chain(others).min()
     }
 
-    /// Whether the peer owes an acknowledgement: of data, or of our SYN, which is lost where it overtakes the permission
-    /// for a new service on its way to the node.
-    fn is_unacknowledged(&mut self) -> bool {
-        self.state() == State::SynSent || self.socket().send_queue() > 0
+    /// An acknowledgement is owed of data, or of our SYN, which is lost where it overtakes the permission for a new service
+    /// on its way to the node.
+    fn owed(&mut self) -> Owed {
+        let unacknowledged = self.state() == State::SynSent || self.socket().send_queue() > 0;
+        match unacknowledged {
+            false => Owed::Nothing,
+            true if self.closed_window => Owed::Window,
+            true => Owed::Acknowledgement,
+        }
+    }
+
+    /// Moves the clock to where smoltcp repeats what is unacknowledged.
+    fn skip_pause(&mut self, now: Instant) {
+        let at = self.at(now);
+        let next = self.interface.poll_at(at, &self.sockets);
+        if let Some(next) = next.filter(|next| *next > at) {
+            self.hurry.skip((next - at).into(), now);
+        }
+    }
+
+    /// When a peer that is not heard until then counts as dead.
+    fn falls_silent_at(&mut self) -> Option<Instant> {
+        match self.state() {
+            State::Closed | State::Listen | State::TimeWait => None,
+            _ => Some(self.heard + self.silence_limit),
+        }
     }
 
     /// smoltcp's time for this connection.

@@ -1,5 +1,6 @@
-//! Earlier first retransmission than smoltcp's, whose timer never fires before a second. It only moves one connection's clock
-//! forward, once per stall; the growing pauses after that stay smoltcp's.
+//! Retransmissions when they are due, and not when smoltcp's timer is: that one never fires before a second, and doubles its pause at
+//! each loss until data is acknowledged that was sent only once, so that a few losses near the end of what there is to send
+//! stop a connection for a minute. It only moves one connection's clock forward.
 
 use std::time::{Duration, Instant};
 
@@ -10,9 +11,19 @@ pub(crate) struct Hurry {
     opened_at: Instant,
     /// Round trip of the connection's handshake.
     round_trip: Duration,
-    /// When the peer last acknowledged something, or the first unacknowledged byte was given to smoltcp.
-    progress_at: Instant,
-    hurried: bool,
+    /// When the peer last acknowledged something, the first unacknowledged byte was given to smoltcp, or the clock was moved.
+    since: Instant,
+    /// How often the clock was moved since the peer last acknowledged something.
+    moves: u32,
+}
+
+/// What the peer owes us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owed {
+    Nothing,
+    Acknowledgement,
+    /// Room for more: it may take its time.
+    Window,
 }
 
 impl Hurry {
@@ -21,8 +32,8 @@ impl Hurry {
             ahead: Duration::ZERO,
             opened_at: now,
             round_trip: Duration::ZERO,
-            progress_at: now,
-            hurried: false,
+            since: now,
+            moves: 0,
         }
     }
 
@@ -32,22 +43,28 @@ impl Hurry {
     }
 
     pub(crate) fn progress(&mut self, now: Instant) {
-        self.progress_at = now;
-        self.hurried = false;
+        self.since = now;
+        self.moves = 0;
     }
 
     /// When the connection should be looked at because of a stall.
-    pub(crate) fn due(&self, unacknowledged: bool) -> Option<Instant> {
+    pub(crate) fn due(&self, owed: Owed) -> Option<Instant> {
         let patience = self.patience()?;
-        (unacknowledged && !self.hurried).then(|| self.progress_at + patience)
+        let pause = patience * (1 << self.moves.min(MAX_DOUBLINGS));
+        match owed {
+            Owed::Acknowledgement => Some(self.since + pause.min(MAX_PAUSE)),
+            Owed::Window if self.moves == 0 => Some(self.since + patience),
+            Owed::Window | Owed::Nothing => None,
+        }
     }
 
-    /// Moves the clock to where smoltcp retransmits, if the connection has stalled.
-    pub(crate) fn check(&mut self, unacknowledged: bool, now: Instant) {
-        if self.due(unacknowledged).is_some_and(|due| now >= due) {
-            self.hurried = true;
-            let waited = now.saturating_duration_since(self.progress_at);
-            self.ahead += SMOLTCP_MIN_RTO.saturating_sub(waited);
+    /// Moves the clock to the next thing that smoltcp would do, which is `pause` away.
+    pub(crate) fn skip(&mut self, pause: Duration, now: Instant) {
+        self.ahead += pause;
+        // It was but the delay of an acknowledgement; the retransmission comes after it.
+        if pause > ACK_DELAY {
+            self.since = now;
+            self.moves += 1;
         }
     }
 
@@ -60,28 +77,56 @@ impl Hurry {
 
 /// `RTTE_MIN_RTO` of smoltcp 0.14.
 const SMOLTCP_MIN_RTO: Duration = Duration::from_secs(1);
+/// `ACK_DELAY_DEFAULT` of smoltcp 0.14.
+const ACK_DELAY: Duration = Duration::from_millis(10);
 /// The least retransmission timeout of Linux.
 const MIN_PATIENCE: Duration = Duration::from_millis(200);
 /// Queues on the path may make a round trip several times as long as the first was.
 const ROUND_TRIPS: u32 = 4;
+/// The pause between two tries doubles up to this.
+const MAX_PAUSE: Duration = Duration::from_secs(10);
+const MAX_DOUBLINGS: u32 = 6;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     #[test]
-    fn the_clock_is_moved_once_per_stall() {
+    fn pauses_grow_until_the_peer_acknowledges_something() {
         let start = Instant::now();
         let mut hurry = Hurry::new(start);
         hurry.opened(start);
-        hurry.check(true, start + Duration::from_millis(199));
-        assert_eq!(hurry.ahead, Duration::ZERO);
-        hurry.check(true, start + Duration::from_millis(200));
-        hurry.check(true, start + Duration::from_millis(500));
-        assert_eq!(hurry.ahead, Duration::from_millis(800));
-        hurry.progress(start + Duration::from_millis(600));
-        hurry.check(false, start + Duration::from_secs(9));
-        assert_eq!(hurry.ahead, Duration::from_millis(800));
+        let mut now = start;
+        let mut pauses_ms = Vec::new();
+        for _ in 0..8 {
+            let due = hurry.due(Owed::Acknowledgement).unwrap();
+            pauses_ms.push((due - now).as_millis());
+            now = due;
+            hurry.skip(SECOND, now);
+        }
+        assert_eq!(pauses_ms, [200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
+        assert_eq!(hurry.ahead, SECOND * 8);
+        hurry.progress(now);
+        assert_eq!(hurry.due(Owed::Acknowledgement), Some(now + MIN_PATIENCE));
+    }
+
+    #[test]
+    fn a_slow_reader_is_asked_early_once() {
+        let start = Instant::now();
+        let mut hurry = Hurry::new(start);
+        assert_eq!(hurry.due(Owed::Window), Some(start + MIN_PATIENCE));
+        hurry.skip(SECOND, start + MIN_PATIENCE);
+        assert_eq!(hurry.due(Owed::Window), None);
+    }
+
+    #[test]
+    fn an_acknowledgement_of_ours_that_waits_is_no_try() {
+        let start = Instant::now();
+        let mut hurry = Hurry::new(start);
+        hurry.skip(ACK_DELAY, start + MIN_PATIENCE);
+        assert_eq!(hurry.due(Owed::Acknowledgement), Some(start + MIN_PATIENCE));
     }
 
     #[test]
@@ -89,6 +134,6 @@ mod tests {
         let start = Instant::now();
         let mut hurry = Hurry::new(start);
         hurry.opened(start + Duration::from_millis(250));
-        assert_eq!(hurry.due(true), None);
+        assert_eq!(hurry.due(Owed::Acknowledgement), None);
     }
 }

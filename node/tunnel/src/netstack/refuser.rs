@@ -6,7 +6,8 @@ use std::time::Instant;
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::wire::{HardwareAddress, IpCidr};
 
-use super::connection::{Clock, Terms};
+use super::clock::Clock;
+use super::connection::Terms;
 use super::link::{Link, Outbox};
 
 pub(crate) struct Refuser {

@@ -17,6 +17,8 @@ pub(crate) struct Sequence {
     pub(crate) syn: bool,
     has_data: bool,
     plain_ack: bool,
+    /// There is no room at the sender.
+    pub(crate) closed_window: bool,
 }
 
 /// What our side of the connection can take.
@@ -38,6 +40,7 @@ pub(crate) fn sequence(packet: &[u8]) -> Option<Sequence> {
         syn: tcp.syn(),
         has_data,
         plain_ack: tcp.ack() && !tcp.syn() && !tcp.rst() && !tcp.fin(),
+        closed_window: tcp.window_len() == 0,
     })
 }
 

@@ -11,7 +11,8 @@ use smoltcp::socket::tcp::State;
 use tokio::sync::mpsc;
 
 use super::buffers::Buffers;
-use super::connection::{Clock, Connection, End, Shared, Terms, lock};
+use super::clock::Clock;
+use super::connection::{Connection, End, Shared, Terms, lock};
 use super::link::{Departure, Outbox};
 use super::ports::free_port;
 use super::refuser::Refuser;
@@ -103,6 +104,7 @@ impl Stack {
     pub(crate) fn counters(&self) -> StackCounters {
         StackCounters {
             connections: self.connections.len() as u64,
+            buffer_bytes: self.buffers.reserved_bytes() as u64,
             ..self.counters
         }
     }

@@ -1,5 +1,7 @@
 //! Two stacks on a wire that the test controls, in a time that the test moves.
 
+mod crowd;
+
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -7,6 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::*;
 use crate::key::PrivateKey;
+use crate::netstack::TRANSMIT_BURST_BYTES;
+use crate::offload::cut::Cutter;
 
 struct Side {
     stack: Stack,
@@ -30,6 +34,11 @@ struct World {
     carried: usize,
     /// Every packet whose number is a multiple of this is lost; 0 means none.
     lose_every: usize,
+    /// Super-packets are cut, and each segment is lost or not for itself, as on a real path: of a hundred so many.
+    lost_percent: u64,
+    dice: u64,
+    /// The most that ever waited to leave a stack.
+    waited_bytes: usize,
 }
 
 impl World {
@@ -50,6 +59,9 @@ impl World {
             now,
             carried: 0,
             lose_every: 0,
+            lost_percent: 0,
+            dice: 0x9e37_79b9_7f4a_7c15,
+            waited_bytes: 0,
         }
     }
 
@@ -79,17 +91,41 @@ impl World {
                 side.stack.ring(tuple);
             }
             side.stack.handle_timeout(self.now);
-            side.stack.transmit(usize::MAX / 2, self.now);
-            while let Some(packet) = self.sides[from].stack.poll_packet() {
+            side.stack.transmit(TRANSMIT_BURST_BYTES, self.now);
+            self.waited_bytes = self.waited_bytes.max(side.stack.outbox.bytes());
+            while let Some(Departure { mut packet, work }) = self.sides[from].stack.poll_packet() {
                 moved = true;
-                self.carried += 1;
-                if self.lose_every == 0 || !self.carried.is_multiple_of(self.lose_every) {
-                    let other = &mut self.sides[1 - from].stack;
-                    other.handle_packet(&packet.packet, packet.work, self.now);
+                let Work::Cut { payload_bytes } = work else {
+                    self.carry(from, &packet, work);
+                    continue;
+                };
+                if self.lost_percent == 0 {
+                    self.carry(from, &packet, work);
+                    continue;
+                }
+                let bytes = packet.len();
+                let mut cutter = Cutter::new(packet.room(), bytes, payload_bytes).unwrap();
+                while let Some(segment) = cutter.next() {
+                    let segment = cutter.buffer()[segment].to_vec();
+                    self.carry(from, &segment, Work::None);
                 }
             }
         }
         moved
+    }
+
+    fn carry(&mut self, from: usize, packet: &[u8], work: Work) {
+        self.carried += 1;
+        // xorshift64: the same in every run.
+        self.dice ^= self.dice << 13;
+        self.dice ^= self.dice >> 7;
+        self.dice ^= self.dice << 17;
+        let lost = self.dice % 100 < self.lost_percent
+            || (self.lose_every > 0 && self.carried.is_multiple_of(self.lose_every));
+        if !lost {
+            let other = &mut self.sides[1 - from].stack;
+            other.handle_packet(packet, work, self.now);
+        }
     }
 
     /// Moves time on in small steps.
@@ -301,4 +337,15 @@ fn much_leaves_in_few_large_packets() {
     }
     // In segments of 1,240 bytes it would be 806 and their acknowledgements.
     assert!(world.carried < 200, "{} packets", world.carried);
+}
+
+#[test]
+fn a_path_that_comes_back_is_used_within_ten_seconds() {
+    let (mut world, mut near, mut far) = World::connected();
+    world.lose_every = 1;
+    write(&mut near, b"through at last");
+    world.pass(Duration::from_secs(45));
+    world.lose_every = 0;
+    world.pass(Duration::from_secs(10));
+    assert_eq!(read(&mut far).0, b"through at last");
 }

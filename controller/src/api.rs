@@ -35,8 +35,8 @@ pub use api_keys::{ApiKey, ApiKeyScope, CreatedApiKey, NewApiKey};
 pub use audit::{AuditLine, AuditPage};
 pub use balancers::{
     Balancer, BalancerAlgorithm, BalancerBackend, BalancerChange, BalancerCondition,
-    BalancerHealth, BalancerMode, BalancerModeChange, BalancerProxyProtocol, BalancerSettings,
-    NewBalancer,
+    BalancerHealth, BalancerMode, BalancerModeChange, BalancerOpening, BalancerProxyProtocol,
+    BalancerSettings, NewBalancer,
 };
 pub use document::{markdown, openapi_json};
 pub use grants::{Grant, GrantProtocol, NewGrant};
@@ -47,12 +47,12 @@ pub use nodes::{
     ServiceHealth, Session, Tunnel, TunnelPath, UpDown,
 };
 pub use operators::{NewOperator, NewPassword, Operator, OperatorRole, Password};
-pub use organizations::{NewOrganization, Organization};
+pub use organizations::{NewOrganization, Organization, SecondApprover};
 pub use policy::{
-    NewPolicy, Policy, PolicyCheck, PolicyChoice, PolicyDifference, PolicyExplanation,
-    PolicyMistake, PolicyOpening, PolicyOrigin, PolicyPending, PolicyQuestion, PolicyRow,
-    PolicyRule, PolicyRuleReason, PolicySide, PolicyTest, PolicyTestOutcome, PolicyText,
-    PolicyUnresolved, PolicyVersion,
+    NewPolicy, Policy, PolicyApproval, PolicyCheck, PolicyChoice, PolicyDifference,
+    PolicyExplanation, PolicyMistake, PolicyOpening, PolicyOrigin, PolicyPending, PolicyProposal,
+    PolicyProposalKind, PolicyQuestion, PolicyReturn, PolicyRow, PolicyRule, PolicyRuleReason,
+    PolicySide, PolicyTest, PolicyTestOutcome, PolicyText, PolicyUnresolved, PolicyVersion,
 };
 pub use problem::ProblemDocument;
 pub(crate) use problem::is_direction_mark;
@@ -191,7 +191,11 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(psk::rotate))
         .routes(routes!(balancers::list, balancers::create))
         .routes(routes!(balancers::show, balancers::set, balancers::remove))
-        .routes(routes!(balancers::set_mode));
+        .routes(routes!(balancers::set_mode))
+        .routes(routes!(policy::proposals))
+        .routes(routes!(policy::proposal, policy::reject))
+        .routes(routes!(policy::approve))
+        .routes(routes!(organizations::set_second_approver));
     OpenApiRouter::new().nest(VERSION_PREFIX, v1)
 }
 

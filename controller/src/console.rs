@@ -31,10 +31,10 @@ use async_trait::async_trait;
 use malha_core::State;
 use malha_proto::Fingerprint;
 use malha_web::model::{
-    ActivityRow, ChangeNotice, IssuedToken, Keep, Listing, NewOrganization, NewPolicy,
-    NewRecordSet, NewRoute, NewService, NewSite, NewToken, NodeDetail, NodeId, NodeQuery, NodeRow,
-    OrganizationRow, Outcome, Overview, PolicyDetail, PolicyReview, RecordSetKey, Refused, RouteId,
-    RouteRow, ServiceId, ServiceRow, SiteRow, TokenId, TokenRow, Unreadable, ZoneDetail, ZoneRow,
+    ActivityRow, ChangeNotice, IssuedToken, Keep, Listing, NewOrganization, NewRecordSet, NewRoute,
+    NewService, NewSite, NewToken, NodeDetail, NodeId, NodeQuery, NodeRow, OrganizationRow,
+    Outcome, Overview, RecordSetKey, Refused, RouteId, RouteRow, ServiceId, ServiceRow, SiteRow,
+    TokenId, TokenRow, Unreadable, ZoneDetail, ZoneRow,
 };
 use malha_web::{Console, LoginAttempt, LoginRefused, SessionToken, Viewer};
 use tokio::sync::{Semaphore, broadcast};
@@ -166,10 +166,6 @@ impl Console for ControllerConsole {
         zones::detail(&self.state(), name).ok_or(Unreadable::NotFound)
     }
 
-    async fn policy(&self, _: &Viewer) -> Result<PolicyDetail, Unreadable> {
-        Ok(policy::detail(&self.state()))
-    }
-
     async fn activity(&self, _: &Viewer) -> Result<Listing<ActivityRow>, Unreadable> {
         activity::list(self).await
     }
@@ -237,22 +233,6 @@ impl Console for ControllerConsole {
         key: RecordSetKey,
     ) -> Result<Outcome, Refused> {
         zones::delete(self, viewer, key).await
-    }
-
-    async fn review_policy(&self, viewer: &Viewer, text: &str) -> Result<PolicyReview, Refused> {
-        policy::review(self, viewer, text)
-    }
-
-    async fn apply_policy(&self, viewer: &Viewer, new: NewPolicy) -> Result<Outcome, Refused> {
-        policy::apply(self, viewer, new).await
-    }
-
-    async fn confirm_policy(&self, viewer: &Viewer, version: u64) -> Result<Outcome, Refused> {
-        policy::confirm(self, viewer, version).await
-    }
-
-    async fn roll_back_policy(&self, viewer: &Viewer, version: u64) -> Result<Outcome, Refused> {
-        policy::roll_back(self, viewer, version).await
     }
 }
 

@@ -2,6 +2,8 @@
 //! what may be changed. This room implements none of it; every rule (roles, limits, validity) is
 //! the implementer's.
 
+mod policy;
+
 use std::fmt;
 use std::net::IpAddr;
 
@@ -10,13 +12,14 @@ use subtle::ConstantTimeEq;
 use tokio::sync::broadcast;
 
 use crate::model::{
-    ActivityRow, ChangeNotice, IssuedToken, Keep, Listing, NewOrganization, NewPolicy,
-    NewRecordSet, NewRoute, NewService, NewSite, NewToken, NodeDetail, NodeId, NodeQuery, NodeRow,
-    OrganizationRow, Outcome, Overview, PolicyDetail, PolicyReview, RecordSetKey, Refused, RouteId,
-    RouteRow, Secret, ServiceId, ServiceRow, SiteRow, TokenId, TokenRow, Unreadable, ZoneDetail,
-    ZoneRow,
+    ActivityRow, ChangeNotice, IssuedToken, Keep, Listing, NewOrganization, NewRecordSet, NewRoute,
+    NewService, NewSite, NewToken, NodeDetail, NodeId, NodeQuery, NodeRow, OrganizationRow,
+    Outcome, Overview, RecordSetKey, Refused, RouteId, RouteRow, Secret, ServiceId, ServiceRow,
+    SiteRow, TokenId, TokenRow, Unreadable, ZoneDetail, ZoneRow,
 };
 use crate::untrusted::Untrusted;
+
+pub use policy::PolicyConsole;
 
 /// What the dashboard shows and changes, as one object. The controller implements it; tests do so
 /// in memory.
@@ -26,7 +29,7 @@ use crate::untrusted::Untrusted;
 /// says how many have. A read answers from a snapshot and is cheap: open pages repeat it at most
 /// twice a second each.
 #[async_trait]
-pub trait Console: Send + Sync + 'static {
+pub trait Console: PolicyConsole {
     /// Checks credentials and opens a session. Limits attempts by user and by source address.
     async fn login(&self, attempt: LoginAttempt) -> Result<SessionToken, LoginRefused>;
     /// The operator behind a session, `None` when it is unknown or has ended.
@@ -52,7 +55,6 @@ pub trait Console: Send + Sync + 'static {
     async fn routes(&self, viewer: &Viewer) -> Result<Listing<RouteRow>, Unreadable>;
     async fn zones(&self, viewer: &Viewer) -> Result<Listing<ZoneRow>, Unreadable>;
     async fn zone(&self, viewer: &Viewer, name: &str) -> Result<ZoneDetail, Unreadable>;
-    async fn policy(&self, viewer: &Viewer) -> Result<PolicyDetail, Unreadable>;
     /// Newest first.
     async fn activity(&self, viewer: &Viewer) -> Result<Listing<ActivityRow>, Unreadable>;
 
@@ -84,12 +86,6 @@ pub trait Console: Send + Sync + 'static {
         viewer: &Viewer,
         key: RecordSetKey,
     ) -> Result<Outcome, Refused>;
-    /// What a text would change; nothing is changed. A text that is no policy is refused with its place.
-    async fn review_policy(&self, viewer: &Viewer, text: &str) -> Result<PolicyReview, Refused>;
-    async fn apply_policy(&self, viewer: &Viewer, new: NewPolicy) -> Result<Outcome, Refused>;
-    async fn confirm_policy(&self, viewer: &Viewer, version: u64) -> Result<Outcome, Refused>;
-    /// Puts the text of a former version in force again.
-    async fn roll_back_policy(&self, viewer: &Viewer, version: u64) -> Result<Outcome, Refused>;
 }
 
 /// Credentials as typed, and where they came from.

@@ -27,7 +27,7 @@ use axum::{Router, middleware};
 use tokio::sync::Semaphore;
 
 pub use crate::console::{
-    Console, CsrfSecret, LoginAttempt, LoginRefused, Role, SessionToken, Viewer,
+    Console, CsrfSecret, LoginAttempt, LoginRefused, PolicyConsole, Role, SessionToken, Viewer,
 };
 pub use crate::language::Bilingual;
 pub use crate::untrusted::Untrusted;
@@ -133,6 +133,14 @@ fn writing_routes() -> Router<Arc<Desk>> {
         )
         .route("/policy/review", page::policy::review_route())
         .route("/policy/apply", page::policy::apply_route())
+        .route(
+            "/policy/proposals/{number}/approve",
+            post(page::policy::approve),
+        )
+        .route(
+            "/policy/proposals/{number}/reject",
+            post(page::policy::reject),
+        )
         .route("/policy/{version}/confirm", post(page::policy::confirm))
         .route("/policy/{version}/rollback", post(page::policy::roll_back))
         .route("/dns/{zone}/record", post(page::zone::put))

@@ -26,8 +26,8 @@ pub use node::{
     Claimant, Keep, NodeDetail, NodeId, NodeQuery, NodeRow, NodeState, PathKind, Quarantine,
 };
 pub use policy::{
-    NewPolicy, PendingPolicy, PolicyChange, PolicyDetail, PolicyReview, PolicySide,
-    PolicyVersionRow,
+    Decision, NewPolicy, PendingPolicy, PolicyChange, PolicyDetail, PolicyProposal, PolicyReview,
+    PolicySide, PolicyVersionRow, PolicyWritten, ProposedChange,
 };
 pub use publishing::{
     Exposure, NewRoute, NewService, Protocol, RouteId, RouteRow, RouteState, ServiceId, ServiceRow,

@@ -80,7 +80,10 @@ impl Topic {
             EntityKey::RetiredAddress(_) => Self::Addresses,
             EntityKey::Service(_) => Self::Services,
             EntityKey::Route(_) => Self::Routes,
-            EntityKey::Grant(_) | EntityKey::Policy | EntityKey::PolicyVersion(_) => Self::Grants,
+            EntityKey::Grant(_)
+            | EntityKey::Policy
+            | EntityKey::PolicyVersion(_)
+            | EntityKey::Proposal(_) => Self::Grants,
             EntityKey::Zone(_) | EntityKey::RecordSet { .. } => Self::Zones,
             EntityKey::Operator(_) => Self::Operators,
             EntityKey::ApiKey(_) => Self::ApiKeys,

@@ -22,7 +22,7 @@ use crate::limits::{
     MAX_AGENCY_SERVERS,
 };
 use crate::model::{RecordSource, Site};
-use crate::policy::{self, Policy};
+use crate::policy::{self, Author, Policy};
 use crate::profile::{Direction, Party, PortExposure, PortProbe, ProfileSpec, Release};
 use crate::{grants, organizations, sites, tokens, zones};
 use rules::{SuggestedRule, Suggestion};
@@ -51,8 +51,8 @@ pub struct NewAgency {
     pub public_addresses: BTreeSet<IpAddr>,
     pub development_addresses: BTreeSet<IpAddr>,
     pub token_ttl_s: u64,
-    /// As the policy's history names who asked.
-    pub author: String,
+    /// Who asks for the change of the policy.
+    pub author: Author,
 }
 
 /// What was made of it.
@@ -81,6 +81,8 @@ pub struct PlannedMachine {
 pub struct AgencyPolicy {
     /// The version that has them; None where grants were added because no policy is in force.
     pub version: Option<u64>,
+    /// They wait for another operator's approval.
+    pub proposal: Option<u64>,
     /// What was added, as a policy's text says it.
     pub text: String,
     /// Rules that can only be written once a policy is in force.
@@ -111,6 +113,7 @@ pub(crate) fn add(draft: &mut Draft, new: &NewAgency) -> Result<Answer, Rejectio
         machines: Vec::new(),
         policy: AgencyPolicy {
             version: None,
+            proposal: None,
             text: String::new(),
             left_out: Vec::new(),
         },
@@ -133,7 +136,7 @@ pub(crate) fn add(draft: &mut Draft, new: &NewAgency) -> Result<Answer, Rejectio
         rules.extend(suggestion.rules());
         added.names.push(add_name(draft, new, stage)?);
     }
-    added.policy = open(draft, &rules, &new.author)?;
+    added.policy = open(draft, &rules, new.author)?;
     Ok(Answer::Agency(Box::new(added)))
 }
 
@@ -408,7 +411,7 @@ fn put_addresses(
 fn open(
     draft: &mut Draft,
     rules: &[SuggestedRule],
-    author: &str,
+    author: Author,
 ) -> Result<AgencyPolicy, Rejection> {
     match draft.state.policy() {
         Some(_) => write_into_policy(draft, rules, author),
@@ -419,7 +422,7 @@ fn open(
 fn write_into_policy(
     draft: &mut Draft,
     rules: &[SuggestedRule],
-    author: &str,
+    author: Author,
 ) -> Result<AgencyPolicy, Rejection> {
     let mut text = draft.state.policy_text();
     let present = Policy::parse(&text)?;
@@ -430,15 +433,13 @@ fn write_into_policy(
         text.push('\n');
     }
     text.push_str(&addition);
-    let policy = Policy::parse(&text)?;
-    let now_ms = draft.now_ms();
-    let difference = draft.state.policy_difference(&policy, &text, now_ms)?;
-    let applied = policy::apply(draft, &text, difference.hash, None, author)?;
-    let Answer::Policy { version } = applied else {
-        unreachable!("an applied policy has a version");
+    let (version, proposal) = match policy::write(draft, &text, author)? {
+        Answer::Proposed { proposal } => (None, Some(proposal)),
+        _ => (draft.state.policy().map(|head| head.version), None),
     };
     Ok(AgencyPolicy {
-        version: Some(version),
+        version,
+        proposal,
         text: addition,
         left_out: Vec::new(),
     })
@@ -471,6 +472,7 @@ fn add_grants(draft: &mut Draft, rules: &[SuggestedRule]) -> Result<AgencyPolicy
     }
     Ok(AgencyPolicy {
         version: None,
+        proposal: None,
         text: added,
         left_out,
     })

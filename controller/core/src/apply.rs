@@ -150,17 +150,42 @@ fn run(draft: &mut Draft, command: &Command) -> Result<Answer, Rejection> {
             name,
             scopes,
             expires_ms,
-        } => operators::add_key(draft, name, scopes, *expires_ms),
+            operator,
+        } => operators::add_key(draft, name, scopes, *expires_ms, *operator),
         Command::RemoveApiKey { id } => operators::remove_key(draft, *id),
         Command::SetNodeTags { id, tags } => tags::set(draft, *id, tags),
         Command::ApplyPolicy {
             text,
             difference,
             confirm_within_ms,
+            emergency,
             author,
-        } => policy::apply(draft, text, *difference, *confirm_within_ms, author),
-        Command::ConfirmPolicy { version } => policy::confirm(draft, *version),
-        Command::RollbackPolicy { version, author } => policy::roll_back(draft, *version, author),
+        } => {
+            let wish = policy::Wish {
+                text,
+                difference: *difference,
+                confirm_within_ms: *confirm_within_ms,
+                emergency: emergency.as_deref(),
+            };
+            policy::apply(draft, &wish, *author)
+        }
+        Command::ConfirmPolicy { version, author } => policy::confirm(draft, *version, *author),
+        Command::RollbackPolicy {
+            version,
+            emergency,
+            author,
+        } => policy::roll_back(draft, *version, emergency.as_deref(), *author),
+        Command::SetSecondApprover {
+            organization,
+            on,
+            author,
+        } => policy::set_second_approver(draft, *organization, *on, *author),
+        Command::ApprovePolicy {
+            proposal,
+            difference,
+            author,
+        } => policy::approve(draft, *proposal, *difference, *author),
+        Command::RejectPolicy { proposal } => policy::reject(draft, *proposal),
         Command::AddBalancer {
             node,
             name,

@@ -26,10 +26,14 @@ impl Command {
             return None;
         }
         let (name, target) = self.name_and_target(answer)?;
+        let mut detail = self.detail();
+        if let (Self::ApprovePolicy { .. }, Answer::Policy { version }) = (self, answer) {
+            detail.insert("version".to_owned(), version.to_string());
+        }
         Some(AuditAction {
             name,
             target,
-            detail: self.detail(),
+            detail,
         })
     }
 
@@ -57,12 +61,31 @@ impl Command {
             Self::ConfirmLease { .. } => return None,
             Self::Sweep => match answer {
                 Answer::Policy { version } => ("policy.return", version.to_string()),
+                Answer::ProposalExpired { proposal } => ("policy.expire", proposal.to_string()),
                 _ => return None,
             },
             Self::SetNodeTags { id, .. } => ("node.tags", id.to_string()),
+            Self::ApplyPolicy { .. }
+            | Self::RollbackPolicy { .. }
+            | Self::SetSecondApprover { .. }
+                if matches!(answer, Answer::Proposed { .. }) =>
+            {
+                ("policy.propose", created())
+            }
+            Self::ApplyPolicy {
+                emergency: Some(_), ..
+            }
+            | Self::RollbackPolicy {
+                emergency: Some(_), ..
+            } => ("policy.emergency", created()),
             Self::ApplyPolicy { .. } => ("policy.apply", created()),
             Self::ConfirmPolicy { .. } => ("policy.confirm", created()),
             Self::RollbackPolicy { .. } => ("policy.rollback", created()),
+            Self::SetSecondApprover { organization, .. } => {
+                ("organization.second-approver", organization.to_string())
+            }
+            Self::ApprovePolicy { proposal, .. } => ("policy.approve", proposal.to_string()),
+            Self::RejectPolicy { proposal } => ("policy.reject", proposal.to_string()),
             Self::RenewNode { node, .. } => ("node.renew", node.to_string()),
             Self::ResolveQuarantine { node, .. } => ("node.resolve", node.to_string()),
             Self::AddService { .. } => ("service.add", created()),
@@ -177,15 +200,25 @@ impl Command {
             Self::AddOperator { name, role, .. } => {
                 vec![("name", name.to_string()), ("role", format!("{role:?}"))]
             }
-            Self::AddApiKey { name, scopes, .. } => vec![
+            Self::AddApiKey {
+                name,
+                scopes,
+                operator,
+                ..
+            } => vec![
                 ("name", name.to_string()),
                 ("scopes", format!("{scopes:?}")),
+                (
+                    "operator",
+                    operator.map(|id| id.to_string()).unwrap_or_default(),
+                ),
             ],
             Self::SetNodeTags { tags, .. } => vec![("tags", joined(tags))],
             Self::ApplyPolicy {
                 text,
                 difference,
                 confirm_within_ms,
+                emergency,
                 ..
             } => vec![
                 ("text_sha256", Fingerprint::of(text.as_bytes()).to_string()),
@@ -196,8 +229,23 @@ impl Command {
                         .map(|ms| ms.to_string())
                         .unwrap_or_default(),
                 ),
+                ("emergency", emergency.clone().unwrap_or_default()),
             ],
-            Self::RollbackPolicy { version, .. } => vec![("to", version.to_string())],
+            Self::RollbackPolicy {
+                version, emergency, ..
+            } => vec![
+                ("to", version.to_string()),
+                ("emergency", emergency.clone().unwrap_or_default()),
+            ],
+            Self::SetSecondApprover {
+                organization, on, ..
+            } => vec![
+                ("organization", organization.to_string()),
+                ("second_approver", on.to_string()),
+            ],
+            Self::ApprovePolicy { difference, .. } => {
+                vec![("difference", difference.to_string())]
+            }
             Self::AddBalancer {
                 node,
                 name,

@@ -18,6 +18,7 @@ use crate::limits::{
     MAX_HEALTH_PATH_CHARS, MIN_HEALTH_INTERVAL_MS,
 };
 use crate::model::{Balancer, BalancerSettings, Node};
+use crate::policy::check_balancer;
 use crate::state::State;
 
 pub(crate) fn add(
@@ -47,6 +48,7 @@ pub(crate) fn add(
     )?;
     let id = BalancerId(draft.next_id());
     let modes = backends.iter().map(|id| (*id, BackendMode::Serve));
+    let before = draft.state.clone();
     draft.put(Balancer {
         id,
         node,
@@ -56,6 +58,7 @@ pub(crate) fn add(
         backends: modes.collect(),
         settings: settings.clone(),
     });
+    check_balancer(&before, &draft.state, id)?;
     Ok(Answer::Balancer(id))
 }
 
@@ -73,11 +76,13 @@ pub(crate) fn set(
     let modes = backends
         .iter()
         .map(|id| (*id, mode(id).unwrap_or(BackendMode::Serve)));
+    let before = draft.state.clone();
     draft.put(Balancer {
         backends: modes.collect(),
         settings: settings.clone(),
         ..former.clone()
     });
+    check_balancer(&before, &draft.state, id)?;
     Ok(Answer::Done)
 }
 

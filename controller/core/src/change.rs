@@ -11,7 +11,7 @@ use crate::model::{
     ApiKey, Balancer, Grant, Lease, Node, Operator, Organization, RequestRecord, RetiredAddress,
     Route, Service, Settings, Site, Token, ZoneHead,
 };
-use crate::policy::{PolicyInForce, PolicyVersion, profile_name};
+use crate::policy::{PolicyInForce, PolicyVersion, Proposal, profile_name};
 use crate::profile::EditedProfile;
 
 /// One step from a state to the next.
@@ -58,6 +58,8 @@ pub enum Entity {
     PolicyVersion(PolicyVersion),
     Balancer(Balancer),
     Profile(EditedProfile),
+    /// A change of the policy that waits for a second operator.
+    Proposal(Proposal),
 }
 
 /// Names one entity.
@@ -86,6 +88,7 @@ pub enum EntityKey {
     PolicyVersion(u64),
     Balancer(BalancerId),
     Profile(Profile),
+    Proposal(u64),
 }
 
 /// Why a stored record is not an entity. The record is damaged, or of a newer version.
@@ -140,6 +143,7 @@ impl Entity {
             Self::PolicyVersion(it) => EntityKey::PolicyVersion(it.version),
             Self::Balancer(it) => EntityKey::Balancer(it.id),
             Self::Profile(it) => EntityKey::Profile(it.profile),
+            Self::Proposal(it) => EntityKey::Proposal(it.number),
         }
     }
 
@@ -198,6 +202,7 @@ impl EntityKey {
             Self::Profile(profile) => {
                 format!("{RECORD_PREFIX}profile/{}", profile_name(*profile))
             }
+            Self::Proposal(number) => numbered("policy-proposal", *number),
         }
     }
 }
@@ -230,6 +235,7 @@ entities! {
     PolicyVersion: PolicyVersion,
     Balancer: Balancer,
     Profile: EditedProfile,
+    Proposal: Proposal,
 }
 
 /// Every entity's key in the store starts with this.

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::agency::{AddedAgency, NewAgency};
 use crate::model::{BalancerSettings, Role, Scope, Selector};
+use crate::policy::Author;
 use crate::profile::Release;
 use crate::tags::Tag;
 
@@ -195,6 +196,8 @@ pub enum Command {
         name: Label,
         scopes: BTreeSet<Scope>,
         expires_ms: Option<u64>,
+        /// Whose key it is.
+        operator: Option<OperatorId>,
     },
     RemoveApiKey {
         id: ApiKeyId,
@@ -210,16 +213,20 @@ pub enum Command {
         difference: Fingerprint,
         /// The former policy comes back unless it is confirmed within this.
         confirm_within_ms: Option<u64>,
-        author: String,
+        /// Why its author acts alone where an organization asks for a second approver.
+        emergency: Option<String>,
+        author: Author,
     },
     /// The policy that waits for its confirmation stays.
     ConfirmPolicy {
         version: u64,
+        author: Author,
     },
     /// Puts a former text in force again, as a new version.
     RollbackPolicy {
         version: u64,
-        author: String,
+        emergency: Option<String>,
+        author: Author,
     },
     AddBalancer {
         node: NodeId,
@@ -256,6 +263,21 @@ pub enum Command {
     SetSiteRelease {
         id: SiteId,
         xroad: Option<Release>,
+    },
+    /// Whether changes of the policy that concern this organization need the approval of another operator.
+    SetSecondApprover {
+        organization: OrganizationId,
+        on: bool,
+        author: Author,
+    },
+    /// Does what was proposed. `difference` is the hash of what the approver saw.
+    ApprovePolicy {
+        proposal: u64,
+        difference: Fingerprint,
+        author: Author,
+    },
+    RejectPolicy {
+        proposal: u64,
     },
     /// Forgets what is past: expired tokens, retired addresses, request records. Bounded work per call.
     Sweep,
@@ -303,6 +325,14 @@ pub enum Answer {
         version: u64,
     },
     Agency(Box<AddedAgency>),
+    /// It waits for another operator's approval.
+    Proposed {
+        proposal: u64,
+    },
+    /// Nobody approved it in time.
+    ProposalExpired {
+        proposal: u64,
+    },
     /// This `Idempotency-Key` created this before; nothing happened now.
     AlreadyCreated {
         created: String,

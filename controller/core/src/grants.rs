@@ -16,6 +16,7 @@ pub(crate) fn add(
     allow: Allow,
 ) -> Result<Answer, Rejection> {
     refuse_beside_policy(draft)?;
+    refuse_alone(draft)?;
     check_exists(draft, from)?;
     check_exists(draft, to)?;
     check_allow(&allow)?;
@@ -44,6 +45,7 @@ pub(crate) fn add(
 
 pub(crate) fn remove(draft: &mut Draft, id: GrantId) -> Result<Answer, Rejection> {
     refuse_beside_policy(draft)?;
+    refuse_alone(draft)?;
     found(draft.state.grant(id), "grant", id)?;
     draft.delete(EntityKey::Grant(id));
     Ok(Answer::Done)
@@ -69,6 +71,23 @@ fn check_exists(draft: &Draft, selector: Selector) -> Result<(), Rejection> {
         Selector::Node(id) => found(state.node(id), "node", id).map(drop),
         Selector::Profile(_) | Selector::Tag(_) => Ok(()),
     }
+}
+
+/// A grant that stands alone can't be proposed; a text can.
+fn refuse_alone(draft: &Draft) -> Result<(), Rejection> {
+    let mut organizations = draft.state.organizations();
+    let Some(asking) = organizations.find(|it| it.second_approver) else {
+        return Ok(());
+    };
+    let problem = format!(
+        "organization {} asks for a second approver: write the grants as a policy, which can be approved \
+         (`malha policy show > FILE`, `malha policy apply FILE`)",
+        asking.name
+    );
+    Err(Rejection::Invalid {
+        field: "grant",
+        problem,
+    })
 }
 
 /// One text says who may what: a rule beside it would escape its tests and its difference.

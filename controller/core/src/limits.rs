@@ -107,3 +107,9 @@ pub const MAX_ROW_NAMES: usize = 10;
 /// How long a policy may wait for its confirmation.
 pub const MIN_CONFIRM_WITHIN_MS: u64 = 5_000;
 pub const MAX_CONFIRM_WITHIN_MS: u64 = 3_600_000;
+/// How long a policy that one operator put in force alone waits for another one's confirmation.
+pub const EMERGENCY_WITHIN_MS: u64 = 24 * 3_600_000;
+/// Changes of the policy that wait for a second operator.
+pub const MAX_PROPOSALS: usize = 16;
+/// How long one of them waits.
+pub const APPROVAL_WITHIN_MS: u64 = 7 * 86_400 * 1_000;

@@ -1,15 +1,15 @@
 //! The entities of the state: plain values with one meaning each, as they are stored and shown. Rules live elsewhere.
 
+mod account;
 mod identity;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use malha_proto::{
-    Algorithm, Allow, ApiKeyId, BackendMode, BalancerId, Exposure, Fingerprint, GrantId,
-    HealthPort, HostName, Label, MachineId, NodeId, OperatorId, OrganizationId, OverlayAddresses,
-    OverlayPools, Port, Prefix, Profile, ProxyProtocol, RouteId, ServiceId, ServiceKind, SiteId,
-    TokenId, WgKey,
+    Algorithm, Allow, BackendMode, BalancerId, Exposure, Fingerprint, GrantId, HealthPort,
+    HostName, Label, MachineId, NodeId, OrganizationId, OverlayAddresses, OverlayPools, Port,
+    Prefix, Profile, ProxyProtocol, RouteId, ServiceId, ServiceKind, SiteId, TokenId, WgKey,
 };
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +45,9 @@ pub struct Organization {
     /// For people; at most 200 characters, no control characters.
     pub display_name: String,
     pub created_ms: u64,
+    /// A change of the policy that concerns its nodes needs the approval of another operator.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub second_approver: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -251,52 +254,8 @@ pub struct ZoneHead {
     pub serial: malha_zone::Serial,
 }
 
+pub use account::{ApiKey, Operator, Role, Scope};
 pub use malha_zone::Source as RecordSource;
-
-/// What an operator may do, in growing order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    /// Reads, with the audit log.
-    Auditor,
-    /// Enrols and replaces boxes of its sites.
-    Technician,
-    /// Everything but operators and keys.
-    Operator,
-    Owner,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Operator {
-    pub id: OperatorId,
-    pub name: Label,
-    /// PHC string (argon2id).
-    pub password_hash: String,
-    pub role: Role,
-    pub created_ms: u64,
-}
-
-/// What an API key may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Scope {
-    Read,
-    Enrol,
-    Write,
-    Dns,
-    Admin,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ApiKey {
-    pub id: ApiKeyId,
-    pub name: Label,
-    /// SHA-256 of the key.
-    pub secret_hash: Fingerprint,
-    pub scopes: BTreeSet<Scope>,
-    pub created_ms: u64,
-    pub expires_ms: Option<u64>,
-}
 
 /// A creation that was asked for with an `Idempotency-Key`, so that its repetition finds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

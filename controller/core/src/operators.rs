@@ -66,6 +66,12 @@ pub(crate) fn remove(draft: &mut Draft, id: OperatorId) -> Result<Answer, Reject
             by: "the overlay, as its last owner; add another owner first".to_owned(),
         });
     }
+    // A key that goes on working would be the person going on.
+    let keys = draft.state.api_keys().filter(|it| it.operator == Some(id));
+    let keys: Vec<ApiKeyId> = keys.map(|it| it.id).collect();
+    for key in keys {
+        draft.delete(EntityKey::ApiKey(key));
+    }
     draft.delete(EntityKey::Operator(id));
     Ok(Answer::Done)
 }
@@ -75,7 +81,11 @@ pub(crate) fn add_key(
     name: &Label,
     scopes: &BTreeSet<Scope>,
     expires_ms: Option<u64>,
+    operator: Option<OperatorId>,
 ) -> Result<Answer, Rejection> {
+    if let Some(id) = operator {
+        found(draft.state.operator(id), "operator", id)?;
+    }
     if scopes.is_empty() {
         let problem = "a key without scopes can do nothing; give at least one".to_owned();
         return Err(Rejection::Invalid {
@@ -108,6 +118,7 @@ pub(crate) fn add_key(
         scopes: scopes.clone(),
         created_ms,
         expires_ms,
+        operator,
     });
     Ok(Answer::ApiKey { id, secret })
 }

@@ -9,6 +9,7 @@ use crate::draft::Draft;
 use crate::grants;
 use crate::limits::MAX_ORGANIZATIONS;
 use crate::model::{Organization, Selector};
+use crate::policy;
 use crate::text::check_display_name;
 
 pub(crate) fn create(
@@ -36,6 +37,7 @@ pub(crate) fn create(
         name: name.clone(),
         display_name: display_name.to_owned(),
         created_ms,
+        second_approver: false,
     });
     Ok(Answer::Organization(id))
 }
@@ -50,6 +52,7 @@ pub(crate) fn remove(draft: &mut Draft, id: OrganizationId) -> Result<Answer, Re
         });
     }
     grants::remove_naming(draft, Selector::Organization(id));
+    policy::remove_of(draft, id);
     draft.delete(EntityKey::Organization(id));
     Ok(Answer::Done)
 }

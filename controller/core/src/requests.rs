@@ -83,7 +83,11 @@ impl Answer {
                 _ => None,
             },
             Self::Policy { version } => Some(version.to_string()),
-            Self::Done | Self::Session { .. } | Self::Cloned { .. } => None,
+            Self::Proposed { proposal } => Some(proposal.to_string()),
+            Self::ProposalExpired { .. }
+            | Self::Done
+            | Self::Session { .. }
+            | Self::Cloned { .. } => None,
         }
     }
 }

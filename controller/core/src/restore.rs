@@ -79,7 +79,8 @@ impl Builder {
             | Entity::RetiredAddress(_)
             | Entity::Request(_)
             | Entity::Policy(_)
-            | Entity::PolicyVersion(_) => {}
+            | Entity::PolicyVersion(_)
+            | Entity::Proposal(_) => {}
             Entity::Profile(it) => check_profile(record, it)?,
             Entity::Organization(it) => {
                 unique(
@@ -126,6 +127,9 @@ impl Builder {
                 !index.operator_by_name.contains_key(&it.name),
             )?,
             Entity::ApiKey(it) => {
+                if let Some(id) = it.operator {
+                    exists(record, id, state.operator(id))?;
+                }
                 unique(
                     record,
                     "name",
@@ -313,6 +317,7 @@ impl EntityKey {
             Self::Balancer(id) => id.0,
             Self::Operator(id) => id.0,
             Self::ApiKey(id) => id.0,
+            Self::Proposal(number) => *number,
             _ => return Ok(()),
         };
         if id < settings.next_id {

@@ -19,7 +19,7 @@ use crate::model::{
     Route, Service, Settings, Site, Token,
 };
 
-use crate::policy::{PolicyInForce, PolicyVersion, Rules};
+use crate::policy::{PolicyInForce, PolicyVersion, Proposal, Rules};
 use crate::profile::{EditedProfile, ProfileSpec};
 
 pub(crate) use index::{Index, host_key, seconds};
@@ -53,6 +53,8 @@ pub struct State {
     /// Texts in the place of shipped ones, and what they say.
     pub(crate) profiles: OrdMap<Profile, Arc<EditedProfile>>,
     pub(crate) profile_specs: OrdMap<Profile, Arc<ProfileSpec>>,
+    /// Changes of the policy that wait for a second operator.
+    pub(crate) proposals: OrdMap<u64, Arc<Proposal>>,
     pub(crate) index: Index,
 }
 
@@ -83,6 +85,7 @@ impl State {
             balancers: OrdMap::new(),
             profiles: OrdMap::new(),
             profile_specs: OrdMap::new(),
+            proposals: OrdMap::new(),
             index: Index::default(),
         }
     }

@@ -26,6 +26,21 @@ pub(crate) fn check_display_name(text: &str) -> Result<(), Rejection> {
     }
 }
 
+/// Why somebody did something, in words for whoever reads the history.
+pub(crate) fn check_reason(text: &str) -> Result<(), Rejection> {
+    let chars = text.chars().count();
+    let blank = text.trim().is_empty();
+    if blank || chars > MAX_DISPLAY_NAME_CHARS || text.chars().any(is_unprintable) {
+        return Err(Rejection::Invalid {
+            field: "emergency",
+            problem: format!(
+                "say why in 1 to {MAX_DISPLAY_NAME_CHARS} characters on one line, like \"ss-1 was broken into\""
+            ),
+        });
+    }
+    Ok(())
+}
+
 /// What a machine says of itself, without what could mislead a reader; cut where it is too long.
 pub(crate) fn clean_fact(text: &str) -> String {
     text.chars()

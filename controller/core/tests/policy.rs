@@ -6,8 +6,10 @@ mod world;
 
 use std::collections::BTreeMap;
 
-use malha_core::policy::{CaseVerdict, Policy, VersionOrigin};
-use malha_core::{Answer, Command, Node, Question, Rejection, Selector, State, Verdict};
+use malha_core::policy::{Author, CaseVerdict, Policy, VersionOrigin};
+use malha_core::{
+    Answer, Balancer, Command, Node, Question, Rejection, Selector, Service, State, Verdict,
+};
 use malha_proto::{Allow, Exposure, Fingerprint, Netmap, NodeId, Profile, Protocol};
 use world::policy_text::{PORTS, policy_text};
 use world::{World, label};
@@ -53,6 +55,13 @@ fn apply(world: &mut World, text: &str, within_ms: Option<u64>) -> Result<u64, R
     }
 }
 
+fn confirm(version: u64) -> Command {
+    Command::ConfirmPolicy {
+        version,
+        author: Author::Controller,
+    }
+}
+
 fn path(state: &State, id: NodeId) -> String {
     let name = state.node_name(id).unwrap();
     let mut labels: Vec<&str> = name.as_str().split('.').collect();
@@ -70,6 +79,23 @@ fn as_gateway(state: &State, from: &Node, to: &Node, question: &Question) -> boo
                 && service.port.number() == question.port
                 && (from.hub || service.exposure == Exposure::Public)
         })
+}
+
+/// What balancers open beside any policy.
+fn as_balancer(state: &State, from: &Node, to: &Node, question: &Question) -> bool {
+    let opens = |it: &Balancer| {
+        let services = state.services().filter(|service| service.node == to.id);
+        let behind: Vec<&Service> = services
+            .filter(|service| it.backends.contains_key(&service.id))
+            .collect();
+        let health = it.settings.health.as_ref();
+        behind
+            .iter()
+            .any(|service| service.port.number() == question.port)
+            || !behind.is_empty() && health.is_some_and(|it| it.port.number() == question.port)
+    };
+    question.protocol == Protocol::Tcp
+        && state.balancers().any(|it| it.node == from.id && opens(it))
 }
 
 /// Compares every pair of nodes on several ports; returns how many cases that were.
@@ -108,7 +134,8 @@ fn check_filters(state: &State, now_ms: u64) -> usize {
                 let said = from.is_active()
                     && to.is_active()
                     && (policy.allows(state, &question, now_ms)
-                        || as_gateway(state, from, to, &question));
+                        || as_gateway(state, from, to, &question)
+                        || as_balancer(state, from, to, &question));
                 assert_eq!(filter, said, "{question:?} under\n{}", state.policy_text());
                 cases += 1;
             }
@@ -125,6 +152,7 @@ fn a_reading_of_the_text_agrees_with_the_compiled_filters_on_a_million_cases() {
     let (mut cases, mut seed, mut opened) = (0, 0_u64, 0_usize);
     while cases < wanted {
         let mut world = World::furnished();
+        world.furnish_balancers();
         for (n, tag) in [(3, "db"), (7, "web"), (9, "operator")] {
             let id = world.state.nodes().nth(n).unwrap().id;
             world
@@ -182,6 +210,7 @@ fn what_a_policy_changes_is_said_with_names_and_counts_before_it_is_saved() {
 #[test]
 fn the_counts_of_a_difference_are_those_of_the_netmaps() {
     let mut world = World::furnished();
+    world.furnish_balancers();
     let open = |state: &State| -> BTreeMap<(NodeId, NodeId), Vec<bool>> {
         let asked = (0..70_u16).map(|n| PORTS[usize::from(n) % 5].saturating_sub(7) + n / 5);
         let asked: Vec<u16> = asked.collect();
@@ -249,7 +278,8 @@ fn a_policy_that_would_do_something_else_than_was_seen_is_refused() {
         text: "version = 1\n".to_owned(),
         difference: Fingerprint([0; 32]),
         confirm_within_ms: None,
-        author: "operator:ana".to_owned(),
+        emergency: None,
+        author: Author::Controller,
     };
     assert!(world.run(blind).is_err());
 }
@@ -319,7 +349,8 @@ fn grants_that_stood_alone_become_the_first_version_and_come_back_with_it() {
     assert!(refused.contains("malha policy apply"), "{refused}");
     let back = Command::RollbackPolicy {
         version: 1,
-        author: "operator:ana".to_owned(),
+        emergency: None,
+        author: Author::Controller,
     };
     world.run(back).unwrap();
     assert!(opens(&world.state, a, b, 22));
@@ -345,15 +376,12 @@ fn a_policy_that_nobody_confirms_goes_again_and_a_confirmed_one_stays() {
     world.run(Command::Sweep).unwrap();
     assert!(open(&world));
     world.now_ms += 1;
-    assert!(
-        world.run(Command::ConfirmPolicy { version: 2 }).is_err(),
-        "too late"
-    );
+    assert!(world.run(confirm(2)).is_err(), "too late");
     let swept = world.run(Command::Sweep).unwrap();
     assert_eq!(swept.answer, Answer::Policy { version: 3 });
     assert!(!open(&world));
     apply(&mut world, XROAD, Some(60_000)).unwrap();
-    world.run(Command::ConfirmPolicy { version: 4 }).unwrap();
+    world.run(confirm(4)).unwrap();
     world.now_ms += 86_400_000;
     assert!(world.run(Command::Sweep).unwrap().changes.is_empty());
     assert!(open(&world));
@@ -375,7 +403,7 @@ fn while_a_policy_waits_the_netmaps_of_those_it_concerns_carry_what_comes_back()
     let carried = carried.unwrap();
     assert_eq!((ports, carried.version, carried.within_ms), (2, 2, 60_000));
     assert!(carried.allow.is_empty());
-    world.run(Command::ConfirmPolicy { version: 2 }).unwrap();
+    world.run(confirm(2)).unwrap();
     assert_eq!(former(&world, a, b), Some((2, None)));
     let open = "version = 1\n# nothing\n";
     apply(&mut world, open, Some(60_000)).unwrap();
@@ -385,7 +413,7 @@ fn while_a_policy_waits_the_netmaps_of_those_it_concerns_carry_what_comes_back()
         (0, 2),
         "they stay peers until then"
     );
-    world.run(Command::ConfirmPolicy { version: 3 }).unwrap();
+    world.run(confirm(3)).unwrap();
     assert_eq!(former(&world, a, b), None);
 }
 

@@ -32,6 +32,9 @@ pub struct ApiKey {
     pub created_ms: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_ms: Option<u64>,
+    /// Whose key it is, by name. Absent: nobody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<String>,
 }
 
 /// What a key may do. Every scope may read; `write` includes `enrol` and `dns`; `admin` is all.
@@ -57,6 +60,9 @@ pub struct NewApiKey {
     /// Milliseconds of the Unix epoch; never if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_ms: Option<u64>,
+    /// Whose key it is: id or name. That of the key with which it is created if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<Reference>,
 }
 
 /// An API key with its text, which is shown this once.
@@ -81,6 +87,10 @@ impl ApiKey {
             scopes: key.scopes.clone(),
             created_ms: key.created_ms,
             expires_ms: key.expires_ms,
+            operator: key.operator.map(|id| match state.operator(id) {
+                Some(operator) => operator.name.to_string(),
+                None => id.to_string(),
+            }),
         })
     }
 }
@@ -117,7 +127,13 @@ pub(super) async fn create(
         name,
         scopes,
         expires_ms,
+        operator,
     } = new;
+    let state = api.state();
+    let operator = match operator {
+        Some(named) => Some(named.operator(&state).map_err(|it| it.at("operator"))?),
+        None => caller.operator(&state),
+    };
     let made = |answer: &Answer| match answer {
         Answer::ApiKey { id, .. } => Some(*id),
         _ => None,
@@ -126,6 +142,7 @@ pub(super) async fn create(
         name,
         scopes,
         expires_ms,
+        operator,
     };
     let (accepted, id, creation) = api.create(&caller, &query, command, made).await?;
     let key = match &accepted.answer {

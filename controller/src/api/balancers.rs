@@ -19,6 +19,7 @@ use crate::api::Api;
 use crate::api::body::{Body, Path, Query};
 use crate::api::caller::{Caller, Read, Write};
 use crate::api::listing::{Listing, Page, page};
+use crate::api::policy::PolicyOpening;
 use crate::api::problem::Problem;
 use crate::api::reference::{Reference, node_path, service_path};
 use crate::api::services::ServiceExposure;
@@ -41,7 +42,17 @@ pub struct Balancer {
     #[schema(value_type = ServiceExposure)]
     pub exposure: Exposure,
     pub backends: Vec<BalancerBackend>,
+    /// What its node may open because of it alone, beside every grant.
+    pub opens: Vec<BalancerOpening>,
     pub settings: BalancerSettings,
+}
+
+/// Ports of a server's node that a balancer opens to its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BalancerOpening {
+    /// `org/site/node`
+    pub on: String,
+    pub ports: Vec<PolicyOpening>,
 }
 
 /// One server behind a balancer.
@@ -201,6 +212,11 @@ impl Balancer {
                 connections: seen.map(|it| it.connections),
             })
         });
+        let opens = state.opened_by_balancer(id).into_iter();
+        let opens = opens.map(|(on, ports)| BalancerOpening {
+            on: node_path(state, on),
+            ports: ports.iter().map(PolicyOpening::of).collect(),
+        });
         let node = node_path(state, balancer.node);
         Some(Self {
             id,
@@ -211,6 +227,7 @@ impl Balancer {
             port: balancer.port,
             exposure: balancer.exposure,
             backends: backends.collect(),
+            opens: opens.collect(),
             settings: (&balancer.settings).into(),
         })
     }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, request::Parts};
-use malha_core::Scope;
-use malha_proto::{ApiKeyId, Fingerprint};
+use malha_core::policy::Author;
+use malha_core::{Scope, State};
+use malha_proto::{ApiKeyId, Fingerprint, OperatorId};
 use sha2::{Digest, Sha256};
 
 use crate::accounts;
@@ -51,6 +52,16 @@ pub(super) struct Caller<P> {
 }
 
 impl<P> Caller<P> {
+    /// Whose key it shows, if it is anybody's.
+    pub(super) fn operator(&self, state: &State) -> Option<OperatorId> {
+        state.api_key(self.key)?.operator
+    }
+
+    /// Who it is where two persons must agree.
+    pub(super) fn author(&self) -> Author {
+        Author::Key(self.key)
+    }
+
     /// Names this creation for repetition: the same key of another caller is another name.
     pub(super) fn request(&self) -> Option<Fingerprint> {
         let text = self.idempotency_key.as_ref()?;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State as Shared;
-use axum::response::Response;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use malha_core::{Answer, Command, State};
 use malha_proto::{Label, OrganizationId};
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,18 @@ pub struct Organization {
     pub display_name: String,
     pub sites: usize,
     pub created_ms: u64,
+    /// A change of the policy that concerns its nodes needs the approval of another operator.
+    pub second_approver: bool,
+    /// In the answer to a change that waits for a second operator: the number of the proposal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proposed: Option<u64>,
+}
+
+/// Whether an organization asks for a second approver.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecondApprover {
+    pub on: bool,
 }
 
 /// An organization to be.
@@ -52,6 +65,8 @@ impl Organization {
             display_name: organization.display_name.clone(),
             sites: state.sites_of(id).count(),
             created_ms: organization.created_ms,
+            second_approver: organization.second_approver,
+            proposed: None,
         })
     }
 }
@@ -124,4 +139,37 @@ pub(super) async fn remove(
         .change(&caller, &query, Command::RemoveOrganization { id })
         .await?;
     api.removed(&accepted, &query, id).await
+}
+
+/// Ask for a second approver, or no longer
+///
+/// Asking holds at once and needs two operators who may change the policy. Asking no longer needs the approval of the second
+/// one and becomes a proposal (202).
+#[utoipa::path(put, path = "/organizations/{organization}/second-approver", tag = "organizations",
+    params(("organization" = String, Path, description = "Id or name"), WriteQuery), request_body = SecondApprover,
+    responses((status = 200, body = Written<Organization>), (status = 202, body = Written<Organization>)),
+    security(("api_key" = ["write"])))]
+pub(super) async fn set_second_approver(
+    caller: Caller<Write>,
+    Shared(api): Shared<Arc<Api>>,
+    Path(reference): Path<Reference>,
+    Query(query): Query<WriteQuery>,
+    Body(wanted): Body<SecondApprover>,
+) -> Result<Response, Problem> {
+    let organization = reference.organization(&api.state())?;
+    let command = Command::SetSecondApprover {
+        organization,
+        on: wanted.on,
+        author: caller.author(),
+    };
+    let accepted = api.change(&caller, &query, command).await?;
+    let (status, proposed) = match accepted.answer {
+        Answer::Proposed { proposal } => (StatusCode::ACCEPTED, Some(proposal)),
+        _ => (StatusCode::OK, None),
+    };
+    let mut resource = Organization::of(&api.state(), organization)
+        .ok_or_else(|| Problem::not_found("organization", organization))?;
+    resource.proposed = proposed;
+    let written = api.written(&accepted, &query, resource).await?;
+    Ok((status, Json(written)).into_response())
 }

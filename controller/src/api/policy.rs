@@ -1,14 +1,17 @@
 //! The policy over HTTP: its text, what a new text would change, the tests that gate it, and its history. What is saved is
 //! what was seen: a save takes the difference's hash.
 
+mod proposals;
 mod representation;
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State as Shared;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use malha_core::policy::Policy as Words;
-use malha_core::{Command, Question, State};
+use malha_core::{Answer, Command, Question, State};
 use malha_proto::{Fingerprint, Protocol};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -23,6 +26,11 @@ use crate::api::reference::Reference;
 use crate::api::write::{WriteQuery, Written};
 use crate::clock::now_ms;
 
+pub(super) use proposals::{
+    __path_approve, __path_proposal, __path_proposals, __path_reject, approve, proposal, proposals,
+    reject,
+};
+pub use proposals::{PolicyApproval, PolicyProposal, PolicyProposalKind};
 pub use representation::{
     Policy, PolicyCheck, PolicyDifference, PolicyExplanation, PolicyMistake, PolicyOpening,
     PolicyOrigin, PolicyPending, PolicyRow, PolicyRule, PolicyRuleReason, PolicySide, PolicyTest,
@@ -49,6 +57,22 @@ pub struct NewPolicy {
     /// 5,000 to 3,600,000: the former policy comes back unless this one is confirmed in time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_within_ms: Option<u64>,
+    /// Why its author, an owner, acts alone where an organization asks for a second approver. The former policy comes back
+    /// within a day unless another operator confirms this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 200)]
+    pub emergency: Option<String>,
+}
+
+/// A former version of the policy.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyReturn {
+    pub version: u64,
+    /// As in a new policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 200)]
+    pub emergency: Option<String>,
 }
 
 /// A version of the policy.
@@ -139,30 +163,35 @@ pub(super) async fn explain(
         port: asked.port,
     };
     let rules = policy.explain(&state, &question, now_ms());
-    Ok(Json(PolicyExplanation::of(rules)))
+    Ok(Json(PolicyExplanation::of(&state, &question, rules)))
 }
 
 /// Put a policy in force
 ///
-/// Every test in it must hold, and `difference` must be the hash of what `POST /policy/diff` says now.
+/// Every test in it must hold, and `difference` must be the hash of what `POST /policy/diff` says now. Where it concerns an
+/// organization that asks for a second approver, it becomes a proposal (202).
 #[utoipa::path(put, path = "/policy", tag = "policy", params(WriteQuery), request_body = NewPolicy,
-    responses((status = 200, body = Written<Policy>)), security(("api_key" = ["write"])))]
+    responses((status = 200, body = Written<Policy>), (status = 202, body = Written<Policy>)),
+    security(("api_key" = ["write"])))]
 pub(super) async fn apply(
     caller: Caller<Write>,
     Shared(api): Shared<Arc<Api>>,
     Query(query): Query<WriteQuery>,
     Body(new): Body<NewPolicy>,
-) -> Result<Json<Written<Policy>>, Problem> {
+) -> Result<Response, Problem> {
     let command = Command::ApplyPolicy {
         text: new.text,
         difference: new.difference,
         confirm_within_ms: new.confirm_within_ms,
-        author: caller.actor.name.clone(),
+        emergency: new.emergency,
+        author: caller.author(),
     };
     change(&api, &caller, &query, command).await
 }
 
 /// Confirm the policy that waits for it
+///
+/// One that an owner put in force alone in an emergency is confirmed by another operator.
 #[utoipa::path(post, path = "/policy/confirm", tag = "policy", params(WriteQuery), request_body = PolicyChoice,
     responses((status = 200, body = Written<Policy>)), security(("api_key" = ["write"])))]
 pub(super) async fn confirm(
@@ -170,25 +199,31 @@ pub(super) async fn confirm(
     Shared(api): Shared<Arc<Api>>,
     Query(query): Query<WriteQuery>,
     Body(choice): Body<PolicyChoice>,
-) -> Result<Json<Written<Policy>>, Problem> {
-    let version = choice.version;
-    change(&api, &caller, &query, Command::ConfirmPolicy { version }).await
+) -> Result<Response, Problem> {
+    let command = Command::ConfirmPolicy {
+        version: choice.version,
+        author: caller.author(),
+    };
+    change(&api, &caller, &query, command).await
 }
 
 /// Put a former version in force again
 ///
-/// It becomes a new version. Its tests are not run: a way back must not depend on more than the way there.
-#[utoipa::path(post, path = "/policy/rollback", tag = "policy", params(WriteQuery), request_body = PolicyChoice,
-    responses((status = 200, body = Written<Policy>)), security(("api_key" = ["write"])))]
+/// It becomes a new version. Its tests are not run: a way back must not depend on more than the way there. Where it concerns an
+/// organization that asks for a second approver, it becomes a proposal (202).
+#[utoipa::path(post, path = "/policy/rollback", tag = "policy", params(WriteQuery), request_body = PolicyReturn,
+    responses((status = 200, body = Written<Policy>), (status = 202, body = Written<Policy>)),
+    security(("api_key" = ["write"])))]
 pub(super) async fn roll_back(
     caller: Caller<Write>,
     Shared(api): Shared<Arc<Api>>,
     Query(query): Query<WriteQuery>,
-    Body(choice): Body<PolicyChoice>,
-) -> Result<Json<Written<Policy>>, Problem> {
+    Body(choice): Body<PolicyReturn>,
+) -> Result<Response, Problem> {
     let command = Command::RollbackPolicy {
         version: choice.version,
-        author: caller.actor.name.clone(),
+        emergency: choice.emergency,
+        author: caller.author(),
     };
     change(&api, &caller, &query, command).await
 }
@@ -228,10 +263,18 @@ async fn change(
     caller: &Caller<Write>,
     query: &WriteQuery,
     command: Command,
-) -> Result<Json<Written<Policy>>, Problem> {
+) -> Result<Response, Problem> {
     let accepted = api.change(caller, query, command).await?;
-    let policy = Policy::of(&api.state());
-    api.written(&accepted, query, policy).await.map(Json)
+    let state = api.state();
+    let mut policy = Policy::of(&state);
+    let Answer::Proposed { proposal } = accepted.answer else {
+        let written = api.written(&accepted, query, policy).await?;
+        return Ok(Json(written).into_response());
+    };
+    let proposed = state.proposal(proposal);
+    policy.proposed = proposed.map(|it| PolicyProposal::of(&state, it));
+    let written = api.written(&accepted, query, policy).await?;
+    Ok((StatusCode::ACCEPTED, Json(written)).into_response())
 }
 
 fn parse(text: &str) -> Result<Words, Problem> {

@@ -1,5 +1,6 @@
 //! The API as its clients meet it: requests against a real coordinator on a memory store. No listener runs here.
 
+mod approval;
 mod bad_input;
 mod balancers;
 mod document;

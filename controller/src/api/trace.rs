@@ -228,7 +228,7 @@ impl Trace {
 }
 
 impl TraceRule {
-    fn of(state: &State, permission: &Permission, decides: bool) -> Self {
+    pub(super) fn of(state: &State, permission: &Permission, decides: bool) -> Self {
         let (source, grant, service) = match permission.source {
             Source::Grant(id) => (TraceSource::Grant, Grant::of(state, id), None),
             Source::Published(id) => (TraceSource::PublicService, None, Some(id)),

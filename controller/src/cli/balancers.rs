@@ -8,9 +8,10 @@ use serde_json::json;
 
 use crate::api::{Balancer, BalancerHealth, BalancerSettings};
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::policy::show::opening;
 use crate::cli::screen::Screen;
 use crate::cli::session::{Row, Session, parse};
-use crate::cli::text::Word;
+use crate::cli::text::{self, Word};
 use crate::cli::tokens::plain;
 use crate::client::part;
 
@@ -249,6 +250,15 @@ impl Row for Balancer {
             backends.collect::<Vec<_>>().join(", "),
             self.id.to_string(),
         ]
+    }
+
+    fn details(&self, screen: &Screen) -> Vec<(Word, String)> {
+        let opens = self.opens.iter().map(|it| {
+            let ports: Vec<String> = it.ports.iter().map(opening).collect();
+            let line = text::balancer_opens(screen.lang, &self.node, &it.on, ports.join(", "));
+            (Word::Opens, line)
+        });
+        opens.collect()
     }
 }
 

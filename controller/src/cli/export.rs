@@ -196,6 +196,7 @@ mod tests {
                 server(3, BackendMode::Maintenance),
                 server(4, BackendMode::Drain),
             ],
+            opens: vec![],
             settings: BalancerSettings::default(),
         }
     }

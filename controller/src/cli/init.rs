@@ -147,6 +147,7 @@ async fn first_secrets(handle: &Handle, data: &Path) -> Result<FirstSecrets, Fai
         name,
         scopes: [Scope::Admin].into(),
         expires_ms: None,
+        operator: None,
     };
     let accepted = handle
         .submit(key, Actor::controller(), None)

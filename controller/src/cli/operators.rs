@@ -72,6 +72,9 @@ pub(super) enum KeyCommand {
         /// How long it is good: 12h, 90d; for ever if absent
         #[arg(long, env = "MALHA_TTL")]
         ttl: Option<Span>,
+        /// Whose key it is: what is done with it, this operator did. That of the key in use if absent
+        #[arg(long, env = "MALHA_OPERATOR")]
+        operator: Option<String>,
     },
     /// List API keys
     List,
@@ -142,10 +145,17 @@ impl KeyCommand {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         let at = |key: &str| format!("/api-keys/{}", part(key));
         match self {
-            Self::Add { name, scopes, ttl } => {
+            Self::Add {
+                name,
+                scopes,
+                ttl,
+                operator,
+            } => {
                 let expires_ms =
                     ttl.map(|ttl| now_ms().saturating_add(ttl.seconds().saturating_mul(1_000)));
-                let body = json!({ "name": name, "scopes": scopes, "expires_ms": expires_ms });
+                let body = json!({
+                    "name": name, "scopes": scopes, "expires_ms": expires_ms, "operator": operator,
+                });
                 let value = session.send(Method::POST, "/api-keys", Some(&body)).await?;
                 if session.screen.json {
                     session.screen.json(&value);
@@ -228,6 +238,7 @@ impl Row for ApiKey {
     const COLUMNS: &'static [Word] = &[
         Word::Name,
         Word::Scopes,
+        Word::Operator,
         Word::Created,
         Word::Expires,
         Word::Id,
@@ -241,6 +252,7 @@ impl Row for ApiKey {
         vec![
             self.name.to_string(),
             scopes.join(", "),
+            self.operator.clone().unwrap_or_default(),
             screen.moment(self.created_ms),
             expires,
             self.id.to_string(),

@@ -1,6 +1,7 @@
 //! `malha org …` and `malha site …`.
 
 use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
 use http::Method;
 use serde_json::json;
 
@@ -8,7 +9,7 @@ use crate::api::{Organization, Site};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::screen::Screen;
 use crate::cli::session::{Row, Session};
-use crate::cli::text::Word;
+use crate::cli::text::{self, Word};
 use crate::client::part;
 
 #[derive(Clone, Debug, Subcommand)]
@@ -37,6 +38,14 @@ pub(super) enum OrganizationCommand {
     Remove {
         /// Name or id
         organization: String,
+    },
+    /// Change what an organization asks for
+    Set {
+        /// Name or id
+        organization: String,
+        /// Whether a change of the policy that concerns its nodes needs the approval of another operator. `off` needs it too
+        #[arg(long, env = "MALHA_SECOND_APPROVER", value_parser = PossibleValuesParser::new(["on", "off"]))]
+        second_approver: String,
     },
 }
 
@@ -86,6 +95,16 @@ impl OrganizationCommand {
             Self::List => session.list::<Organization>("/organizations", &[]).await,
             Self::Show { organization } => session.show::<Organization>(&at(&organization)).await,
             Self::Remove { organization } => session.remove(&at(&organization)).await,
+            Self::Set {
+                organization,
+                second_approver,
+            } => {
+                let path = format!("{}/second-approver", at(&organization));
+                let body = json!({ "on": second_approver == "on" });
+                session
+                    .write::<Organization>(Method::PUT, &path, &body)
+                    .await
+            }
         }
     }
 }
@@ -129,6 +148,18 @@ impl Row for Organization {
             screen.moment(self.created_ms),
             self.id.to_string(),
         ]
+    }
+
+    fn details(&self, screen: &Screen) -> Vec<(Word, String)> {
+        let asks = match self.second_approver {
+            true => screen.word(Word::Yes),
+            false => screen.word(Word::No),
+        };
+        let mut details = vec![(Word::SecondApprover, asks)];
+        if let Some(number) = self.proposed {
+            details.push((Word::Waiting, text::proposed(screen.lang, number)));
+        }
+        details
     }
 }
 

@@ -1,18 +1,21 @@
 //! `malha policy`: look at a text, see what it would change, put it in force, and come back. Nothing is saved that was not
 //! shown first: `apply` asks, or takes the hash of the difference that was seen.
 
-mod show;
+mod proposals;
+pub(super) mod show;
 
 use std::io::{BufRead, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
+use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::api::{Policy, PolicyCheck, PolicyDifference, PolicyExplanation, PolicyVersion};
+use crate::api::{
+    Policy, PolicyCheck, PolicyDifference, PolicyExplanation, PolicyProposal, PolicyVersion,
+};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::session::{Session, parse};
 use crate::cli::span::Span;
@@ -46,6 +49,26 @@ pub(super) enum PolicyCommand {
         /// The former policy comes back by itself unless `confirm` comes within this: 60s, 10m
         #[arg(long, env = "MALHA_CONFIRM_WITHIN", value_name = "SPAN")]
         confirm_within: Option<Span>,
+        #[command(flatten)]
+        emergency: Emergency,
+    },
+    /// List the changes that wait for a second operator
+    Pending,
+    /// Approve a change that another operator proposed, after showing what it changes
+    Approve {
+        /// Its number, or its hash or the beginning of it
+        proposal: String,
+        /// The hash that was shown; asks nothing, and is refused if anything else would change
+        #[arg(long, env = "MALHA_DIFFERENCE", value_name = "HASH")]
+        difference: Option<String>,
+        /// Ask nothing
+        #[arg(long, env = "MALHA_YES", conflicts_with = "difference")]
+        yes: bool,
+    },
+    /// Reject a change that waits, or take back one's own
+    Reject {
+        /// Its number, or its hash or the beginning of it
+        proposal: String,
     },
     /// Keep the policy that waits for its confirmation
     Confirm {
@@ -59,6 +82,8 @@ pub(super) enum PolicyCommand {
     Rollback {
         #[arg(value_name = "VERSION")]
         number: u64,
+        #[command(flatten)]
+        emergency: Emergency,
     },
     /// Say what each grant says of a packet
     Explain {
@@ -82,6 +107,20 @@ pub(super) enum PolicyCommand {
     },
 }
 
+/// The way past the second approver.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Emergency {
+    /// Why you, an owner, act without the second approver: in force at once, and gone again after a day unless another
+    /// operator confirms it
+    #[arg(
+        id = "emergency",
+        long = "emergency",
+        env = "MALHA_EMERGENCY",
+        value_name = "REASON"
+    )]
+    reason: Option<String>,
+}
+
 impl PolicyCommand {
     /// [`Exit::Refused`] for a text that may not come in force, [`Exit::Denied`] where nothing opens the packet.
     pub(super) async fn run(self, session: &Session) -> Result<ExitCode, Failure> {
@@ -101,9 +140,34 @@ impl PolicyCommand {
                 difference,
                 yes,
                 confirm_within,
+                emergency,
             } => {
+                let text = read(&file)?;
+                let hash = match difference {
+                    Some(hash) => hash,
+                    None => seen(session, &text, yes).await?,
+                };
                 let within_ms = confirm_within.map(|span| span.seconds().saturating_mul(1_000));
-                apply(session, &read(&file)?, difference, yes, within_ms).await
+                let body = json!({
+                    "text": text, "difference": hash, "confirm_within_ms": within_ms,
+                    "emergency": emergency.reason,
+                });
+                write(session, Method::PUT, "/policy", &body).await
+            }
+            Self::Pending => {
+                session
+                    .list::<PolicyProposal>("/policy/proposals", &[])
+                    .await?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Approve {
+                proposal,
+                difference,
+                yes,
+            } => proposals::approve(session, &proposal, difference, yes).await,
+            Self::Reject { proposal } => {
+                session.remove(&proposals::at(&proposal)).await?;
+                Ok(ExitCode::SUCCESS)
             }
             Self::Confirm { number } => {
                 let body = json!({ "version": number });
@@ -115,8 +179,8 @@ impl PolicyCommand {
                     .await?;
                 Ok(ExitCode::SUCCESS)
             }
-            Self::Rollback { number } => {
-                let body = json!({ "version": number });
+            Self::Rollback { number, emergency } => {
+                let body = json!({ "version": number, "emergency": emergency.reason });
                 write(session, Method::POST, "/policy/rollback", &body).await
             }
             Self::Explain {
@@ -179,26 +243,19 @@ async fn difference(session: &Session, text: &str) -> Result<(Value, PolicyDiffe
     Ok((value, difference))
 }
 
-async fn apply(
-    session: &Session,
-    text: &str,
-    seen: Option<String>,
-    yes: bool,
-    within_ms: Option<u64>,
-) -> Result<ExitCode, Failure> {
-    let hash = match seen {
-        Some(hash) => hash,
-        None => {
-            let (_, difference) = difference(session, text).await?;
-            if !(yes || agreed(session)?) {
-                let refusal = Word::NothingChanged.text(session.screen.lang);
-                return Err(Failure::new(Exit::Refused, refusal));
-            }
-            difference.hash.to_string()
-        }
-    };
-    let body = json!({ "text": text, "difference": hash, "confirm_within_ms": within_ms });
-    write(session, Method::PUT, "/policy", &body).await
+/// Shows the difference and gives its hash, if whoever sits there agrees.
+async fn seen(session: &Session, text: &str, yes: bool) -> Result<String, Failure> {
+    let (_, difference) = difference(session, text).await?;
+    agree(session, yes)?;
+    Ok(difference.hash.to_string())
+}
+
+fn agree(session: &Session, yes: bool) -> Result<(), Failure> {
+    if yes || agreed(session)? {
+        return Ok(());
+    }
+    let refusal = Word::NothingChanged.text(session.screen.lang);
+    Err(Failure::new(Exit::Refused, refusal))
 }
 
 /// Asks whoever sits at the terminal. Nobody there is no agreement.
@@ -232,6 +289,17 @@ async fn write(
     }
     let policy: Policy = parse(value.clone())?;
     let (screen, lang) = (&session.screen, session.screen.lang);
+    if let Some(proposal) = policy.proposed {
+        let until = screen.moment(proposal.expires_ms);
+        let organizations = proposal.organizations.join(", ");
+        screen.note(&text::policy_proposed(
+            lang,
+            organizations,
+            proposal.number,
+            until,
+        ));
+        return Ok(ExitCode::SUCCESS);
+    }
     screen.note(&text::policy_in_force(
         lang,
         policy.version,
@@ -245,6 +313,9 @@ async fn write(
             deadline,
             policy.version,
         ));
+        if pending.emergency.is_some() {
+            screen.note(Word::AnotherConfirms.text(lang));
+        }
     }
     session.applied(&value)?;
     Ok(ExitCode::SUCCESS)

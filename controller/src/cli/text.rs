@@ -148,6 +148,19 @@ words! {
     Refused { "recusado", "refused" }
     Failed { "falhou", "failed" }
     Packet { "pacote", "packet" }
+    Opens { "abre", "opens" }
+    SecondApprover { "segundo aprovador", "second approver" }
+    Waiting { "aguarda", "waits" }
+    Number { "número", "number" }
+    Yes { "sim", "yes" }
+    No { "não", "no" }
+    Operator { "operador", "operator" }
+    Hash { "hash", "hash" }
+    NewText { "texto novo", "new text" }
+    AnotherConfirms {
+        "Quem confirma é outro operador.",
+        "Another operator confirms it."
+    }
     Rule { "regra", "rule" }
     OtherRules { "outras regras", "other rules" }
     Answers { "respostas", "answers" }
@@ -301,6 +314,7 @@ sentences! {
     end_tunnel(node, state) { "{node} com a central: {state}", "{node} to the hub: {state}" }
     heard_at(state, endpoint) { "{state}, ouvido em {endpoint}", "{state}, heard at {endpoint}" }
     service_at(service, target, state) { "{service} → {target}: {state}", "{service} → {target}: {state}" }
+    balancer_opens(from, to, ports) { "{from} → {to}: {ports}", "{from} → {to}: {ports}" }
     policy_pairs(pairs) { "{pairs} pares", "{pairs} pairs" }
     policy_side(names, more) { "{names} e mais {more}", "{names} and {more} more" }
     policy_more(rows) { "… e mais {rows} linhas", "… and {rows} more rows" }
@@ -320,6 +334,24 @@ sentences! {
     }
     policy_refused(why) { "Não pode entrar em vigor: {why}", "It may not come in force: {why}" }
     policy_rule(name, line, reason) { "{name} (linha {line}): {reason}", "{name} (line {line}): {reason}" }
+    policy_proposed(organizations, number, until) {
+        "{organizations} pede um segundo aprovador: aguarda até {until}; outro operador usa: malha policy approve {number}",
+        "{organizations} asks for a second approver: it waits until {until}; another operator uses: malha policy approve {number}"
+    }
+    policy_outdated(number) {
+        "o que a proposta {number} mudaria já não é o que o autor viu: rejeite-a e proponha de novo",
+        "what proposal {number} would change is not what its author saw: reject it and propose it anew"
+    }
+    policy_approved(author, approver) { "{author}, aprovada por {approver}", "{author}, approved by {approver}" }
+    policy_alone(author, reason) { "{author}, emergência: {reason}", "{author}, emergency: {reason}" }
+    proposed(number) {
+        "a proposta {number}; outro operador usa: malha policy approve {number}",
+        "proposal {number}; another operator uses: malha policy approve {number}"
+    }
+    one_approver(organization) {
+        "{organization} deixa de pedir um segundo aprovador",
+        "{organization} asks for no second approver any longer"
+    }
     policy_returned(version) { "volta à versão {version}", "back to version {version}" }
     policy_in_force(version, revision) {
         "versão {version} da política em vigor (revisão {revision})", "policy version {version} is in force (revision {revision})"

@@ -112,7 +112,7 @@ fn outcome(trace: &Trace, screen: &Screen) -> String {
     }
 }
 
-fn rule_line(rule: &TraceRule, screen: &Screen) -> String {
+pub(super) fn rule_line(rule: &TraceRule, screen: &Screen) -> String {
     let lang = screen.lang;
     let allow = allow_text(rule.protocol, rule.from_port, rule.to_port);
     let service = rule.service.as_deref().unwrap_or_default();

@@ -1,26 +1,93 @@
 //! The policy on the dashboard: what is in force, what a text would change, and the writes that come of it.
 
-use malha_core::policy::{Policy, Row, Side};
-use malha_core::{Command, Rejection, State};
-use malha_proto::{Allow, Protocol};
+mod proposals;
+
+use async_trait::async_trait;
+use malha_core::policy::{Author, Difference, Policy, Row, Side};
+use malha_core::{Answer, Command, Rejection, State};
+use malha_proto::{Allow, Fingerprint, OrganizationId, Protocol};
 use malha_web::model::{
-    Listing, NewPolicy, Outcome, PendingPolicy, PolicyChange, PolicyDetail, PolicyReview,
-    PolicySide, PolicyVersionRow, Refused,
+    Decision, Listing, NewPolicy, Outcome, PendingPolicy, PolicyChange, PolicyDetail, PolicyReview,
+    PolicySide, PolicyVersionRow, PolicyWritten, Refused, Unreadable,
 };
-use malha_web::{Untrusted, Viewer};
+use malha_web::{PolicyConsole, Untrusted, Viewer};
 
 use crate::clock::now_ms;
 use crate::console::permission::{Permission, permit};
-use crate::console::refusal::{Form, refused};
-use crate::console::{ControllerConsole, moment, sign_in};
+use crate::console::refusal::{Form, missing, refused};
+use crate::console::{ControllerConsole, moment};
 use crate::coordinator::SubmitError;
 
-pub(super) fn detail(state: &State) -> PolicyDetail {
+#[async_trait]
+impl PolicyConsole for ControllerConsole {
+    async fn policy(&self, viewer: &Viewer) -> Result<PolicyDetail, Unreadable> {
+        Ok(detail(&self.state(), author(self, viewer)))
+    }
+
+    async fn review_policy(&self, viewer: &Viewer, text: &str) -> Result<PolicyReview, Refused> {
+        review(self, viewer, text)
+    }
+
+    async fn apply_policy(
+        &self,
+        viewer: &Viewer,
+        new: NewPolicy,
+    ) -> Result<PolicyWritten, Refused> {
+        apply(self, viewer, new).await
+    }
+
+    async fn confirm_policy(&self, viewer: &Viewer, version: u64) -> Result<Outcome, Refused> {
+        permit(viewer, Permission::Change)?;
+        let author = known(self, viewer)?;
+        self.write(
+            viewer,
+            Form::BUTTON,
+            Command::ConfirmPolicy { version, author },
+        )
+        .await
+    }
+
+    async fn roll_back_policy(
+        &self,
+        viewer: &Viewer,
+        version: u64,
+    ) -> Result<PolicyWritten, Refused> {
+        permit(viewer, Permission::Change)?;
+        let command = Command::RollbackPolicy {
+            version,
+            emergency: None,
+            author: known(self, viewer)?,
+        };
+        write(self, viewer, Form::BUTTON, command).await
+    }
+
+    async fn decide_proposal(
+        &self,
+        viewer: &Viewer,
+        number: u64,
+        decision: Decision,
+    ) -> Result<Outcome, Refused> {
+        permit(viewer, Permission::Change)?;
+        let command = match decision {
+            Decision::Approve { hash } => Command::ApprovePolicy {
+                proposal: number,
+                difference: seen(&hash)?,
+                author: known(self, viewer)?,
+            },
+            Decision::Reject => Command::RejectPolicy { proposal: number },
+        };
+        self.write(viewer, Form::BUTTON, command).await
+    }
+}
+
+fn detail(state: &State, viewer: Option<Author>) -> PolicyDetail {
     let head = state.policy();
     let pending = head.and_then(|head| head.pending.as_ref());
     let row = |it: &malha_core::policy::PolicyVersion| PolicyVersionRow {
         version: it.version,
         author: it.author.clone().into(),
+        approver: it.approver.clone().map(Untrusted::from),
+        emergency: it.emergency.clone().map(Untrusted::from),
         applied_at: moment::at(it.applied_ms),
         returned_to: match it.origin {
             malha_core::policy::VersionOrigin::Returned { to } => Some(to),
@@ -35,8 +102,16 @@ pub(super) fn detail(state: &State) -> PolicyDetail {
         pending: pending.map(|pending| PendingPolicy {
             former: pending.former,
             deadline: moment::at(pending.deadline_ms),
+            emergency: pending
+                .emergency
+                .as_ref()
+                .map(|it| it.reason.clone().into()),
         }),
-        changes_at: state.policy_wakes_ms().map(moment::at),
+        proposals: state
+            .proposals()
+            .map(|it| proposals::shown(state, it, viewer))
+            .collect(),
+        changes_at: state.policy_changes_ms().map(moment::at),
         versions: state
             .policy_versions()
             .rev()
@@ -47,7 +122,7 @@ pub(super) fn detail(state: &State) -> PolicyDetail {
 }
 
 /// Looks at a text for whoever may save it.
-pub(super) fn review(
+fn review(
     console: &ControllerConsole,
     viewer: &Viewer,
     text: &str,
@@ -60,15 +135,14 @@ pub(super) fn review(
         .policy_difference(&policy, text, now_ms())
         .map_err(no)?;
     let trial = state.try_policy(&policy, now_ms()).map_err(no)?;
+    let asking = state.second_approver_asked(&policy, &difference);
     let unresolved = trial.unresolved.iter();
     Ok(PolicyReview {
         hash: difference.hash.to_string(),
         gaining: difference.gaining,
         losing: difference.losing,
-        rows: Listing {
-            total: difference.rows.len() + difference.rows_left_out,
-            rows: difference.rows.iter().map(change).collect(),
-        },
+        rows: rows(&difference),
+        second_approver: asking.iter().map(|id| name(&state, *id)).collect(),
         refusal: trial.refusal().map(Untrusted::from),
         unresolved: unresolved
             .map(|it| format!("{}: {} ({})", it.line, it.name, it.place).into())
@@ -76,50 +150,74 @@ pub(super) fn review(
     })
 }
 
-pub(super) async fn apply(
+async fn apply(
     console: &ControllerConsole,
     viewer: &Viewer,
     new: NewPolicy,
-) -> Result<Outcome, Refused> {
+) -> Result<PolicyWritten, Refused> {
     permit(viewer, Permission::Change)?;
-    let difference = new.hash.parse().map_err(|_| {
+    let command = Command::ApplyPolicy {
+        text: new.text,
+        difference: seen(&new.hash)?,
+        confirm_within_ms: new
+            .confirm_within_s
+            .map(|within_s| within_s.saturating_mul(1_000)),
+        emergency: new.emergency,
+        author: known(console, viewer)?,
+    };
+    write(console, viewer, Form::POLICY, command).await
+}
+
+async fn write(
+    console: &ControllerConsole,
+    viewer: &Viewer,
+    form: Form,
+    command: Command,
+) -> Result<PolicyWritten, Refused> {
+    let accepted = console.submit(viewer, form, command).await?;
+    let convergence = console.settle(&accepted).await;
+    Ok(PolicyWritten {
+        outcome: Outcome {
+            revision: accepted.revision.0,
+            convergence,
+        },
+        proposed: matches!(accepted.answer, Answer::Proposed { .. }),
+    })
+}
+
+fn author(console: &ControllerConsole, viewer: &Viewer) -> Option<Author> {
+    let state = console.state();
+    let operator = state.operator_by_name(viewer.user.as_str());
+    operator.map(|it| Author::Operator(it.id))
+}
+
+/// The operator, who may have been removed since the page was opened.
+fn known(console: &ControllerConsole, viewer: &Viewer) -> Result<Author, Refused> {
+    author(console, viewer).ok_or_else(|| missing(None, "operator", viewer.user.as_str()))
+}
+
+fn seen(hash: &str) -> Result<Fingerprint, Refused> {
+    hash.parse().map_err(|_| {
         let rejection = Rejection::Invalid {
             field: "difference",
             problem: "give the hash of what was seen".to_owned(),
         };
         refused(&SubmitError::Rejected(rejection), Form::POLICY)
-    })?;
-    let command = Command::ApplyPolicy {
-        text: new.text,
-        difference,
-        confirm_within_ms: new
-            .confirm_within_s
-            .map(|within_s| within_s.saturating_mul(1_000)),
-        author: sign_in::actor(viewer).name,
-    };
-    console.write(viewer, Form::POLICY, command).await
+    })
 }
 
-pub(super) async fn confirm(
-    console: &ControllerConsole,
-    viewer: &Viewer,
-    version: u64,
-) -> Result<Outcome, Refused> {
-    permit(viewer, Permission::Change)?;
-    console
-        .write(viewer, Form::BUTTON, Command::ConfirmPolicy { version })
-        .await
+fn name(state: &State, id: OrganizationId) -> Untrusted {
+    match state.organization(id) {
+        Some(organization) => organization.name.as_str().into(),
+        None => id.to_string().into(),
+    }
 }
 
-pub(super) async fn roll_back(
-    console: &ControllerConsole,
-    viewer: &Viewer,
-    version: u64,
-) -> Result<Outcome, Refused> {
-    permit(viewer, Permission::Change)?;
-    let author = sign_in::actor(viewer).name;
-    let command = Command::RollbackPolicy { version, author };
-    console.write(viewer, Form::BUTTON, command).await
+fn rows(difference: &Difference) -> Listing<PolicyChange> {
+    Listing {
+        total: difference.rows.len() + difference.rows_left_out,
+        rows: difference.rows.iter().map(change).collect(),
+    }
 }
 
 fn change(row: &Row) -> PolicyChange {

@@ -206,6 +206,8 @@ fn invalid(field: &str, problem: &str) -> String {
             .to_owned(),
         "services" => "Uma rota leva a um ou mais serviços HTTP de exposição pública.".to_owned(),
         "difference" => "O que este texto muda já não é o que foi visto. Veja a diferença de novo antes de salvar.".to_owned(),
+        "approval" => format!("A aprovação não vale: {problem}."),
+        "emergency" => "Escreva o motivo da emergência numa só linha, e só onde uma organização pede um segundo aprovador.".to_owned(),
         "test" => format!("Os testes da política não deixam: {problem}"),
         "grant" => "Há uma política em vigor, e as permissões estão no texto dela. Altere o texto na página Política.".to_owned(),
         "port" => "Outro serviço deste nó já usa esta porta. Escolha outra.".to_owned(),

@@ -64,5 +64,5 @@ fn newest(map: &Netmap) -> Option<&FormerAllow> {
     pending.max_by_key(|pending| pending.version)
 }
 
-/// A controller asks for an hour at most.
+/// A controller asks for an hour at most, or for a day after an emergency.
 const LONGEST_WAIT_MS: Millis = 24 * 3_600_000;

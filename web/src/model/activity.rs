@@ -86,6 +86,15 @@ pub enum Action {
     PolicyConfirmed,
     /// A former version came back, by an operator or for want of a confirmation.
     PolicyReturned,
+    /// It waits for another operator.
+    PolicyProposed,
+    PolicyApproved,
+    PolicyRejected,
+    /// Nobody approved it in time.
+    PolicyExpired,
+    /// In force without the approval that an organization asks for.
+    PolicyAlone,
+    SecondApproverSet,
     TagsSet,
     ZoneAdded,
     ZoneRemoved,

@@ -160,6 +160,9 @@ what! {
     RouteRemoved "route-removed" DoneRouteRemoved;
     RecordSetPut "record-set-put" DoneRecordSetPut;
     PolicyApplied "policy-applied" DonePolicyApplied;
+    PolicyProposed "policy-proposed" DonePolicyProposed;
+    PolicyApproved "policy-approved" DonePolicyApproved;
+    PolicyRejected "policy-rejected" DonePolicyRejected;
     PolicyConfirmed "policy-confirmed" DonePolicyConfirmed;
     PolicyReturned "policy-returned" DonePolicyReturned;
     RecordSetDeleted "record-set-deleted" DoneRecordSetDeleted;

@@ -1,6 +1,8 @@
 //! The policy: its versions, its text to edit, and what a new text would change before it is saved. A save carries the hash
 //! of what was shown.
 
+mod proposals;
+
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, Path, Query};
@@ -12,14 +14,18 @@ use super::aftermath::{Aftermath, What, done};
 use super::badge::{Tone, badge};
 use super::fields::{Confirmed, confirmed, csrf};
 use super::{cut_note, error, moment, whole};
+use crate::console::Role;
 use crate::form::{Submission, wrong};
 use crate::model::{
-    NewPolicy, PolicyChange, PolicyDetail, PolicyReview, PolicySide, PolicyVersionRow, ROWS_MAX,
-    RefusalKind, Refused, Unreadable,
+    Listing, NewPolicy, PolicyChange, PolicyDetail, PolicyReview, PolicySide, PolicyVersionRow,
+    PolicyWritten, ROWS_MAX, RefusalKind, Refused, Unreadable,
 };
 use crate::text::Text;
+use crate::untrusted::{Untrusted, Visible};
 use crate::view::View;
 use crate::visit::{Desk, Visit};
+
+pub(crate) use proposals::{approve, reject};
 
 /// `GET /policy`.
 pub(crate) async fn show(visit: Visit, Query(query): Query<Vec<(String, String)>>) -> Response {
@@ -58,13 +64,16 @@ async fn apply(submission: Submission) -> Response {
                 text: text.clone(),
                 hash: fields.text("hash").to_owned(),
                 confirm_within_s,
+                emergency: Some(fields.text("emergency"))
+                    .filter(|reason| !reason.is_empty())
+                    .map(str::to_owned),
             };
             visit.console().apply_policy(&visit.viewer, new).await
         }
         Err(refused) => Err(refused),
     };
     match outcome {
-        Ok(outcome) => done(ADDRESS, What::PolicyApplied, &outcome),
+        Ok(written) => taken(What::PolicyApplied, &written),
         Err(refused) => page(&visit, Aftermath::Refused(refused), Some(text), None).await,
     }
 }
@@ -95,9 +104,18 @@ pub(crate) async fn roll_back(Path(version): Path<String>, submission: Submissio
         Err(refused) => Err(refused),
     };
     match outcome {
-        Ok(outcome) => done(ADDRESS, What::PolicyReturned, &outcome),
+        Ok(written) => taken(What::PolicyReturned, &written),
         Err(refused) => page(&visit, Aftermath::Refused(refused), None, None).await,
     }
+}
+
+fn taken(what: What, written: &PolicyWritten) -> Response {
+    let what = if written.proposed {
+        What::PolicyProposed
+    } else {
+        what
+    };
+    done(ADDRESS, what, &written.outcome)
 }
 
 fn number(version: &str) -> Result<u64, Refused> {
@@ -136,6 +154,7 @@ pub(crate) async fn draw(visit: &Visit) -> Result<Markup, Unreadable> {
     let detail = visit.console().policy(&visit.viewer).await?;
     Ok(html! {
         (standing(visit, &detail))
+        (proposals::draw(visit, &detail.proposals))
         @if !detail.versions.rows.is_empty() {
             table.cards {
                 thead { tr {
@@ -168,12 +187,15 @@ fn standing(visit: &Visit, detail: &PolicyDetail) -> Markup {
                 }
             },
         }
-        @if let Some(pending) = detail.pending {
+        @if let Some(pending) = &detail.pending {
             div.notice.bad role="status" {
                 (Tone::Bad.icon())
                 p {
                     strong { (visit.language.fill(Text::PolicyPending, &[&pending.former])) } " "
                     (moment::relative(visit, pending.deadline))
+                    @if let Some(reason) = &pending.emergency {
+                        br; (visit.say(Text::PolicyEmergency)) " " (reason)
+                    }
                 }
                 @if visit.may_write() {
                     form method="post" action=(format!("{ADDRESS}/{}/confirm", detail.version)) {
@@ -199,7 +221,15 @@ fn version(visit: &Visit, row: &PolicyVersionRow, in_force: bool) -> Markup {
                     " · " (visit.language.fill(Text::PolicyBack, &[&to]))
                 }
             }
-            td data-label=(visit.say(Text::PolicyAuthor)) { (row.author) }
+            td data-label=(visit.say(Text::PolicyAuthor)) {
+                (row.author)
+                @if let Some(approver) = &row.approver {
+                    " · " (visit.language.fill(Text::PolicyApprover, &[&Visible(approver.as_str())]))
+                }
+                @if let Some(reason) = &row.emergency {
+                    " · " (visit.language.fill(Text::PolicyAlone, &[&Visible(reason.as_str())]))
+                }
+            }
             td.number data-label=(visit.say(Text::PolicyGaining)) { (row.gaining) }
             td.number data-label=(visit.say(Text::PolicyLosing)) { (row.losing) }
             td.row-actions {
@@ -223,19 +253,7 @@ fn reviewed(visit: &Visit, review: &PolicyReview, text: &str) -> Markup {
         section.panel #review aria-labelledby="review-title" {
             h2 #review-title { (visit.say(Text::PolicyReviewTitle)) }
             p { strong { (visit.language.fill(Text::PolicyCounts, &[&review.gaining, &review.losing])) } }
-            @if !review.rows.rows.is_empty() {
-                table.cards {
-                    thead { tr {
-                        th scope="col" { (visit.say(Text::PolicyFrom)) }
-                        th scope="col" { (visit.say(Text::PolicyTo)) }
-                        th scope="col" { (visit.say(Text::PolicyGains)) }
-                        th scope="col" { (visit.say(Text::PolicyLoses)) }
-                        th.number scope="col" { (visit.say(Text::PolicyPairs)) }
-                    } }
-                    tbody { @for row in review.rows.rows.iter().take(ROWS_MAX) { (change(visit, row)) } }
-                }
-                (cut_note(visit, review.rows.rows.len().min(ROWS_MAX), review.rows.total))
-            }
+            (changes(visit, &review.rows))
             @for name in &review.unresolved { p.note { (visit.say(Text::PolicyUnresolved)) " " (name) } }
             @match &review.refusal {
                 Some(refusal) => p.problem.whole role="alert" {
@@ -251,9 +269,50 @@ fn reviewed(visit: &Visit, review: &PolicyReview, text: &str) -> Markup {
                             inputmode="numeric" aria-describedby="confirm-within-hint";
                         p.hint #confirm-within-hint { (visit.say(Text::PolicyConfirmHint)) }
                     }
-                    div { button.button.primary type="submit" { (visit.say(Text::PolicySave)) } }
+                    (asked(visit, &review.second_approver))
                 },
             }
+        }
+    }
+}
+
+/// Whom it takes beside the author, and the button.
+fn asked(visit: &Visit, organizations: &[Untrusted]) -> Markup {
+    html! {
+        @if organizations.is_empty() {
+            div { button.button.primary type="submit" { (visit.say(Text::PolicySave)) } }
+        } @else {
+            p.note {
+                (visit.say(Text::PolicyWillPropose))
+                @for name in organizations { " " span.mono { (name) } }
+            }
+            @if visit.viewer.role == Role::Owner {
+                div.field {
+                    label for="emergency" { (visit.say(Text::PolicyEmergencyReason)) }
+                    input #emergency type="text" name="emergency" maxlength="200" autocomplete="off"
+                        aria-describedby="emergency-hint";
+                    p.hint #emergency-hint { (visit.say(Text::PolicyEmergencyHint)) }
+                }
+            }
+            div { button.button.primary type="submit" { (visit.say(Text::PolicyPropose)) } }
+        }
+    }
+}
+
+fn changes(visit: &Visit, rows: &Listing<PolicyChange>) -> Markup {
+    html! {
+        @if !rows.rows.is_empty() {
+            table.cards {
+                thead { tr {
+                    th scope="col" { (visit.say(Text::PolicyFrom)) }
+                    th scope="col" { (visit.say(Text::PolicyTo)) }
+                    th scope="col" { (visit.say(Text::PolicyGains)) }
+                    th scope="col" { (visit.say(Text::PolicyLoses)) }
+                    th.number scope="col" { (visit.say(Text::PolicyPairs)) }
+                } }
+                tbody { @for row in rows.rows.iter().take(ROWS_MAX) { (change(visit, row)) } }
+            }
+            (cut_note(visit, rows.rows.len().min(ROWS_MAX), rows.total))
         }
     }
 }

@@ -8,7 +8,7 @@ use malha_web::{
 use tokio::sync::broadcast;
 
 use super::rules::{broken_node, check_label, fits, no_such, refused, taken};
-use super::{MemoryConsole, PASSWORD, USER, policy};
+use super::{MemoryConsole, PASSWORD, USER};
 
 #[async_trait]
 impl Console for MemoryConsole {
@@ -475,25 +475,5 @@ impl Console for MemoryConsole {
             zone.record_sets.total = zone.record_sets.rows.len();
             Ok(())
         })
-    }
-
-    async fn policy(&self, _: &Viewer) -> Result<PolicyDetail, Unreadable> {
-        policy::detail(self)
-    }
-
-    async fn review_policy(&self, _: &Viewer, text: &str) -> Result<PolicyReview, Refused> {
-        policy::review(text)
-    }
-
-    async fn apply_policy(&self, _: &Viewer, new: NewPolicy) -> Result<Outcome, Refused> {
-        policy::apply(self, new)
-    }
-
-    async fn confirm_policy(&self, _: &Viewer, _: u64) -> Result<Outcome, Refused> {
-        Err(no_such("policy that waits"))
-    }
-
-    async fn roll_back_policy(&self, _: &Viewer, version: u64) -> Result<Outcome, Refused> {
-        policy::roll_back(self, version)
     }
 }

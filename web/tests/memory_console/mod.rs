@@ -45,6 +45,8 @@ pub(crate) struct World {
     pub(crate) activity: Vec<ActivityRow>,
     /// Texts that were put in force, the newest last.
     pub(crate) policies: Vec<String>,
+    /// Texts that wait for a second operator, and whether the one who is signed in wrote them.
+    pub(crate) proposed: Vec<(String, bool)>,
     pub(crate) lagging: Vec<Untrusted>,
     pub(crate) unavailable: bool,
     issued: u32,

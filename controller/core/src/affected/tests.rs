@@ -97,7 +97,8 @@ impl Fleet {
             text: text.to_owned(),
             difference: difference.hash,
             confirm_within_ms: None,
-            author: "operator:ana".to_owned(),
+            emergency: None,
+            author: crate::policy::Author::Controller,
         })
     }
 

@@ -87,7 +87,7 @@ impl State {
         Ok(finding.finish())
     }
 
-    fn path_of(&self, id: NodeId) -> String {
+    pub(super) fn path_of(&self, id: NodeId) -> String {
         let path = self.node(id).and_then(|node| {
             let site = self.site(node.site)?;
             let organization = self.organization(site.organization)?;

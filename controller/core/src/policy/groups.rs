@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use malha_proto::{Allow, Exposure, Label, NodeId};
+use malha_proto::{Allow, BalancerId, Exposure, Label, NodeId};
 
 use super::ports::Ports;
 use crate::command::Rejection;
 use crate::limits::MAX_GROUP_PAIRS;
-use crate::model::{Grant, Node, Opening, Selector};
+use crate::model::{Balancer, Grant, Node, Opening, Selector};
 use crate::state::State;
 
 /// What the rules in question may look at.
@@ -18,6 +18,8 @@ pub(super) struct Lens {
     services: BTreeSet<Label>,
     /// A gateway is on the opening side: it may reach services without a grant.
     gateways: bool,
+    /// Their node is on the opening side and a server of theirs on the other: it may be reached without a grant.
+    balancers: BTreeSet<BalancerId>,
 }
 
 /// What is seen of a node through a lens: two nodes with the same look are treated alike.
@@ -27,6 +29,8 @@ pub(super) struct Look {
     hub: bool,
     gateway: bool,
     services: Vec<(Label, u16, Exposure)>,
+    /// What it balances or, on the other side, what of it is balanced and where.
+    balancers: BTreeSet<(BalancerId, u16)>,
 }
 
 /// Nodes of one look, in order.
@@ -58,20 +62,25 @@ impl Lens {
     ) -> (Groups, Groups) {
         let mut nodes = from.iter().filter_map(|id| state.node(*id));
         self.gateways |= nodes.any(Node::is_gateway);
-        let groups = |ids: &BTreeSet<NodeId>| {
+        let balancers = from.iter().flat_map(|id| state.balancers_of(*id));
+        let leads = |it: &&Balancer| {
+            let mut services = it.backends.keys().filter_map(|id| state.service(*id));
+            services.any(|service| to.contains(&service.node))
+        };
+        self.balancers
+            .extend(balancers.filter(leads).map(|it| it.id));
+        let groups = |ids: &BTreeSet<NodeId>, side: Side| {
             let mut groups = Groups::new();
             for node in ids.iter().filter_map(|id| state.node(*id)) {
-                groups
-                    .entry(self.look(state, node))
-                    .or_default()
-                    .push(node.id);
+                let look = self.look(state, node, side);
+                groups.entry(look).or_default().push(node.id);
             }
             groups
         };
-        (groups(from), groups(to))
+        (groups(from, Side::From), groups(to, Side::To))
     }
 
-    fn look(&self, state: &State, node: &Node) -> Look {
+    fn look(&self, state: &State, node: &Node, side: Side) -> Look {
         let seen = |selector: &Selector| self.selectors.contains(selector);
         let services = state.services_of(node.id);
         let services = services.filter(|it| self.gateways || self.services.contains(&it.name));
@@ -82,8 +91,35 @@ impl Lens {
             services: services
                 .map(|it| (it.name.clone(), it.port.number(), it.exposure))
                 .collect(),
+            balancers: self.balanced(state, node, side),
         }
     }
+
+    fn balanced(&self, state: &State, node: &Node, side: Side) -> BTreeSet<(BalancerId, u16)> {
+        if self.balancers.is_empty() {
+            return BTreeSet::new();
+        }
+        let all: Vec<(BalancerId, u16)> = match side {
+            Side::From => state.balancers_of(node.id).map(|it| (it.id, 0)).collect(),
+            Side::To => {
+                let services = state.services_of(node.id);
+                let ports = services.flat_map(|service| {
+                    let balancers = state.balancers_to(service.id);
+                    balancers.map(|it| (it.id, service.port.number()))
+                });
+                ports.collect()
+            }
+        };
+        let seen = |(id, _): &(BalancerId, u16)| self.balancers.contains(id);
+        all.into_iter().filter(seen).collect()
+    }
+}
+
+/// The side of a question on which a node stands.
+#[derive(Clone, Copy)]
+enum Side {
+    From,
+    To,
 }
 
 /// Refuses a comparison that would hold up the only writer.
@@ -118,7 +154,7 @@ pub(super) fn pairs<'a>(state: &'a State, from: &[NodeId], to: &[NodeId]) -> Opt
     })
 }
 
-/// Everything that one may open on the other, by grants and as a gateway.
+/// Everything that one may open on the other, by grants, as a gateway and as a balancer.
 pub(super) fn open(state: &State, from: &Node, to: &Node) -> Ports {
     let allows = state
         .permissions(from, to)

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use malha_proto::{GrantId, Revision};
+use malha_proto::{GrantId, OperatorId, Revision};
 use serde::{Deserialize, Serialize};
 
 use super::compile::{Compiled, compile};
@@ -31,6 +31,17 @@ pub struct PendingPolicy {
     pub former: u64,
     pub within_ms: u64,
     pub deadline_ms: u64,
+    /// It was put in force by one operator alone: only another one confirms it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<Emergency>,
+}
+
+/// One operator acted where two are asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Emergency {
+    pub operator: OperatorId,
+    /// In the operator's own words.
+    pub reason: String,
 }
 
 /// A text that is or was in force.
@@ -40,6 +51,12 @@ pub struct PolicyVersion {
     pub text: String,
     /// As the audit log names who put it in force.
     pub author: String,
+    /// Who approved it, where an organization asks for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approver: Option<String>,
+    /// Why it came in force without an approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<String>,
     pub applied_ms: u64,
     pub origin: VersionOrigin,
     /// Pairs of nodes of which one may open more on the other than before.
@@ -70,10 +87,17 @@ pub(crate) struct Rules {
 }
 
 impl State {
-    /// When the policy must be looked at again, by [`crate::Command::Sweep`]: a schedule or an expiry changes a grant, or the
-    /// time for a confirmation is over.
+    /// When the policy must be looked at again, by [`crate::Command::Sweep`]: it changes by itself, or a proposal expires.
     #[must_use]
     pub fn policy_wakes_ms(&self) -> Option<u64> {
+        let expiries = self.proposals().map(|it| it.expires_ms);
+        expiries.chain(self.policy_changes_ms()).min()
+    }
+
+    /// When what is in force changes by itself: a schedule or an expiry changes a grant, or the time for a confirmation is
+    /// over.
+    #[must_use]
+    pub fn policy_changes_ms(&self) -> Option<u64> {
         let head = self.policy()?;
         let deadline_ms = head.pending.as_ref().map(|pending| pending.deadline_ms);
         let boundary_ms = self.rules.as_ref().and_then(|rules| rules.next_boundary_ms);

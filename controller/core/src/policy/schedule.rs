@@ -4,7 +4,7 @@
 use toml::value::{Datetime, Offset};
 
 /// Hours of a week. A time that ends before it starts goes on past midnight and belongs to the day on which it starts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Schedule {
     /// From Monday.
     pub days: [bool; 7],

@@ -28,6 +28,7 @@ fn organization(id: u64, name: &str) -> Entity {
         name: label(name),
         display_name: String::new(),
         created_ms: 0,
+        second_approver: false,
     })
 }
 

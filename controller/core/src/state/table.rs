@@ -48,6 +48,7 @@ impl State {
             EntityKey::PolicyVersion(version) => find(&self.policy_versions, version),
             EntityKey::Balancer(id) => find(&self.balancers, id),
             EntityKey::Profile(profile) => find(&self.profiles, profile),
+            EntityKey::Proposal(number) => find(&self.proposals, number),
         }
     }
 
@@ -85,6 +86,7 @@ impl State {
             .chain(all(&self.policy_versions))
             .chain(all(&self.balancers))
             .chain(all(&self.profiles))
+            .chain(all(&self.proposals))
     }
 
     /// Puts an entity in the place of the one with its key. Zones and record sets are put as whole zones instead.
@@ -124,6 +126,9 @@ impl State {
                 };
                 self.profiles.insert(it.profile, Arc::new(it));
             }
+            Entity::Proposal(it) => {
+                self.proposals.insert(it.number, Arc::new(it));
+            }
             Entity::Zone(_) | Entity::RecordSet { .. } => {}
         }
     }
@@ -159,6 +164,9 @@ impl State {
             EntityKey::Profile(profile) => {
                 self.profile_specs.remove(profile);
                 self.profiles.remove(profile);
+            }
+            EntityKey::Proposal(number) => {
+                self.proposals.remove(number);
             }
             EntityKey::Settings | EntityKey::RecordSet { .. } => {}
         }

@@ -293,6 +293,8 @@ impl World {
                     name,
                     scopes,
                     expires_ms: c.is_multiple_of(2).then_some(self.now_ms + u64::from(c)),
+                    operator: nth(self.state.operators().map(|it| it.id), c)
+                        .filter(|_| !c.is_multiple_of(3)),
                 }
             }
             _ => Command::RemoveApiKey {

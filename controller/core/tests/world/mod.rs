@@ -6,12 +6,13 @@ mod balancing;
 mod dice;
 pub(crate) mod policy_text;
 pub(crate) mod shaping;
+pub(crate) mod two;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 pub(crate) use dice::{Dice, any_dice};
-use malha_core::policy::Policy;
+use malha_core::policy::{Author, Policy};
 use malha_core::{
     Answer, Change, Command, Context, Entity, EntityKey, LiveSession, NodeState, Outcome,
     Rejection, Role, Scope, Selector, Settings, State,
@@ -303,7 +304,8 @@ impl World {
             text: text.to_owned(),
             difference: difference.map_or(Fingerprint([0; 32]), |it| it.hash),
             confirm_within_ms,
-            author: "operator:ana".to_owned(),
+            emergency: None,
+            author: Author::Controller,
         }
     }
 

@@ -2,10 +2,12 @@
 
 use std::fmt::Write;
 
+use malha_core::policy::Author;
 use malha_core::{Command, State};
+use malha_proto::{Fingerprint, OperatorId, OrganizationId};
 
 use super::World;
-use super::dice::tag;
+use super::dice::{nth, tag};
 
 /// A small generator, so that one number is one policy.
 pub(crate) struct Chance(pub(crate) u64);
@@ -36,15 +38,75 @@ impl World {
                 let text = policy_text(&self.state, u64::from(a) << 8 | u64::from(c));
                 self.apply_policy(&text, c.is_multiple_of(3).then_some(30_000))
             }
+            44 => self.approval(a, b, c),
             45 if b.is_multiple_of(2) => Command::ConfirmPolicy {
                 version: self.state.policy().map_or(1, |head| head.version),
+                author: self.author(a),
             },
             45 if b.is_multiple_of(3) => Command::RollbackPolicy {
                 version: u64::from(c) % 8,
-                author: "operator:ana".to_owned(),
+                emergency: c.is_multiple_of(5).then(|| "por acaso".to_owned()),
+                author: self.author(a),
             },
             _ => Command::Sweep,
         }
+    }
+
+    /// A second approver's part of the rolls.
+    fn approval(&self, a: u8, b: u8, c: u8) -> Command {
+        let waiting = nth(self.state.proposals(), a);
+        let proposal = waiting.map_or(u64::from(a), |it| it.number);
+        let author = self.author(c);
+        match b / 2 % 5 {
+            0 => Command::SetSecondApprover {
+                organization: nth(self.state.organizations(), a)
+                    .map_or(OrganizationId(1), |it| it.id),
+                on: !c.is_multiple_of(4),
+                author,
+            },
+            1 => Command::RejectPolicy { proposal },
+            2 => {
+                let text = policy_text(&self.state, u64::from(a) << 8 | u64::from(c));
+                let command = self.apply_policy(&text, None);
+                by(command, author, c.is_multiple_of(7).then_some("por acaso"))
+            }
+            _ => Command::ApprovePolicy {
+                proposal,
+                difference: waiting.map_or(Fingerprint([a; 32]), |it| it.difference),
+                author,
+            },
+        }
+    }
+
+    /// Anyone who may ask: an operator of any role, an API key, the controller.
+    fn author(&self, n: u8) -> Author {
+        let operator = nth(self.state.operators().map(|it| it.id), n / 3).map(Author::Operator);
+        let key = nth(self.state.api_keys().map(|it| it.id), n / 3).map(Author::Key);
+        match n % 3 {
+            0 => Some(Author::Controller),
+            1 => key,
+            _ => operator,
+        }
+        .unwrap_or(Author::Operator(OperatorId(u64::from(n))))
+    }
+}
+
+/// A policy's command as another author gives it.
+pub(crate) fn by(command: Command, author: Author, emergency: Option<&str>) -> Command {
+    match command {
+        Command::ApplyPolicy {
+            text,
+            difference,
+            confirm_within_ms,
+            ..
+        } => Command::ApplyPolicy {
+            text,
+            difference,
+            confirm_within_ms,
+            emergency: emergency.map(str::to_owned),
+            author,
+        },
+        other => other,
     }
 }
 

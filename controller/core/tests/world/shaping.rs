@@ -1,5 +1,6 @@
 //! The rolls about profiles, sites' releases and whole agencies.
 
+use malha_core::policy::Author;
 use malha_core::profile::PROFILES;
 use malha_core::{Command, NewAgency};
 
@@ -47,6 +48,6 @@ pub(crate) fn agency(name: &str) -> NewAgency {
         public_addresses: [].into(),
         development_addresses: [].into(),
         token_ttl_s: 3_600,
-        author: "operator:ana".to_owned(),
+        author: Author::Controller,
     }
 }

@@ -1,16 +1,18 @@
 //! How the policy, its difference and its tests look in the API. It decides nothing.
 
-use malha_core::State;
 use malha_core::policy::{
     CaseOutcome, CaseVerdict, Difference, PolicyError, Row, RuleReason, RuleVerdict, Side, Trial,
     VersionOrigin,
 };
+use malha_core::{Question, Source, State};
 use malha_proto::{Allow, Fingerprint, Protocol};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::grants::GrantProtocol;
+use crate::api::policy::PolicyProposal;
 use crate::api::reference::node_path;
+use crate::api::trace::TraceRule;
 
 /// The policy in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -24,14 +26,20 @@ pub struct Policy {
     pub changes_at_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<PolicyPending>,
+    /// In the answer to a change that waits for a second operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proposed: Option<PolicyProposal>,
 }
 
 /// It goes again unless it is confirmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PolicyPending {
     /// The version that comes back.
     pub former: u64,
     pub deadline_ms: u64,
+    /// Why one operator put it in force alone: only another one confirms it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<String>,
 }
 
 /// A text that is or was in force.
@@ -43,8 +51,14 @@ pub struct PolicyVersion {
     /// The version whose text came back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returned_to: Option<u64>,
-    /// Who put it in force.
+    /// Who put it in force, or proposed it.
     pub author: String,
+    /// Who approved it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approver: Option<String>,
+    /// Why it came in force without an approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<String>,
     pub applied_ms: u64,
     /// Pairs of nodes of which one could open more on the other than before.
     pub gaining: u64,
@@ -169,10 +183,12 @@ pub struct PolicyOpening {
 /// What the grants of a text say of a packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PolicyExplanation {
-    /// Whether one opens it. Edges may reach public services, and the hub all of them, without any.
+    /// Whether a grant or something of `beside` opens it.
     pub allowed: bool,
     /// Those that join the two nodes, in the order of the text.
     pub rules: Vec<PolicyRule>,
+    /// What `from` may open on `to` without any grant, as edge, hub or balancer.
+    pub beside: Vec<TraceRule>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -198,11 +214,13 @@ impl Policy {
         Self {
             version: head.map_or(0, |head| head.version),
             text: state.policy_text(),
-            changes_at_ms: state.policy_wakes_ms(),
+            changes_at_ms: state.policy_changes_ms(),
             pending: pending.map(|pending| PolicyPending {
                 former: pending.former,
                 deadline_ms: pending.deadline_ms,
+                emergency: pending.emergency.as_ref().map(|it| it.reason.clone()),
             }),
+            proposed: None,
         }
     }
 }
@@ -226,6 +244,8 @@ impl PolicyVersion {
             origin,
             returned_to,
             author: it.author.clone(),
+            approver: it.approver.clone(),
+            emergency: it.emergency.clone(),
             applied_ms: it.applied_ms,
             gaining: it.gaining,
             losing: it.losing,
@@ -303,20 +323,23 @@ impl PolicyDifference {
     }
 }
 
+impl PolicyOpening {
+    pub(in crate::api) fn of(allow: &Allow) -> Self {
+        Self {
+            protocol: allow.protocol,
+            from_port: allow.from_port,
+            to_port: allow.to_port,
+        }
+    }
+}
+
 impl PolicyRow {
     fn of(row: &Row) -> Self {
         let side = |side: &Side| PolicySide {
             names: side.names.clone(),
             count: side.count,
         };
-        let openings = |allows: &[Allow]| {
-            let opening = |allow: &Allow| PolicyOpening {
-                protocol: allow.protocol,
-                from_port: allow.from_port,
-                to_port: allow.to_port,
-            };
-            allows.iter().map(opening).collect()
-        };
+        let openings = |allows: &[Allow]| allows.iter().map(PolicyOpening::of).collect();
         Self {
             from: side(&row.from),
             to: side(&row.to),
@@ -328,7 +351,11 @@ impl PolicyRow {
 }
 
 impl PolicyExplanation {
-    pub(super) fn of(rules: impl Iterator<Item = RuleVerdict>) -> Self {
+    pub(super) fn of(
+        state: &State,
+        question: &Question,
+        rules: impl Iterator<Item = RuleVerdict>,
+    ) -> Self {
         let rules = rules.map(|it| PolicyRule {
             name: it.name.to_string(),
             line: it.line,
@@ -340,10 +367,20 @@ impl PolicyExplanation {
             },
         });
         let rules: Vec<PolicyRule> = rules.collect();
+        let said = state.explain(question);
+        let permissions = said.into_iter().flat_map(|it| it.permissions);
+        let beside = permissions.filter(|it| !matches!(it.source, Source::Grant(_)));
+        let beside = beside.map(|it| {
+            let covers = it.allow.covers(question.protocol, question.port);
+            TraceRule::of(state, &it, covers)
+        });
+        let beside: Vec<TraceRule> = beside.collect();
         let mut reasons = rules.iter().map(|rule| rule.reason);
         Self {
-            allowed: reasons.any(|reason| reason == PolicyRuleReason::Opens),
+            allowed: reasons.any(|reason| reason == PolicyRuleReason::Opens)
+                || beside.iter().any(|it| it.decides),
             rules,
+            beside,
         }
     }
 }

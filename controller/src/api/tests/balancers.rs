@@ -183,3 +183,31 @@ fn what_the_state_takes_the_proxy_runs() {
     let health = std::time::Duration::from_millis(limits::MIN_HEALTH_INTERVAL_MS.into());
     assert_eq!(health, balance::MIN_HTTP_INTERVAL);
 }
+
+#[tokio::test]
+async fn a_balancer_says_what_its_node_gains_and_an_explanation_counts_it() {
+    let (rig, _) = staged().await;
+    let asked = json!({"from": "bal-1", "to": "ss-2", "protocol": "tcp", "port": 5588});
+    let explain = async || {
+        let reply = rig.call(Method::POST, "/policy/explain", Some(asked.clone()));
+        reply.await.ok()
+    };
+    assert_eq!(explain().await["allowed"], false);
+    let made = rig.post("/balancers", wanted()).await;
+    assert_eq!(made["opens"][1]["on"], "sefaz/producao/ss-2");
+    let ports = made["opens"][1]["ports"].as_array().unwrap().iter();
+    // 5500 is granted to the whole organization.
+    let ports: Vec<&Value> = ports.map(|it| &it["from_port"]).collect();
+    assert_eq!(ports, [5_500, 5_588]);
+    let said = explain().await;
+    assert_eq!(
+        (&said["allowed"], &said["rules"]),
+        (&json!(true), &json!([]))
+    );
+    assert_eq!(said["beside"][1]["balancer"], format!("{BALANCER}/xroad"));
+    let granted = &rig.get(IN_URL).await["opens"][0]["ports"];
+    assert_eq!(
+        granted[0]["from_port"], 5_588,
+        "ss-1 has 5500 open to the organization"
+    );
+}

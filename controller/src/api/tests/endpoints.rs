@@ -477,6 +477,7 @@ fn no_resource_is_left_without_a_story_here() {
     let story = concat!(
         include_str!("endpoints.rs"),
         include_str!("policy.rs"),
+        include_str!("approval.rs"),
         include_str!("balancers.rs"),
         include_str!("psk.rs"),
         include_str!("trace.rs")

@@ -315,6 +315,7 @@ pub(crate) async fn key(handle: &Handle, scope: Scope, expires_ms: Option<u64>) 
         name: name.parse().unwrap(),
         scopes: [scope].into(),
         expires_ms,
+        operator: None,
     };
     match handle
         .submit(command, Actor::controller(), None)

@@ -10,6 +10,7 @@ use crate::cli::publishing::allow_text;
 use crate::cli::screen::Screen;
 use crate::cli::session::Row;
 use crate::cli::text::{self, Word};
+use crate::cli::trace::rule_line;
 
 pub(super) fn difference(it: &PolicyDifference, screen: &Screen) {
     let lang = screen.lang;
@@ -86,6 +87,9 @@ pub(super) fn explanation(it: &PolicyExplanation, screen: &Screen) {
             reason,
         ));
     }
+    for rule in it.beside.iter().filter(|rule| rule.decides) {
+        screen.line(&rule_line(rule, screen));
+    }
     if it.rules.is_empty() {
         screen.line(Word::NoRules.text(screen.lang));
     }
@@ -112,10 +116,15 @@ impl Row for PolicyVersion {
             true => screen.word(Word::InForce),
             false => String::new(),
         };
+        let author = match (&self.approver, &self.emergency) {
+            (Some(approver), _) => text::policy_approved(screen.lang, &self.author, approver),
+            (None, Some(reason)) => text::policy_alone(screen.lang, &self.author, reason),
+            (None, None) => self.author.clone(),
+        };
         vec![
             self.version.to_string(),
             screen.moment(self.applied_ms),
-            self.author.clone(),
+            author,
             origin,
             self.gaining.to_string(),
             self.losing.to_string(),
@@ -132,7 +141,7 @@ fn side(side: &PolicySide, screen: &Screen) -> String {
     }
 }
 
-fn opening(it: &PolicyOpening) -> String {
+pub(in crate::cli) fn opening(it: &PolicyOpening) -> String {
     match it.protocol {
         Protocol::Icmp => "icmp".to_owned(),
         protocol => allow_text(protocol, it.from_port, it.to_port),

@@ -1,14 +1,14 @@
 //! Who may ask for what: every write, by every role.
 
 use malha_web::model::{
-    Exposure, Keep, NewOrganization, NewRecordSet, NewSite, NewToken, Profile, RecordSetKey,
-    RefusalKind, Refused,
+    Decision, Exposure, Keep, NewOrganization, NewPolicy, NewRecordSet, NewSite, NewToken, Profile,
+    RecordSetKey, RefusalKind, Refused,
 };
-use malha_web::{Console, Role, Viewer};
+use malha_web::{Console, PolicyConsole, Role, Viewer};
 
 use super::rig::{Rig, new_route, new_service, viewer};
 
-const WRITES: [&str; 13] = [
+const WRITES: [&str; 19] = [
     "create_organization",
     "create_site",
     "create_token",
@@ -22,6 +22,12 @@ const WRITES: [&str; 13] = [
     "remove_route",
     "put_record_set",
     "delete_record_set",
+    "review_policy",
+    "apply_policy",
+    "confirm_policy",
+    "roll_back_policy",
+    "approve_proposal",
+    "reject_proposal",
 ];
 
 const TECHNICIANS: [&str; 3] = ["create_token", "revoke_token", "replace_node"];
@@ -86,6 +92,27 @@ async fn ask(rig: &Rig, viewer: &Viewer, write: &str) -> Option<Refused> {
             console.put_record_set(viewer, new).await.err()
         }
         "delete_record_set" => console.delete_record_set(viewer, key()).await.err(),
+        "review_policy" => console.review_policy(viewer, missing).await.err(),
+        "apply_policy" => {
+            let new = NewPolicy {
+                text: missing.to_owned(),
+                hash: missing.to_owned(),
+                confirm_within_s: None,
+                emergency: None,
+            };
+            console.apply_policy(viewer, new).await.err()
+        }
+        "confirm_policy" => console.confirm_policy(viewer, 9).await.err(),
+        "roll_back_policy" => console.roll_back_policy(viewer, 9).await.err(),
+        "approve_proposal" => {
+            let hash = "0".repeat(64);
+            let decision = Decision::Approve { hash };
+            console.decide_proposal(viewer, 9, decision).await.err()
+        }
+        "reject_proposal" => {
+            let decided = console.decide_proposal(viewer, 9, Decision::Reject).await;
+            decided.err()
+        }
         other => panic!("{other}"),
     }
 }

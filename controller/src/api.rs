@@ -7,6 +7,7 @@ mod backup;
 mod balancers;
 mod body;
 mod caller;
+mod declarations;
 mod document;
 mod grants;
 mod guard;
@@ -38,6 +39,7 @@ pub use balancers::{
     BalancerHealth, BalancerMode, BalancerModeChange, BalancerOpening, BalancerProxyProtocol,
     BalancerSettings, NewBalancer,
 };
+pub use declarations::{Declaration, NewDeclaration};
 pub use document::{markdown, openapi_json};
 pub use grants::{Grant, GrantProtocol, NewGrant};
 pub use listing::Page;
@@ -195,7 +197,12 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(policy::proposals))
         .routes(routes!(policy::proposal, policy::reject))
         .routes(routes!(policy::approve))
-        .routes(routes!(organizations::set_second_approver));
+        .routes(routes!(organizations::set_second_approver))
+        .routes(routes!(
+            declarations::show,
+            declarations::put,
+            declarations::remove
+        ));
     OpenApiRouter::new().nest(VERSION_PREFIX, v1)
 }
 

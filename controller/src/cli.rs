@@ -3,6 +3,7 @@
 
 mod backup;
 mod balancers;
+mod checks;
 mod documents;
 mod exit;
 mod export;
@@ -22,6 +23,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod text;
+mod text_file;
 mod tokens;
 mod trace;
 mod zones;
@@ -104,6 +106,9 @@ enum Command {
     /// Balancers: a port of a node spread over services of others
     #[command(subcommand)]
     Balancer(balancers::BalancerCommand),
+    /// Checks: what an organization declares, compared with what is there
+    #[command(subcommand)]
+    Check(checks::CheckCommand),
     /// Configurations for programs that others run
     #[command(subcommand)]
     Export(export::ExportCommand),
@@ -235,6 +240,7 @@ async fn run_remote(command: Command, session: &Session) -> Result<(), Failure> 
         Command::Route(command) => command.run(session).await,
         Command::Grant(command) => command.run(session).await,
         Command::Balancer(command) => command.run(session).await,
+        Command::Check(command) => command.run(session).await,
         Command::Export(command) => command.run(session).await,
         Command::Zone(command) => command.run(session).await,
         Command::Record(command) => command.run(session).await,

@@ -44,6 +44,7 @@ pub enum Topic {
     Operators,
     ApiKeys,
     Requests,
+    Declarations,
 }
 
 impl Affected {
@@ -90,6 +91,7 @@ impl Topic {
             EntityKey::Request(_) => Self::Requests,
             EntityKey::Balancer(_) => Self::Balancers,
             EntityKey::Profile(_) => Self::Profiles,
+            EntityKey::Declaration(_) => Self::Declarations,
         }
     }
 }

@@ -4,8 +4,9 @@ use crate::command::{Answer, Command, Context, Rejection};
 use crate::draft::{Draft, Outcome};
 use crate::state::State;
 use crate::{
-    agency, balancers, controller, enrolment, grants, nodes, operators, organizations, policy,
-    profile, quarantine, requests, routes, services, sessions, sites, sweep, tags, tokens, zones,
+    agency, balancers, controller, declaration, enrolment, grants, nodes, operators, organizations,
+    policy, profile, quarantine, requests, routes, services, sessions, sites, sweep, tags, tokens,
+    zones,
 };
 
 impl State {
@@ -207,6 +208,14 @@ fn run(draft: &mut Draft, command: &Command) -> Result<Answer, Rejection> {
         Command::SetProfile { text } => profile::set(draft, text),
         Command::ResetProfile { profile } => profile::reset(draft, *profile),
         Command::SetSiteRelease { id, xroad } => sites::set_release(draft, *id, *xroad),
+        Command::Declare {
+            organization,
+            text,
+            author,
+        } => declaration::declare(draft, *organization, text, author),
+        Command::WithdrawDeclaration { organization } => {
+            declaration::withdraw(draft, *organization)
+        }
         Command::Sweep => sweep::sweep(draft),
     }
 }

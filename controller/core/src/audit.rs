@@ -111,6 +111,10 @@ impl Command {
             Self::SetProfile { text } => ("profile.set", profile::named_in(text)),
             Self::ResetProfile { profile } => ("profile.reset", profile_name(*profile)),
             Self::SetSiteRelease { id, .. } => ("site.release", id.to_string()),
+            Self::Declare { organization, .. } => ("declaration.put", organization.to_string()),
+            Self::WithdrawDeclaration { organization } => {
+                ("declaration.remove", organization.to_string())
+            }
         })
     }
 
@@ -292,6 +296,9 @@ impl Command {
                 ("service", service.to_string()),
                 ("mode", format!("{mode:?}")),
             ],
+            Self::Declare { text, .. } => {
+                vec![("text_sha256", Fingerprint::of(text.as_bytes()).to_string())]
+            }
             _ => Vec::new(),
         };
         pairs

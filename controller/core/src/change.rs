@@ -7,6 +7,7 @@ use malha_proto::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::declaration::Declaration;
 use crate::model::{
     ApiKey, Balancer, Grant, Lease, Node, Operator, Organization, RequestRecord, RetiredAddress,
     Route, Service, Settings, Site, Token, ZoneHead,
@@ -28,10 +29,6 @@ pub enum Change {
 /// Anything that is stored under a key of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a passing form; a state holds each kind in a table of its own"
-)]
 pub enum Entity {
     Settings(Settings),
     Organization(Organization),
@@ -60,6 +57,7 @@ pub enum Entity {
     Profile(EditedProfile),
     /// A change of the policy that waits for a second operator.
     Proposal(Proposal),
+    Declaration(Declaration),
 }
 
 /// Names one entity.
@@ -89,6 +87,7 @@ pub enum EntityKey {
     Balancer(BalancerId),
     Profile(Profile),
     Proposal(u64),
+    Declaration(OrganizationId),
 }
 
 /// Why a stored record is not an entity. The record is damaged, or of a newer version.
@@ -144,6 +143,7 @@ impl Entity {
             Self::Balancer(it) => EntityKey::Balancer(it.id),
             Self::Profile(it) => EntityKey::Profile(it.profile),
             Self::Proposal(it) => EntityKey::Proposal(it.number),
+            Self::Declaration(it) => EntityKey::Declaration(it.organization),
         }
     }
 
@@ -203,6 +203,7 @@ impl EntityKey {
                 format!("{RECORD_PREFIX}profile/{}", profile_name(*profile))
             }
             Self::Proposal(number) => numbered("policy-proposal", *number),
+            Self::Declaration(id) => numbered("declaration", id.0),
         }
     }
 }
@@ -236,6 +237,7 @@ entities! {
     Balancer: Balancer,
     Profile: EditedProfile,
     Proposal: Proposal,
+    Declaration: Declaration,
 }
 
 /// Every entity's key in the store starts with this.

@@ -279,6 +279,15 @@ pub enum Command {
     RejectPolicy {
         proposal: u64,
     },
+    /// Replaces what an organization declares of itself.
+    Declare {
+        organization: OrganizationId,
+        text: String,
+        author: String,
+    },
+    WithdrawDeclaration {
+        organization: OrganizationId,
+    },
     /// Forgets what is past: expired tokens, retired addresses, request records. Bounded work per call.
     Sweep,
 }

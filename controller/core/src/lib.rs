@@ -17,6 +17,7 @@ mod change;
 mod command;
 mod controller;
 mod convergence;
+pub mod declaration;
 mod draft;
 mod enrolment;
 mod explain;

@@ -113,3 +113,10 @@ pub const EMERGENCY_WITHIN_MS: u64 = 24 * 3_600_000;
 pub const MAX_PROPOSALS: usize = 16;
 /// How long one of them waits.
 pub const APPROVAL_WITHIN_MS: u64 = 7 * 86_400 * 1_000;
+
+/// The longest text of a declaration.
+pub const MAX_DECLARATION_BYTES: usize = 64 * 1024;
+/// Entries of each list in it.
+pub const MAX_DECLARED: usize = 32;
+/// Ports of each of its lists.
+pub const MAX_DECLARED_PORTS: usize = 64;

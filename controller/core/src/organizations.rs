@@ -6,11 +6,11 @@ use crate::apply::{check_limit, found};
 use crate::change::EntityKey;
 use crate::command::{Answer, Rejection};
 use crate::draft::Draft;
-use crate::grants;
 use crate::limits::MAX_ORGANIZATIONS;
 use crate::model::{Organization, Selector};
 use crate::policy;
 use crate::text::check_display_name;
+use crate::{declaration, grants};
 
 pub(crate) fn create(
     draft: &mut Draft,
@@ -53,6 +53,7 @@ pub(crate) fn remove(draft: &mut Draft, id: OrganizationId) -> Result<Answer, Re
     }
     grants::remove_naming(draft, Selector::Organization(id));
     policy::remove_of(draft, id);
+    declaration::remove_of(draft, id);
     draft.delete(EntityKey::Organization(id));
     Ok(Answer::Done)
 }

@@ -106,6 +106,9 @@ impl Builder {
             Entity::Route(it) => self.check_route(record, it)?,
             Entity::Grant(it) => self.check_grant(record, it)?,
             Entity::Balancer(it) => self.check_balancer(record, it)?,
+            Entity::Declaration(it) => {
+                exists(record, it.organization, state.organization(it.organization))?;
+            }
             Entity::Zone(head) => {
                 self.heads.push(head.clone());
                 return Ok(());

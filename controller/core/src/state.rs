@@ -14,6 +14,7 @@ use malha_proto::{
 };
 use malha_zone::Zones;
 
+use crate::declaration::Declaration;
 use crate::model::{
     ApiKey, Balancer, Grant, Lease, Node, Operator, Organization, RequestRecord, RetiredAddress,
     Route, Service, Settings, Site, Token,
@@ -55,6 +56,7 @@ pub struct State {
     pub(crate) profile_specs: OrdMap<Profile, Arc<ProfileSpec>>,
     /// Changes of the policy that wait for a second operator.
     pub(crate) proposals: OrdMap<u64, Arc<Proposal>>,
+    pub(crate) declarations: OrdMap<OrganizationId, Arc<Declaration>>,
     pub(crate) index: Index,
 }
 
@@ -86,6 +88,7 @@ impl State {
             profiles: OrdMap::new(),
             profile_specs: OrdMap::new(),
             proposals: OrdMap::new(),
+            declarations: OrdMap::new(),
             index: Index::default(),
         }
     }

@@ -3,6 +3,7 @@
 mod approval;
 mod bad_input;
 mod balancers;
+mod declarations;
 mod document;
 mod endpoints;
 mod limits;

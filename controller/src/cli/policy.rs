@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use http::Method;
+use malha_core::limits::MAX_POLICY_BYTES;
 use serde_json::{Value, json};
 
 use crate::api::{
@@ -20,6 +21,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::session::{Session, parse};
 use crate::cli::span::Span;
 use crate::cli::text::{self, Word};
+use crate::cli::text_file;
 
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum PolicyCommand {
@@ -343,25 +345,7 @@ async fn ask(session: &Session, path: &str, body: &Value) -> Result<Value, Failu
 }
 
 fn read(file: &Path) -> Result<String, Failure> {
-    let mut text = String::new();
-    let limit = MAX_FILE_BYTES + 1;
-    let taken = if file == Path::new("-") {
-        std::io::stdin()
-            .lock()
-            .take(limit)
-            .read_to_string(&mut text)
-    } else {
-        std::fs::File::open(file).and_then(|it| it.take(limit).read_to_string(&mut text))
-    };
-    let taken = taken.map_err(|error| Failure::file(file, &error))?;
-    match u64::try_from(taken) {
-        Ok(..=MAX_FILE_BYTES) => Ok(text),
-        _ => {
-            let problem = format!("{}: more than {MAX_FILE_BYTES} bytes", file.display());
-            Err(Failure::new(Exit::Refused, problem))
-        }
-    }
+    text_file::read(file, MAX_POLICY_BYTES)
 }
 
-const MAX_FILE_BYTES: u64 = malha_core::limits::MAX_POLICY_BYTES as u64;
 const MAX_ANSWER_BYTES: u64 = 64;

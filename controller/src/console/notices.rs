@@ -82,7 +82,8 @@ fn shown_by(changed: malha_core::Topic) -> Topics {
         | malha_core::Topic::Balancers
         | malha_core::Topic::Operators
         | malha_core::Topic::ApiKeys
-        | malha_core::Topic::Requests => Topics::default(),
+        | malha_core::Topic::Requests
+        | malha_core::Topic::Declarations => Topics::default(),
     }
 }
 

@@ -49,6 +49,7 @@ impl State {
             EntityKey::Balancer(id) => find(&self.balancers, id),
             EntityKey::Profile(profile) => find(&self.profiles, profile),
             EntityKey::Proposal(number) => find(&self.proposals, number),
+            EntityKey::Declaration(id) => find(&self.declarations, id),
         }
     }
 
@@ -87,6 +88,7 @@ impl State {
             .chain(all(&self.balancers))
             .chain(all(&self.profiles))
             .chain(all(&self.proposals))
+            .chain(all(&self.declarations))
     }
 
     /// Puts an entity in the place of the one with its key. Zones and record sets are put as whole zones instead.
@@ -129,6 +131,9 @@ impl State {
             Entity::Proposal(it) => {
                 self.proposals.insert(it.number, Arc::new(it));
             }
+            Entity::Declaration(it) => {
+                self.declarations.insert(it.organization, Arc::new(it));
+            }
             Entity::Zone(_) | Entity::RecordSet { .. } => {}
         }
     }
@@ -167,6 +172,9 @@ impl State {
             }
             EntityKey::Proposal(number) => {
                 self.proposals.remove(number);
+            }
+            EntityKey::Declaration(id) => {
+                self.declarations.remove(id);
             }
             EntityKey::Settings | EntityKey::RecordSet { .. } => {}
         }

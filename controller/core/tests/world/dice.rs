@@ -213,6 +213,7 @@ impl World {
             43..=45 => self.policy(kind % ROLLS, a, b, c),
             46..=49 => self.balancing(kind % ROLLS, a, b, c),
             50..=52 => self.shaping(kind % ROLLS, a, b, c),
+            53 => self.declaring(a, b),
             _ => Command::Sweep,
         }
     }
@@ -313,7 +314,7 @@ impl World {
         }
     }
 
-    fn organization(&self, n: u8) -> OrganizationId {
+    pub(super) fn organization(&self, n: u8) -> OrganizationId {
         nth(self.state.organizations().map(|it| it.id), n).unwrap_or(OrganizationId(u64::from(n)))
     }
 
@@ -490,4 +491,4 @@ fn record_set(n: u8, kind: u8) -> RecordSet {
 }
 
 /// Every kind of roll, and one more for a sweep.
-const ROLLS: u8 = 54;
+const ROLLS: u8 = 55;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 mod balancing;
+mod declaring;
 mod dice;
 pub(crate) mod policy_text;
 pub(crate) mod shaping;

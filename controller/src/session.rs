@@ -5,11 +5,13 @@ mod channel;
 mod enrolment;
 mod listener;
 mod node;
+mod probes;
 mod registry;
 mod shared_socket;
 
 pub use channel::{Channel, ChannelError, PeerCertificate, Remote, Transport};
 pub use listener::{ControlListener, ListenError, transport_config};
+pub use probes::{ProbeError, ProbeRequest};
 pub use registry::{Registry, SessionSummary};
 
 use std::sync::Arc;

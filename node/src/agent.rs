@@ -8,8 +8,10 @@ mod event;
 mod fallback;
 mod health;
 mod jitter;
+mod links;
 mod map;
 mod pairs;
+mod probes;
 #[cfg(test)]
 mod properties;
 mod renewal;
@@ -34,14 +36,16 @@ pub use health::{HUB_PATIENCE_MS, MAX_REPORT_PEERS, PROBE_INTERVAL_MS};
 pub use jitter::{BACKOFF_FIRST_MS, BACKOFF_LONGEST_MS};
 pub use map::{MAX_PEERS, MAX_SERVICES, REPAIR_FIRST_MS, REPAIR_LONGEST_MS};
 pub use pairs::PAIRS_RETRY_MS;
+pub use probes::{PROBE_PATIENCE_MS, PROBE_TARGET_INTERVAL_MS, PROBE_TARGETS_AT_ONCE};
 pub use view::{AgentView, ControlState, ControlView, ServiceView};
 
 use carrier::CarrierKeeper;
-use dial::{Dial, Failure, Race};
+use dial::{Dial, Race};
 use health::Health;
 use jitter::{Backoff, Jitter};
 use map::MapPipeline;
 use pairs::PairKeeper;
+use probes::PortProbes;
 use renewal::Renewal;
 use session::{Greeting, Session};
 
@@ -110,6 +114,7 @@ pub struct Agent {
     session: Option<Session>,
     map: MapPipeline,
     pairs: PairKeeper,
+    probes: PortProbes,
     carrier: CarrierKeeper,
     health: Health,
     /// A controller has welcomed this process at least once.
@@ -144,6 +149,7 @@ impl Agent {
             session: None,
             map: MapPipeline::default(),
             pairs: PairKeeper::default(),
+            probes: PortProbes::default(),
             carrier: CarrierKeeper::default(),
             health: Health::default(),
             welcomed: false,
@@ -241,6 +247,7 @@ impl Agent {
             }
             Event::KeysMade { result } => self.on_keys_made(result),
             Event::KeysAdopted { result } => self.on_keys_adopted(result),
+            Event::PortsProbed { result } => self.on_ports_probed(result),
             Event::TimerFired => {}
             Event::Stop { reason } => return self.stop(reason),
         }
@@ -318,60 +325,6 @@ impl Agent {
         }
     }
 
-    fn on_connected(&mut self, link: LinkId) {
-        let Some(transport) = self.dial.connected(link, &mut self.actions) else {
-            return;
-        };
-        if self.session.is_none() {
-            self.control_since = self.now;
-        }
-        self.greeting = Some(Greeting::new(link, transport, self.now));
-        let hello = self.hello();
-        self.send(link, hello);
-    }
-
-    fn on_lost(&mut self, link: LinkId, error: LinkError) {
-        if self.greeting.take_if(|g| g.link == link).is_some()
-            || self.session.take_if(|s| s.link == link).is_some()
-        {
-            self.last_error = Some(error);
-            self.control_since = self.now;
-            return self.dial_again();
-        }
-        match self.dial.failed(link, &mut self.actions) {
-            Failure::Stale => {}
-            Failure::Goes => self.last_error = Some(error),
-            Failure::Over => {
-                self.last_error = Some(error);
-                self.dial_over();
-            }
-        }
-    }
-
-    /// An attempt brought nothing.
-    fn dial_over(&mut self) {
-        if self.session.is_some() {
-            self.dial_at = Some(self.now + QUIC_RETRY_MS);
-        } else if self.greeting.is_none() {
-            self.dial.rotate();
-            self.dial_at = Some(self.now + self.backoff.pause_ms(&mut self.jitter));
-        }
-    }
-
-    /// A connection that stood is gone.
-    fn dial_again(&mut self) {
-        if self.session.is_some() {
-            self.dial_at = Some(self.now + QUIC_RETRY_MS);
-        } else if self.greeting.is_none() {
-            self.dial.cancel(&mut self.actions);
-            let pause_ms = match self.held {
-                true => HELD_RETRY_MS / 2 + self.jitter.up_to(HELD_RETRY_MS / 2),
-                false => self.backoff.pause_ms(&mut self.jitter),
-            };
-            self.dial_at = Some(self.now + pause_ms);
-        }
-    }
-
     fn run_timers(&mut self) {
         let now = self.now;
         self.time_out_links();
@@ -397,26 +350,6 @@ impl Agent {
             .on_timer(self.dial.controller(), now, &mut self.actions);
         self.health.probe_due(now, &mut self.actions);
         self.run_session_timers();
-    }
-
-    fn time_out_links(&mut self) {
-        let now = self.now;
-        let greeting = self.greeting.as_ref();
-        let greeting = greeting.filter(|g| now >= g.timeout()).map(|g| g.link);
-        let session = self.session.as_ref();
-        let session = session.filter(|s| now >= s.silent_at()).map(|s| s.link);
-        for link in greeting.into_iter().chain(session) {
-            self.close(
-                link,
-                LinkError::new(LinkFault::Silent, "the controller fell silent"),
-            );
-        }
-    }
-
-    /// Ends a link from this side.
-    fn close(&mut self, link: LinkId, error: LinkError) {
-        self.actions.push_back(Action::Close { link });
-        self.on_lost(link, error);
     }
 
     fn on_lease_saved(&mut self, result: Result<(), String>) {

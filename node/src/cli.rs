@@ -148,6 +148,7 @@ async fn run_until_end(
             guard: settings.guard(),
         },
         engine_reason,
+        probes: settings.probes,
     };
     let ending = run(folder, identity, config, CancellationToken::new())
         .await

@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::engine::EngineChoice;
 use crate::guard::{GuardChoice, GuardConfig};
+use crate::port_probe::ProbeChoice;
 
 /// Read when it is there and no other file is named.
 pub const DEFAULT_FILE: &str = "/etc/malha/node.toml";
@@ -40,6 +41,8 @@ pub struct Wishes {
     pub guard: Option<GuardChoice>,
     /// TCP ports that the guard leaves open.
     pub guard_except: Option<BTreeSet<u16>>,
+    /// What a controller may have this machine look at, for checks.
+    pub probes: Option<ProbeChoice>,
     pub log: Option<String>,
     pub log_format: Option<LogFormat>,
 }
@@ -57,6 +60,7 @@ pub struct Settings {
     pub plain_udp: bool,
     pub guard: GuardChoice,
     pub guard_except: BTreeSet<u16>,
+    pub probes: ProbeChoice,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -81,6 +85,7 @@ impl Wishes {
             plain_udp: self.plain_udp.or(other.plain_udp),
             guard: self.guard.or(other.guard),
             guard_except: self.guard_except.or(other.guard_except),
+            probes: self.probes.or(other.probes),
             log: self.log.or(other.log),
             log_format: self.log_format.or(other.log_format),
         }
@@ -101,6 +106,7 @@ impl Wishes {
             plain_udp: self.plain_udp.unwrap_or(false),
             guard: self.guard.unwrap_or_default(),
             guard_except: (self.guard_except).unwrap_or_else(|| GUARD_EXCEPT.into()),
+            probes: self.probes.unwrap_or_default(),
             log: self.log.unwrap_or_else(|| DEFAULT_LOG.into()),
             log_format: self.log_format.unwrap_or_default(),
         };

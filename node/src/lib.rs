@@ -18,6 +18,7 @@ pub mod guard;
 pub mod machine;
 pub mod notify;
 pub mod plane;
+pub mod port_probe;
 pub mod probe;
 pub mod run;
 pub mod state;

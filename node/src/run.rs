@@ -28,9 +28,10 @@ use crate::control::{Credentials, NodeCredentials};
 use crate::engine::EngineReason;
 use crate::notify::Notifier;
 use crate::plane::{MAX_ORDERS, PlaneConfig, PlaneEvent, PlaneOrder, PlaneView, run_plane};
-use crate::probe::probe;
+use crate::port_probe::ProbeChoice;
 use crate::state::{Identity, Keys, STATUS_SOCKET, StateError, StateFolder};
 use crate::status::{StatusDocument, StatusError, StatusSocket, Surroundings};
+use crate::streams::Overlay;
 use crate::{exit, machine};
 
 use contact::ContactWatch;
@@ -55,6 +56,8 @@ const RENEWAL_REMINDER: Duration = Duration::from_secs(600);
 pub struct RunConfig {
     pub plane: PlaneConfig,
     pub engine_reason: EngineReason,
+    /// What a controller may have this machine look at.
+    pub probes: ProbeChoice,
 }
 
 #[derive(Debug, Error)]
@@ -163,6 +166,9 @@ struct Shell {
     pairs: watch::Sender<Option<Arc<PairTable>>>,
     plane: PlaneView,
     contact: ContactWatch,
+    /// What runs of the overlay, for looks at ports.
+    overlay: watch::Receiver<Option<Overlay>>,
+    probes: ProbeChoice,
     network: NetworkWatch,
     notifier: Notifier,
 }
@@ -191,7 +197,7 @@ impl Shell {
         let engine = config.plane.engine;
         let (overlay, running) = watch::channel(None);
         let mut tasks = JoinSet::new();
-        let contact = ContactWatch::start(engine, running, &mut tasks);
+        let contact = ContactWatch::start(engine, running.clone(), &mut tasks);
         let inbox = Inbox::new(event_inbox, plane_inbox, answer_inbox, status, stop)?.with_tasks(
             tokio::spawn(run_plane(
                 config.plane,
@@ -223,6 +229,8 @@ impl Shell {
             pairs,
             plane: PlaneView::default(),
             contact,
+            overlay: running,
+            probes: config.probes,
             network: NetworkWatch::new(),
             notifier: Notifier::from_env(),
         };
@@ -334,14 +342,8 @@ impl Shell {
                 service,
                 target,
                 kind,
-            } => {
-                let events = self.events.clone();
-                self.tasks.spawn(async move {
-                    let state = probe(target, kind).await;
-                    // The receiver is gone only at the end.
-                    let _ = events.send(Event::Probed { service, state }).await;
-                });
-            }
+            } => self.probe(service, target, kind),
+            Action::ProbePorts(order) => self.probe_ports(*order),
             Action::Exit(ending) => return Some(ending),
         }
         None

@@ -146,6 +146,10 @@ impl Authority {
         self.validity
     }
 
+    pub(crate) fn key(&self) -> &SecretKey {
+        self.issuer.key()
+    }
+
     /// Signs a leaf for `public_key`. Everything in it was decided here, nothing by the requester.
     pub(crate) fn certify(
         &self,

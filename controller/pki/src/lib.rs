@@ -12,6 +12,7 @@ mod master_key;
 mod node_certificate;
 mod pair_epochs;
 mod sealed;
+mod statement;
 mod validity;
 mod verify;
 mod x509;
@@ -27,5 +28,6 @@ pub use node_certificate::{
 };
 pub use pair_epochs::{MAX_EPOCHS_KEPT, PairEpochs};
 pub use sealed::Sealed;
+pub use statement::is_signed_statement;
 pub use validity::Validity;
 pub use verify::{Fault, Verdict, VerifyReport, VerifyRequest, verify};

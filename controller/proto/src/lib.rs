@@ -14,6 +14,7 @@ mod message;
 mod name;
 mod netmap;
 mod pair;
+mod probe;
 mod stream;
 mod token;
 
@@ -36,7 +37,8 @@ pub use key::{Fingerprint, KeyError, Lease, MachineId, Secret32, WgKey};
 pub use message::{
     ALPN, CARRIER_PATH, CARRIER_PROTOCOL, CONTROLLER_TLS_NAME, EnrolReply, EnrolRequest,
     FarewellReason, HEARTBEAT_INTERVAL_MS, Hello, MachineFacts, PAIRS_SINCE_VERSION,
-    PROTOCOL_VERSION, RefusalCode, SESSION_TIMEOUT_MS, ToController, ToNode, Welcome,
+    PROBES_SINCE_VERSION, PROTOCOL_VERSION, RefusalCode, SESSION_TIMEOUT_MS, ToController, ToNode,
+    Welcome,
 };
 pub use name::{HostName, Label, NameError};
 pub use netmap::{
@@ -45,6 +47,10 @@ pub use netmap::{
 };
 pub use pair::{
     MAX_CANDIDATES, MAX_PAIRS, MAX_PAIRS_PER_MESSAGE, Pair, PairKey, PairTable, Pairs, RelayGrant,
+};
+pub use probe::{
+    MAX_PROBE_TARGETS, MAX_PROBE_TIMEOUT_MS, PortState, ProbeOrder, ProbeOutcome, ProbeResult,
+    ProbeTarget, ProbeWay,
 };
 pub use stream::{
     ALPN_STREAM, Family, MAX_STREAMS, PathLoss, STREAM_BROKEN, StreamAnswer, StreamOpen,

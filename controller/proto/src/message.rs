@@ -8,8 +8,8 @@
 use minicbor::{Decode, Encode};
 
 use crate::{
-    Fingerprint, Label, Lease, MachineId, Netmap, NetmapDelta, NodeId, NodeReport, Pairs, Revision,
-    Secret32, TokenId, WgKey,
+    Fingerprint, Label, Lease, MachineId, Netmap, NetmapDelta, NodeId, NodeReport, Pairs,
+    ProbeOrder, ProbeResult, Revision, Secret32, TokenId, WgKey,
 };
 
 /// The application protocol of the control channel, on QUIC and on TLS alike.
@@ -25,10 +25,13 @@ pub const CARRIER_PATH: &str = "/.well-known/malha/carrier";
 pub const CARRIER_PROTOCOL: &str = "malha-carrier/1";
 
 /// The version that this code speaks, in [`Hello`]; for people, the ALPN decides.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 
 /// From this version on a node knows [`ToNode::Pairs`].
 pub const PAIRS_SINCE_VERSION: u16 = 2;
+
+/// From this version on a node knows [`ToNode::Probe`].
+pub const PROBES_SINCE_VERSION: u16 = 3;
 
 /// How often a node reports, milliseconds. Both sides take any frame as a sign of life.
 pub const HEARTBEAT_INTERVAL_MS: u64 = 1_500;
@@ -227,6 +230,9 @@ pub enum ToController {
         #[n(0)]
         reason: FarewellReason,
     },
+    /// The answer to [`ToNode::Probe`].
+    #[n(8)]
+    ProbeResult(#[n(0)] Box<ProbeResult>),
 }
 
 /// From controller to node.
@@ -264,6 +270,9 @@ pub enum ToNode {
     /// Only to nodes of [`PAIRS_SINCE_VERSION`]; in any order with netmaps.
     #[n(8)]
     Pairs(#[n(0)] Box<Pairs>),
+    /// Only to nodes of [`PROBES_SINCE_VERSION`].
+    #[n(9)]
+    Probe(#[n(0)] Box<ProbeOrder>),
 }
 
 impl RefusalCode {

@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use malha_proto::{
     Allow, EnrolReply, EnrolRequest, EnrolToken, Exposure, FarewellReason, Fingerprint, Hello,
     Lease, MAX_FRAME_TO_NODE_BYTES, MachineFacts, MachineId, Me, Netmap, NetmapDelta, NodeId,
-    NodeReport, OverlayAddresses, Pair, PairKey, Pairs, Peer, PeerObservation, Port, Profile,
-    Protocol, RefusalCode, RelayGrant, Revision, Secret32, Service, ServiceId, ServiceKind,
-    ServiceReport, ServiceState, ToController, ToNode, TokenId, Welcome, WgKey, encode_frame,
+    NodeReport, OverlayAddresses, Pair, PairKey, Pairs, Peer, PeerObservation, Port, PortState,
+    ProbeOrder, ProbeOutcome, ProbeResult, ProbeTarget, ProbeWay, Profile, Protocol, RefusalCode,
+    RelayGrant, Revision, Secret32, Service, ServiceId, ServiceKind, ServiceReport, ServiceState,
+    ToController, ToNode, TokenId, Welcome, WgKey, encode_frame,
 };
 
 #[test]
@@ -113,6 +114,7 @@ fn order_up(message: &ToController) -> usize {
         ToController::NeedSnapshot => 5,
         ToController::Renew { .. } => 6,
         ToController::Farewell { .. } => 7,
+        ToController::ProbeResult(_) => 8,
     }
 }
 
@@ -127,6 +129,7 @@ fn order_down(message: &ToNode) -> usize {
         ToNode::Refused { .. } => 6,
         ToNode::Farewell { .. } => 7,
         ToNode::Pairs(_) => 8,
+        ToNode::Probe(_) => 9,
     }
 }
 
@@ -178,6 +181,10 @@ fn messages_to_controller() -> Vec<ToController> {
         ToController::Farewell {
             reason: FarewellReason::Stopped,
         },
+        ToController::ProbeResult(Box::new(ProbeResult {
+            number: 7,
+            outcome: ProbeOutcome::Seen(vec![PortState::Open, PortState::Silent]),
+        })),
     ]
 }
 
@@ -240,6 +247,20 @@ fn messages_to_node() -> Vec<ToNode> {
                     since_ms: 1_800_000_000_000,
                 }),
             }],
+        })),
+        ToNode::Probe(Box::new(ProbeOrder {
+            number: 7,
+            timeout_ms: 3_000,
+            targets: vec![
+                ProbeTarget {
+                    address: "100.64.0.3:5500".parse().unwrap(),
+                    way: ProbeWay::Overlay,
+                },
+                ProbeTarget {
+                    address: "[2001:db8::9]:5577".parse().unwrap(),
+                    way: ProbeWay::Underlay,
+                },
+            ],
         })),
     ]
 }
@@ -328,5 +349,5 @@ fn netmap() -> Netmap {
     }
 }
 
-const KINDS_TO_CONTROLLER: usize = 8;
-const KINDS_TO_NODE: usize = 9;
+const KINDS_TO_CONTROLLER: usize = 9;
+const KINDS_TO_NODE: usize = 10;

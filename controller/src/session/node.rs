@@ -6,9 +6,10 @@ use std::time::Duration;
 use malha_core::{Answer, Command, NodeSync};
 use malha_pki::request_key;
 use malha_proto::{
-    FarewellReason, Hello, Lease, NodeId, RefusalCode, Revision, SESSION_TIMEOUT_MS, ToController,
-    ToNode, Welcome, WgKey,
+    FarewellReason, Hello, Lease, NodeId, ProbeOutcome, ProbeResult, RefusalCode, Revision,
+    SESSION_TIMEOUT_MS, ToController, ToNode, Welcome, WgKey,
 };
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use crate::clock::now_ms;
@@ -16,7 +17,7 @@ use crate::coordinator::Actor;
 use crate::pairs::PairSession;
 use crate::session::enrolment::{enrol, refusal, sign};
 use crate::session::registry::{Order, Seat, SessionSummary};
-use crate::session::{Channel, ChannelError, PeerCertificate, SessionContext};
+use crate::session::{Channel, ChannelError, PeerCertificate, ProbeRequest, SessionContext};
 
 /// Serves one stream until it ends.
 pub(super) async fn serve(context: Arc<SessionContext>, mut channel: Channel) {
@@ -60,6 +61,8 @@ struct Session {
     sync: NodeSync,
     /// None for a node that knows nothing of pairs.
     pairs: Option<PairSession>,
+    /// The order to look at ports that the node has.
+    probing: Option<(u64, oneshot::Sender<ProbeOutcome>)>,
 }
 
 /// Why the session's loop ended.
@@ -141,6 +144,7 @@ impl Session {
             remote: channel.remote(),
             since_ms: now_ms(),
             facts: hello.facts,
+            version: hello.version,
             applied: sync.applied_revision(),
         };
         let pairs = context.pairs.open(node, hello.version).await;
@@ -155,6 +159,7 @@ impl Session {
             seat,
             sync,
             pairs,
+            probing: None,
         })
     }
 
@@ -196,6 +201,7 @@ impl Session {
                 },
                 () = self.seat.bell.notified() => self.advance().await,
                 _ = self.seat.order.changed() => Err(self.ordered()),
+                Some(request) = self.seat.probes.recv() => self.probe(request).await,
                 () = tokio::time::sleep_until(silent_at) => Err(End::Silent),
                 () = self.context.stop.cancelled() => Err(End::Close(Box::new(ToNode::Farewell { reason: FarewellReason::Restart }))),
             };
@@ -232,6 +238,10 @@ impl Session {
             }
             ToController::Renew { csr, wg_key } => self.renew(&csr, wg_key).await,
             ToController::Farewell { reason } => Err(End::Farewell(reason)),
+            ToController::ProbeResult(result) => {
+                self.probed(*result);
+                Ok(())
+            }
             ToController::Enrol(_) | ToController::Hello(_) => {
                 Err(End::Close(Box::new(malformed("a session opens only once"))))
             }
@@ -278,6 +288,26 @@ impl Session {
         let certificate = sign(&self.context, &self.context.handle.state(), self.node, csr);
         let certificate = certificate.map_err(|text| End::Close(Box::new(malformed(&text))))?;
         self.send(&ToNode::Renewed { certificate }).await
+    }
+
+    /// One order at a time; whoever gave the one before may have gone.
+    async fn probe(&mut self, request: ProbeRequest) -> Result<(), End> {
+        let ProbeRequest { order, reply } = request;
+        let waits = |(_, reply): &(u64, oneshot::Sender<_>)| !reply.is_closed();
+        if self.probing.as_ref().is_some_and(waits) {
+            let _ = reply.send(ProbeOutcome::Busy);
+            return Ok(());
+        }
+        self.probing = Some((order.number, reply));
+        self.send(&ToNode::Probe(Box::new(order))).await
+    }
+
+    /// Answers to orders that nobody waits for are nobody's.
+    fn probed(&mut self, result: ProbeResult) {
+        let asked = self.probing.take_if(|(number, _)| *number == result.number);
+        if let Some((_, reply)) = asked {
+            let _ = reply.send(result.outcome);
+        }
     }
 
     async fn submit(&mut self, command: Command) -> Result<Answer, End> {

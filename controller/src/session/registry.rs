@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use malha_core::LiveSession;
 use malha_proto::{Fingerprint, MachineFacts, NodeId, Revision};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::session::Transport;
+use crate::session::probes::{MAX_PROBE_REQUESTS, ProbeRequest};
 
 /// What the registry knows of an open session.
 #[derive(Clone, Debug)]
@@ -21,6 +23,8 @@ pub struct SessionSummary {
     pub remote: SocketAddr,
     pub since_ms: u64,
     pub facts: MachineFacts,
+    /// Of the protocol, as the node said in its hello.
+    pub version: u16,
     /// The newest revision that the node said it runs with.
     pub applied: Revision,
 }
@@ -41,6 +45,8 @@ pub enum Order {
 pub struct Seat {
     pub bell: Arc<Notify>,
     pub order: watch::Receiver<Order>,
+    /// Ports that the node shall look at.
+    pub probes: mpsc::Receiver<ProbeRequest>,
     /// Counts frames received; the sign of life for a rival's hello.
     heard: watch::Sender<u64>,
     number: u64,
@@ -52,6 +58,8 @@ pub struct Registry {
     /// Locked for a map access only; sessions, the dispatcher and the API meet here.
     seats: Mutex<Seats>,
     applied: watch::Sender<u64>,
+    /// The number of the last order to look at ports; random at first, so that no answer from before a restart fits.
+    last_probe: AtomicU64,
 }
 
 #[derive(Default)]
@@ -65,6 +73,7 @@ struct Entry {
     summary: SessionSummary,
     bell: Arc<Notify>,
     order: watch::Sender<Order>,
+    probes: mpsc::Sender<ProbeRequest>,
     heard: watch::Receiver<u64>,
 }
 
@@ -73,6 +82,7 @@ impl Default for Registry {
         Self {
             seats: Mutex::default(),
             applied: watch::channel(0).0,
+            last_probe: AtomicU64::new(getrandom::u64().unwrap_or_default()),
         }
     }
 }
@@ -85,6 +95,7 @@ impl Registry {
         bell.notify_one();
         let (order, order_out) = watch::channel(Order::Continue);
         let (heard, heard_out) = watch::channel(0);
+        let (probes, probes_out) = mpsc::channel(MAX_PROBE_REQUESTS);
         let mut seats = self.lock();
         seats.next_number += 1;
         let number = seats.next_number;
@@ -93,6 +104,7 @@ impl Registry {
             summary,
             bell: bell.clone(),
             order,
+            probes,
             heard: heard_out,
         };
         if let Some(former) = seats.by_node.insert(node, entry) {
@@ -101,6 +113,7 @@ impl Registry {
         Seat {
             bell,
             order: order_out,
+            probes: probes_out,
             heard,
             number,
             node,
@@ -197,6 +210,19 @@ impl Registry {
             .map(|entry| entry.summary.applied)
     }
 
+    /// The protocol's version that a node speaks, and the way for orders to look at ports.
+    pub(super) fn probe_orders(&self, node: NodeId) -> Option<(u16, mpsc::Sender<ProbeRequest>)> {
+        let seats = self.lock();
+        let entry = seats.by_node.get(&node)?;
+        Some((entry.summary.version, entry.probes.clone()))
+    }
+
+    pub(super) fn next_probe_number(&self) -> u64 {
+        self.last_probe
+            .fetch_add(1, Ordering::Relaxed)
+            .wrapping_add(1)
+    }
+
     #[must_use]
     pub fn is_open(&self, node: NodeId) -> bool {
         self.lock().by_node.contains_key(&node)
@@ -287,6 +313,7 @@ mod tests {
                 os: "linux".into(),
                 engine: None,
             },
+            version: malha_proto::PROTOCOL_VERSION,
             applied: Revision(0),
         }
     }

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use malha_proto::{Lease, Netmap, PairTable, RefusalCode, ServiceId, ServiceKind, ToController};
+use malha_proto::{
+    Lease, Netmap, PairTable, ProbeOrder, RefusalCode, ServiceId, ServiceKind, ToController,
+};
 
 use super::{LinkId, Transport};
 
@@ -52,6 +54,8 @@ pub enum Action {
         target: SocketAddr,
         kind: ServiceKind,
     },
+    /// Look which of these ports answer; answered with `PortsProbed`.
+    ProbePorts(Box<ProbeOrder>),
     /// Take a new UDP socket for the tunnel: the network changed.
     RebindTunnel,
     /// Start a handshake with every peer that can be dialed: the hub was out of sight and may have lost its sessions, or is

@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use malha_proto::{
-    BackendReport, FarewellReason, Netmap, PairTable, PeerObservation, Revision, ServiceId,
-    ServiceState, ToNode, WgKey,
+    BackendReport, FarewellReason, Netmap, PairTable, PeerObservation, ProbeResult, Revision,
+    ServiceId, ServiceState, ToNode, WgKey,
 };
 
 /// One attempt to reach a controller and, if it succeeds, the connection that came of it. Never used twice.
@@ -136,6 +136,10 @@ pub enum Event {
     /// The fresh keys and their certificate are in use, or could not be stored.
     KeysAdopted {
         result: Result<(), String>,
+    },
+    /// The answer to [`super::Action::ProbePorts`].
+    PortsProbed {
+        result: ProbeResult,
     },
     TimerFired,
     Stop {

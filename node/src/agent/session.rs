@@ -120,6 +120,7 @@ impl Agent {
             }
             ToNode::Heartbeat => {}
             ToNode::Pairs(news) => self.pairs.take(*news, &mut self.actions),
+            ToNode::Probe(order) => self.on_probe_order(link, *order),
             ToNode::Renewed { certificate } => {
                 if let Renewal::Ready(keys) = &self.renewal {
                     let with_wg_key = keys.wg_key.is_some();

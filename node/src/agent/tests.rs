@@ -3,6 +3,7 @@
 mod fallback;
 mod identity;
 mod links;
+mod probes;
 
 use malha_proto::{
     FarewellReason, HEARTBEAT_INTERVAL_MS, Lease, MachineFacts, MachineId, Netmap, NodeId,

@@ -1,14 +1,18 @@
-//! The ways out of this machine that the agent asks for, each as a task: links to a controller, and the carrier of the tunnel.
+//! The ways out of this machine that the agent asks for, each as a task: links to a controller, the carrier of the tunnel, and
+//! looks at services and ports.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use malha_proto::ToController;
+use malha_proto::{ProbeOrder, ServiceId, ServiceKind, ToController};
 use tokio::sync::mpsc;
 
 use super::Shell;
 use crate::agent::{Event, LinkError, LinkFault, LinkId, Transport};
 use crate::control::{MAX_LINK_QUEUE, dial_carrier, run_link};
 use crate::plane::{Carried, PlaneOrder};
+use crate::port_probe::probe_ports;
+use crate::probe::probe;
 
 impl Shell {
     pub(super) fn connect(&mut self, link: LinkId, controller: Arc<str>, transport: Transport) {
@@ -44,6 +48,32 @@ impl Shell {
             if let Err(error) = failed {
                 let _ = events.send(Event::CarrierEnded { carrier, error }).await;
             }
+        });
+    }
+
+    pub(super) fn probe(&mut self, service: ServiceId, target: SocketAddr, kind: ServiceKind) {
+        let events = self.events.clone();
+        self.tasks.spawn(async move {
+            let state = probe(target, kind).await;
+            // The receiver is gone only at the end.
+            let _ = events.send(Event::Probed { service, state }).await;
+        });
+    }
+
+    pub(super) fn probe_ports(&mut self, order: ProbeOrder) {
+        tracing::info!(
+            ports = order.targets.len(),
+            "the controller has ports looked at"
+        );
+        let (events, choice) = (self.events.clone(), self.probes);
+        let overlay = self.overlay.borrow().clone();
+        self.tasks.spawn(async move {
+            let result = tokio::select! {
+                result = probe_ports(order, choice, overlay.as_ref()) => result,
+                // The end does not wait for silent ports.
+                () = events.closed() => return,
+            };
+            let _ = events.send(Event::PortsProbed { result }).await;
         });
     }
 

@@ -66,6 +66,7 @@ impl Scene {
                 guard: crate::testbed::no_guard(),
             },
             engine_reason: EngineReason::Chosen,
+            probes: crate::port_probe::ProbeChoice::default(),
         };
         let stop = CancellationToken::new();
         let agent = tokio::spawn(run(folder, identity, config, stop.clone()));

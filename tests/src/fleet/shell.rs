@@ -321,8 +321,11 @@ impl Fleet {
             Action::SaveLease(lease) => self.write_disk(id, DiskWrite::Lease(lease)),
             Action::SaveNetmap(map) => self.write_disk(id, DiskWrite::Netmap(map)),
             Action::SavePairs(pairs) => self.write_disk(id, DiskWrite::Pairs(pairs)),
-            // Keys are not simulated.
-            Action::Share(_) | Action::OpenCarrier { .. } | Action::CloseCarrier { .. } => {}
+            // Not simulated.
+            Action::Share(_)
+            | Action::OpenCarrier { .. }
+            | Action::CloseCarrier { .. }
+            | Action::ProbePorts(_) => {}
             Action::SaveControllers(list) => self.write_disk(id, DiskWrite::Controllers(list)),
             Action::MakeKeys { wireguard } => {
                 let keys = Renewing {

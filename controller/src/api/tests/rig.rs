@@ -267,6 +267,7 @@ impl Rig {
                 remote: "203.0.113.9:40000".parse().unwrap(),
                 since_ms: now_ms(),
                 facts: facts("machine", 1),
+                version: malha_proto::PROTOCOL_VERSION,
                 applied: Revision(0),
             },
         );

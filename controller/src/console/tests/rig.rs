@@ -276,6 +276,7 @@ impl Rig {
             remote: "203.0.113.9:40000".parse().unwrap(),
             since_ms: now_ms(),
             facts: machine.facts.clone(),
+            version: malha_proto::PROTOCOL_VERSION,
             applied,
         }
     }

@@ -1,0 +1,108 @@
+//! Ports that a controller has a node look at, and what the node saw: whether a TCP connection comes about, never what is
+//! behind it.
+
+use std::net::SocketAddr;
+
+use minicbor::{Decode, Encode};
+
+/// The wish to know which ports answer, as this node sees them. A node serves one at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ProbeOrder {
+    /// The controller's name for it; the answer repeats it.
+    #[n(0)]
+    pub number: u64,
+    /// For each connection; at most [`MAX_PROBE_TIMEOUT_MS`].
+    #[n(1)]
+    pub timeout_ms: u32,
+    /// At most [`MAX_PROBE_TARGETS`].
+    #[n(2)]
+    pub targets: Vec<ProbeTarget>,
+}
+
+/// One port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct ProbeTarget {
+    #[n(0)]
+    pub address: SocketAddr,
+    #[n(1)]
+    pub way: ProbeWay,
+}
+
+/// Which way a node takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum ProbeWay {
+    /// Through its tunnel, to an address of a peer.
+    #[n(0)]
+    Overlay,
+    /// Through the network of its machine.
+    #[n(1)]
+    Underlay,
+}
+
+/// What a node saw of one port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum PortState {
+    #[n(0)]
+    Open,
+    /// Answered with a reset.
+    #[n(1)]
+    Refused,
+    /// No answer in the order's time.
+    #[n(2)]
+    Silent,
+    /// A router, a firewall or the machine's own network says that nobody is there.
+    #[n(3)]
+    Unreachable,
+    /// The node has no way there: no peer with this address, no route.
+    #[n(4)]
+    NoWay,
+    /// The node does not look at such addresses, on nobody's order.
+    #[n(5)]
+    Forbidden,
+    /// The node could not look: no socket, no tunnel.
+    #[n(6)]
+    Failed,
+}
+
+/// The answer to a [`ProbeOrder`].
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ProbeResult {
+    #[n(0)]
+    pub number: u64,
+    #[n(1)]
+    pub outcome: ProbeOutcome,
+}
+
+/// What became of an order.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum ProbeOutcome {
+    /// A state for each target, in the order's order.
+    #[n(0)]
+    Seen(#[n(0)] Vec<PortState>),
+    /// Another order is under way, or there were too many lately: later.
+    #[n(1)]
+    Busy,
+    /// The order is over a limit.
+    #[n(2)]
+    TooMuch,
+    /// The owner of the machine has turned this off.
+    #[n(3)]
+    Off,
+}
+
+impl ProbeOrder {
+    /// Whether it keeps to the limits.
+    #[must_use]
+    pub fn is_within_limits(&self) -> bool {
+        (1..=MAX_PROBE_TIMEOUT_MS).contains(&self.timeout_ms)
+            && self.targets.len() <= MAX_PROBE_TARGETS
+    }
+}
+
+/// Ports in one order.
+pub const MAX_PROBE_TARGETS: usize = 64;
+
+/// The longest that a node waits for one connection, milliseconds.
+pub const MAX_PROBE_TIMEOUT_MS: u32 = 5_000;

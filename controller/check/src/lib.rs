@@ -1,25 +1,37 @@
 //! Compliance of one organization: a plan of checks from what it declares, looks from several vantage points, verdicts, a report
-//! and an evidence file. Plan and verdict are pure; a look changes nothing where it looks, and nothing here grants anything.
+//! and an evidence file. [`plan`] and [`judge`] are pure; a look changes nothing where it looks, and nothing here grants anything.
 
 #![forbid(unsafe_code)]
 
+mod asn1;
+mod certificate;
 mod check;
+mod judge;
 mod observation;
+mod ocsp;
 mod plan;
+mod probe;
+mod report;
 #[cfg(test)]
 mod sample;
+mod stamp;
 mod subject;
+mod text;
 mod verdict;
 
 pub use check::{Check, Expect, Issuers, Probe, Role, Vantage, View};
+pub use judge::judge;
 pub use observation::{
     BalancerSeen, Der, DnsAnswer, DnsSeen, Failure, HttpSeen, Observation, OcspCacheSeen, OcspSeen,
     Seen, StampSeen, TcpSeen, TlsSeen, UrlSeen, WithoutCertificate,
 };
 pub use plan::{MAX_CHECKS, plan, probes};
+pub use probe::{CONNECT_LIMIT, Dial, Stream, SystemDial, look, look_all};
+pub use report::{Counts, Outcome, Report};
 pub use subject::{
     Balancer, DeclaredPort, Direction, Exposure, MAX_ADDRESSES, MAX_DECLARED_PORTS, MAX_ISSUERS,
     MAX_NAME_SERVERS, MAX_NAMES, MAX_PORTS, MAX_SERVERS, MAX_TARGETS, MAX_URLS, NameServer, Node,
     Outside, Port, PortProbe, Protocol, Server, Stage, Subject, Target, TargetKind,
 };
+pub use text::Lang;
 pub use verdict::{Cause, Evidence, Fault, Finding, Level, Verdict, Why};

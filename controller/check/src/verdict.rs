@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use crate::check::Vantage;
+
 /// The outcome of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "verdict")]
@@ -48,8 +50,7 @@ pub struct Finding {
 pub struct Evidence {
     #[serde(with = "time::serde::rfc3339")]
     pub time: OffsetDateTime,
-    /// From where.
-    pub vantage: String,
+    pub vantage: Vantage,
     /// The address that was looked at, or the name of who was asked.
     pub address: String,
     pub observed: String,

@@ -1,0 +1,245 @@
+//! Verdicts about names: whether they exist, where they point, and whether all servers say so.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{Case, Outcome, Trouble, dns_in_words, failed, found, listed, unknown};
+use crate::check::Probe;
+use crate::observation::{DnsAnswer, DnsSeen, Observation, Seen};
+use crate::verdict::{Cause, Fault};
+
+pub(super) fn exists(case: &Case<'_>) -> Outcome {
+    let answers = answers(case, &case.own)?;
+    let addresses = addresses(&answers);
+    if !addresses.is_empty() {
+        return Ok(shown(&addresses));
+    }
+    let fault = match answers
+        .iter()
+        .any(|it| !matches!(it.answer, DnsAnswer::Error { .. }))
+    {
+        true => Fault::NameMissing,
+        false => Fault::NameServerError,
+    };
+    let said: Vec<String> = answers.iter().map(|it| dns_in_words(&it.answer)).collect();
+    Err(found(fault, name(case), listed(&said)))
+}
+
+pub(super) fn only(case: &Case<'_>, declared: &[IpAddr]) -> Outcome {
+    let found_addresses = existing(case)?;
+    if declared.is_empty() {
+        return Err(unknown(Cause::NothingDeclared, ""));
+    }
+    let others: Vec<&IpAddr> = found_addresses
+        .iter()
+        .filter(|address| !declared.contains(address))
+        .collect();
+    match others[..] {
+        [] => Ok(shown(&found_addresses)),
+        _ => Err(found(
+            Fault::UndeclaredAddress,
+            listed(declared),
+            listed(&others),
+        )),
+    }
+}
+
+pub(super) fn no_private(case: &Case<'_>) -> Outcome {
+    let addresses = existing(case)?;
+    let private: Vec<&IpAddr> = addresses.iter().filter(|it| is_private(**it)).collect();
+    match private[..] {
+        [] => Ok(shown(&addresses)),
+        _ => Err(found(Fault::PrivateAddress, "", listed(&private))),
+    }
+}
+
+pub(super) fn agree(case: &Case<'_>) -> Outcome {
+    let answers = answers(case, &case.own)?;
+    for seen in &answers {
+        let server = &seen.server;
+        let (fault, said) = match &seen.answer {
+            DnsAnswer::Silent => (Fault::NameServerSilent, String::new()),
+            DnsAnswer::Error { code } => (Fault::NameServerError, code.clone()),
+            DnsAnswer::Records {
+                is_authoritative: false,
+                ..
+            } => (Fault::NameServerLame, String::new()),
+            _ => continue,
+        };
+        return Err(found(fault, "", format!("{server} {said}").trim()));
+    }
+    let content = |seen: &DnsSeen| match &seen.answer {
+        DnsAnswer::Records {
+            aliases, addresses, ..
+        } => Some((aliases.clone(), addresses.clone())),
+        _ => None,
+    };
+    if let [first, rest @ ..] = &answers[..]
+        && let Some(other) = rest.iter().find(|it| content(it) != content(first))
+    {
+        let said = |seen: &DnsSeen| format!("{}: {}", seen.server, dns_in_words(&seen.answer));
+        return Err(found(Fault::NameServersDisagree, said(first), said(other)));
+    }
+    // Findings come first; only then does it matter that some server could not be asked.
+    let servers = match &case.check.probe {
+        Probe::Dns { view, .. } => case.subject.servers_of(*view),
+        _ => Vec::new(),
+    };
+    for server in servers {
+        let observation = case
+            .own
+            .iter()
+            .find(|it| it.address == Some(server.address));
+        match observation.map(|it| &it.seen) {
+            None => return Err(unknown(Cause::NotObserved, server.name)),
+            Some(Seen::Failed { why }) => return Err(failed(why)),
+            Some(_) => {}
+        }
+    }
+    let servers: Vec<&String> = answers.iter().map(|it| &it.server).collect();
+    Ok(listed(&servers))
+}
+
+pub(super) fn differs(case: &Case<'_>, other: &str) -> Outcome {
+    let own = name(case);
+    if folded(own) == folded(other) {
+        return Err(found(Fault::SameName, other, own));
+    }
+    let Probe::Dns { view, .. } = case.check.probe else {
+        return Err(unknown(Cause::NotObserved, ""));
+    };
+    let own = existing(case)?;
+    let name = other.to_owned();
+    let observations = case.other(&Probe::Dns { name, view });
+    let other_addresses = addresses(&answers(case, &observations)?);
+    if other_addresses.is_empty() {
+        return Err(unknown(Cause::NoAddress, other));
+    }
+    let shared: Vec<&IpAddr> = own.intersection(&other_addresses).collect();
+    match shared[..] {
+        [] => Ok(format!("{} / {}", shown(&own), shown(&other_addresses))),
+        _ => Err(found(Fault::SameAddress, other, listed(&shared))),
+    }
+}
+
+pub(super) fn not_on(case: &Case<'_>, other_stage: &[IpAddr]) -> Outcome {
+    let addresses = existing(case)?;
+    let crossed: Vec<&IpAddr> = addresses
+        .iter()
+        .filter(|it| other_stage.contains(it))
+        .collect();
+    match crossed[..] {
+        [] => Ok(shown(&addresses)),
+        _ => Err(found(Fault::OtherStage, "", listed(&crossed))),
+    }
+}
+
+pub(super) fn internal_view(case: &Case<'_>, declared: &[IpAddr]) -> Outcome {
+    let answers = answers(case, &case.own)?;
+    if declared.is_empty() {
+        return Err(unknown(Cause::NothingDeclared, ""));
+    }
+    let declared: BTreeSet<IpAddr> = declared.iter().copied().collect();
+    let addresses = addresses(&answers);
+    if addresses == declared {
+        return Ok(shown(&addresses));
+    }
+    let said: Vec<String> = answers.iter().map(|it| dns_in_words(&it.answer)).collect();
+    Err(found(
+        Fault::InternalViewWrong,
+        shown(&declared),
+        listed(&said),
+    ))
+}
+
+/// What the servers said; an error where none was asked, could be asked, or answered.
+fn answers<'o>(
+    case: &Case<'_>,
+    observations: &[&'o Observation],
+) -> Result<Vec<&'o DnsSeen>, Trouble> {
+    if let Probe::Dns { view, .. } = case.check.probe
+        && case.subject.servers_of(view).is_empty()
+    {
+        return Err(unknown(Cause::NothingDeclared, "name servers"));
+    }
+    let mut answers = Vec::new();
+    let mut failure = None;
+    for observation in observations {
+        match &observation.seen {
+            Seen::Dns(seen) => answers.push(seen),
+            Seen::Failed { why } => failure = Some(failed(why)),
+            _ => {}
+        }
+    }
+    if answers.is_empty() {
+        return Err(failure.unwrap_or_else(|| unknown(Cause::NotObserved, "")));
+    }
+    if answers.iter().all(|it| it.answer == DnsAnswer::Silent) {
+        let servers: Vec<&String> = answers.iter().map(|it| &it.server).collect();
+        return Err(unknown(Cause::NoConnection, listed(&servers)));
+    }
+    Ok(answers)
+}
+
+/// The addresses of a name that has some.
+fn existing(case: &Case<'_>) -> Result<BTreeSet<IpAddr>, Trouble> {
+    let addresses = addresses(&answers(case, &case.own)?);
+    match addresses.is_empty() {
+        true => Err(unknown(Cause::NoAddress, name(case))),
+        false => Ok(addresses),
+    }
+}
+
+fn addresses(answers: &[&DnsSeen]) -> BTreeSet<IpAddr> {
+    let lists = answers.iter().filter_map(|it| match &it.answer {
+        DnsAnswer::Records { addresses, .. } => Some(addresses),
+        _ => None,
+    });
+    lists.flatten().copied().collect()
+}
+
+fn name<'c>(case: &Case<'c>) -> &'c str {
+    match &case.check.probe {
+        Probe::Dns { name, .. } => name,
+        _ => "",
+    }
+}
+
+fn folded(name: &str) -> String {
+    name.trim_end_matches('.').to_ascii_lowercase()
+}
+
+fn shown(addresses: &BTreeSet<IpAddr>) -> String {
+    let addresses: Vec<&IpAddr> = addresses.iter().collect();
+    listed(&addresses)
+}
+
+/// Addresses that nobody reaches over the internet. Those kept for documentation count as public: a record that holds one is
+/// caught by what is declared, and examples are written with them.
+pub(super) fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => is_private_v4(v4),
+        IpAddr::V6(v6) => is_private_v6(v6),
+    }
+}
+
+fn is_private_v4(v4: Ipv4Addr) -> bool {
+    let [a, b, ..] = v4.octets();
+    v4.is_private()
+        || v4.is_loopback()
+        || v4.is_link_local()
+        || v4.is_multicast()
+        || a == 0
+        || a >= 240
+        // Shared by carriers (RFC 6598), benchmarks (RFC 2544).
+        || (a == 100 && (64..128).contains(&b))
+        || (a == 198 && (b == 18 || b == 19))
+}
+
+fn is_private_v6(v6: Ipv6Addr) -> bool {
+    v6.is_loopback()
+        || v6.is_unspecified()
+        || v6.is_multicast()
+        || v6.is_unique_local()
+        || v6.is_unicast_link_local()
+}

@@ -1,0 +1,178 @@
+//! Ports, HTTP, balancers and the organization's own list.
+
+use super::{NOW, assert_unknown, check, sees, verdict};
+use crate::sample;
+use crate::{
+    BalancerSeen, Cause, DeclaredPort, Direction, Fault, HttpSeen, OcspCacheSeen, Probe, Seen,
+    TcpSeen, Verdict, judge,
+};
+
+fn tcp(id: &str, seen: TcpSeen) -> Verdict {
+    verdict(&sample::subject(), id, Seen::Tcp(seen))
+}
+
+fn observed(verdict: &Verdict) -> &str {
+    match verdict {
+        Verdict::Ok { observed, .. } => observed,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_member_with_a_grant_must_come_through() {
+    let id = "production/port/4000/granted/servidor-1/10.90.0.11";
+    assert!(tcp(id, TcpSeen::Open).is_ok());
+    for closed in [TcpSeen::Refused, TcpSeen::Silent, TcpSeen::Unreachable] {
+        assert_eq!(tcp(id, closed).fault(), Some(Fault::PortClosed));
+    }
+}
+
+#[test]
+fn a_member_without_must_not_and_how_it_was_kept_out_is_told_apart() {
+    let id = "production/port/4000/ungranted/servidor-1/10.90.0.11";
+    assert_eq!(tcp(id, TcpSeen::Open).fault(), Some(Fault::PortOpen));
+    assert_eq!(observed(&tcp(id, TcpSeen::Refused)), "refused");
+    assert_eq!(observed(&tcp(id, TcpSeen::Silent)), "silent");
+    assert_eq!(observed(&tcp(id, TcpSeen::Unreachable)), "unreachable");
+}
+
+#[test]
+fn silence_to_the_outside_counts_only_if_the_control_answers() {
+    let subject = sample::subject();
+    let check = check(&subject, "production/port/4000/outside/201.49.10.7");
+    let silent = sees(&check, Seen::Tcp(TcpSeen::Silent));
+    let control = |seen| {
+        let address = "198.51.100.1:443".parse().unwrap();
+        let mut control = sees(&check, Seen::Tcp(seen));
+        control.probe = Probe::TcpConnect { address };
+        control
+    };
+    let judged = |seen| judge(&check, &subject, &[silent.clone(), control(seen)], NOW);
+    assert!(judged(TcpSeen::Open).is_ok());
+    assert_unknown(&judged(TcpSeen::Silent), Cause::ControlUnreachable);
+    let alone = judge(&check, &subject, std::slice::from_ref(&silent), NOW);
+    assert_unknown(&alone, Cause::ControlUnreachable);
+    let open = sees(&check, Seen::Tcp(TcpSeen::Open));
+    assert_eq!(
+        judge(&check, &subject, &[open], NOW).fault(),
+        Some(Fault::PortOpen)
+    );
+    let refused = sees(&check, Seen::Tcp(TcpSeen::Refused));
+    assert!(judge(&check, &subject, &[refused], NOW).is_ok());
+}
+
+fn answer(status: u16, content_type: Option<&str>, body: &str) -> HttpSeen {
+    HttpSeen::Answer {
+        status,
+        content_type: content_type.map(str::to_owned),
+        location: None,
+        body: body.to_owned(),
+    }
+}
+
+#[test]
+fn health_is_200_and_nothing_else() {
+    let id = "production/service/5588/servidor-1/health";
+    let health = |seen| verdict(&sample::subject(), id, seen);
+    assert!(health(Seen::Http(answer(200, None, ""))).is_ok());
+    let maintenance = answer(503, None, "Health check interface is in maintenance mode");
+    assert_eq!(
+        health(Seen::Http(maintenance)).fault(),
+        Some(Fault::StatusWrong)
+    );
+    let error = "connection closed".to_owned();
+    let broken = Seen::Http(HttpSeen::Broken { error });
+    assert_eq!(health(broken).fault(), Some(Fault::NoHttp));
+    assert_eq!(
+        health(Seen::Tcp(TcpSeen::Refused)).fault(),
+        Some(Fault::NoHttp)
+    );
+    assert_unknown(&health(Seen::Tcp(TcpSeen::Silent)), Cause::NoConnection);
+}
+
+#[test]
+fn the_ocsp_cache_answers_with_responses_for_a_certificate_and_without_an_error_for_none() {
+    let subject = sample::subject();
+    let seen = |with_certificate: HttpSeen, without: HttpSeen| {
+        Seen::OcspCache(OcspCacheSeen {
+            certificate_sha1: "00".to_owned(),
+            with_certificate,
+            without,
+        })
+    };
+    let multipart = || {
+        let part = "--b\r\nContent-Type: application/ocsp-response\r\n\r\n";
+        answer(200, Some("multipart/related; boundary=b"), part)
+    };
+    let responses = "production/service/5577/servidor-1/ocsp-responses";
+    let error = "production/service/5577/servidor-1/no-server-error";
+    let right = seen(multipart(), answer(404, None, ""));
+    assert!(verdict(&subject, responses, right.clone()).is_ok());
+    assert!(verdict(&subject, error, right).is_ok());
+    for wrong in [
+        answer(200, Some("text/html"), "<html>"),
+        answer(
+            200,
+            Some("multipart/mixed"),
+            "--b\r\nContent-Type: text/plain",
+        ),
+        answer(500, Some("multipart/related"), "application/ocsp-response"),
+    ] {
+        let wrong = verdict(&subject, responses, seen(wrong, answer(200, None, "")));
+        assert_eq!(wrong.fault(), Some(Fault::NotMultipart));
+    }
+    let failing = seen(multipart(), answer(500, None, ""));
+    assert_eq!(
+        verdict(&subject, error, failing).fault(),
+        Some(Fault::StatusWrong)
+    );
+}
+
+#[test]
+fn a_balancer_with_a_server_down_is_a_finding() {
+    let id = "production/balancer/entrada/all-up";
+    let seen = |up: &[&str], down: &[&str]| {
+        let names = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect();
+        let balancer = BalancerSeen {
+            up: names(up),
+            down: names(down),
+        };
+        verdict(&sample::subject(), id, Seen::Balancer(balancer))
+    };
+    assert!(seen(&["servidor-1", "servidor-2"], &[]).is_ok());
+    assert_eq!(
+        seen(&["servidor-1"], &["servidor-2"]).fault(),
+        Some(Fault::BackendDown)
+    );
+    assert_unknown(&seen(&[], &[]), Cause::NothingDeclared);
+}
+
+#[test]
+fn the_organizations_list_is_compared_with_the_profiles_line_by_line() {
+    let mut subject = sample::subject();
+    let list = check(&subject, "declared/ports");
+    let Verdict::Finding(finding) = judge(&list, &subject, &[], NOW) else {
+        panic!("the seed's list passed");
+    };
+    assert_eq!(finding.fault, Fault::PortsDiffer);
+    assert_eq!(
+        finding.declared,
+        "4000 in, outside; 2080 in, outside; 8888 in; 5577 -; 4001 -"
+    );
+    assert_eq!(
+        finding.observed,
+        "4000 tunnel; 2080 -; 8888 -; 5577 public; 4001 out"
+    );
+    let line = |number, direction| DeclaredPort {
+        number,
+        direction,
+        from_outside: direction == Direction::In && number != 4000,
+    };
+    subject.declared_ports = vec![
+        line(5500, Direction::In),
+        line(5577, Direction::In),
+        line(4000, Direction::In),
+        line(4001, Direction::Out),
+    ];
+    assert!(judge(&list, &subject, &[], NOW).is_ok());
+}

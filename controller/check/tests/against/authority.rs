@@ -1,0 +1,169 @@
+//! A certificate authority by OpenSSL, in a folder of its own, with the profiles of X-Road's test authority.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+pub(crate) struct Authority {
+    folder: TempDir,
+}
+
+/// A certificate and its key, as files.
+pub(crate) struct Issued {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+impl Authority {
+    /// None, with a line that says so, on a machine without OpenSSL.
+    pub(crate) fn new(name: &str) -> Option<Self> {
+        if Command::new("openssl").arg("version").output().is_err() {
+            println!("skipped: openssl is not installed (package openssl)");
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("profiles.cnf"), PROFILES).unwrap();
+        let authority = Self { folder };
+        let subject = format!("/CN={name}");
+        authority.openssl(&[
+            "req",
+            "-x509",
+            "-config",
+            "profiles.cnf",
+            "-extensions",
+            "authority",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-keyout",
+            "authority.key",
+            "-out",
+            "authority.pem",
+            "-subj",
+            &subject,
+            "-days",
+            "3650",
+        ]);
+        Some(authority)
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        self.read("authority.pem")
+    }
+
+    pub(crate) fn read(&self, file: &str) -> String {
+        fs::read_to_string(self.folder.path().join(file)).unwrap()
+    }
+
+    /// Issues a certificate of a profile, with an EC key.
+    pub(crate) fn issue(&self, name: &str, profile: &str, days: u32) -> Issued {
+        let key = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+        self.issue_with(name, profile, days, &key)
+    }
+
+    /// Issues one with an RSA key, whose signatures name their algorithm in another way.
+    pub(crate) fn issue_rsa(&self, name: &str, profile: &str, days: u32) -> Issued {
+        self.issue_with(name, profile, days, &["rsa:2048"])
+    }
+
+    fn issue_with(&self, name: &str, profile: &str, days: u32, key: &[&str]) -> Issued {
+        let file = |ending: &str| format!("{name}-{profile}.{ending}");
+        let (request, key_file, certificate) = (file("csr"), file("key"), file("pem"));
+        let subject = format!("/CN={name}");
+        let mut arguments = vec!["req", "-new", "-config", "profiles.cnf", "-newkey"];
+        arguments.extend(key);
+        arguments.extend([
+            "-nodes", "-keyout", &key_file, "-out", &request, "-subj", &subject,
+        ]);
+        self.openssl(&arguments);
+        let profiles = PROFILES.replace("NAME", name);
+        fs::write(self.folder.path().join(file("cnf")), profiles).unwrap();
+        let (days, cnf) = (days.to_string(), file("cnf"));
+        self.openssl(&[
+            "x509",
+            "-req",
+            "-in",
+            &request,
+            "-CA",
+            "authority.pem",
+            "-CAkey",
+            "authority.key",
+            "-CAcreateserial",
+            "-extfile",
+            &cnf,
+            "-extensions",
+            profile,
+            "-days",
+            &days,
+            "-out",
+            &certificate,
+        ]);
+        Issued {
+            certificate: self.folder.path().join(certificate),
+            key: self.folder.path().join(key_file),
+        }
+    }
+
+    /// Runs OpenSSL in the authority's folder.
+    pub(crate) fn openssl(&self, arguments: &[&str]) -> Vec<u8> {
+        let mut command = Command::new("openssl");
+        command.args(arguments).current_dir(self.folder.path());
+        let output = command.output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "openssl {arguments:?}: {errors}");
+        output.stdout
+    }
+}
+
+impl Issued {
+    pub(crate) fn certificate(&self) -> String {
+        self.certificate.to_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn key(&self) -> String {
+        self.key.to_str().unwrap().to_owned()
+    }
+}
+
+const PROFILES: &str = "\
+[req]
+distinguished_name = name
+[name]
+[authority]
+basicConstraints = critical,CA:TRUE
+keyUsage = critical,keyCertSign,cRLSign
+subjectKeyIdentifier = hash
+[authentication]
+basicConstraints = critical,CA:FALSE
+keyUsage = critical,digitalSignature,keyEncipherment
+extendedKeyUsage = serverAuth,clientAuth
+subjectAltName = DNS:NAME
+[signing]
+basicConstraints = critical,CA:FALSE
+keyUsage = critical,nonRepudiation
+subjectAltName = DNS:NAME
+[responder]
+basicConstraints = critical,CA:FALSE
+keyUsage = critical,digitalSignature
+extendedKeyUsage = OCSPSigning
+[stamps]
+basicConstraints = critical,CA:FALSE
+keyUsage = critical,digitalSignature
+extendedKeyUsage = critical,timeStamping
+[stamps_not_critical]
+basicConstraints = critical,CA:FALSE
+keyUsage = critical,digitalSignature
+extendedKeyUsage = timeStamping
+[stamps_and_more]
+basicConstraints = critical,CA:FALSE
+keyUsage = critical,digitalSignature
+extendedKeyUsage = critical,timeStamping,clientAuth
+";

@@ -1,0 +1,236 @@
+//! OCSP against OpenSSL's responder: signers, states and times, each right and wrong.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use malha_check::{Cause, Fault, Observation, PortProbe, Seen, Verdict};
+use time::Duration;
+
+use crate::authority::{Authority, Issued};
+use crate::parts::{Part, free_address, serve_pages, start_until};
+use crate::rig::{Loopback, Run, subject, tls_server};
+
+/// An authority, the server whose certificate is asked about, and its line in the responder's list.
+struct Court {
+    authority: Authority,
+    server: Part,
+}
+
+impl Court {
+    async fn open() -> Option<Self> {
+        let authority = Authority::new("AC")?;
+        let issued = authority.issue("servidor-1", "authentication", 400);
+        let (certificate, key) = (issued.certificate(), issued.key());
+        let server = tls_server(authority.folder(), &certificate, &key, &["-Verify", "1"]).await?;
+        let serial = ["x509", "-in", &certificate, "-noout", "-serial"];
+        let serial = String::from_utf8(authority.openssl(&serial)).unwrap();
+        let serial = serial.trim().trim_start_matches("serial=");
+        let line = |state: &str| format!("{state}\t{serial}\tunknown\t/CN=servidor-1\n");
+        let write = |file: &str, text: &str| {
+            fs::write(authority.folder().join(file), text).unwrap();
+        };
+        write("good.txt", &line("V\t350101000000Z\t"));
+        write("revoked.txt", &line("R\t350101000000Z\t261101000000Z"));
+        write("empty.txt", "");
+        Some(Self { authority, server })
+    }
+
+    /// A responder with this list and signer.
+    async fn responder(&self, list: &str, signer: &Issued) -> Part {
+        let address = free_address();
+        let (port, certificate, key) = (
+            address.port().to_string(),
+            signer.certificate(),
+            signer.key(),
+        );
+        let arguments = [
+            "ocsp",
+            "-port",
+            &port,
+            "-index",
+            list,
+            "-CA",
+            "authority.pem",
+            "-rsigner",
+            &certificate,
+            "-rkey",
+            &key,
+            "-nmin",
+            "60",
+        ];
+        let arguments: Vec<String> = arguments.iter().map(|it| (*it).to_owned()).collect();
+        let folder = self.authority.folder();
+        let started = start_until("openssl", &arguments, folder, "ACCEPT", address).await;
+        started.unwrap()
+    }
+
+    async fn ask(&self, responder: SocketAddr) -> Run {
+        let port = (self.server.address, PortProbe::TlsClientCertificate);
+        let mut subject = subject(&[port]);
+        subject.issuers_pem = vec![self.authority.pem()];
+        subject.ocsp_urls = vec![format!("http://{responder}/")];
+        Run::of(subject, &Loopback::default()).await
+    }
+
+    fn responder_certificate(&self) -> Issued {
+        self.authority.issue("ocsp", "responder", 400)
+    }
+}
+
+fn id(run: &Run, what: &str) -> String {
+    format!(
+        "production/ocsp/servidor-1/{what}/{}",
+        run.subject.ocsp_urls[0]
+    )
+}
+
+fn assert_fault(run: &Run, what: &str, fault: Fault) {
+    run.assert_fault(&id(run, what), fault);
+}
+
+fn seen(run: &mut Run) -> &mut Seen {
+    let is_ocsp = |it: &&mut Observation| matches!(it.seen, Seen::Ocsp(_));
+    let ocsp = run.observations.iter_mut().find(is_ocsp);
+    &mut ocsp.unwrap().seen
+}
+
+#[tokio::test]
+async fn a_good_answer_by_a_responder_that_the_issuer_allowed_is_in_order_and_ages() {
+    let Some(court) = Court::open().await else {
+        return;
+    };
+    let signer = court.responder_certificate();
+    let responder = court.responder("good.txt", &signer).await;
+    let run = court.ask(responder.address).await;
+    for what in ["signed", "fresh", "good"] {
+        run.assert_ok(&id(&run, what));
+    }
+    let fresh = |after: Duration| {
+        run.verdict_at(&id(&run, "fresh"), run.ended + after)
+            .fault()
+    };
+    assert_eq!(fresh(Duration::hours(2)), Some(Fault::OcspStale));
+    assert_eq!(fresh(Duration::hours(-2)), Some(Fault::OcspFromFuture));
+    let years = run.ended + Duration::days(500);
+    let signed = run.verdict_at(&id(&run, "signed"), years);
+    assert_eq!(signed.fault(), Some(Fault::Expired));
+}
+
+#[tokio::test]
+async fn an_answer_by_the_issuer_itself_is_in_order() {
+    let Some(court) = Court::open().await else {
+        return;
+    };
+    let folder = court.authority.folder();
+    let issuer = Issued {
+        certificate: folder.join("authority.pem"),
+        key: folder.join("authority.key"),
+    };
+    let responder = court.responder("good.txt", &issuer).await;
+    let run = court.ask(responder.address).await;
+    run.assert_ok(&id(&run, "signed"));
+}
+
+#[tokio::test]
+async fn revoked_and_unknown_certificates_are_findings() {
+    let Some(court) = Court::open().await else {
+        return;
+    };
+    let signer = court.responder_certificate();
+    for (list, fault) in [
+        ("revoked.txt", Fault::Revoked),
+        ("empty.txt", Fault::OcspUnknown),
+    ] {
+        let responder = court.responder(list, &signer).await;
+        let run = court.ask(responder.address).await;
+        assert_fault(&run, "good", fault);
+        run.assert_ok(&id(&run, "signed"));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_signed_by_a_stranger_or_without_the_usage_is_a_finding() {
+    let (Some(court), Some(other)) = (Court::open().await, Authority::new("Outra AC")) else {
+        return;
+    };
+    let stranger = other.issue("ocsp", "responder", 400);
+    let responder = court.responder("good.txt", &stranger).await;
+    let mut run = court.ask(responder.address).await;
+    assert_fault(&run, "signed", Fault::OcspSignerUnknown);
+    // One that is declared by itself is known.
+    run.subject
+        .issuers_pem
+        .push(other.read("ocsp-responder.pem"));
+    run.assert_ok(&id(&run, "signed"));
+
+    let without_usage = court.authority.issue("ocsp", "authentication", 400);
+    let responder = court.responder("good.txt", &without_usage).await;
+    let run = court.ask(responder.address).await;
+    assert_fault(&run, "signed", Fault::OcspSignerUsage);
+}
+
+#[tokio::test]
+async fn an_answer_that_was_changed_replayed_or_is_for_another_certificate_is_a_finding() {
+    let Some(court) = Court::open().await else {
+        return;
+    };
+    let signer = court.responder_certificate();
+    let responder = court.responder("good.txt", &signer).await;
+    let mut run = court.ask(responder.address).await;
+    let Seen::Ocsp(real) = seen(&mut run).clone() else {
+        panic!("no answer");
+    };
+
+    let mut replayed = real.clone();
+    replayed.nonce.0[0] ^= 1;
+    *seen(&mut run) = Seen::Ocsp(replayed);
+    assert_fault(&run, "signed", Fault::OcspOtherNonce);
+
+    let other = court.authority.issue("servidor-2", "authentication", 400);
+    let der = ["x509", "-in", &other.certificate(), "-outform", "DER"];
+    let mut foreign = real.clone();
+    foreign.certificate.0 = court.authority.openssl(&der);
+    *seen(&mut run) = Seen::Ocsp(foreign);
+    assert_fault(&run, "good", Fault::OcspOtherCertificate);
+
+    // In the bytes that are signed: the state becomes another.
+    let mut changed = real.clone();
+    let bytes = &mut changed.answer.as_mut().unwrap().0;
+    let good = bytes.windows(2).position(|it| it == [0x80, 0x00]).unwrap();
+    bytes[good] = 0x82;
+    *seen(&mut run) = Seen::Ocsp(changed);
+    assert_fault(&run, "signed", Fault::OcspSignatureBad);
+
+    let mut cut = real.clone();
+    cut.answer.as_mut().unwrap().0.truncate(100);
+    *seen(&mut run) = Seen::Ocsp(cut);
+    assert_fault(&run, "good", Fault::OcspMalformed);
+    *seen(&mut run) = Seen::Ocsp(real);
+    run.assert_ok(&id(&run, "signed"));
+}
+
+#[tokio::test]
+async fn a_responder_that_refuses_fails_or_is_not_there_is_told_apart() {
+    let Some(court) = Court::open().await else {
+        return;
+    };
+    let later = serve_pages(|_, _| {
+        let try_later = vec![0x30, 0x03, 0x0a, 0x01, 0x03];
+        (200, "application/ocsp-response".to_owned(), try_later)
+    });
+    let run = court.ask(later.await).await;
+    assert_fault(&run, "good", Fault::OcspRefused);
+    let broken = serve_pages(|_, _| (500, "text/plain".to_owned(), Vec::new()));
+    let run = court.ask(broken.await).await;
+    assert_fault(&run, "good", Fault::OcspRefused);
+    let run = court.ask(free_address()).await;
+    assert_fault(&run, "good", Fault::OcspRefused);
+
+    let mut subject = run.subject.clone();
+    subject.issuers_pem.clear();
+    let run = Run::of(subject, &Loopback::default()).await;
+    match run.verdict(&id(&run, "good")) {
+        Verdict::CouldNotTest { why } => assert_eq!(why.cause, Cause::Before),
+        other => panic!("{other:?}"),
+    }
+}

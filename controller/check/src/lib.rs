@@ -6,6 +6,7 @@
 mod asn1;
 mod certificate;
 mod check;
+mod evidence;
 mod judge;
 mod observation;
 mod ocsp;
@@ -20,6 +21,10 @@ mod text;
 mod verdict;
 
 pub use check::{Check, Expect, Issuers, Probe, Role, Vantage, View};
+pub use evidence::{
+    EvidenceError, MAX_FILE_BYTES, Signer, Verified, verify as verify_evidence,
+    write as write_evidence,
+};
 pub use judge::judge;
 pub use observation::{
     BalancerSeen, Der, DnsAnswer, DnsSeen, Failure, HttpSeen, Observation, OcspCacheSeen, OcspSeen,

@@ -200,3 +200,57 @@ const RUN_LIMIT: Duration = Duration::from_secs(300);
 /// One look with all its connections.
 const LOOK_LIMIT: Duration = Duration::from_secs(30);
 const LOOKS_AT_ONCE: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::IpAddr;
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::plan::plan;
+    use crate::sample;
+    use crate::{Cause, Verdict, judge};
+
+    /// A way out on which nothing ever answers.
+    struct Void;
+
+    #[async_trait]
+    impl Dial for Void {
+        async fn resolve(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+            std::future::pending().await
+        }
+
+        async fn connect(&self, _: SocketAddr) -> io::Result<Box<dyn Stream>> {
+            std::future::pending().await
+        }
+
+        fn has_udp(&self, _: IpAddr) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_nothing_answers_a_run_ends_in_time_and_knows_nothing() {
+        let subject = sample::subject();
+        let checks = plan(&subject);
+        let start = Instant::now();
+        // Spawned, as who runs the checks does.
+        let run = {
+            let (checks, subject) = (checks.clone(), subject.clone());
+            tokio::spawn(async move { look_all(&checks, &subject, &Void).await })
+        };
+        let observations = run.await.unwrap();
+        assert!(start.elapsed() <= RUN_LIMIT + LOOK_LIMIT);
+        let own = checks.iter().filter(|it| it.vantage == Vantage::Controller);
+        for check in own.filter(|it| it.id != "declared/ports") {
+            let verdict = judge(check, &subject, &observations, OffsetDateTime::now_utc());
+            let Verdict::CouldNotTest { why } = verdict else {
+                panic!("{}: {verdict:?}", check.id);
+            };
+            let has_no_look = matches!(check.probe, Probe::Balancer { .. });
+            assert_eq!(why.cause == Cause::NotObserved, has_no_look, "{}", check.id);
+        }
+    }
+}

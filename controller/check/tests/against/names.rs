@@ -224,6 +224,30 @@ async fn the_internal_view_is_asked_of_its_own_resolver() {
 }
 
 #[tokio::test]
+async fn an_answer_too_long_for_a_datagram_and_a_server_without_datagrams_are_asked_over_tcp() {
+    let addresses = (0..120).map(|last| format!("xvia A 201.49.20.{last}\n"));
+    let records: String = addresses.collect();
+    let Some(server) = nsd(Some(&records)).await else {
+        return;
+    };
+    let mut subject = subject(&[server.part.address]);
+    let declared = (0..120).map(|last| std::net::IpAddr::from([201, 49, 20, last]));
+    subject.production.public_addresses = declared.take(16).collect();
+    for has_udp in [true, false] {
+        let dial = Loopback {
+            has_no_udp: !has_udp,
+            ..Loopback::default()
+        };
+        let run = Run::of(subject.clone(), &dial).await;
+        let Verdict::Finding(finding) = run.verdict(&of(NAME, "declared-addresses")) else {
+            panic!("undeclared addresses passed");
+        };
+        let observed = finding.observed.split(", ").count();
+        assert_eq!(observed, 64 - 16, "with datagrams: {has_udp}");
+    }
+}
+
+#[tokio::test]
 async fn without_any_server_nothing_is_known_of_a_name() {
     let run = Run::of(subject(&[free_address()]), &Loopback::default()).await;
     match run.verdict(&of(NAME, "exists")) {

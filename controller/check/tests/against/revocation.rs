@@ -209,6 +209,43 @@ async fn an_answer_that_was_changed_replayed_or_is_for_another_certificate_is_a_
     run.assert_ok(&id(&run, "signed"));
 }
 
+/// Wherever a bit flips: what still counts as signed still says the same.
+#[tokio::test]
+async fn no_bit_of_an_answer_can_flip_and_change_what_is_believed() {
+    let Some(court) = Court::open().await else {
+        return;
+    };
+    let signer = court.responder_certificate();
+    let responder = court.responder("revoked.txt", &signer).await;
+    let mut run = court.ask(responder.address).await;
+    let Seen::Ocsp(real) = seen(&mut run).clone() else {
+        panic!("no answer");
+    };
+    let (signed, good, fresh) = (id(&run, "signed"), id(&run, "good"), id(&run, "fresh"));
+    let length = real.answer.as_ref().unwrap().0.len();
+    let mut unsigned = 0;
+    for at in 0..length {
+        let mut changed = real.clone();
+        changed.answer.as_mut().unwrap().0[at] ^= 1 << (at % 8);
+        *seen(&mut run) = Seen::Ocsp(changed);
+        assert!(
+            !run.verdict(&good).is_ok(),
+            "byte {at}: not revoked any more"
+        );
+        if run.verdict(&signed).is_ok() {
+            unsigned += 1;
+            assert_eq!(
+                run.verdict(&good).fault(),
+                Some(Fault::Revoked),
+                "byte {at}"
+            );
+            assert!(run.verdict(&fresh).is_ok(), "byte {at}");
+        }
+    }
+    // Few bytes stand outside of every signature.
+    assert!(unsigned * 20 < length, "{unsigned} of {length}");
+}
+
 #[tokio::test]
 async fn a_responder_that_refuses_fails_or_is_not_there_is_told_apart() {
     let Some(court) = Court::open().await else {

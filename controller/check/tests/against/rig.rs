@@ -19,6 +19,7 @@ use crate::parts::{Part, free_address, start_until};
 #[derive(Default)]
 pub(crate) struct Loopback {
     pub(crate) names: BTreeMap<String, IpAddr>,
+    pub(crate) has_no_udp: bool,
 }
 
 #[async_trait]
@@ -32,7 +33,7 @@ impl Dial for Loopback {
     }
 
     fn has_udp(&self, _: IpAddr) -> bool {
-        true
+        !self.has_no_udp
     }
 }
 

@@ -152,6 +152,31 @@ async fn a_stamp_under_another_authority_or_changed_is_a_finding() {
     assert_fault(&run, "signed", Fault::StampMalformed);
 }
 
+/// Wherever a bit flips: what still counts as signed is still the stamp that was asked for.
+#[tokio::test]
+async fn no_bit_of_a_stamp_can_flip_and_change_what_is_believed() {
+    let Some(authority) = court() else { return };
+    let mut run = ask(&authority, true, "usual").await;
+    let real = stamp(&mut run).answer.clone().unwrap();
+    let (signed, matches) = (id(&run, "signed"), id(&run, "matches"));
+    let mut unsigned = 0;
+    for at in 0..real.0.len() {
+        let mut changed = real.clone();
+        changed.0[at] ^= 1 << (at % 8);
+        stamp(&mut run).answer = Some(changed);
+        if run.verdict(&signed).is_ok() {
+            unsigned += 1;
+            assert!(run.verdict(&matches).is_ok(), "byte {at}");
+        }
+    }
+    // The status, and the lists of algorithms and certificates, stand outside of every signature.
+    assert!(
+        unsigned * 10 < real.0.len(),
+        "{unsigned} of {}",
+        real.0.len()
+    );
+}
+
 #[tokio::test]
 async fn an_authority_that_refuses_is_a_finding_with_its_words() {
     let Some(authority) = court() else { return };

@@ -6,7 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use malha_tunnel::{Allow, BoxStream, Engine, PeerConfig, Tunnel, TunnelConfig, start};
+use malha_tunnel::{
+    Allow, BoxStream, ChannelGrant, ChannelId, Engine, PeerConfig, RelayGrant, RelayKey, RelayPair,
+    Tunnel, TunnelConfig, start,
+};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -24,6 +27,7 @@ struct End {
     /// The ports of sink and source; only a netstack needs them, since iperf3 can't use it.
     sink_and_source: Option<(u16, u16)>,
     peers: Vec<Peer>,
+    relay_pairs: Vec<[Channel; 2]>,
 }
 
 #[derive(Deserialize)]
@@ -35,6 +39,24 @@ struct Peer {
     keepalive_s: Option<u16>,
     /// Whether it may send echo requests; TCP and UDP it may always open.
     pings: bool,
+    relay: Option<Grant>,
+}
+
+/// One end of a pair on this end's relay.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Channel {
+    channel: u32,
+    key: [u8; 32],
+}
+
+/// The channel to a peer on another's relay.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Grant {
+    channel: u32,
+    key: [u8; 32],
+    via: String,
 }
 
 type Failure = Box<dyn std::error::Error>;
@@ -59,6 +81,11 @@ async fn main() -> Result<(), Failure> {
     for peer in &end.peers {
         tunnel.set_peer(peer.config()?).await?;
     }
+    let pairs = end.relay_pairs.iter().map(|[a, b]| RelayPair {
+        a: a.grant(),
+        b: b.grant(),
+    });
+    tunnel.set_relay_pairs(pairs.collect()).await?;
     if let Some((sink, source)) = end.sink_and_source {
         serve(&tunnel, sink, swallow).await?;
         serve(&tunnel, source, pour).await?;
@@ -77,7 +104,23 @@ impl Peer {
         if self.pings {
             config.ingress.push(Allow::icmp());
         }
+        if let Some(relay) = &self.relay {
+            config.relay = Some(RelayGrant {
+                channel: ChannelId(relay.channel),
+                key: RelayKey::from_bytes(relay.key),
+                via: relay.via.parse()?,
+            });
+        }
         Ok(config)
+    }
+}
+
+impl Channel {
+    fn grant(&self) -> ChannelGrant {
+        ChannelGrant {
+            channel: ChannelId(self.channel),
+            key: RelayKey::from_bytes(self.key),
+        }
     }
 }
 

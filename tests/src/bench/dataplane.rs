@@ -17,6 +17,7 @@ mod noise;
 mod part;
 mod plan;
 mod priority;
+mod relay;
 mod series;
 mod sheet;
 mod spoof;
@@ -65,6 +66,9 @@ pub fn dataplane(plan: &Plan) -> Result<Sheet> {
     }
     if plan.measures(Part::Loss) {
         loss::loss(&wire, plan, &mut sheet)?;
+    }
+    if plan.measures(Part::Relay) {
+        relay::relay(&wire, plan, &mut sheet)?;
     }
     sheet.note(super::control::machine()?);
     sheet.judge(&GOALS);

@@ -27,9 +27,13 @@ pub(super) struct Ends {
 pub(super) struct End {
     pub(super) side: Side,
     pub(super) key: PrivateKey,
+    pub(super) port: u16,
+    pub(super) overlay: Ipv4Addr,
     pub(super) netstack: bool,
     pub(super) sink_and_source: Option<(u16, u16)>,
     pub(super) peers: Vec<Value>,
+    /// The channels between which it relays, in twos.
+    pub(super) relay_pairs: Value,
 }
 
 impl Ends {
@@ -79,25 +83,29 @@ impl End {
         Self {
             side,
             key,
+            port: PORT,
+            overlay: side.overlay(),
             netstack: false,
             sink_and_source: None,
             peers,
+            relay_pairs: json!([]),
         }
     }
 
     /// Starts it, and returns when it has all its peers.
     pub(super) fn start(&self, wire: &Wire, program: &Path) -> Result<Process> {
-        let name = format!("tunnel-{}", self.side.name());
+        let name = format!("tunnel-{}-{}", self.side.name(), self.port);
         let text = json!({
             "netstack": self.netstack,
             "private_key": *self.key.to_base64(),
-            "listen": SocketAddr::from((self.side.underlay(), PORT)),
-            "address": format!("{}/24", self.side.overlay()),
+            "listen": SocketAddr::from((self.side.underlay(), self.port)),
+            "address": format!("{}/24", self.overlay),
             "mtu_bytes": MTU_BYTES,
             "interface": self.side.interface(),
             "connection_buffer_bytes": CONNECTION_BUFFER_BYTES,
             "sink_and_source": self.sink_and_source,
             "peers": self.peers,
+            "relay_pairs": self.relay_pairs,
         });
         let file = wire.write(&format!("{name}.json"), &text.to_string())?;
         let log = wire.log(&name);

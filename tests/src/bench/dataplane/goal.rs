@@ -7,6 +7,7 @@ use super::contender::{BORINGTUN, CABLE, MALHA, NETSTACK, WIREGUARD_GO};
 use super::handshakes::{LOST_TO_STRANGERS, PER_CORE};
 use super::idle::{IDLE_MEMORY, IDLE_PROCESSOR, MANY_PEERS, PEERS_MEMORY};
 use super::loss::{BBR, BESIDE, NETSTACK_SENDS};
+use super::relay::{DIRECT, RELAYED};
 use super::sheet::{Measure, Sheet};
 use super::throughput::NOISE;
 
@@ -111,7 +112,7 @@ const fn goal(name: &'static str, figure: Figure, bound: Bound) -> Goal {
 }
 
 /// In the order in which they are printed.
-pub(super) const GOALS: [Goal; 26] = [
+pub(super) const GOALS: [Goal; 27] = [
     goal(
         "TCP 1 stream, times wireguard-go",
         Figure::Ratio(Measure::Tcp1, WIREGUARD_GO),
@@ -241,6 +242,11 @@ pub(super) const GOALS: [Goal; 26] = [
         "20 ms, 1 % lost: QUIC beside the tunnel, times netstack sends",
         Figure::RatioAlone(BESIDE, NETSTACK_SENDS),
         Bound::AtLeast(100.0),
+    ),
+    goal(
+        "TCP through a relay, share of direct",
+        Figure::RatioAlone(RELAYED, DIRECT),
+        Bound::None,
     ),
 ];
 

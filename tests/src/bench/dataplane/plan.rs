@@ -28,6 +28,8 @@ pub(super) enum Part {
     Handshakes,
     /// Streams over a long and bad line.
     Loss,
+    /// A stream through a hub's relay.
+    Relay,
 }
 
 impl Plan {
@@ -87,16 +89,17 @@ impl Default for Plan {
     }
 }
 
-const PARTS: [(&str, Part); 4] = [
+const PARTS: [(&str, Part); 5] = [
     ("--throughput", Part::Throughput),
     ("--idle", Part::Idle),
     ("--handshakes", Part::Handshakes),
     ("--loss", Part::Loss),
+    ("--relay", Part::Relay),
 ];
 const RUNS: usize = 5;
 const SECONDS: u64 = 5;
-const USAGE: &str = "Known are --throughput, --idle, --handshakes, --loss (none means all), --runs N, --seconds N, \
-    --contenders A,B, --quick, --install-peers, --json";
+const USAGE: &str = "Known are --throughput, --idle, --handshakes, --loss, --relay (none means all), --runs N, \
+    --seconds N, --contenders A,B, --quick, --install-peers, --json";
 
 #[cfg(test)]
 mod tests {

@@ -36,13 +36,14 @@ pub(crate) async fn a_download_goes_on_while_the_preshared_key_changes(ground: G
     let (subject, partner) = (ground.subject().await, ground.partner(2));
     connect(&partner, &subject).await;
     let (mut near, mut far) = stream_pair(&partner, &subject).await;
-    let sent = body(DOWNLOAD_BYTES, 5);
+    let download_bytes = ground.affordable(DOWNLOAD_BYTES);
+    let sent = body(download_bytes, 5);
     let wanted = hash(&sent);
     let sending = tokio::spawn(async move {
         far.write_all(&sent).await.unwrap();
         far.shutdown().await.unwrap();
     });
-    let mut came = vec![0; DOWNLOAD_BYTES / 8];
+    let mut came = vec![0; download_bytes / 8];
     near.read_exact(&mut came).await.unwrap();
     let endpoints = vec![subject.underlay().await[0]];
     for epoch in 1..=6 {
@@ -50,13 +51,13 @@ pub(crate) async fn a_download_goes_on_while_the_preshared_key_changes(ground: G
         let mut config = peer(2, vec![]);
         config.preshared_key = Some(shared.clone());
         subject.tunnel.set_peer(config).await.unwrap();
-        let mut block = vec![0; DOWNLOAD_BYTES / 16];
+        let mut block = vec![0; download_bytes / 16];
         near.read_exact(&mut block).await.unwrap();
         came.extend(block);
         let mut config = nodes::peer(SUBJECT, endpoints.clone());
         config.preshared_key = Some(shared);
         partner.tunnel.set_peer(config).await.unwrap();
-        let mut block = vec![0; DOWNLOAD_BYTES / 16];
+        let mut block = vec![0; download_bytes / 16];
         near.read_exact(&mut block).await.unwrap();
         came.extend(block);
     }
@@ -78,7 +79,8 @@ pub(crate) async fn a_removed_peer_is_cut_under_traffic_and_may_return(ground: G
         let block = body(64 * 1024, 3);
         while near.write_all(&block).await.is_ok() {}
     });
-    far.read_exact(&mut vec![0; 1024 * 1024]).await.unwrap();
+    let poured_bytes = ground.affordable(1024 * 1024);
+    far.read_exact(&mut vec![0; poured_bytes]).await.unwrap();
     for raw in [&mut raw, &mut witness] {
         subject
             .tunnel

@@ -34,6 +34,10 @@ enum Deceived {
 }
 
 pub(crate) async fn a_stopped_process_goes_on_where_it_was(ground: Ground) {
+    if let Some(reason) = outside_processes(&ground) {
+        println!("{reason}");
+        return;
+    }
     let (mut subject, mut raw) = start(&ground, None).await;
     raw.pings().await;
     subject.stop();
@@ -234,15 +238,15 @@ pub(crate) fn serve_if_asked() {
 
 /// Why the clocks of the tunnel under test can't be changed, if so.
 fn cannot_deceive(ground: &Ground) -> Option<String> {
-    if ![Engine::Netstack, Engine::Userspace].contains(&ground.engine) {
-        return Some(format!(
-            "skipped: {} does not run in a process",
-            ground.engine
-        ));
-    }
-    library()
-        .is_none()
-        .then(|| "skipped: libfaketime is missing; install the package faketime".to_owned())
+    let no_library = || "skipped: libfaketime is missing; install the package faketime".to_owned();
+    outside_processes(ground).or_else(|| library().is_none().then(no_library))
+}
+
+/// Why the tunnel under test can't be stopped, if so.
+fn outside_processes(ground: &Ground) -> Option<String> {
+    let outside = ground.engine == Engine::Kernel;
+    outside
+        .then(|| "not played: the kernel's tunnel is no process that could be stopped".to_owned())
 }
 
 fn library() -> Option<PathBuf> {

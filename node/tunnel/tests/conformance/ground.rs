@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use malha_tunnel::{Allow, Engine, PeerConfig, TunnelConfig};
+use malha_tunnel::{Allow, Engine, PeerConfig, PeerStatus, TunnelConfig, kernel_available};
 use nix::sched::{CloneFlags, unshare};
 use tokio::net::TcpListener;
 
@@ -47,11 +48,28 @@ where
 
 /// Why the engine can't be tried on this machine, if so.
 fn obstacle(engine: Engine) -> Option<String> {
-    if engine == Engine::Netstack {
-        return None;
-    }
     let no_tun = || "skipped: this machine has no /dev/net/tun".to_owned();
-    missing(&[("ip", "iproute2")]).or_else(|| (!Path::new(TUN).exists()).then(no_tun))
+    match engine {
+        Engine::Netstack => None,
+        Engine::Userspace => {
+            missing(&[("ip", "iproute2")]).or_else(|| (!Path::new(TUN).exists()).then(no_tun))
+        }
+        Engine::Kernel => no_kernel(),
+    }
+}
+
+/// Why the kernel can't be tried, if so. It is asked once: two who ask at the same time would be in each other's way.
+pub(crate) fn no_kernel() -> Option<String> {
+    static REASON: OnceLock<Option<String>> = OnceLock::new();
+    let ask = || {
+        missing(&[("ip", "iproute2"), ("nft", "nftables")]).or_else(|| {
+            let why = kernel_available().err()?;
+            Some(format!(
+                "skipped: this kernel has no WireGuard ({why}); see the virtual machine"
+            ))
+        })
+    };
+    REASON.get_or_init(ask).clone()
 }
 
 impl Ground {
@@ -82,6 +100,35 @@ impl Ground {
     /// Another tunnel of ours, which needs no place of its own.
     pub(crate) fn partner(&self, number: u8) -> Node {
         Node::netstack(number)
+    }
+
+    /// Lets the tunnel under test know a peer, which it then calls. A kernel calls when there is something to send, so it is
+    /// told to.
+    pub(crate) async fn introduce(&self, subject: &Node, peer: PeerConfig) {
+        subject.tunnel.set_peer(peer).await.unwrap();
+        if self.engine == Engine::Kernel {
+            subject.tunnel.refresh().await;
+        }
+    }
+
+    /// Waits until the peers are as wanted: what is known of a kernel's is as old as the last look at it.
+    pub(crate) async fn sees(&self, subject: &Node, wanted: impl Fn(&[PeerStatus]) -> bool) {
+        let seen = async {
+            while !wanted(&subject.tunnel.peers().await) {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        if tokio::time::timeout(nodes::LIMIT, seen).await.is_err() {
+            panic!("still: {:?}", subject.tunnel.peers().await);
+        }
+    }
+
+    /// `bytes`, or less where an emulated processor has to seal them.
+    pub(crate) fn affordable(&self, bytes: usize) -> usize {
+        match nodes::is_emulated() {
+            true => bytes / 16,
+            false => bytes,
+        }
     }
 
     /// Makes loopback as narrow as some links are; false where it is not ours to change.

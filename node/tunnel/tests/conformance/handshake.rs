@@ -1,6 +1,6 @@
 //! Who gets a session, and who gets silence.
 
-use malha_tunnel::{PresharedKey, TunnelEvent};
+use malha_tunnel::{PeerStatus, PresharedKey, TunnelEvent};
 use tokio::time::Instant;
 
 use crate::ground::{Ground, peer};
@@ -17,23 +17,25 @@ pub(crate) async fn either_side_may_begin(ground: Ground) {
     let mut called = Raw::new(3, &subject).await;
     let mut events = subject.tunnel.events();
     let endpoints = vec![called.endpoint()];
-    subject.tunnel.set_peer(peer(3, endpoints)).await.unwrap();
+    ground.introduce(&subject, peer(3, endpoints)).await;
     called.is_called().await;
     let completed = TunnelEvent::HandshakeCompleted {
         peer: key(3).public_key(),
     };
     wait_for(&mut events, completed).await;
     called.pings().await;
-    let peers = subject.tunnel.peers().await;
-    assert!(peers.iter().all(|it| it.last_handshake_age.is_some()));
-    assert!(peers.iter().all(|it| it.rx_bytes > 0 && it.tx_bytes > 0));
+    let met =
+        |it: &PeerStatus| it.last_handshake_age.is_some() && it.rx_bytes > 0 && it.tx_bytes > 0;
+    ground
+        .sees(&subject, |peers| peers.len() == 2 && peers.iter().all(met))
+        .await;
 }
 
 pub(crate) async fn initiations_that_cross_end_in_one_session(ground: Ground) {
     let subject = ground.subject().await;
     let mut raw = Raw::new(2, &subject).await;
     let endpoints = vec![raw.endpoint()];
-    subject.tunnel.set_peer(peer(2, endpoints)).await.unwrap();
+    ground.introduce(&subject, peer(2, endpoints)).await;
     let theirs = raw.message(INITIATION).await;
     let (ours, begun) = raw.initiation(None);
     raw.send(&ours).await;
@@ -105,7 +107,7 @@ pub(crate) async fn nothing_is_sent_before_the_caller_has_proven_itself(ground: 
     let subject = ground.subject().await;
     let mut raw = Raw::new(2, &subject).await;
     let endpoints = vec![raw.endpoint()];
-    subject.tunnel.set_peer(peer(2, endpoints)).await.unwrap();
+    ground.introduce(&subject, peer(2, endpoints)).await;
     raw.message(INITIATION).await;
     let dialled = subject.tunnel.dial(overlay(2, 80), Instant::now() + LIMIT);
     let watch = async {

@@ -129,10 +129,10 @@ pub(crate) async fn the_endpoint_follows_genuine_data_and_nothing_else(ground: G
         attacker.send_to(datagram, raw.subject).await.unwrap();
     }
     raw.pings().await;
-    assert_eq!(
-        subject.tunnel.peers().await[0].endpoint,
-        Some(raw.endpoint())
-    );
+    let endpoint = Some(raw.endpoint());
+    ground
+        .sees(&subject, |peers| peers[0].endpoint == endpoint)
+        .await;
     let mut heard = [0; 2048];
     let answered = tokio::time::timeout(SILENCE, attacker.recv_from(&mut heard)).await;
     assert!(answered.is_err(), "the attacker was answered");

@@ -1,39 +1,23 @@
-//! The kernel engine against the others. Needs root and a kernel with WireGuard; where that is missing, the last test boots a
-//! virtual machine that has one and runs this very program in it.
-
-#![allow(
-    clippy::unwrap_used,
-    reason = "this is test code, but not all inside test functions"
-)]
-
-#[path = "../nodes/mod.rs"]
-mod nodes;
-mod virtual_machine;
+//! The kernel engine against the others, and what only it does. Needs root and a kernel with WireGuard; where that is missing, the
+//! last test boots a virtual machine that has one and runs this very program in it.
 
 use std::io::ErrorKind;
 use std::process::Command;
 use std::time::Duration;
 
-use malha_tunnel::{Engine, PresharedKey, TunnelEvent, kernel_available};
-use nodes::meeting::{INTERFACE, engines_meet, play, start_node, underlay};
-use nodes::namespace::{Namespace, interface_exists, missing};
-use nodes::*;
+use malha_tunnel::{Engine, PresharedKey, TunnelEvent};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
-/// Why a test can't run here, if so.
-fn absent() -> Option<String> {
-    missing(&[("ip", "iproute2"), ("nft", "nftables")]).or_else(|| {
-        let why = kernel_available().err()?;
-        Some(format!(
-            "skipped: this kernel has no WireGuard ({why}); see the virtual machine"
-        ))
-    })
-}
+use crate::ground::no_kernel;
+use crate::nodes::meeting::{INTERFACE, engines_meet, play, start_node, underlay};
+use crate::nodes::namespace::{Namespace, interface_exists};
+use crate::nodes::*;
+use crate::virtual_machine;
 
 macro_rules! need_kernel {
     () => {
-        if let Some(reason) = absent() {
+        if let Some(reason) = no_kernel() {
             println!("{reason}");
             return;
         }
@@ -196,8 +180,8 @@ fn a_key_is_rotated_under_a_connection() {
 
 #[test]
 fn the_engine_is_proven_in_a_virtual_machine() {
-    if kernel_available().is_ok() {
-        println!("skipped: this kernel has WireGuard, so the tests above have run");
+    if no_kernel().is_none() {
+        println!("skipped: this kernel has WireGuard, so its tests and stories have run");
         return;
     }
     virtual_machine::run_this_program();

@@ -2,7 +2,9 @@
 //! peer that can misbehave. The battery knows nothing of how an engine works inside.
 //!
 //! `netstack` runs unprivileged on loopback; the others need root, and each story of theirs gets a network namespace. A machine
-//! that can't give that is told so and the story is skipped.
+//! that can't give that is told so and the story is skipped. Where the kernel has no WireGuard, `in_kernel` boots a virtual
+//! machine that has, and plays the kernel's stories there; all but those of `clock`, since nobody can stop or deceive a kernel
+//! that runs no process.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,6 +16,7 @@ mod clock;
 mod ground;
 mod handshake;
 mod hostile;
+mod in_kernel;
 mod link;
 #[path = "../nodes/mod.rs"]
 mod nodes;
@@ -21,6 +24,7 @@ mod noise;
 mod ping;
 mod raw;
 mod session;
+mod virtual_machine;
 
 /// The stories, each played with this engine.
 macro_rules! battery {
@@ -85,6 +89,7 @@ macro_rules! conforms {
 
 battery!(netstack, Netstack);
 battery!(userspace, Userspace);
+battery!(kernel, Kernel);
 
 /// Not a story: the process that `clock` stops, resumes and deceives about the time. It does nothing unless it is asked to.
 #[test]

@@ -1,11 +1,12 @@
 //! A peer on a UDP socket that sends exactly what a story tells it to, genuine or not, and sees exactly what comes. It never
 //! answers, repeats or keeps alive by itself.
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::ground::SUBJECT;
 use crate::nodes::{LIMIT, Node, key, overlay, overlay6};
@@ -22,6 +23,8 @@ pub(crate) struct Raw {
     /// Handshake messages and cookie replies that came while something else was awaited.
     pub(crate) handshakes: Vec<Vec<u8>>,
     stamp_s: u64,
+    /// When the last initiation was sent.
+    called: Cell<Option<Instant>>,
     next_index: u32,
     next_ping: u16,
 }
@@ -49,6 +52,7 @@ impl Raw {
             sessions: Vec::new(),
             handshakes: Vec::new(),
             stamp_s: FIRST_STAMP_S,
+            called: Cell::new(None),
             next_index: u32::from(number) << 8,
             next_ping: 0,
         }
@@ -65,6 +69,12 @@ impl Raw {
     }
 
     pub(crate) async fn send(&self, datagram: &[u8]) {
+        if datagram.first() == Some(&INITIATION) {
+            if let Some(last) = self.called.get() {
+                sleep_until(last + CALL_INTERVAL).await;
+            }
+            self.called.set(Some(Instant::now()));
+        }
         self.socket.send_to(datagram, self.subject).await.unwrap();
     }
 
@@ -231,6 +241,8 @@ pub(crate) const COOKIE: u8 = 3;
 pub(crate) const DATA: u8 = 4;
 /// TAI64's zero is in the year 1970; any time will do that grows.
 const FIRST_STAMP_S: u64 = (1 << 62) + 1_000_000;
+/// A kernel takes a peer's initiation that follows another within 20 ms for a part of a flood.
+const CALL_INTERVAL: Duration = Duration::from_millis(50);
 const MAX_DATAGRAM_BYTES: usize = 65_535;
 /// Waiting this long for something that should not come is enough on loopback: what comes there comes within a millisecond.
 pub(crate) const SILENCE: Duration = Duration::from_millis(300);

@@ -103,11 +103,10 @@ pub(crate) async fn call(engine: Engine, number: u8, server: u8) {
     node.tunnel.shutdown().await;
 }
 
-/// An emulated processor encrypts a hundred times slower, and may share a busy one.
 fn body_bytes() -> usize {
-    match std::env::var_os("MALHA_EMULATED") {
-        Some(_) => MIB / 8,
-        None => 2 * MIB,
+    match is_emulated() {
+        true => MIB / 8,
+        false => 2 * MIB,
     }
 }
 

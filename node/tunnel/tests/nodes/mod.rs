@@ -9,7 +9,7 @@ pub(crate) mod meeting;
 pub(crate) mod namespace;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,8 +74,18 @@ impl Node {
         Self::start(Engine::Netstack, config(number), number)
     }
 
+    /// Where it can be called; one that listens at every address is called on loopback.
     pub(crate) async fn underlay(&self) -> Vec<SocketAddr> {
-        self.tunnel.listen_addrs().await
+        let loopback = |mut address: SocketAddr| {
+            match address.ip() {
+                IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+                IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+                _ => {}
+            }
+            address
+        };
+        let addresses = self.tunnel.listen_addrs().await.into_iter();
+        addresses.map(loopback).collect()
     }
 
     /// Knows the other node, which will dial.
@@ -104,6 +114,11 @@ impl Node {
             .await
             .unwrap()
     }
+}
+
+/// Whether an emulated processor runs this, which encrypts a hundred times slower, and may share a busy one.
+pub(crate) fn is_emulated() -> bool {
+    std::env::var_os("MALHA_EMULATED").is_some()
 }
 
 /// Two netstack nodes; the first has dialled the second.

@@ -1,6 +1,7 @@
 //! The HTTP API under `/api/v1`: a shell that turns requests into commands and the state into documents. It decides
 //! nothing, keeps nothing, and takes no cookie: every request shows an API key.
 
+mod agencies;
 mod api_keys;
 mod audit;
 mod backup;
@@ -17,6 +18,7 @@ mod operators;
 mod organizations;
 mod policy;
 mod problem;
+mod profiles;
 mod psk;
 mod records;
 mod reference;
@@ -32,6 +34,7 @@ mod trace;
 mod write;
 mod zones;
 
+pub use agencies::{Agency, AgencyMachine, AgencyName, AgencyPolicy, AgencyProfile, NewAgency};
 pub use api_keys::{ApiKey, ApiKeyScope, CreatedApiKey, NewApiKey};
 pub use audit::{AuditLine, AuditPage};
 pub use balancers::{
@@ -58,13 +61,14 @@ pub use policy::{
 };
 pub use problem::ProblemDocument;
 pub(crate) use problem::is_direction_mark;
+pub use profiles::{Profile, ProfileDifference, ProfilePort, ProfileText};
 pub use psk::{PskRotation, RotatePsk};
 pub use records::{PutRecordSet, RecordSet};
 pub use reference::Reference;
 pub use routes::{NewRoute, Route};
 pub use serve::serve;
 pub use services::{NewService, Service, ServiceExposure, ServiceProtocol};
-pub use sites::{NewSite, Site};
+pub use sites::{NewSite, Site, SiteRelease};
 pub use status::{BrokenNode, HubStatus, NodeCounts, Settings, Status, StoreStatus};
 pub use tokens::{CreatedToken, NewToken, Token, TokenState};
 pub use trace::{Trace, TraceEnd, TraceReason, TraceRule, TraceService, TraceSource};
@@ -202,7 +206,12 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
             declarations::show,
             declarations::put,
             declarations::remove
-        ));
+        ))
+        .routes(routes!(profiles::list, profiles::set))
+        .routes(routes!(profiles::show, profiles::reset))
+        .routes(routes!(profiles::difference))
+        .routes(routes!(sites::set_release))
+        .routes(routes!(agencies::create));
     OpenApiRouter::new().nest(VERSION_PREFIX, v1)
 }
 

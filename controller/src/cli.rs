@@ -1,6 +1,7 @@
 //! The operator CLI: noun, then verb. Commands about what the overlay holds are clients of the HTTP API; the few that work on
 //! files of this machine say so. It decides nothing.
 
+mod agencies;
 mod backup;
 mod balancers;
 mod checks;
@@ -13,6 +14,7 @@ mod nodes;
 mod operators;
 mod organizations;
 mod policy;
+mod profiles;
 mod psk;
 mod publishing;
 mod screen;
@@ -103,6 +105,9 @@ enum Command {
     /// The policy: one text that says who may open what on whom
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Profiles: the ports that each role has
+    #[command(subcommand)]
+    Profile(profiles::ProfileCommand),
     /// Balancers: a port of a node spread over services of others
     #[command(subcommand)]
     Balancer(balancers::BalancerCommand),
@@ -239,6 +244,7 @@ async fn run_remote(command: Command, session: &Session) -> Result<(), Failure> 
         Command::Service(command) => command.run(session).await,
         Command::Route(command) => command.run(session).await,
         Command::Grant(command) => command.run(session).await,
+        Command::Profile(command) => command.run(session).await,
         Command::Balancer(command) => command.run(session).await,
         Command::Check(command) => command.run(session).await,
         Command::Export(command) => command.run(session).await,

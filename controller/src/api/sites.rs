@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::response::Response;
+use malha_core::profile::Release;
 use malha_core::{Answer, Command, State};
 use malha_proto::{Label, OrganizationId, SiteId};
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,20 @@ pub struct Site {
     pub organization_id: OrganizationId,
     pub nodes: usize,
     pub created_ms: u64,
+    /// The release of X-Road that its servers run; absent for the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub xroad: Option<Release>,
+}
+
+/// Which release of X-Road the servers of a site run.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SiteRelease {
+    /// Like `7.3`; absent or null for the newest.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "7.3")]
+    pub xroad: Option<Release>,
 }
 
 /// A site to be.
@@ -76,6 +91,7 @@ impl Site {
             organization_id: site.organization,
             nodes: state.nodes_of(id).count(),
             created_ms: site.created_ms,
+            xroad: site.xroad,
         })
     }
 }
@@ -165,4 +181,26 @@ pub(super) async fn remove(
         .change(&caller, &query, Command::RemoveSite { id })
         .await?;
     api.removed(&accepted, &query, id).await
+}
+
+/// Say which release of X-Road the servers of a site run
+///
+/// Before 7.4 information systems come on 80 and 443 instead of 8080 and 8443: guards follow at once.
+#[utoipa::path(put, path = "/sites/{site}/xroad", tag = "sites",
+    params(("site" = String, Path, description = "Id, or `org/site` percent-encoded"), WriteQuery),
+    request_body = SiteRelease,
+    responses((status = 200, body = Written<Site>)), security(("api_key" = ["write"])))]
+pub(super) async fn set_release(
+    caller: Caller<Write>,
+    Shared(api): Shared<Arc<Api>>,
+    Path(reference): Path<Reference>,
+    Query(query): Query<WriteQuery>,
+    Body(wanted): Body<SiteRelease>,
+) -> Result<Json<Written<Site>>, Problem> {
+    let id = reference.site(&api.state())?;
+    let xroad = wanted.xroad;
+    let command = Command::SetSiteRelease { id, xroad };
+    let accepted = api.change(&caller, &query, command).await?;
+    let site = Site::of(&api.state(), id).ok_or_else(|| Problem::not_found("site", id))?;
+    api.written(&accepted, &query, site).await.map(Json)
 }

@@ -1,5 +1,6 @@
 //! The API as its clients meet it: requests against a real coordinator on a memory store. No listener runs here.
 
+mod agencies;
 mod approval;
 mod bad_input;
 mod balancers;
@@ -9,6 +10,7 @@ mod endpoints;
 mod limits;
 mod permission;
 mod policy;
+mod profiles;
 mod psk;
 mod repetition;
 pub(crate) mod rig;

@@ -133,7 +133,7 @@ impl Api {
         Some(CreatedToken { about, token, note })
     }
 
-    fn token_text(&self, state: &State, id: TokenId, secret: &Secret32) -> String {
+    pub(super) fn token_text(&self, state: &State, id: TokenId, secret: &Secret32) -> String {
         let controllers = state.settings().controllers.clone();
         EnrolToken {
             id,

@@ -6,6 +6,7 @@ use http::Method;
 use serde_json::json;
 
 use crate::api::{Organization, Site};
+use crate::cli::agencies::{self, AgencyArgs};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::screen::Screen;
 use crate::cli::session::{Row, Session};
@@ -14,9 +15,9 @@ use crate::client::part;
 
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum OrganizationCommand {
-    /// Create an organization
+    /// Create an organization; with --profile xroad an agency with all that its servers need
     Add {
-        /// One DNS label, like `sefaz`
+        /// One DNS label, like `sefaz`; of an agency `HOST.NAME`, as its DNS names begin, like `xvia.sedec`
         name: String,
         /// Its name for people
         #[arg(
@@ -26,6 +27,8 @@ pub(super) enum OrganizationCommand {
             hide_default_value = true
         )]
         display_name: String,
+        #[command(flatten)]
+        agency: Box<AgencyArgs>,
     },
     /// List organizations
     List,
@@ -75,6 +78,13 @@ pub(super) enum SiteCommand {
         /// `ORG/SITE` or id
         site: String,
     },
+    /// Say which release of X-Road the servers of a site run; none: the newest
+    Xroad {
+        /// `ORG/SITE` or id
+        site: String,
+        /// Like 7.3: before 7.4 information systems come on 80 and 443 instead of 8080 and 8443
+        release: Option<String>,
+    },
     /// Remove a site without nodes
     Remove {
         /// `ORG/SITE` or id
@@ -86,7 +96,16 @@ impl OrganizationCommand {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         let at = |organization: &str| format!("/organizations/{}", part(organization));
         match self {
-            Self::Add { name, display_name } => {
+            Self::Add {
+                name,
+                display_name,
+                agency,
+            } if agency.profile.is_some() => {
+                agencies::add(session, &name, &display_name, &agency).await
+            }
+            Self::Add {
+                name, display_name, ..
+            } => {
                 let body = json!({ "name": name, "display_name": display_name });
                 session
                     .write::<Organization>(Method::POST, "/organizations", &body)
@@ -126,6 +145,12 @@ impl SiteCommand {
                     .await
             }
             Self::Show { site } => session.show::<Site>(&at(&site)).await,
+            Self::Xroad { site, release } => {
+                let body = json!({ "xroad": release });
+                session
+                    .write::<Site>(Method::PUT, &format!("{}/xroad", at(&site)), &body)
+                    .await
+            }
             Self::Remove { site } => session.remove(&at(&site)).await,
         }
     }
@@ -180,5 +205,10 @@ impl Row for Site {
             screen.moment(self.created_ms),
             self.id.to_string(),
         ]
+    }
+
+    fn details(&self, _screen: &Screen) -> Vec<(Word, String)> {
+        let release = self.xroad.map(|release| release.to_string());
+        vec![(Word::XRoad, release.unwrap_or_default())]
     }
 }

@@ -204,6 +204,31 @@ words! {
         "sem terminal para perguntar: use --difference HASH com o que \"malha policy diff\" mostrou, ou --yes",
         "no terminal to ask at: give --difference HASH with what \"malha policy diff\" showed, or --yes"
     }
+    Protocol { "protocolo", "protocol" }
+    Direction { "sentido", "direction" }
+    Inbound { "entrada", "in" }
+    Outbound { "saída", "out" }
+    Partner { "com quem", "with" }
+    Probe { "verificação", "probe" }
+    XRoad { "X-Road", "X-Road" }
+    Edited { "editado", "edited" }
+    LeftOpen { "a guarda deixa", "left by the guard" }
+    Finding { "diferença", "difference" }
+    Declared { "declarado", "declared" }
+    NetworkInternal { "rede interna", "internal network" }
+    NetworkExternal { "rede externa", "external network" }
+    TooOpen { "declarado aberto demais", "declared too open" }
+    NotInProfile { "não está no perfil", "not in the profile" }
+    NotDeclared { "não foi declarado", "not declared" }
+    DryRun { "Nada foi criado. Seria assim:", "Nothing was made. It would be:" }
+    AgencyGrants {
+        "Sem política em vigor: foram criadas permissões (malha grant list).",
+        "No policy is in force: grants were added (malha grant list)."
+    }
+    AgencyListen {
+        "Em cada servidor, os programas devem escutar em 127.0.0.1: o agente ocupa essas portas no endereço da rede.",
+        "On each server the programs must listen on 127.0.0.1: the agent takes these ports of the overlay address."
+    }
     HintKey {
         "Use --key-file ARQUIVO ou a variável MALHA_API_KEY; a primeira chave está em admin.key na pasta de dados.",
         "Use --key-file FILE or the variable MALHA_API_KEY; the first key is in admin.key in the data folder."
@@ -359,6 +384,33 @@ sentences! {
     policy_pending(former, deadline, version) {
         "A versão {former} volta {deadline} se não vier: malha policy confirm {version}",
         "Version {former} comes back {deadline} unless this comes: malha policy confirm {version}"
+    }
+    profile_edited(name, since) {
+        "Perfil editado {since}; o original volta com: malha profile reset {name}",
+        "This profile was edited {since}; the shipped one comes back with: malha profile reset {name}"
+    }
+    agency_made(name, sites, revision) {
+        "Órgão {name} criado (revisão {revision}): {sites}. Os tokens são mostrados só agora.",
+        "Agency {name} made (revision {revision}): {sites}. Tokens are shown only now."
+    }
+    agency_services(ports) { "portas na rede: {ports} → 127.0.0.1", "ports on the overlay: {ports} → 127.0.0.1" }
+    agency_name(name, addresses) { "{name} → {addresses}", "{name} → {addresses}" }
+    agency_name_elsewhere(name, addresses) {
+        "{name} → {addresses}: crie este registro onde a zona é mantida",
+        "{name} → {addresses}: make this record where the zone is kept"
+    }
+    agency_name_missing(name) {
+        "{name}: sem registro, nenhum endereço foi informado", "{name}: no record, no address was given"
+    }
+    agency_policy(version) {
+        "As portas estão na versão {version} da política, com os testes delas.",
+        "The ports stand in version {version} of the policy, with their tests."
+    }
+    agency_proposal(proposal) {
+        "As portas esperam outra pessoa: malha policy approve {proposal}", "The ports wait for another person: malha policy approve {proposal}"
+    }
+    agency_left_out(rules) {
+        "Só com uma política em vigor (malha policy apply): {rules}", "Only with a policy in force (malha policy apply): {rules}"
     }
     replaces_note(node) {
         "A máquina que usar este token fica com o lugar de {node}.", "The machine that uses this token takes the place of {node}."

@@ -100,10 +100,10 @@ impl Suggestion<'_> {
     fn to_central(&self) -> Option<SuggestedRule> {
         let ports = self.ports(Direction::Out, Party::Central);
         let central = Who::Profile(Profile::Central);
-        let first = *ports.first()?;
+        let last = *ports.last()?;
         let tests = vec![
-            (self.all(), central.clone(), first, true),
-            (central.clone(), self.all(), first, false),
+            (self.all(), central.clone(), last, true),
+            (central.clone(), self.all(), last, false),
         ];
         self.rule(
             self.shared("central"),

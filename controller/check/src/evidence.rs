@@ -1,5 +1,6 @@
 //! The evidence file of one run: JSON Lines, each with the SHA-256 of the line before it, signed at the end by the overlay's
-//! authority. [`verify`] needs the file and the authority's certificate, no network and no trust in who kept the file.
+//! authority. [`verify`] needs the file and the authority's certificate, no network and no trust in who kept the file. The format
+//! is in `docs/EVIDENCE.md`.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -232,11 +233,10 @@ impl File {
         self.head = Sha256::digest(line).into();
     }
 
-    /// How many lines, and the hash of the last, which has all of them in it. The words before keep the signature from meaning
-    /// anything elsewhere.
+    /// How many lines, and the hash of the last, which has all of them in it. It is text, so that auditors can write it themselves.
     fn to_be_signed(&self) -> Vec<u8> {
-        let lines = self.lines.to_be_bytes();
-        [SIGNED_AS, &lines[..], &self.head[..]].concat()
+        let head = data_encoding::HEXLOWER.encode(&self.head);
+        format!("{SIGNED_AS}\n{}\n{head}\n", self.lines).into_bytes()
     }
 }
 
@@ -369,7 +369,7 @@ const FORMAT: u32 = 1;
 /// A run of the largest plan with the largest answers has less.
 pub const MAX_FILE_BYTES: usize = 64 * 1_024 * 1_024;
 /// No certificate, request or other thing that an authority signs begins like this.
-const SIGNED_AS: &[u8] = b"malha evidence of a compliance check, format 1\n";
+const SIGNED_AS: &str = "malha evidence of a compliance check, format 1";
 
 #[cfg(test)]
 mod tests;

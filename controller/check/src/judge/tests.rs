@@ -14,8 +14,8 @@ use time::macros::datetime;
 use super::judge;
 use crate::sample;
 use crate::{
-    Cause, Check, Der, Expect, Failure, Fault, HttpSeen, Observation, OcspSeen, Probe, Seen,
-    StampSeen, Subject, TcpSeen, Vantage, Verdict, plan,
+    Cause, Check, Der, Expect, Failure, Fault, HttpSeen, Observation, OcspSeen, Probe, Protocol,
+    Seen, StampSeen, Subject, TcpSeen, Vantage, Verdict, plan,
 };
 
 const NOW: OffsetDateTime = datetime!(2026-11-22 12:00 UTC);
@@ -96,6 +96,24 @@ fn each_failure_to_look_is_said_as_such() {
     ] {
         assert_unknown(&verdict(&subject, id, Seen::Failed { why }), cause);
     }
+}
+
+#[test]
+fn what_nobody_can_test_says_why() {
+    let mut subject = sample::subject();
+    subject.production.names = (0..99).map(|n| format!("n{n}.mt.gov.br")).collect();
+    let cut = check(&subject, "declared/within-limits");
+    assert_unknown(&judge(&cut, &subject, &[], NOW), Cause::TooMuch);
+    let mut subject = sample::subject();
+    subject.production.servers[0].ports[0].protocol = Protocol::Udp;
+    let id = "production/port/5500/granted/servidor-1/10.90.0.11";
+    let udp = verdict(&subject, id, Seen::Tcp(TcpSeen::Open));
+    assert_unknown(&udp, Cause::NotOverTcp);
+    let mut subject = sample::subject();
+    subject.egress[0].addresses.clear();
+    let id = "production/egress/servidor-1/central/central.mt.gov.br:4001";
+    let nowhere = verdict(&subject, id, Seen::Tcp(TcpSeen::Open));
+    assert_unknown(&nowhere, Cause::NoAddress);
 }
 
 #[test]

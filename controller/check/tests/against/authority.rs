@@ -112,6 +112,35 @@ impl Authority {
         }
     }
 
+    /// Issues one with a signature that proves nothing any more.
+    pub(crate) fn issue_weak(&self, name: &str) -> Issued {
+        let issued = self.issue(name, "authentication", 400);
+        let weak = self.folder.path().join("weak.pem");
+        let request = format!("{name}-authentication.csr");
+        let cnf = format!("{name}-authentication.cnf");
+        self.openssl(&[
+            "x509",
+            "-req",
+            "-sha1",
+            "-in",
+            &request,
+            "-CA",
+            "authority.pem",
+            "-CAkey",
+            "authority.key",
+            "-extfile",
+            &cnf,
+            "-extensions",
+            "authentication",
+            "-out",
+            "weak.pem",
+        ]);
+        Issued {
+            certificate: weak,
+            key: issued.key,
+        }
+    }
+
     /// Runs OpenSSL in the authority's folder.
     pub(crate) fn openssl(&self, arguments: &[&str]) -> Vec<u8> {
         let mut command = Command::new("openssl");

@@ -104,6 +104,22 @@ async fn a_signing_certificate_in_the_place_of_an_authentication_one_is_a_findin
 }
 
 #[tokio::test]
+async fn a_certificate_signed_with_sha_1_is_a_finding() {
+    let Some(authority) = Authority::new("AC") else {
+        return;
+    };
+    let issued = authority.issue_weak("servidor-1");
+    let (certificate, key) = (issued.certificate(), issued.key());
+    let options = ["-Verify", "1", "-cipher", "DEFAULT@SECLEVEL=0"];
+    let server = tls_server(authority.folder(), &certificate, &key, &options).await;
+    let address = server.as_ref().unwrap().address;
+    let mut subject = subject(&[(address, PortProbe::TlsClientCertificate)]);
+    subject.issuers_pem = vec![authority.pem()];
+    let run = Run::of(subject, &Loopback::default()).await;
+    run.assert_fault(&service(address, "chain"), Fault::WeakSignature);
+}
+
+#[tokio::test]
 async fn a_certificate_near_its_end_and_past_it_is_a_finding() {
     let Some(authority) = Authority::new("AC") else {
         return;

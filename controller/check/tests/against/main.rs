@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 mod authority;
+mod evidence;
 mod handshakes;
 mod names;
 mod pages;

@@ -37,6 +37,10 @@ impl Court {
 
     /// A responder with this list and signer.
     async fn responder(&self, list: &str, signer: &Issued) -> Part {
+        self.responder_with(list, signer, &[]).await
+    }
+
+    async fn responder_with(&self, list: &str, signer: &Issued, options: &[&str]) -> Part {
         let address = free_address();
         let (port, certificate, key) = (
             address.port().to_string(),
@@ -58,7 +62,8 @@ impl Court {
             "-nmin",
             "60",
         ];
-        let arguments: Vec<String> = arguments.iter().map(|it| (*it).to_owned()).collect();
+        let arguments = arguments.iter().chain(options);
+        let arguments: Vec<String> = arguments.map(|it| (*it).to_owned()).collect();
         let folder = self.authority.folder();
         let started = start_until("openssl", &arguments, folder, "ACCEPT", address).await;
         started.unwrap()
@@ -114,6 +119,28 @@ async fn a_good_answer_by_a_responder_that_the_issuer_allowed_is_in_order_and_ag
     let years = run.ended + Duration::days(500);
     let signed = run.verdict_at(&id(&run, "signed"), years);
     assert_eq!(signed.fault(), Some(Fault::Expired));
+}
+
+#[tokio::test]
+async fn a_responder_may_name_itself_by_its_key_and_leave_its_certificate_out() {
+    let Some(court) = Court::open().await else {
+        return;
+    };
+    let signer = court.responder_certificate();
+    let options = ["-resp_key_id", "-rmd", "sha384"];
+    let responder = court.responder_with("good.txt", &signer, &options).await;
+    let run = court.ask(responder.address).await;
+    run.assert_ok(&id(&run, "signed"));
+    // Without its certificate in the answer nobody knows the key.
+    let responder = court
+        .responder_with("good.txt", &signer, &["-resp_no_certs"])
+        .await;
+    let mut run = court.ask(responder.address).await;
+    assert_fault(&run, "signed", Fault::OcspSignerUnknown);
+    run.subject
+        .issuers_pem
+        .push(court.authority.read("ocsp-responder.pem"));
+    run.assert_ok(&id(&run, "signed"));
 }
 
 #[tokio::test]

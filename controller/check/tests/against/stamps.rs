@@ -1,13 +1,12 @@
 //! Time stamps against `openssl ts` behind a small HTTP server.
 
 use std::fs;
-use std::process::Command;
 use std::sync::Arc;
 
 use malha_check::{Cause, Der, Fault, Seen, StampSeen, Subject, Verdict};
 use time::Duration;
 
-use crate::authority::Authority;
+use crate::authority::{Authority, Issued};
 use crate::parts::serve_pages;
 use crate::rig::{Loopback, Run};
 
@@ -222,44 +221,47 @@ async fn a_certificate_without_the_critical_usage_alone_is_a_finding() {
         "-out",
         "content",
     ]);
-    for (profile, fault) in [
-        ("stamps", None),
-        ("stamps_not_critical", Some(Fault::StampUsage)),
-        ("stamps_and_more", Some(Fault::StampUsage)),
-        ("authentication", Some(Fault::StampUsage)),
+    for (profile, form, fault) in [
+        ("stamps", "-nosmimecap", None),
+        // BER, with lengths left open and the content in pieces.
+        ("stamps", "-stream", None),
+        ("stamps_not_critical", "-stream", Some(Fault::StampUsage)),
+        ("stamps_and_more", "-stream", Some(Fault::StampUsage)),
+        ("authentication", "-stream", Some(Fault::StampUsage)),
     ] {
         let signer = authority.issue("outra", profile, 400);
-        let mut sign = Command::new("openssl");
-        sign.args([
-            "cms",
-            "-sign",
-            "-in",
-            "content",
-            "-nodetach",
-            "-binary",
-            "-cades",
-            "-md",
-            "sha256",
-        ])
-        .args([
-            "-econtent_type",
-            "1.2.840.113549.1.9.16.1.4",
-            "-outform",
-            "DER",
-        ])
-        .args(["-signer", &signer.certificate(), "-inkey", &signer.key()])
-        .current_dir(authority.folder());
-        let token = sign.output().unwrap();
-        assert!(
-            token.status.success(),
-            "{}",
-            String::from_utf8_lossy(&token.stderr)
-        );
-        stamp(&mut run).answer = Some(Der(granted(&token.stdout)));
+        let token = sign_content(&authority, &signer, form);
+        let has_open_length = token.starts_with(&[0x30, 0x80]);
+        assert_eq!(has_open_length, form == "-stream");
+        stamp(&mut run).answer = Some(Der(granted(&token)));
         let verdict = run.verdict(&id(&run, "signed"));
-        assert_eq!(verdict.fault(), fault, "{profile}: {verdict:#?}");
+        assert_eq!(verdict.fault(), fault, "{profile} {form}: {verdict:#?}");
         run.assert_ok(&id(&run, "matches"));
     }
+}
+
+fn sign_content(authority: &Authority, signer: &Issued, form: &str) -> Vec<u8> {
+    let (certificate, key) = (signer.certificate(), signer.key());
+    authority.openssl(&[
+        "cms",
+        "-sign",
+        "-in",
+        "content",
+        "-nodetach",
+        "-binary",
+        "-cades",
+        "-md",
+        "sha256",
+        form,
+        "-econtent_type",
+        "1.2.840.113549.1.9.16.1.4",
+        "-outform",
+        "DER",
+        "-signer",
+        &certificate,
+        "-inkey",
+        &key,
+    ])
 }
 
 /// TimeStampResp with status granted.

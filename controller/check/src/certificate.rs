@@ -5,10 +5,6 @@ use time::OffsetDateTime;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::error::X509Error;
 use x509_parser::extensions::{ExtendedKeyUsage, GeneralName, ParsedExtension};
-use x509_parser::oid_registry::{
-    OID_PKCS1_RSASSAPSS, OID_PKCS1_SHA256WITHRSA, OID_PKCS1_SHA384WITHRSA, OID_PKCS1_SHA512WITHRSA,
-    OID_SIG_ECDSA_WITH_SHA256, OID_SIG_ECDSA_WITH_SHA384, OID_SIG_ED25519,
-};
 use x509_parser::pem::Pem;
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::AlgorithmIdentifier;
@@ -44,13 +40,14 @@ pub(crate) fn from_pem(texts: &[String]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Follows signatures from `leaf` over `between` to one of `anchors`, which may be `leaf` itself. Gives the subjects passed.
+/// Follows signatures from `leaf` over `between` to one of `anchors`, which may be `leaf` itself. Gives the subjects passed; none
+/// where a signature can't be judged here.
 pub(crate) fn chain(
     leaf: &[u8],
     between: &[&[u8]],
     anchors: &[Vec<u8>],
     now: OffsetDateTime,
-) -> Result<String, Broken> {
+) -> Result<Option<String>, Broken> {
     let malformed = || (Fault::CertificateMalformed, "not X.509".to_owned());
     let mut current = parse(leaf).ok_or_else(malformed)?;
     let anchors: Vec<X509Certificate<'_>> = anchors.iter().filter_map(|it| parse(it)).collect();
@@ -58,14 +55,20 @@ pub(crate) fn chain(
     let mut passed = current.subject().to_string();
     for _ in 0..MAX_CHAIN {
         if anchors.iter().any(|it| it.as_raw() == current.as_raw()) {
-            return Ok(passed);
+            return Ok(Some(passed));
         }
-        if let Some(anchor) = issuer_among(&current, &anchors)? {
-            may_issue_now(anchor, now)?;
-            return Ok(format!("{passed} < {}", anchor.subject()));
+        match issuer_among(&current, &anchors)? {
+            Found::Issuer(anchor) => {
+                may_issue_now(anchor, now)?;
+                return Ok(Some(format!("{passed} < {}", anchor.subject())));
+            }
+            Found::Unsupported => return Ok(None),
+            Found::Nobody => {}
         }
-        let Some(next) = issuer_among(&current, &between)? else {
-            break;
+        let next = match issuer_among(&current, &between)? {
+            Found::Issuer(next) => next,
+            Found::Unsupported => return Ok(None),
+            Found::Nobody => break,
         };
         may_issue_now(next, now)?;
         passed = format!("{passed} < {}", next.subject());
@@ -78,34 +81,40 @@ pub(crate) fn chain(
     ))
 }
 
+enum Found<'c, 'd> {
+    Issuer(&'c X509Certificate<'d>),
+    Nobody,
+    /// Somebody bears the name, and the signature can't be judged.
+    Unsupported,
+}
+
 /// Who signed `certificate`; an error when only impostors bear the issuer's name.
 fn issuer_among<'c, 'd>(
     certificate: &X509Certificate<'_>,
     among: &'c [X509Certificate<'d>],
-) -> Result<Option<&'c X509Certificate<'d>>, Broken> {
+) -> Result<Found<'c, 'd>, Broken> {
+    let named = among.iter().filter(|it| {
+        it.subject().as_raw() == certificate.issuer().as_raw()
+            && it.as_raw() != certificate.as_raw()
+    });
+    let algorithm = &certificate.signature_algorithm;
+    let signature = &certificate.signature_value.data;
+    let signed = certificate.tbs_certificate.as_ref();
     let mut bad = None;
-    for issuer in among {
-        if issuer.subject().as_raw() != certificate.issuer().as_raw()
-            || issuer.as_raw() == certificate.as_raw()
-        {
-            continue;
+    for issuer in named {
+        if is_weak(algorithm) {
+            return Err((Fault::WeakSignature, algorithm.algorithm.to_string()));
         }
-        if !is_strong(&certificate.signature_algorithm) {
-            let algorithm = certificate.signature_algorithm.algorithm.to_string();
-            return Err((Fault::WeakSignature, algorithm));
+        match verify(issuer, algorithm, signature, signed) {
+            Signature::Good => return Ok(Found::Issuer(issuer)),
+            Signature::Unsupported => return Ok(Found::Unsupported),
+            Signature::Bad => {
+                let names = format!("{} by {}", certificate.subject(), issuer.subject());
+                bad = Some((Fault::ChainSignatureBad, names));
+            }
         }
-        if certificate
-            .verify_signature(Some(issuer.public_key()))
-            .is_ok()
-        {
-            return Ok(Some(issuer));
-        }
-        bad = Some((
-            Fault::ChainSignatureBad,
-            format!("{} by {}", certificate.subject(), issuer.subject()),
-        ));
     }
-    bad.map_or(Ok(None), Err)
+    bad.map_or(Ok(Found::Nobody), Err)
 }
 
 fn may_issue_now(issuer: &X509Certificate<'_>, now: OffsetDateTime) -> Result<(), Broken> {
@@ -139,18 +148,9 @@ pub(crate) fn verify(
     }
 }
 
-/// Whether a signature made today with this algorithm is worth anything; SHA-1 and older are not.
-pub(crate) fn is_strong(algorithm: &AlgorithmIdentifier<'_>) -> bool {
-    [
-        OID_SIG_ECDSA_WITH_SHA256,
-        OID_SIG_ECDSA_WITH_SHA384,
-        OID_SIG_ED25519,
-        OID_PKCS1_SHA256WITHRSA,
-        OID_PKCS1_SHA384WITHRSA,
-        OID_PKCS1_SHA512WITHRSA,
-        OID_PKCS1_RSASSAPSS,
-    ]
-    .contains(&algorithm.algorithm)
+/// Whether a signature made with this algorithm proves nothing any more: MD5 and SHA-1.
+pub(crate) fn is_weak(algorithm: &AlgorithmIdentifier<'_>) -> bool {
+    WEAK.contains(&algorithm.algorithm.as_bytes())
 }
 
 /// The extended key usage and whether it is critical.
@@ -216,3 +216,12 @@ pub(crate) fn not_after(certificate: &X509Certificate<'_>) -> OffsetDateTime {
 /// Certificates that one chain is followed over.
 const MAX_CHAIN: usize = 8;
 const MAX_SHOWN_NAMES: usize = 20;
+
+/// md5WithRSAEncryption, sha1WithRSAEncryption in both of its numbers, ecdsa-with-SHA1, dsa-with-sha1.
+const WEAK: [&[u8]; 5] = [
+    &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x04],
+    &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x05],
+    &[0x2b, 0x0e, 0x03, 0x02, 0x1d],
+    &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x01],
+    &[0x2a, 0x86, 0x48, 0xce, 0x38, 0x04, 0x03],
+];

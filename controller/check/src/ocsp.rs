@@ -178,7 +178,7 @@ impl<'a> Answer<'a> {
         let Some(signer) = all.find(|it| self.names(it)) else {
             return Err((Fault::OcspSignerUnknown, "no certificate of it".to_owned()));
         };
-        if !certificate::is_strong(&self.algorithm) {
+        if certificate::is_weak(&self.algorithm) {
             let algorithm = self.algorithm.algorithm.to_string();
             return Err((Fault::WeakSignature, algorithm));
         }

@@ -216,8 +216,8 @@ const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;m
 background:#fff}h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}table{border-collapse:collapse;width:100%}\
 th,td{text-align:left;vertical-align:top;padding:.35rem .6rem;border-bottom:1px solid #d8dee4;overflow-wrap:anywhere}\
 code{font-size:.85em}.totals{list-style:none;padding:0;display:flex;gap:1rem;flex-wrap:wrap}\
-.totals li{padding:.5rem 1rem;border-left:.3rem solid}.totals b{font-size:1.3rem}.finding{border-color:#b42318}\
-.unknown{border-color:#8a6d00}.ok{border-color:#1a7f37}tr.finding td:first-child{border-left:.2rem solid #b42318}\
+.totals li{padding:.5rem 1rem;border-left:.3rem solid}.totals b{font-size:1.3rem}.totals .finding{border-color:#b42318}\
+.totals .unknown{border-color:#8a6d00}.totals .ok{border-color:#1a7f37}tr.finding td:first-child{border-left:.2rem solid #b42318}\
 tr.unknown td:first-child{border-left:.2rem solid #8a6d00}tr.ok td:first-child{border-left:.2rem solid #1a7f37}\
 .evidence{font-size:.85em;color:#46545f}";
 

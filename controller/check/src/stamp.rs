@@ -171,7 +171,7 @@ impl<'a> Token<'a> {
         if now > ends {
             return Err((Fault::Expired, format!("{name}: {ends}")));
         }
-        certificate::chain(signer.as_raw(), &self.certificates, declared, now).map(Some)
+        certificate::chain(signer.as_raw(), &self.certificates, declared, now)
     }
 
     fn is_by(&self, candidate: &X509Certificate<'_>) -> bool {
@@ -187,7 +187,12 @@ impl<'a> Token<'a> {
     /// algorithm is not supported.
     fn check_signature(&self, signer: &X509Certificate<'_>) -> Result<bool, Broken> {
         let bad = |what: &str| (Fault::StampSignatureBad, what.to_owned());
-        let weak = || (Fault::WeakSignature, "the digest of the token".to_owned());
+        let weak = || {
+            (
+                Fault::WeakSignature,
+                "the token's own digest or signature".to_owned(),
+            )
+        };
         let algorithm = strong_hash(self.signer.digest).ok_or_else(weak)?;
         if self.signer.content_type != TST_INFO {
             return Err(bad("attribute contentType"));
@@ -208,8 +213,8 @@ impl<'a> Token<'a> {
             *tag = SET;
         }
         let algorithm = self.signature_algorithm();
-        if !certificate::is_strong(&algorithm) {
-            return Ok(false);
+        if certificate::is_weak(&algorithm) {
+            return Err(weak());
         }
         match certificate::verify(signer, &algorithm, self.signer.signature, &attributes) {
             Signature::Good => Ok(true),

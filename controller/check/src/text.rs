@@ -111,7 +111,7 @@ words! {
     Closed { "fechada", "closed" }
     Compliance { "Conformidade", "Compliance" }
     Controller { "controlador", "controller" }
-    CouldNotTest { "Não testado", "Could not test" }
+    CouldNotTest { "Não testados", "Could not test" }
     CouldNotTestNote {
         "O que não foi testado não está em ordem nem fechado: não se sabe.",
         "What could not be tested is neither in order nor closed: it is not known."

@@ -37,6 +37,7 @@ pub(super) fn chain(case: &Case<'_>, issuers: Issuers) -> Outcome {
     let between: Vec<&[u8]> = tls.chain.iter().skip(1).map(|it| &it.0[..]).collect();
     let path = certificate::chain(leaf.as_raw(), &between, &anchors, case.now);
     let path = path.map_err(broken(declared.clone()))?;
+    let path = path.ok_or_else(|| unknown(Cause::Unsupported, ""))?;
     if !tls.has_proved_key {
         // Beside an ended certificate the TLS library goes no further; that is the finding then.
         valid_now(case, &leaf)?;

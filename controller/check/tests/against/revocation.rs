@@ -144,6 +144,28 @@ async fn a_responder_may_name_itself_by_its_key_and_leave_its_certificate_out() 
 }
 
 #[tokio::test]
+async fn a_signature_of_an_unknown_kind_is_neither_good_nor_bad() {
+    let Some(court) = Court::open().await else {
+        return;
+    };
+    let signer = court.authority.issue_p521("ocsp", "responder");
+    let responder = court
+        .responder_with("good.txt", &signer, &["-rmd", "sha512"])
+        .await;
+    let run = court.ask(responder.address).await;
+    match run.verdict(&id(&run, "signed")) {
+        Verdict::CouldNotTest { why } => assert_eq!(why.cause, Cause::Unsupported),
+        other => panic!("{other:?}"),
+    }
+    let signer = court.responder_certificate();
+    let responder = court
+        .responder_with("good.txt", &signer, &["-rmd", "sha1"])
+        .await;
+    let run = court.ask(responder.address).await;
+    assert_fault(&run, "signed", Fault::WeakSignature);
+}
+
+#[tokio::test]
 async fn an_answer_by_the_issuer_itself_is_in_order() {
     let Some(court) = Court::open().await else {
         return;

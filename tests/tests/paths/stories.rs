@@ -88,7 +88,10 @@ fn when_the_direct_path_dies_the_relay_takes_over_and_gives_it_back() {
         let router = &talk.caller.connected.routers[0];
         router.block_udp_with(&talk.called.connected.outer_address())?;
         talk.recovers("direct path cut")?;
-        talk.caller.goes_to(&talk.called, Way::Relay)?;
+        // The status is as old as the agent's last look at its peers.
+        eventually("the relay is taken", PATIENCE, || {
+            talk.caller.goes_to(&talk.called, Way::Relay)
+        })?;
         talk.caller.reads(&talk.called)?;
 
         router.unblock()?;

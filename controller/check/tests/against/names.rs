@@ -168,6 +168,21 @@ async fn an_alias_that_leaves_the_zone_is_followed_as_this_machine_resolves_it()
 }
 
 #[tokio::test]
+async fn an_alias_into_a_delegated_zone_is_followed_there() {
+    let records = "xvia CNAME frente.nuvem\nxvia-dev A 201.49.10.8\nnuvem NS ns.nuvem\n\
+                   ns.nuvem A 201.49.1.9";
+    let Some(server) = nsd(Some(records)).await else {
+        return;
+    };
+    let mut dial = Loopback::default();
+    let there = "frente.nuvem.sedec.example".to_owned();
+    dial.names.extend([(there, "201.49.10.7".parse().unwrap())]);
+    let run = Run::of(subject(&[server.part.address]), &dial).await;
+    run.assert_ok(&of(NAME, "exists"));
+    run.assert_ok(&of(NAME, "declared-addresses"));
+}
+
+#[tokio::test]
 async fn private_and_crossed_addresses_are_findings() {
     let records = "xvia A 10.1.1.1\nxvia-dev A 201.49.10.7";
     let Some(run) = asked(records, Some(records)).await else {

@@ -230,7 +230,7 @@ async fn a_certificate_without_the_critical_usage_alone_is_a_finding() {
         ("authentication", "-stream", Some(Fault::StampUsage)),
     ] {
         let signer = authority.issue("outra", profile, 400);
-        let token = sign_content(&authority, &signer, form);
+        let token = sign_content(&authority, &signer, &["-cades", form]);
         let has_open_length = token.starts_with(&[0x30, 0x80]);
         assert_eq!(has_open_length, form == "-stream");
         stamp(&mut run).answer = Some(Der(granted(&token)));
@@ -240,19 +240,51 @@ async fn a_certificate_without_the_critical_usage_alone_is_a_finding() {
     }
 }
 
-fn sign_content(authority: &Authority, signer: &Issued, form: &str) -> Vec<u8> {
-    let (certificate, key) = (signer.certificate(), signer.key());
+/// RFC 3161 §2.4.2: the token says which certificate it was signed with, so that no other can be put in its place.
+#[tokio::test]
+async fn a_token_that_does_not_name_its_certificate_is_a_finding() {
+    let Some(authority) = court() else { return };
+    let mut run = ask(&authority, false, "usual").await;
     authority.openssl(&[
+        "ts",
+        "-reply",
+        "-in",
+        "reply",
+        "-token_out",
+        "-out",
+        "token",
+    ]);
+    authority.openssl(&[
+        "cms",
+        "-verify",
+        "-in",
+        "token",
+        "-inform",
+        "DER",
+        "-noverify",
+        "-out",
+        "content",
+    ]);
+    let signer = authority.issue("outra", "stamps", 400);
+    let with = sign_content(&authority, &signer, &["-cades"]);
+    stamp(&mut run).answer = Some(Der(granted(&with)));
+    run.assert_ok(&id(&run, "signed"));
+    let without = sign_content(&authority, &signer, &[]);
+    stamp(&mut run).answer = Some(Der(granted(&without)));
+    assert_fault(&run, "signed", Fault::StampSignatureBad);
+}
+
+fn sign_content(authority: &Authority, signer: &Issued, options: &[&str]) -> Vec<u8> {
+    let (certificate, key) = (signer.certificate(), signer.key());
+    let fixed = [
         "cms",
         "-sign",
         "-in",
         "content",
         "-nodetach",
         "-binary",
-        "-cades",
         "-md",
         "sha256",
-        form,
         "-econtent_type",
         "1.2.840.113549.1.9.16.1.4",
         "-outform",
@@ -261,7 +293,8 @@ fn sign_content(authority: &Authority, signer: &Issued, form: &str) -> Vec<u8> {
         &certificate,
         "-inkey",
         &key,
-    ])
+    ];
+    authority.openssl(&[&fixed[..], options].concat())
 }
 
 /// TimeStampResp with status granted.

@@ -159,6 +159,20 @@ fn an_issuer_must_be_one_and_be_valid() {
 }
 
 #[test]
+fn between_server_and_issuer_only_authorities_count() {
+    let root = authority(authority_params("AC raiz"));
+    let no_authority = params("servidor.mt.gov.br", 1_000);
+    let key = KeyPair::generate().unwrap();
+    let middle = no_authority.signed_by(&key, &root.issuer).unwrap();
+    let issuer = Issuer::new(no_authority, key);
+    let leaf_key = KeyPair::generate().unwrap();
+    let leaf = leaf_params(400).signed_by(&leaf_key, &issuer).unwrap();
+    let chain = [leaf, middle].map(|it| Der(it.der().to_vec()));
+    let judged = of_5500(&root.subject(), "chain", tls(chain.to_vec()));
+    assert_eq!(judged.fault(), Some(Fault::IssuerMayNotIssue));
+}
+
+#[test]
 fn a_certificate_without_its_key_proves_nothing() {
     let authority = authority(authority_params("AC"));
     let mut copied = tls(vec![authority.sign(&leaf_params(400))]);

@@ -48,8 +48,8 @@ pub use grants::{Grant, GrantProtocol, NewGrant};
 pub use listing::Page;
 pub use nodes::{
     BrokenHop, Carrier, Claimant, Endpoints, HopHealth, Hops, Keep, Machine, Node, NodeName,
-    NodeProfile, NodeStanding, NodeTags, PskAge, Quarantine, QuarantineChoice, Replacement,
-    ServiceHealth, Session, Tunnel, TunnelPath, UpDown,
+    NodePolicy, NodePolicyState, NodeProfile, NodeStanding, NodeTags, PskAge, Quarantine,
+    QuarantineChoice, Replacement, ServiceHealth, Session, Tunnel, TunnelPath, UpDown,
 };
 pub use operators::{NewOperator, NewPassword, Operator, OperatorRole, Password};
 pub use organizations::{NewOrganization, Organization, SecondApprover};

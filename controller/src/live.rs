@@ -42,6 +42,10 @@ struct LiveNode {
     /// The servers behind the node's balancers, while it has a session.
     backends: BTreeMap<(BalancerId, ServiceId), BackendReport>,
     tunnel: Option<TunnelSeen>,
+    /// How its packets to its peers travel, as it told, while it has a session.
+    paths: BTreeMap<NodeId, PathKind>,
+    /// The policy for whose confirmation it waited in vain.
+    policy_given_up: Option<u64>,
     verdict: Option<Diagnosis>,
 }
 
@@ -78,12 +82,24 @@ impl Live {
             live.observed.session_ms = None;
             live.observed.ended = Some((now_ms, farewell));
             live.backends.clear();
+            live.paths.clear();
         });
     }
 
     /// A node told what it sees of its services.
     pub fn report(&self, node: NodeId, report: &NodeReport, now_ms: u64) {
+        let mut fell_back = false;
         self.note(node, now_ms, |live| {
+            fell_back = live.policy_given_up != report.policy_given_up;
+            live.policy_given_up = report.policy_given_up;
+            for seen in &report.peers {
+                match seen.path {
+                    Some(path) if live.paths.len() < MAX_PATHS_SEEN => {
+                        live.paths.insert(seen.peer, path);
+                    }
+                    _ => drop(live.paths.remove(&seen.peer)),
+                }
+            }
             for backend in report.backends.iter().take(MAX_BACKENDS_SEEN) {
                 let key = (backend.balancer, backend.service);
                 live.backends.insert(key, *backend);
@@ -95,6 +111,19 @@ impl Live {
                 }
             }
         });
+        self.ring(fell_back);
+    }
+
+    /// How packets from a node to a peer that is no hub travel, as the node told last.
+    #[must_use]
+    pub fn path(&self, from: NodeId, to: NodeId) -> Option<PathKind> {
+        self.lock().get(&from)?.paths.get(&to).copied()
+    }
+
+    /// The version of a policy that the node no longer follows, since nobody confirmed it in time.
+    #[must_use]
+    pub fn policy_given_up(&self, node: NodeId) -> Option<u64> {
+        self.lock().get(&node)?.policy_given_up
     }
 
     /// A probe through the real path came back. Silence since before the last handshake says nothing of the tunnel now.
@@ -272,6 +301,8 @@ impl LiveNode {
     }
 }
 
+/// Peers of one node whose path is remembered: as many as a netmap has.
+const MAX_PATHS_SEEN: usize = 20_000;
 /// Servers behind balancers that one report may name: every balancer of a node with all its servers.
 const MAX_BACKENDS_SEEN: usize =
     malha_core::limits::MAX_BALANCERS_PER_NODE * malha_core::limits::MAX_BACKENDS;
@@ -294,6 +325,37 @@ mod tests {
         assert!(!changes.has_changed().unwrap());
         live.probed(NODE, WEB, PathProbe::OriginFailed, 2_900, 3_000);
         assert!(changes.has_changed().unwrap());
+    }
+
+    #[test]
+    fn a_node_that_fell_back_rings_once_and_its_paths_go_with_its_session() {
+        let live = Live::new();
+        let other = NodeId(9);
+        let observation = malha_proto::PeerObservation {
+            peer: other,
+            endpoint: None,
+            handshake_age_ms: None,
+            rx_bytes: 0,
+            tx_bytes: 0,
+            path: Some(PathKind::Relay),
+        };
+        let report = NodeReport {
+            peers: vec![observation],
+            policy_given_up: Some(7),
+            ..NodeReport::default()
+        };
+        live.report(NODE, &NodeReport::default(), 500);
+        let mut changes = live.changes();
+        live.report(NODE, &report, 1_000);
+        assert!(changes.has_changed().unwrap());
+        changes.mark_unchanged();
+        live.report(NODE, &report, 1_500);
+        assert!(!changes.has_changed().unwrap());
+        assert_eq!(live.path(NODE, other), Some(PathKind::Relay));
+        assert_eq!(live.policy_given_up(NODE), Some(7));
+        live.session_closed(NODE, None, 2_000);
+        assert_eq!(live.path(NODE, other), None);
+        assert_eq!(live.policy_given_up(NODE), Some(7), "it still filters so");
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub use jitter::{BACKOFF_FIRST_MS, BACKOFF_LONGEST_MS};
 pub use map::{MAX_PEERS, MAX_SERVICES, REPAIR_FIRST_MS, REPAIR_LONGEST_MS};
 pub use pairs::PAIRS_RETRY_MS;
 pub use probes::{PROBE_PATIENCE_MS, PROBE_TARGET_INTERVAL_MS, PROBE_TARGETS_AT_ONCE};
-pub use view::{AgentView, ControlState, ControlView, ServiceView};
+pub use view::{AgentView, ControlState, ControlView, PolicyView, ServiceView};
 
 use carrier::CarrierKeeper;
 use dial::{Dial, Race};

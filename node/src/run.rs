@@ -408,6 +408,7 @@ impl Shell {
             engine: self.engine,
             engine_reason: &self.engine_reason,
             plane: &self.plane,
+            streams: self.contact.streams(),
             started: 0,
             now: self.now(),
             wall_ms: u64::try_from(now_s()).unwrap_or(0) * 1_000,

@@ -10,17 +10,30 @@ use std::net::SocketAddr;
 
 use malha_proto::{NodeId, PathKind, Revision, ServiceId, ServiceState};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
-use crate::agent::{AgentView, ControlState};
+use crate::agent::{AgentView, ControlState, PolicyView};
 use crate::engine::EngineReason;
 use crate::guard::GuardStatus;
 use crate::plane::PlaneView;
+use crate::streams::StreamsView;
 
 pub use filter::{AllowedStatus, DropStatus, FilterStatus};
 pub use socket::{StatusError, StatusSocket, ask};
 
 /// The document's version; it grows when a field changes its meaning or goes away.
 pub const STATUS_VERSION: u32 = 1;
+
+/// How the hub's connections to this node's services travel: by the QUIC connection beside the tunnel where the hub measured
+/// that the path loses packets, else through the tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamsStatus {
+    /// How long the QUIC connection stands; None: it does not, and all go through the tunnel.
+    pub quic_for_ms: Option<u64>,
+    /// Connections that came by QUIC since the start, and when the last one did.
+    pub by_quic: u64,
+    pub last_ms: Option<u64>,
+}
 
 /// Everything `malha-node status` knows. Times are ages in milliseconds at the moment of the answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +47,9 @@ pub struct StatusDocument {
     pub running_ms: u64,
     pub control: ControlStatus,
     pub tunnel: TunnelStatus,
+    /// Only with the `netstack` engine; with the others every connection goes through the tunnel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streams: Option<StreamsStatus>,
     pub netmap: NetmapStatus,
     pub quarantined: bool,
     pub services: Vec<ServiceStatus>,
@@ -71,6 +87,22 @@ pub struct NetmapStatus {
     /// It comes from disk, and no controller has confirmed it since the start.
     pub last_known_good: bool,
     pub apply_error: Option<String>,
+    /// A policy that waits for its confirmation, or waited in vain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyStatus>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum PolicyStatus {
+    /// The former filter comes back in `left_ms` unless the controller says otherwise.
+    Waiting { version: u64, left_ms: u64 },
+    /// Nobody confirmed it: the former filter came back `for_ms` ago. It `holds` until the controller speaks.
+    Returned {
+        version: u64,
+        for_ms: u64,
+        holds: bool,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +148,7 @@ pub struct Surroundings<'a> {
     pub engine: malha_tunnel::Engine,
     pub engine_reason: &'a EngineReason,
     pub plane: &'a PlaneView,
+    pub streams: Option<StreamsView>,
     pub started: u64,
     pub now: u64,
     /// Milliseconds of the Unix epoch.
@@ -150,11 +183,15 @@ impl StatusDocument {
                 why: about.engine_reason.clone(),
                 listen: about.plane.listen.clone(),
             },
+            streams: about.streams.map(|view| StreamsStatus::new(&view)),
             netmap: NetmapStatus {
                 in_force: view.in_force,
                 newest: view.newest,
                 last_known_good: view.in_force.is_some() && view.unconfirmed,
                 apply_error: view.apply_error.clone(),
+                policy: view
+                    .policy
+                    .map(|policy| PolicyStatus::new(policy, about.now)),
             },
             quarantined: view.quarantined,
             services: services(view, map, about.now),
@@ -178,6 +215,37 @@ impl StatusDocument {
             && self.save_error.is_none()
             && self.services.iter().all(works)
             && (hubs().count() == 0 || hubs().any(alive))
+    }
+}
+
+impl StreamsStatus {
+    fn new(view: &StreamsView) -> Self {
+        let age = |at: Instant| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Self {
+            quic_for_ms: view.since.map(age),
+            by_quic: view.opened,
+            last_ms: view.last.map(age),
+        }
+    }
+}
+
+impl PolicyStatus {
+    fn new(view: PolicyView, now: u64) -> Self {
+        match view {
+            PolicyView::Waiting { version, until } => Self::Waiting {
+                version,
+                left_ms: until.saturating_sub(now),
+            },
+            PolicyView::Returned {
+                version,
+                since,
+                holds,
+            } => Self::Returned {
+                version,
+                for_ms: now.saturating_sub(since),
+                holds,
+            },
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use malha_proto::{Family, NodeId, OverlayAddresses, Peer};
 use malha_tunnel::{PublicKey, Tunnel};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::control::Credentials;
 
@@ -45,13 +45,25 @@ pub struct HubPeer {
     pub addresses: OverlayAddresses,
 }
 
+/// What the stream connection does, for the status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamsView {
+    /// The connection that stands.
+    pub since: Option<Instant>,
+    /// Connections to services that came by it since the start.
+    pub opened: u64,
+    pub last: Option<Instant>,
+}
+
 /// Keeps one stream connection as long as there is a contact, until the sender of `contact` is dropped.
 pub async fn run_streams(
     mut contact: watch::Receiver<Option<Contact>>,
     overlay: watch::Receiver<Option<Overlay>>,
+    view: watch::Sender<StreamsView>,
 ) {
     let mut pause = FIRST_PAUSE;
     loop {
+        view.send_modify(|view| view.since = None);
         let Some(wanted) = contact.borrow_and_update().clone() else {
             match contact.changed().await {
                 Ok(()) => continue,
@@ -59,7 +71,7 @@ pub async fn run_streams(
             }
         };
         let stood = tokio::select! {
-            stood = keep(&wanted, overlay.clone()) => stood,
+            stood = keep(&wanted, overlay.clone(), &view) => stood,
             changed = contact.changed() => match changed {
                 Ok(()) => continue,
                 Err(_) => return,
@@ -78,11 +90,16 @@ pub async fn run_streams(
 }
 
 /// One connection from dial to end. Says whether it stood.
-async fn keep(contact: &Contact, overlay: watch::Receiver<Option<Overlay>>) -> bool {
+async fn keep(
+    contact: &Contact,
+    overlay: watch::Receiver<Option<Overlay>>,
+    view: &watch::Sender<StreamsView>,
+) -> bool {
     match dial::connect(&contact.controller, &contact.credentials).await {
         Ok((endpoint, connection)) => {
             tracing::debug!("the stream connection stands");
-            serve::serve(&connection, overlay).await;
+            view.send_modify(|view| view.since = Some(Instant::now()));
+            serve::serve(&connection, overlay, view).await;
             drop(endpoint);
             true
         }

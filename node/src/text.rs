@@ -237,6 +237,31 @@ texts! {
         "Netmap       revision {revision}, the newest is {newest}"
     }
     status_netmap_none() { "Mapa         nenhum", "Netmap       none" }
+    status_streams_quic(age, came) {
+        "Conexões     QUIC pronto há {age} ao lado do túnel, para caminhos que perdem pacotes; {came}",
+        "Streams      QUIC ready for {age} beside the tunnel, for paths that lose packets; {came}"
+    }
+    status_streams_tunnel(came) {
+        "Conexões     pelo túnel; {came}",
+        "Streams      through the tunnel; {came}"
+    }
+    status_streams_came(count, last) {
+        "{count} vieram por QUIC, a última há {last}",
+        "{count} came by QUIC, the last one {last} ago"
+    }
+    status_streams_none() { "nenhuma veio por QUIC", "none came by QUIC" }
+    status_policy_waiting(version, left) {
+        "             a versão {version} da política aguarda confirmação; sem ela o filtro anterior volta em {left}",
+        "             policy version {version} waits for its confirmation; without it the former filter comes back in {left}"
+    }
+    status_policy_returned(version, age) {
+        "             ninguém confirmou a versão {version} da política: o filtro anterior voltou há {age}",
+        "             nobody confirmed policy version {version}: the former filter came back {age} ago"
+    }
+    status_policy_was_returned(version, age) {
+        "             ninguém confirmou a versão {version} da política a tempo (há {age}); vale de novo o que o controlador diz",
+        "             nobody confirmed policy version {version} in time ({age} ago); what the controller says holds again"
+    }
     status_last_known_good() {
         "             da última vez: o controlador ainda não o confirmou",
         "             from last time: no controller has confirmed it yet"

@@ -23,7 +23,8 @@ pub use health::{
 };
 pub use naming::{NewRecordSet, RecordSetKey, RecordSetRow, RecordSource, ZoneDetail, ZoneRow};
 pub use node::{
-    Claimant, Keep, NodeDetail, NodeId, NodeQuery, NodeRow, NodeState, PathKind, Quarantine,
+    Claimant, Keep, NodeDetail, NodeId, NodePolicy, NodeQuery, NodeRow, NodeState, PathKind,
+    Quarantine,
 };
 pub use policy::{
     Decision, NewPolicy, PendingPolicy, PolicyChange, PolicyDetail, PolicyProposal, PolicyReview,

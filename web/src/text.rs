@@ -107,6 +107,8 @@ catalogue! {
     PolicyBack: "volta à versão {}", "back to version {}";
     PolicyChanges: "próxima mudança de horário ou validade:", "next change of hours or expiry:";
     PolicyPending: "Aguarda confirmação; sem ela volta a versão {}", "Waits for its confirmation; without it version {} comes back";
+    NodePolicyWaiting: "A versão {} da política aguarda confirmação; sem ela este nó volta ao filtro anterior", "Policy version {} waits for its confirmation; without it this node goes back to the former filter";
+    NodePolicyReturned: "Ninguém confirmou a versão {} da política a tempo: este nó voltou ao filtro anterior.", "Nobody confirmed policy version {} in time: this node went back to the former filter.";
     PolicyConfirm: "Confirmar", "Confirm";
     PolicyEmergency: "Emergência, por um só operador; quem confirma é outro. Motivo:", "Emergency, by one operator alone; another one confirms it. Reason:";
     PolicyApprover: "aprovada por {}", "approved by {}";
@@ -118,7 +120,7 @@ catalogue! {
     PolicyAskedBy: "Segundo aprovador pedido por:", "Second approver asked for by:";
     PolicyProposalExpires: "esquecida", "forgotten";
     PolicyOutdated: "O que ela muda já não é o que o autor viu: rejeite-a e proponha de novo.", "What it changes is not what its author saw: reject it and propose it anew.";
-    PolicyOwnProposal: "Quem propôs não aprova: outro operador precisa aprovar.", "Who proposed it does not approve it: another operator must.";
+    PolicyOwnProposal: "Não cabe a você aprovar: aprova outro operador, que já existia quando foi proposta.", "Not yours to approve: another operator does, who was there when it was proposed.";
     PolicyApprove: "Aprovar exatamente isto", "Approve exactly this";
     PolicyReject: "Rejeitar", "Reject";
     PolicyRejectYes: "Sim, rejeitar", "Yes, reject";

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use browser::{Browser, attribute};
 use malha_web::Role;
-use malha_web::model::Topic;
+use malha_web::model::{NodePolicy, Topic};
 use memory_console::MemoryConsole;
 
 const TEXT: &str = "version = 1\n# dois \u{202e}<i>\n";
@@ -40,7 +40,7 @@ async fn what_concerns_such_an_organization_is_proposed_and_its_author_can_not_a
         .submit("/policy/apply", &[("text", TEXT), ("hash", &hash)])
         .await;
     assert!(page.has("it waits for another operator") && page.has("Waiting for approval"));
-    assert!(page.has("Who proposed it does not approve it"));
+    assert!(page.has("Not yours to approve"));
     assert!(page.has("/policy/proposals/0/reject") && !page.has("/policy/proposals/0/approve"));
 }
 
@@ -81,4 +81,29 @@ async fn an_auditor_reads_proposals_and_answers_none() {
     let mut browser = Browser::signed_in(&console).await;
     let page = browser.get("/policy").await;
     assert!(page.has("Waiting for approval") && !page.has("/policy/proposals/0/"));
+}
+
+#[tokio::test]
+async fn a_node_whose_filter_waits_or_went_back_says_so_on_its_page() {
+    let console = Arc::new(MemoryConsole::sample());
+    let id = console.peek(|world| world.nodes[0].row.id.clone());
+    let mut browser = Browser::signed_in(&console).await;
+    let said = [
+        (
+            NodePolicy::Waiting {
+                version: 7,
+                deadline: time::OffsetDateTime::UNIX_EPOCH,
+            },
+            "Policy version 7 waits for its confirmation",
+        ),
+        (
+            NodePolicy::Returned { version: 7 },
+            "this node went back to the former filter",
+        ),
+    ];
+    for (policy, words) in said {
+        console.change(Topic::Nodes, |world| world.nodes[0].policy = Some(policy));
+        let page = browser.get(&format!("/nodes/{}", id.as_str())).await;
+        assert!(page.has(words), "{words}");
+    }
 }

@@ -127,6 +127,17 @@ impl State {
         })
     }
 
+    /// Whether what a peer may open on this node waits with a policy for its confirmation.
+    #[must_use]
+    pub fn waits_with_policy(&self, id: NodeId) -> bool {
+        let Some(me) = self.former.as_ref().and_then(|_| self.node(id)) else {
+            return false;
+        };
+        let peers = self.peer_ids(me).into_iter().filter_map(|id| self.node(id));
+        let mut entries = peers.filter_map(|other| self.peer(me, other));
+        entries.any(|peer| peer.former.is_some())
+    }
+
     /// This state, and the one under the policy to which it may return.
     fn and_former(&self) -> impl Iterator<Item = &Self> {
         std::iter::once(self).chain(self.former.as_deref())

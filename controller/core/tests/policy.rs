@@ -403,6 +403,8 @@ fn while_a_policy_waits_the_netmaps_of_those_it_concerns_carry_what_comes_back()
     let carried = carried.unwrap();
     assert_eq!((ports, carried.version, carried.within_ms), (2, 2, 60_000));
     assert!(carried.allow.is_empty());
+    let garage = of_profile(&world.state, Profile::Garage)[0];
+    assert!(world.state.waits_with_policy(a) && !world.state.waits_with_policy(garage));
     world.run(confirm(2)).unwrap();
     assert_eq!(former(&world, a, b), Some((2, None)));
     let open = "version = 1\n# nothing\n";

@@ -94,6 +94,9 @@ pub struct NodeReport {
     #[n(4)]
     #[cbor(default, skip_if = "Vec::is_empty")]
     pub backends: Vec<BackendReport>,
+    /// The version of a policy for whose confirmation this node waited in vain: it filters by the one before. With every report.
+    #[n(5)]
+    pub policy_given_up: Option<u64>,
 }
 
 /// What a probe through the real path (edge → tunnel → node → target) met.

@@ -150,6 +150,7 @@ fn messages_to_controller() -> Vec<ToController> {
         }],
         listen: None,
         backends: vec![],
+        policy_given_up: None,
     };
     vec![
         ToController::Enrol(Box::new(EnrolRequest {

@@ -4,8 +4,9 @@
 mod representation;
 
 pub use representation::{
-    BrokenHop, Carrier, Claimant, HopHealth, Hops, Machine, Node, NodeProfile, NodeStanding,
-    PskAge, Quarantine, ServiceHealth, Session, Tunnel, TunnelPath, UpDown,
+    BrokenHop, Carrier, Claimant, HopHealth, Hops, Machine, Node, NodePolicy, NodePolicyState,
+    NodeProfile, NodeStanding, PskAge, Quarantine, ServiceHealth, Session, Tunnel, TunnelPath,
+    UpDown,
 };
 
 use std::collections::BTreeSet;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State as Shared;
 use malha_core::{Denial, Permission, Question, Source, State, Verdict};
-use malha_proto::{NodeId, Protocol, ServiceId};
+use malha_proto::{NodeId, PathKind, Protocol, ServiceId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -15,7 +15,7 @@ use crate::api::Api;
 use crate::api::body::Query;
 use crate::api::caller::{Caller, Read};
 use crate::api::grants::{Grant, GrantProtocol};
-use crate::api::nodes::{HopHealth, NodeStanding, ServiceHealth};
+use crate::api::nodes::{HopHealth, NodeStanding, ServiceHealth, TunnelPath};
 use crate::api::problem::Problem;
 use crate::api::reference::{Reference, balancer_path, node_path, service_path};
 
@@ -55,6 +55,11 @@ pub struct Trace {
     pub rules: Vec<TraceRule>,
     /// Whether `to` may open the same on `from`.
     pub reverse: bool,
+    /// How packets between the two travel now: from one to the other, through the hub's relay, or over TCP 443 to the hub.
+    /// Absent while neither has said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<TunnelPath>)]
+    pub path: Option<PathKind>,
     /// The service at this port, if one is declared there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<TraceService>,
@@ -222,6 +227,7 @@ impl Trace {
             },
             rules: rules.collect(),
             reverse: said.reverse,
+            path: path(api, state, question),
             service: TraceService::at(api, state, question),
         })
     }
@@ -282,6 +288,19 @@ impl TraceService {
             target: service.target,
             seen: ServiceHealth::of(service, &diagnosis),
         })
+    }
+}
+
+/// As the one that opens sees it, else as the other does. A hub's own tunnels are seen here.
+fn path(api: &Api, state: &State, question: &Question) -> Option<PathKind> {
+    let live = &api.context.live;
+    let (from, to) = (state.node(question.from)?, state.node(question.to)?);
+    match (from.hub, to.hub) {
+        (true, _) => live.tunnel(to.id)?.path,
+        (_, true) => live.tunnel(from.id)?.path,
+        _ => live
+            .path(from.id, to.id)
+            .or_else(|| live.path(to.id, from.id)),
     }
 }
 

@@ -5,7 +5,9 @@ use http::Method;
 use malha_proto::{Hop, PathKind, ServiceState};
 use serde_json::json;
 
-use crate::api::{BrokenHop, HopHealth, Node, NodeStanding, ServiceHealth, UpDown};
+use crate::api::{
+    BrokenHop, HopHealth, Node, NodePolicyState, NodeStanding, ServiceHealth, UpDown,
+};
 use crate::cli::exit::Failure;
 use crate::cli::screen::{Screen, size, span};
 use crate::cli::session::{Row, Session};
@@ -202,6 +204,20 @@ impl Row for Node {
             );
             lines.push((Word::Control, line));
         }
+        if let Some(policy) = &self.policy {
+            let deadline = policy.deadline_ms.map(|at_ms| screen.moment(at_ms));
+            let line = match policy.state {
+                NodePolicyState::Waiting => text::node_policy_waiting(
+                    screen.lang,
+                    policy.version,
+                    deadline.unwrap_or_default(),
+                ),
+                NodePolicyState::Returned => {
+                    text::node_policy_returned(screen.lang, policy.version)
+                }
+            };
+            lines.push((Word::Policy, line));
+        }
         if let Some(tunnel) = &self.tunnel {
             lines.extend(
                 tunnel
@@ -214,12 +230,7 @@ impl Row for Node {
                     .map(|age_ms| (Word::Handshake, text::ago(screen.lang, span(age_ms)))),
             );
             if let Some(path) = tunnel.path {
-                let word = match path {
-                    PathKind::Direct => Word::PathDirect,
-                    PathKind::Relay => Word::PathRelay,
-                    PathKind::Carrier => Word::PathCarrier,
-                };
-                lines.push((Word::Path, screen.word(word)));
+                lines.push((Word::Path, screen.word(path_word(path))));
             }
             if let Some(psk) = &tunnel.psk {
                 let age = psk
@@ -252,6 +263,15 @@ impl Row for Node {
             }
         }
         lines
+    }
+}
+
+/// How a tunnel's packets travel.
+pub(super) fn path_word(path: PathKind) -> Word {
+    match path {
+        PathKind::Direct => Word::PathDirect,
+        PathKind::Relay => Word::PathRelay,
+        PathKind::Carrier => Word::PathCarrier,
     }
 }
 

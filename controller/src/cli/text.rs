@@ -149,6 +149,7 @@ words! {
     Failed { "falhou", "failed" }
     Packet { "pacote", "packet" }
     Opens { "abre", "opens" }
+    Policy { "política", "policy" }
     SecondApprover { "segundo aprovador", "second approver" }
     Waiting { "aguarda", "waits" }
     Number { "número", "number" }
@@ -339,6 +340,15 @@ sentences! {
     end_tunnel(node, state) { "{node} com a central: {state}", "{node} to the hub: {state}" }
     heard_at(state, endpoint) { "{state}, ouvido em {endpoint}", "{state}, heard at {endpoint}" }
     service_at(service, target, state) { "{service} → {target}: {state}", "{service} → {target}: {state}" }
+    path_now(path) { "os pacotes vão agora: {path}", "packets travel now: {path}" }
+    node_policy_waiting(version, deadline) {
+        "a versão {version} aguarda confirmação; sem ela o filtro anterior volta {deadline}",
+        "version {version} waits for its confirmation; without it the former filter comes back {deadline}"
+    }
+    node_policy_returned(version) {
+        "ninguém confirmou a versão {version}: o nó voltou ao filtro anterior",
+        "nobody confirmed version {version}: the node went back to the former filter"
+    }
     balancer_opens(from, to, ports) { "{from} → {to}: {ports}", "{from} → {to}: {ports}" }
     policy_pairs(pairs) { "{pairs} pares", "{pairs} pairs" }
     policy_side(names, more) { "{names} e mais {more}", "{names} and {more} more" }
@@ -360,8 +370,8 @@ sentences! {
     policy_refused(why) { "Não pode entrar em vigor: {why}", "It may not come in force: {why}" }
     policy_rule(name, line, reason) { "{name} (linha {line}): {reason}", "{name} (line {line}): {reason}" }
     policy_proposed(organizations, number, until) {
-        "{organizations} pede um segundo aprovador: aguarda até {until}; outro operador usa: malha policy approve {number}",
-        "{organizations} asks for a second approver: it waits until {until}; another operator uses: malha policy approve {number}"
+        "{organizations} pede um segundo aprovador: a mudança aguarda e é esquecida {until}; outro operador usa: malha policy approve {number}",
+        "{organizations} asks for a second approver: the change waits and is forgotten {until}; another operator uses: malha policy approve {number}"
     }
     policy_outdated(number) {
         "o que a proposta {number} mudaria já não é o que o autor viu: rejeite-a e proponha de novo",

@@ -8,7 +8,7 @@ use clap::builder::PossibleValuesParser;
 
 use crate::api::{Trace, TraceEnd, TraceReason, TraceRule, TraceSource};
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::nodes::{health, service_health};
+use crate::cli::nodes::{health, path_word, service_health};
 use crate::cli::publishing::allow_text;
 use crate::cli::screen::Screen;
 use crate::cli::session::{Session, parse};
@@ -83,6 +83,10 @@ fn lines(trace: &Trace, screen: &Screen) -> Vec<(Word, String)> {
     }
     if matches!(trace.reason, TraceReason::Rule | TraceReason::NoRule) {
         lines.extend(way(from, to, screen).map(|line| (Word::Way, line)));
+    }
+    if let Some(path) = trace.path {
+        let travels = text::path_now(lang, screen.word(path_word(path)));
+        lines.push((Word::Way, travels));
     }
     for end in [from, to].into_iter().filter(|end| !end.hub) {
         let state = health(&end.tunnel, screen);
@@ -169,7 +173,7 @@ mod tests {
 
     fn said(change: impl Fn(&mut serde_json::Value), lang: Lang) -> String {
         let mut value = json!({"from": end_json("acme/centro/hub", true), "to": end_json("acme/centro/g1", false),
-            "protocol": "tcp", "port": 80, "allowed": true, "reason": "rule", "reverse": false,
+            "protocol": "tcp", "port": 80, "allowed": true, "reason": "rule", "reverse": false, "path": "relay",
             "rules": [{"decides": true, "source": "hub-probe", "service": "acme/centro/g1/web", "protocol": "tcp",
                 "from_port": 80, "to_port": 80}]});
         change(&mut value);
@@ -189,6 +193,7 @@ mod tests {
             "rule=service acme/centro/g1/web, tcp 80: the hub probes its health",
             "answers=pass, because acme/centro/hub opens",
             "way=acme/centro/g1 dials acme/centro/hub at 192.0.2.1:51820",
+            "way=packets travel now: relay",
             "tunnel=acme/centro/g1 to the hub: not seen yet",
             "service=none is declared at this port",
         ] {

@@ -3,8 +3,8 @@
 use malha_core::{Command, Contender, Node, State};
 use malha_web::Viewer;
 use malha_web::model::{
-    Claimant, Keep, Listing, NodeDetail, NodeId, NodeQuery, NodeRow, Outcome, PathKind, Profile,
-    Quarantine, ROWS_MAX, Refused,
+    Claimant, Keep, Listing, NodeDetail, NodeId, NodePolicy, NodeQuery, NodeRow, Outcome, PathKind,
+    Profile, Quarantine, ROWS_MAX, Refused,
 };
 
 use crate::console::census::{Census, Standing};
@@ -69,6 +69,23 @@ pub(super) fn detail(console: &ControllerConsole, id: &NodeId) -> Option<NodeDet
             .map(|service| services::row(standing, service))
             .collect(),
         quarantine: quarantine(node),
+        policy: policy(console, state, node.id),
+    })
+}
+
+fn policy(
+    console: &ControllerConsole,
+    state: &State,
+    id: malha_proto::NodeId,
+) -> Option<NodePolicy> {
+    if let Some(version) = console.live.policy_given_up(id) {
+        return Some(NodePolicy::Returned { version });
+    }
+    let head = state.policy()?;
+    let pending = head.pending.as_ref()?;
+    state.waits_with_policy(id).then(|| NodePolicy::Waiting {
+        version: head.version,
+        deadline: at(pending.deadline_ms),
     })
 }
 

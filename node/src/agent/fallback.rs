@@ -7,6 +7,22 @@ use malha_proto::{FormerAllow, Netmap};
 
 use super::Millis;
 
+/// A policy that waits for its confirmation, or waited in vain, as this node lived it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyView {
+    Waiting {
+        version: u64,
+        until: Millis,
+    },
+    /// The deadline passed without a word of the controller.
+    Returned {
+        version: u64,
+        since: Millis,
+        /// The controller has not spoken since: the former filter is in force.
+        holds: bool,
+    },
+}
+
 /// The deadline of the newest map. A node that starts again counts from its start: it can't know how long it was off.
 #[derive(Debug, Default)]
 pub(super) struct Fallback {
@@ -14,13 +30,15 @@ pub(super) struct Fallback {
     waiting: Option<(u64, Millis)>,
     /// The policy that this node no longer follows.
     given_up: Option<u64>,
+    /// The last time that a deadline passed, to be told.
+    returned: Option<(u64, Millis)>,
 }
 
 impl Fallback {
     /// A map came. The controller's word, for or against the policy, is that its deadline is gone from the map.
     pub(super) fn follow(&mut self, map: &Netmap, now: Millis) {
         let Some(pending) = newest(map) else {
-            *self = Self::default();
+            (self.waiting, self.given_up) = (None, None);
             return;
         };
         let known = self.waiting.map(|(version, _)| version).or(self.given_up);
@@ -36,12 +54,30 @@ impl Fallback {
         let over = self.waiting.take_if(|(_, until)| now >= *until);
         if let Some((version, _)) = over {
             self.given_up = Some(version);
+            self.returned = Some((version, now));
         }
         over.is_some()
     }
 
     pub(super) fn timeout(&self) -> Option<Millis> {
         self.waiting.map(|(_, until)| until)
+    }
+
+    pub(super) fn view(&self) -> Option<PolicyView> {
+        let waiting = self
+            .waiting
+            .map(|(version, until)| PolicyView::Waiting { version, until });
+        let returned = self.returned.map(|(version, since)| PolicyView::Returned {
+            version,
+            since,
+            holds: self.given_up == Some(version),
+        });
+        waiting.or(returned)
+    }
+
+    /// What the controller hears: the policy that this node no longer follows.
+    pub(super) fn given_up(&self) -> Option<u64> {
+        self.given_up
     }
 
     /// The map as it holds now.

@@ -225,6 +225,7 @@ impl Health {
             peers,
             listen: self.listen.clone().filter(|_| !told),
             backends,
+            policy_given_up: None,
         }
     }
 

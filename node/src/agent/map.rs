@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use malha_proto::{Netmap, NetmapDelta, Revision};
 
-use super::fallback::Fallback;
+use super::fallback::{Fallback, PolicyView};
 use super::{Action, Millis};
 
 /// How many peers and services a netmap may have; a map beyond them is not taken.
@@ -195,6 +195,14 @@ impl MapPipeline {
             .into_iter()
             .chain(self.fallback.timeout())
             .min()
+    }
+
+    pub(super) fn policy(&self) -> Option<PolicyView> {
+        self.fallback.view()
+    }
+
+    pub(super) fn given_up(&self) -> Option<u64> {
+        self.fallback.given_up()
     }
 
     /// The revision to acknowledge now, once. A map that can't be saved is acknowledged all the same: the data plane runs

@@ -277,7 +277,8 @@ impl Agent {
         session.reported_at = Some(now);
         let link = session.link;
         let applied = self.map.in_force().map_or(Revision(0), |map| map.revision);
-        let report = self.health.report(applied, now);
+        let mut report = self.health.report(applied, now);
+        report.policy_given_up = self.map.given_up();
         self.send(link, ToController::Report(report));
     }
 }

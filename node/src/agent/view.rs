@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use malha_proto::{Revision, ServiceId, ServiceState};
 
+pub use super::fallback::PolicyView;
 use super::{Agent, LinkError, Millis, Transport};
 
 /// A copy of the agent's state at one moment.
@@ -17,6 +18,7 @@ pub struct AgentView {
     pub newest: Option<Revision>,
     pub services: Vec<ServiceView>,
     pub quarantined: bool,
+    pub policy: Option<PolicyView>,
     /// No controller has welcomed this process yet: what runs is from disk.
     pub unconfirmed: bool,
     /// Why the newest map is not in force.
@@ -64,6 +66,7 @@ impl Agent {
                 .map(|(id, state, since)| ServiceView { id, state, since })
                 .collect(),
             quarantined: self.held || self.map.received().is_some_and(|map| map.me.quarantined),
+            policy: self.map.policy(),
             unconfirmed: !self.welcomed,
             apply_error: self.map.apply_error.clone(),
             save_error: (self.map.save_error.clone())

@@ -9,10 +9,15 @@ use tokio::task::JoinSet;
 
 use crate::agent::{Agent, ControlState};
 use crate::control::Credentials;
-use crate::streams::{Contact, Overlay, run_streams};
+use crate::streams::{Contact, Overlay, StreamsView, run_streams};
 
 /// None for engines whose TCP is the kernel's: they have no stream connection.
-pub(super) struct ContactWatch(Option<watch::Sender<Option<Contact>>>);
+pub(super) struct ContactWatch(Option<Streams>);
+
+struct Streams {
+    contact: watch::Sender<Option<Contact>>,
+    view: watch::Receiver<StreamsView>,
+}
 
 impl ContactWatch {
     /// Runs the stream connection among `tasks`; it ends when this is dropped.
@@ -23,13 +28,19 @@ impl ContactWatch {
     ) -> Self {
         Self((engine == Engine::Netstack).then(|| {
             let (contact, wanted) = watch::channel(None);
-            tasks.spawn(run_streams(wanted, overlay));
-            contact
+            let (seen, view) = watch::channel(StreamsView::default());
+            tasks.spawn(run_streams(wanted, overlay, seen));
+            Streams { contact, view }
         }))
     }
 
+    /// What the stream connection does; None where there is none by design.
+    pub(super) fn streams(&self) -> Option<StreamsView> {
+        self.0.as_ref().map(|streams| *streams.view.borrow())
+    }
+
     pub(super) fn follow(&self, agent: &Agent, credentials: &Arc<Credentials>) {
-        let Some(contact) = &self.0 else {
+        let Some(Streams { contact, .. }) = &self.0 else {
             return;
         };
         let control = agent.view().control;

@@ -1,6 +1,6 @@
 //! The status as a page for people, in their language.
 
-use super::{PeerStatus, StatusDocument};
+use super::{PeerStatus, PolicyStatus, StatusDocument, StreamsStatus};
 use crate::text::{self, Lang};
 
 impl StatusDocument {
@@ -21,6 +21,7 @@ impl StatusDocument {
         self.control_lines(lang, &mut lines);
         let why = self.tunnel.why.say(lang);
         lines.push(text::status_engine(lang, &self.tunnel.engine, why));
+        lines.extend(self.streams.map(|streams| streams.line(lang)));
         lines.push(text::status_guard(lang, self.guard.say(lang)));
         self.netmap_lines(lang, &mut lines);
         if let Some(why) = &self.save_error {
@@ -58,6 +59,24 @@ impl StatusDocument {
         if netmap.last_known_good {
             lines.push(text::status_last_known_good(lang));
         }
+        match netmap.policy {
+            Some(PolicyStatus::Waiting { version, left_ms }) => {
+                let left = text::age(lang, left_ms);
+                lines.push(text::status_policy_waiting(lang, version, left));
+            }
+            Some(PolicyStatus::Returned {
+                version,
+                for_ms,
+                holds,
+            }) => {
+                let age = text::age(lang, for_ms);
+                lines.push(match holds {
+                    true => text::status_policy_returned(lang, version, age),
+                    false => text::status_policy_was_returned(lang, version, age),
+                });
+            }
+            None => {}
+        }
         if let Some(why) = &netmap.apply_error {
             lines.push(text::status_apply_error(lang, why));
         }
@@ -88,6 +107,22 @@ impl StatusDocument {
             };
             lines.push(text::status_path(lang, text::path(lang, peer.path), key));
             lines.extend(peer.filter.lines(lang));
+        }
+    }
+}
+
+impl StreamsStatus {
+    fn line(&self, lang: Lang) -> String {
+        let by_quic = match self.last_ms {
+            Some(last_ms) => {
+                let last = text::age(lang, last_ms);
+                text::status_streams_came(lang, self.by_quic, last)
+            }
+            None => text::status_streams_none(lang),
+        };
+        match self.quic_for_ms {
+            Some(for_ms) => text::status_streams_quic(lang, text::age(lang, for_ms), by_quic),
+            None => text::status_streams_tunnel(lang, by_quic),
         }
     }
 }

@@ -30,11 +30,13 @@ fn healthy() -> StatusDocument {
             why: EngineReason::NoCapability,
             listen: vec![],
         },
+        streams: None,
         netmap: NetmapStatus {
             in_force: Some(Revision(10)),
             newest: Some(Revision(10)),
             last_known_good: false,
             apply_error: None,
+            policy: None,
         },
         quarantined: false,
         services: vec![ServiceStatus {
@@ -96,6 +98,63 @@ fn the_page_speaks_both_languages() {
         english.contains("hub.org: last handshake 1 s ago, 198.51.100.1:51820, received 2.0 KiB")
     );
     assert!(english.contains("netstack (no CAP_NET_ADMIN)"));
+}
+
+#[test]
+fn a_policy_that_waits_and_a_return_are_said_in_both_languages() {
+    let mut status = healthy();
+    let mut said = |policy, lang| {
+        status.netmap.policy = Some(policy);
+        let json = serde_json::to_string(&status).unwrap();
+        let read: StatusDocument = serde_json::from_str(&json).unwrap();
+        assert_eq!(read, status);
+        read.page(lang)
+    };
+    let waiting = PolicyStatus::Waiting {
+        version: 7,
+        left_ms: 61_000,
+    };
+    let english = said(waiting, Lang::En);
+    assert!(english.contains("policy version 7 waits for its confirmation"));
+    assert!(english.contains("comes back in 1 min 1 s"), "{english}");
+    let returned = |holds| PolicyStatus::Returned {
+        version: 7,
+        for_ms: 61_000,
+        holds,
+    };
+    let portuguese = said(returned(true), Lang::Pt);
+    assert!(
+        portuguese.contains("o filtro anterior voltou há 1 min 1 s"),
+        "{portuguese}"
+    );
+    assert!(said(returned(false), Lang::En).contains("what the controller says holds again"));
+}
+
+#[test]
+fn the_page_says_whether_connections_come_by_quic_or_through_the_tunnel() {
+    let mut status = healthy();
+    assert!(
+        !status.page(Lang::En).contains("Streams"),
+        "another engine has one way"
+    );
+    status.streams = Some(StreamsStatus {
+        quic_for_ms: None,
+        by_quic: 0,
+        last_ms: None,
+    });
+    let page = status.page(Lang::Pt);
+    assert!(
+        page.contains("Conexões     pelo túnel; nenhuma veio por QUIC"),
+        "{page}"
+    );
+    status.streams = Some(StreamsStatus {
+        quic_for_ms: Some(61_000),
+        by_quic: 12,
+        last_ms: Some(5_000),
+    });
+    let page = status.page(Lang::En);
+    assert!(page.contains("QUIC ready for 1 min 1 s"), "{page}");
+    assert!(page.contains("12 came by QUIC, the last one 5 s ago"));
 }
 
 #[tokio::test]

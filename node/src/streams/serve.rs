@@ -9,13 +9,17 @@ use malha_tunnel::Admission;
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use super::Overlay;
 use super::stream::QuicStream;
+use super::{Overlay, StreamsView};
 
 /// Serves until the connection ends.
-pub(super) async fn serve(connection: &Connection, overlay: watch::Receiver<Option<Overlay>>) {
+pub(super) async fn serve(
+    connection: &Connection,
+    overlay: watch::Receiver<Option<Overlay>>,
+    view: &watch::Sender<StreamsView>,
+) {
     let mut opening = JoinSet::new();
     let mut reports = interval(REPORT_INTERVAL);
     reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -25,7 +29,7 @@ pub(super) async fn serve(connection: &Connection, overlay: watch::Receiver<Opti
             stream = connection.accept_bi() => match stream {
                 Ok((send, receive)) => {
                     let overlay = overlay.borrow().clone();
-                    opening.spawn(let_in(send, receive, overlay));
+                    opening.spawn(let_in(send, receive, overlay, view.clone()));
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the stream connection ended");
@@ -45,7 +49,12 @@ pub(super) async fn serve(connection: &Connection, overlay: watch::Receiver<Opti
 }
 
 /// At most as many at a time as the connection has streams.
-async fn let_in(mut send: SendStream, mut receive: RecvStream, overlay: Option<Overlay>) {
+async fn let_in(
+    mut send: SendStream,
+    mut receive: RecvStream,
+    overlay: Option<Overlay>,
+    view: watch::Sender<StreamsView>,
+) {
     let mut bytes = [0; StreamOpen::BYTES];
     let read = timeout(OPEN_LIMIT, receive.read_exact(&mut bytes)).await;
     let Some(open) = read
@@ -63,6 +72,10 @@ async fn let_in(mut send: SendStream, mut receive: RecvStream, overlay: Option<O
     if send.write_all(&[answer.encode()]).await.is_ok()
         && let Some(admission) = admission
     {
+        view.send_modify(|view| {
+            view.opened += 1;
+            view.last = Some(Instant::now());
+        });
         admission.enter(Box::new(QuicStream::new(send, receive)));
     }
 }

@@ -20,6 +20,7 @@ struct Scene {
     address: Ipv4Addr,
     _contact: watch::Sender<Option<Contact>>,
     overlay: watch::Sender<Option<Overlay>>,
+    view: watch::Receiver<StreamsView>,
     _endpoint: Endpoint,
     _task: JoinHandle<()>,
 }
@@ -46,7 +47,8 @@ impl Scene {
             controller: endpoint.local_addr().unwrap().to_string().into(),
             credentials: Arc::new(authority.node_credentials()),
         }));
-        let task = tokio::spawn(run_streams(wanted, running));
+        let (seen, view) = watch::channel(StreamsView::default());
+        let task = tokio::spawn(run_streams(wanted, running, seen));
         let incoming = timeout(TEST_LIMIT, endpoint.accept()).await.unwrap();
         Self {
             hub: incoming.unwrap().await.unwrap(),
@@ -54,6 +56,7 @@ impl Scene {
             address: map.me.addresses.v4,
             _contact: contact,
             overlay,
+            view,
             _endpoint: endpoint,
             _task: task,
         }
@@ -110,6 +113,22 @@ async fn a_stream_is_a_connection_to_the_service() {
     accepted.shutdown().await.unwrap();
     assert_eq!(heard, "question");
     assert_eq!(receive.read_to_end(64).await.unwrap(), b"answer");
+}
+
+#[tokio::test]
+async fn the_view_counts_what_came_in_and_nothing_that_was_refused() {
+    let mut scene = Scene::new().await;
+    let standing = scene.view.wait_for(|view| view.since.is_some()).await;
+    assert_eq!(standing.unwrap().opened, 0);
+    let _listener = scene.listen(80).await;
+    assert_ne!(scene.answer(2, 82).await, Some(StreamAnswer::Open));
+    assert_eq!(scene.answer(2, 80).await, Some(StreamAnswer::Open));
+    let counted = scene.view.wait_for(|view| view.opened > 0);
+    let counted = *timeout(TEST_LIMIT, counted).await.unwrap().unwrap();
+    assert!(counted.opened == 1 && counted.last.is_some());
+    scene.hub.close(0_u32.into(), b"gone");
+    let gone = scene.view.wait_for(|view| view.since.is_none());
+    timeout(TEST_LIMIT, gone).await.unwrap().unwrap();
 }
 
 #[tokio::test]

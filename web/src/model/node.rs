@@ -97,6 +97,20 @@ pub struct NodeDetail {
     pub psk_since: Option<OffsetDateTime>,
     pub services: Vec<ServiceRow>,
     pub quarantine: Option<Quarantine>,
+    /// Only while a policy waits for its confirmation, or did in vain.
+    pub policy: Option<NodePolicy>,
+}
+
+/// A policy that waits for its confirmation, as far as a node is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodePolicy {
+    /// What may be opened on the node changes with it.
+    Waiting {
+        version: u64,
+        deadline: OffsetDateTime,
+    },
+    /// The node waited in vain and filters by the former policy.
+    Returned { version: u64 },
 }
 
 /// What carries a tunnel.

@@ -5,13 +5,14 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::aftermath::{Aftermath, What, done};
+use super::badge::Tone;
 use super::fields::{Confirmed, confirmed, csrf};
 use super::{badge, error, hops, moment, nodes, services, whole};
 use crate::address;
 use crate::form::{Submission, wrong};
 use crate::model::{
-    Claimant, Keep, NodeDetail, NodeId, NodeState, Outcome, PathKind, Quarantine, Refused,
-    Unreadable,
+    Claimant, Keep, NodeDetail, NodeId, NodePolicy, NodeState, Outcome, PathKind, Quarantine,
+    Refused, Unreadable,
 };
 use crate::text::Text;
 use crate::view::View;
@@ -98,6 +99,7 @@ pub(crate) async fn draw(visit: &Visit, id: &NodeId) -> Result<Markup, Unreadabl
             " " (badge::node_state(visit, node.row.state))
         }
         @if let Some(quarantine) = &node.quarantine { (quarantine_panel(visit, id, quarantine)) }
+        @if let Some(policy) = &node.policy { (policy_notice(visit, policy)) }
         section.panel aria-labelledby="path-title" {
             h2 #path-title { (visit.say(Text::Path)) }
             (hops::chain(visit, &node.row.hops))
@@ -116,6 +118,26 @@ pub(crate) async fn draw(visit: &Visit, id: &NodeId) -> Result<Markup, Unreadabl
             }
         }
     })
+}
+
+fn policy_notice(visit: &Visit, policy: &NodePolicy) -> Markup {
+    html! {
+        div.notice.bad role="status" {
+            (Tone::Bad.icon())
+            p {
+                @match policy {
+                    NodePolicy::Waiting { version, deadline } => {
+                        (visit.language.fill(Text::NodePolicyWaiting, &[version])) " "
+                        (moment::relative(visit, *deadline))
+                    }
+                    NodePolicy::Returned { version } => {
+                        (visit.language.fill(Text::NodePolicyReturned, &[version]))
+                    }
+                }
+                " " a href="/policy" { (visit.say(Text::NavPolicy)) }
+            }
+        }
+    }
 }
 
 fn facts(visit: &Visit, node: &NodeDetail) -> Markup {

@@ -163,6 +163,7 @@ pub(super) fn node(
         psk_since: Some(ago(now, 30_000)),
         services: Vec::new(),
         quarantine: None,
+        policy: None,
     }
 }
 

@@ -61,6 +61,9 @@ pub struct Node {
     /// The open control session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<Session>,
+    /// Only while a policy waits for its confirmation, or did in vain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<NodePolicy>,
     /// The hub's side of the tunnel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tunnel: Option<Tunnel>,
@@ -162,6 +165,25 @@ pub struct ServiceHealth {
     pub cause: ServiceState,
 }
 
+/// A policy that waits for its confirmation, as far as a node is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodePolicy {
+    pub state: NodePolicyState,
+    pub version: u64,
+    /// When the former policy comes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_ms: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodePolicyState {
+    /// What may be opened on the node changes with it.
+    Waiting,
+    /// The node waited in vain and filters by the former policy, as it said last.
+    Returned,
+}
+
 /// An open control session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Session {
@@ -241,6 +263,25 @@ pub struct Claimant {
     pub source: Option<SocketAddr>,
 }
 
+impl NodePolicy {
+    fn of(api: &Api, state: &State, id: NodeId) -> Option<Self> {
+        if let Some(version) = api.context.live.policy_given_up(id) {
+            return Some(Self {
+                state: NodePolicyState::Returned,
+                version,
+                deadline_ms: None,
+            });
+        }
+        let head = state.policy()?;
+        let pending = head.pending.as_ref()?;
+        state.waits_with_policy(id).then_some(Self {
+            state: NodePolicyState::Waiting,
+            version: head.version,
+            deadline_ms: Some(pending.deadline_ms),
+        })
+    }
+}
+
 impl Node {
     pub(super) fn of(api: &Api, state: &State, id: NodeId) -> Option<Self> {
         let node = state.node(id)?;
@@ -287,6 +328,7 @@ impl Node {
                 .map(|service| ServiceHealth::of(service, &diagnosis))
                 .collect(),
             session: session.as_ref().map(Session::of),
+            policy: NodePolicy::of(api, state, id),
             tunnel: (api.context.live.tunnel(id))
                 .map(|seen| Tunnel::of(&seen, api.context.pairs.key_epoch(id))),
             quarantine: match &node.state {

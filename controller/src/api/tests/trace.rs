@@ -1,7 +1,7 @@
 //! What `GET /trace` says of a packet, and how it takes names.
 
 use axum::http::Method;
-use malha_proto::PathProbe;
+use malha_proto::{NodeReport, PathKind, PathProbe, PeerObservation};
 use serde_json::{Value, json};
 
 use super::rig::{NODE, Rig};
@@ -132,4 +132,38 @@ async fn a_question_that_means_nothing_is_refused_with_its_field() {
             .await;
         assert_eq!(reply.problem(status)["field"], field, "{query}");
     }
+}
+
+#[tokio::test]
+async fn the_path_is_what_either_end_told_last() {
+    let rig = Rig::furnished().await;
+    let (one, other) = (
+        rig.state().node_by_path(NODE).unwrap().id,
+        rig.enrol("ss-2").await,
+    );
+    let ask = async || rig.get("/trace?from=ss-1&to=ss-2&port=5500").await;
+    assert_eq!(ask().await["path"], Value::Null);
+    let told = |peer, path| NodeReport {
+        peers: vec![PeerObservation {
+            peer,
+            endpoint: None,
+            handshake_age_ms: None,
+            rx_bytes: 0,
+            tx_bytes: 0,
+            path: Some(path),
+        }],
+        ..NodeReport::default()
+    };
+    rig.context
+        .live
+        .report(other, &told(one, PathKind::Carrier), 1_000);
+    assert_eq!(ask().await["path"], "carrier");
+    rig.context
+        .live
+        .report(one, &told(other, PathKind::Direct), 1_000);
+    assert_eq!(
+        ask().await["path"],
+        "direct",
+        "the one that opens knows best"
+    );
 }

@@ -24,10 +24,10 @@ pub(super) async fn approve(
     difference: Option<String>,
     yes: bool,
 ) -> Result<ExitCode, Failure> {
+    let proposal: PolicyProposal = parse(session.client().read(&at(named)).await?)?;
     let hash = match difference {
         Some(hash) => hash,
         None => {
-            let proposal: PolicyProposal = parse(session.client().read(&at(named)).await?)?;
             if !session.screen.json {
                 shown(&proposal, &session.screen);
             }
@@ -40,7 +40,17 @@ pub(super) async fn approve(
         }
     };
     let path = format!("{}/approve", at(named));
-    write(session, Method::POST, &path, &json!({ "difference": hash })).await
+    let body = json!({ "difference": hash });
+    if proposal.kind != PolicyProposalKind::OneApprover {
+        return write(session, Method::POST, &path, &body).await;
+    }
+    let value = session.send(Method::POST, &path, Some(&body)).await?;
+    let screen = &session.screen;
+    match screen.json {
+        true => screen.json(&value),
+        false => screen.note(&text::written(screen.lang, &value["revision"])),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn shown(proposal: &PolicyProposal, screen: &Screen) {

@@ -110,3 +110,26 @@ fn a_deadline_without_end_does_not_stop_the_clock() {
     world.live(link, WITHIN_MS);
     assert_eq!(open(&world), [tcp(443)]);
 }
+
+#[test]
+fn a_node_tells_that_a_policy_waits_and_that_it_gave_it_up() {
+    let (mut world, link) = World::online();
+    world.hear(link, ToNode::Snapshot(Box::new(pending(11))));
+    let until = world.now + WITHIN_MS;
+    let waiting = PolicyView::Waiting { version: 7, until };
+    assert_eq!(world.agent.view().policy, Some(waiting));
+    let given_up = |actions: &[Action]| reports(actions).last().unwrap().policy_given_up;
+    let actions = world.live(link, WITHIN_MS + HEARTBEAT_INTERVAL_MS);
+    let returned = |holds| PolicyView::Returned {
+        version: 7,
+        since: until,
+        holds,
+    };
+    assert_eq!(world.agent.view().policy, Some(returned(true)));
+    assert_eq!(given_up(&actions), Some(7));
+    let delta = pending(11).diff(&confirmed(12));
+    world.hear(link, ToNode::Delta(Box::new(delta)));
+    let actions = world.live(link, 2 * HEARTBEAT_INTERVAL_MS);
+    assert_eq!(world.agent.view().policy, Some(returned(false)));
+    assert_eq!(given_up(&actions), None);
+}

@@ -94,7 +94,7 @@ fn answers(visit: &Visit, it: &PolicyProposal) -> Markup {
     html! {
         @if visit.may_write() {
             @if !it.may_approve { p.muted { (visit.say(Text::PolicyOwnProposal)) } }
-            div.row-actions {
+            div.actions {
                 @if it.may_approve && !it.outdated {
                     form method="post" action=(action("approve")) {
                         (csrf(visit))

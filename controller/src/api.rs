@@ -39,8 +39,8 @@ pub use api_keys::{ApiKey, ApiKeyScope, CreatedApiKey, NewApiKey};
 pub use audit::{AuditLine, AuditPage};
 pub use balancers::{
     Balancer, BalancerAlgorithm, BalancerBackend, BalancerChange, BalancerCondition,
-    BalancerHealth, BalancerMode, BalancerModeChange, BalancerOpening, BalancerProxyProtocol,
-    BalancerSettings, NewBalancer,
+    BalancerHealth, BalancerLive, BalancerMode, BalancerModeChange, BalancerOpening,
+    BalancerProxyProtocol, BalancerSettings, BalancerTraffic, NewBalancer,
 };
 pub use declarations::{Declaration, NewDeclaration};
 pub use document::{markdown, openapi_json};
@@ -88,6 +88,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::coordinator::Handle;
+use crate::hub::HubPorts;
 use crate::live::Live;
 use crate::pairs::Pairs;
 use crate::rate::RateLimit;
@@ -106,6 +107,8 @@ pub struct ApiContext {
     pub authority: Fingerprint,
     pub hub: HubStatus,
     pub started_ms: u64,
+    /// What balancers on the hub can't have.
+    pub hub_ports: Arc<HubPorts>,
 }
 
 /// The context and the limits, shared by all requests.

@@ -1,11 +1,14 @@
-//! The hub: the node beside the controller. It turns its own netmap into tunnel peers and dials for the edge and the prober.
+//! The hub: the node beside the controller. It turns its own netmap into tunnel peers and balancers, and dials for the edge and the prober.
 //! It learns its netmap from the state like any node, only without a wire.
 
+mod balancing;
 mod ports;
 mod prober;
+mod tcp_ports;
 
 pub use ports::{explained, public_endpoints};
 pub use prober::Prober;
+pub use tcp_ports::HubPorts;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -34,6 +37,7 @@ use crate::coordinator::Handle;
 use crate::live::{Live, TunnelSeen};
 use crate::pairs::Pairs;
 use crate::streams::Streams;
+use balancing::HubBalancers;
 use ports::Ports;
 
 /// The hub's tunnel and what it was last told.
@@ -170,11 +174,13 @@ impl Hub {
                 },
                 () = sleep_until(look_at) => {
                     self.look().await;
+                    told.balancers.look(&self.tunnel, self.node, &self.live.balancing).await;
                     look_at = Instant::now() + LOOK_INTERVAL;
                 }
                 () = stop.cancelled() => break,
             }
         }
+        told.balancers.close_all().await;
         self.tunnel.shutdown().await;
     }
 
@@ -217,6 +223,7 @@ impl Hub {
             self.keys().insert(peer.key, peer.id);
             self.set(&peer, told.pair(&peer)).await;
         }
+        told.balancers.follow(&self.tunnel, &newer).await;
         told.map = Some(newer);
     }
 
@@ -315,6 +322,7 @@ impl Dialer for Hub {
 /// What the tunnel was told to be.
 struct Told {
     map: Option<Netmap>,
+    balancers: HubBalancers,
     pairs: PairTable,
     key: WgKey,
 }
@@ -323,6 +331,7 @@ impl Told {
     fn nothing(key: WgKey) -> Self {
         Self {
             map: None,
+            balancers: HubBalancers::default(),
             pairs: PairTable::new(key),
             key,
         }

@@ -1,6 +1,10 @@
 //! What is observed now, in memory only: sessions, reports, probes, tunnels. It gathers; malha-core's diagnosis judges. A
 //! restart of the controller forgets it, and the next seconds bring it back.
 
+mod balancing;
+
+pub use balancing::Balancing;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
@@ -8,8 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use malha_core::State;
 use malha_core::health::{Diagnosis, Observed, ServiceObserved};
 use malha_proto::{
-    BackendReport, BalancerId, FarewellReason, Hop, HopState, NodeId, NodeReport, PathKind,
-    PathProbe, ServiceId, ServiceState,
+    FarewellReason, Hop, HopState, NodeId, NodeReport, PathKind, PathProbe, ServiceId, ServiceState,
 };
 use tokio::sync::watch;
 
@@ -31,6 +34,7 @@ pub struct TunnelSeen {
 pub struct Live {
     /// Locked for a map access or one diagnosis; sessions, prober, hub and readers meet here.
     nodes: Mutex<BTreeMap<NodeId, LiveNode>>,
+    pub balancing: Balancing,
     changed: watch::Sender<u64>,
     started_ms: u64,
 }
@@ -39,8 +43,6 @@ pub struct Live {
 struct LiveNode {
     observed: Observed,
     reports: BTreeMap<ServiceId, ServiceState>,
-    /// The servers behind the node's balancers, while it has a session.
-    backends: BTreeMap<(BalancerId, ServiceId), BackendReport>,
     tunnel: Option<TunnelSeen>,
     /// How its packets to its peers travel, as it told, while it has a session.
     paths: BTreeMap<NodeId, PathKind>,
@@ -53,6 +55,7 @@ impl Default for Live {
     fn default() -> Self {
         Self {
             nodes: Mutex::default(),
+            balancing: Balancing::default(),
             changed: watch::channel(0).0,
             started_ms: now_ms(),
         }
@@ -81,14 +84,16 @@ impl Live {
         self.note(node, now_ms, |live| {
             live.observed.session_ms = None;
             live.observed.ended = Some((now_ms, farewell));
-            live.backends.clear();
             live.paths.clear();
         });
+        self.balancing.silent(node);
     }
 
     /// A node told what it sees of its services.
     pub fn report(&self, node: NodeId, report: &NodeReport, now_ms: u64) {
         let mut fell_back = false;
+        self.balancing
+            .report(node, &report.balancers, &report.backends);
         self.note(node, now_ms, |live| {
             fell_back = live.policy_given_up != report.policy_given_up;
             live.policy_given_up = report.policy_given_up;
@@ -99,10 +104,6 @@ impl Live {
                     }
                     _ => drop(live.paths.remove(&seen.peer)),
                 }
-            }
-            for backend in report.backends.iter().take(MAX_BACKENDS_SEEN) {
-                let key = (backend.balancer, backend.service);
-                live.backends.insert(key, *backend);
             }
             for service in &report.services {
                 live.reports.insert(service.service, service.state);
@@ -196,12 +197,9 @@ impl Live {
                 .retain(|service, _| state.service(*service).is_some());
             live.reports
                 .retain(|service, _| state.service(*service).is_some());
-            live.backends.retain(|(balancer, service), _| {
-                let balancer = state.balancer(*balancer);
-                balancer.is_some_and(|it| it.backends.contains_key(service))
-            });
             state.node(*node).is_some()
         });
+        self.balancing.forget_removed(state);
     }
 
     /// The verdict on a node, as of now. None for a node that is not in the state; all hops unknown for one never seen. The
@@ -230,22 +228,6 @@ impl Live {
         drop(nodes);
         self.ring(changed);
         verdict
-    }
-
-    /// What a node said of a server behind one of its balancers.
-    #[must_use]
-    pub fn backend(
-        &self,
-        node: NodeId,
-        balancer: BalancerId,
-        service: ServiceId,
-    ) -> Option<BackendReport> {
-        let nodes = self.lock();
-        nodes
-            .get(&node)?
-            .backends
-            .get(&(balancer, service))
-            .copied()
     }
 
     /// The hub's side of a node's tunnel.
@@ -303,10 +285,6 @@ impl LiveNode {
 
 /// Peers of one node whose path is remembered: as many as a netmap has.
 const MAX_PATHS_SEEN: usize = 20_000;
-/// Servers behind balancers that one report may name: every balancer of a node with all its servers.
-const MAX_BACKENDS_SEEN: usize =
-    malha_core::limits::MAX_BALANCERS_PER_NODE * malha_core::limits::MAX_BACKENDS;
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use malha_core::health::Diagnosis;
 use malha_dns::{DnsCounters, DnsEvent};
-use malha_proto::HopState;
+use malha_proto::{BackendCondition, HopState};
 use malha_proxy::{EdgeCounters, Hop};
 use malha_store::Store;
 use malha_tunnel::{Tunnel, TunnelStats};
@@ -110,6 +110,7 @@ impl Figures {
             store.queued_commits as u64,
         );
         figures.hops(metrics);
+        figures.balancers(metrics);
         figures.edge(&metrics.edge);
         if let Some(dns) = &metrics.dns {
             figures.dns(dns);
@@ -187,6 +188,54 @@ impl Figures {
         ] {
             self.counter(name, help, count);
         }
+    }
+
+    /// How the balancers of all nodes are, and what they counted since this controller began.
+    fn balancers(&mut self, metrics: &Metrics) {
+        let state = metrics.handle.state();
+        let balancing = &metrics.live.balancing;
+        let takes = |it: &&malha_core::Balancer| {
+            let report = balancing.balancer(it.node, it.id);
+            report.is_some_and(|report| report.trouble.is_none())
+        };
+        self.gauge("balancers", "Balancers", state.balancers().count() as u64);
+        let open = state.balancers().filter(takes).count() as u64;
+        self.gauge("balancers_open", "Balancers that take connections", open);
+        let servers = state.balancers().flat_map(|balancer| {
+            let services = balancer.backends.keys();
+            services.filter_map(|id| balancing.backend(balancer.node, balancer.id, *id))
+        });
+        let conditions: Vec<BackendCondition> = servers.map(|it| it.condition).collect();
+        for (condition, name) in CONDITIONS {
+            let count = conditions.iter().filter(|it| **it == condition).count();
+            self.push(
+                "balancer_servers",
+                "Servers behind balancers by condition",
+                Some(("condition", name.to_owned())),
+                Value::Gauge(signed(count as u64)),
+            );
+        }
+        let totals = balancing.totals();
+        let outcomes = [
+            ("taken", totals.taken),
+            ("over_limit", totals.over_limit),
+            ("not_allowed", totals.not_allowed),
+            ("unserved", totals.unserved),
+            ("retried", totals.retried),
+        ];
+        for (outcome, count) in outcomes {
+            self.push(
+                "balancer_connections",
+                "Connections to balancers by what became of them",
+                Some(("outcome", outcome.to_owned())),
+                Value::Counter(count),
+            );
+        }
+        let help = "Connections that balancers carry now";
+        self.gauge("balancer_open_connections", help, totals.open);
+        let (bytes_in, bytes_out) = (totals.bytes_in, totals.bytes_out);
+        self.counter("balancer_bytes_in", "Bytes from balanced clients", bytes_in);
+        self.counter("balancer_bytes_out", "Bytes to balanced clients", bytes_out);
     }
 
     fn edge(&mut self, edge: &EdgeCounters) {
@@ -308,4 +357,11 @@ fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
+const CONDITIONS: [(BackendCondition, &str); 5] = [
+    (BackendCondition::Unproven, "unproven"),
+    (BackendCondition::Up, "up"),
+    (BackendCondition::Suspect, "suspect"),
+    (BackendCondition::Down, "down"),
+    (BackendCondition::Recovering, "recovering"),
+];
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

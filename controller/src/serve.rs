@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::console::ControllerConsole;
 use crate::coordinator::{Coordinator, Handle};
 use crate::folder::{self, Folder};
-use crate::hub::{self, Hub, Prober};
+use crate::hub::{self, Hub, HubPorts, Prober};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::pairs::Pairs;
@@ -68,6 +68,25 @@ pub struct Addresses {
     pub dns: Vec<SocketAddr>,
     pub api: SocketAddr,
     pub metrics: Option<SocketAddr>,
+}
+
+impl Addresses {
+    /// The TCP ports, by the keys that name them.
+    fn hub_ports(&self) -> HubPorts {
+        let named = |key: &'static str, all: &[SocketAddr]| -> Vec<_> {
+            all.iter().map(|address| (key, *address)).collect()
+        };
+        HubPorts::new(
+            [
+                named("edge.https", &self.https),
+                named("edge.http", &self.http),
+                named("dns.listen", &self.dns),
+                named("api.listen", &[self.api]),
+                named("metrics.listen", self.metrics.as_slice()),
+            ]
+            .concat(),
+        )
+    }
 }
 
 /// Serves until `stop`, then drains.
@@ -187,6 +206,7 @@ pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<R
             quic: running.addresses.control.clone(),
         },
         started_ms: crate::clock::now_ms(),
+        hub_ports: Arc::new(running.addresses.hub_ports()),
     };
     let sessions = Arc::new(Sessions::new()?);
     let console = Arc::new(ControllerConsole::new(

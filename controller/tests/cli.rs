@@ -157,6 +157,7 @@ impl Api {
             authority: overlay.fingerprint(),
             hub: HubStatus::default(),
             started_ms: malha::clock::now_ms(),
+            hub_ports: Arc::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

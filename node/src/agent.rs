@@ -211,8 +211,8 @@ impl Agent {
                     }
                 }
             }
-            Event::Balanced { backends } => {
-                if self.health.on_balanced(backends) {
+            Event::Balanced(balanced) => {
+                if self.health.on_balanced(balanced) {
                     self.report_soon();
                 }
             }

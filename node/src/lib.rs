@@ -8,6 +8,7 @@
 extern crate self as malha_node;
 
 pub mod agent;
+pub mod balancers;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -1,7 +1,6 @@
 //! The data plane of one node: makes the tunnel be what the netmap says and watches it. It is the only place that speaks to
 //! malha-tunnel, and never decides what the map should be.
 
-mod balancers;
 mod carrier;
 mod services;
 #[cfg(test)]
@@ -14,8 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use malha_proto::{
-    Allow, BackendReport, Me, Netmap, NodeId, Pair, PairTable, Peer, PeerObservation, Revision,
-    WgKey,
+    Allow, Me, Netmap, NodeId, Pair, PairTable, Peer, PeerObservation, Revision, WgKey,
 };
 use malha_tunnel::{
     Engine, Offload, PeerDrops, PeerStatus, PrivateKey, PublicKey, Tunnel, TunnelConfig,
@@ -24,9 +22,9 @@ use malha_tunnel::{
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::balancers::{Balanced, Balancers};
 use crate::guard::{Guard, GuardConfig, GuardStatus};
 use crate::streams::{HubPeer, Overlay};
-use balancers::Balancers;
 use carrier::Carrier;
 use services::Services;
 
@@ -96,8 +94,8 @@ pub struct PlaneView {
     /// UDP addresses in use.
     pub listen: Vec<SocketAddr>,
     pub guard: GuardStatus,
-    /// The servers behind this node's balancers.
-    pub backends: Vec<BackendReport>,
+    /// This node's balancers.
+    pub balanced: Balanced,
 }
 
 #[derive(Clone, Debug)]
@@ -309,7 +307,7 @@ impl Plane {
                 .collect(),
             listen: running.tunnel.listen_addrs().await,
             guard: self.guard.status().clone(),
-            backends: running.balancers.reports(),
+            balanced: running.balancers.report(),
         })
     }
 }
@@ -336,7 +334,8 @@ impl Running {
         for (service, opened) in self.services.open(&self.tunnel, map).await {
             trouble.note(service, opened);
         }
-        for (balancer, opened) in self.balancers.open(&self.tunnel, map).await {
+        let (me, balancers) = (map.me.addresses, &map.balancers);
+        for (balancer, opened) in self.balancers.open(&self.tunnel, me, balancers).await {
             trouble.note(balancer, opened);
         }
         trouble.result()

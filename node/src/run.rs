@@ -269,9 +269,9 @@ impl Shell {
             Input::Plane(PlaneEvent::Observed(view)) => {
                 let peers = view.peers.iter().map(|peer| peer.seen).collect();
                 self.plane = view;
-                let backends = self.plane.backends.clone();
+                let balanced = self.plane.balanced.clone();
                 self.tell(Event::Observed { peers });
-                self.tell(Event::Balanced { backends });
+                self.tell(Event::Balanced(balanced));
                 let addresses = self.network.candidates(&self.plane.listen);
                 self.tell(Event::Listens { addresses });
             }

@@ -1,5 +1,6 @@
 //! The agent's status: one versioned JSON document, served on a Unix socket in the state folder that only its owner can open.
 
+mod balancers;
 mod filter;
 mod print;
 mod socket;
@@ -18,6 +19,7 @@ use crate::guard::GuardStatus;
 use crate::plane::PlaneView;
 use crate::streams::StreamsView;
 
+pub use balancers::{BalancerStatus, ServerStatus};
 pub use filter::{AllowedStatus, DropStatus, FilterStatus};
 pub use socket::{StatusError, StatusSocket, ask};
 
@@ -54,6 +56,9 @@ pub struct StatusDocument {
     pub quarantined: bool,
     pub services: Vec<ServiceStatus>,
     pub peers: Vec<PeerStatus>,
+    /// Absent in the document of an agent that is older than this.
+    #[serde(default)]
+    pub balancers: Vec<BalancerStatus>,
     #[serde(default)]
     pub guard: GuardStatus,
     /// Why something could not be written to the state folder.
@@ -196,6 +201,7 @@ impl StatusDocument {
             quarantined: view.quarantined,
             services: services(view, map, about.now),
             peers: peers(map, about.plane, about.wall_ms),
+            balancers: balancers::balancers(map, &about.plane.balanced),
             guard: about.plane.guard.clone(),
             save_error: view.save_error.clone(),
         }
@@ -214,6 +220,7 @@ impl StatusDocument {
             && self.netmap.apply_error.is_none()
             && self.save_error.is_none()
             && self.services.iter().all(works)
+            && self.balancers.iter().all(BalancerStatus::works)
             && (hubs().count() == 0 || hubs().any(alive))
     }
 }

@@ -38,6 +38,8 @@ macro_rules! texts {
     )*};
 }
 
+pub(crate) mod balancers;
+
 texts! {
     about() {
         "Agente da Malha: liga esta máquina à rede",

@@ -238,13 +238,13 @@ impl State {
 }
 
 fn check_node(node: &Node) -> Result<(), Rejection> {
-    if !node.hub && matches!(node.profile, Profile::Balancer | Profile::Edge) {
+    if matches!(node.profile, Profile::Balancer | Profile::Edge) {
         return Ok(());
     }
     Err(Rejection::Invalid {
         field: "node",
         problem: format!(
-            "node {} is no agent of profile balancer or edge; enrol one of those",
+            "node {} has neither profile balancer nor edge; enrol one of those, or take the hub",
             node.name
         ),
     })

@@ -173,6 +173,27 @@ fn only_a_balancer_or_an_edge_balances() {
 }
 
 #[test]
+fn the_hub_balances_like_an_edge() {
+    let mut stage = Stage::new();
+    let gateway = stage.world.state.nodes().find(|node| node.hub);
+    stage.node = gateway.unwrap().id;
+    let before = stage.world.state.clone();
+    let id = stage.add();
+    let state = &stage.world.state;
+    assert!(
+        state
+            .netmap(stage.node)
+            .unwrap()
+            .balancers
+            .contains_key(&id)
+    );
+    for server in stage.servers {
+        assert!(stage.open_ports(server).contains(&5_588));
+    }
+    assert!(affected(&before, state, &[]).nodes.contains(&stage.node));
+}
+
+#[test]
 fn x_road_is_not_asked_more_often_than_every_two_seconds() {
     let mut stage = Stage::new();
     let id = stage.add();

@@ -38,7 +38,7 @@ pub enum BackendMode {
     /// No new connections; those that are open go on.
     #[n(1)]
     Drain,
-    /// No connections and no checks; those that are open are reset.
+    /// No new connections and no checks; those that are still open after a minute are reset.
     #[n(2)]
     Maintenance,
 }
@@ -220,6 +220,47 @@ pub struct BackendReport {
     pub connections: u32,
 }
 
+/// What a balancer's node tells of the balancer as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct BalancerReport {
+    #[n(0)]
+    pub balancer: BalancerId,
+    /// Why it takes no connections, at most [`MAX_TROUBLE_CHARS`]; None: it takes them.
+    #[n(1)]
+    pub trouble: Option<String>,
+    #[n(2)]
+    pub counts: BalancerCounts,
+}
+
+/// Connections and bytes of one balancer since it was opened on its node; `open` goes up and down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub struct BalancerCounts {
+    #[n(0)]
+    pub open: u64,
+    /// Taken, the unserved ones included.
+    #[n(1)]
+    pub taken: u64,
+    /// Refused over a limit.
+    #[n(2)]
+    pub over_limit: u64,
+    /// Refused because no listed prefix has their source.
+    #[n(3)]
+    pub not_allowed: u64,
+    /// Reset because no server took them.
+    #[n(4)]
+    pub unserved: u64,
+    /// Taken by a second server when the first did not.
+    #[n(5)]
+    pub retried: u64,
+    /// From clients, and to clients.
+    #[n(6)]
+    pub bytes_in: u64,
+    #[n(7)]
+    pub bytes_out: u64,
+}
+
+/// How long a balancer's trouble may be.
+pub const MAX_TROUBLE_CHARS: usize = 200;
 /// How much of a wrong prefix an error repeats.
 const MAX_SHOWN_CHARS: usize = 50;
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::{BackendReport, NodeId, Revision, ServiceId};
+use crate::{BackendReport, BalancerReport, NodeId, Revision, ServiceId};
 
 /// A service's local target, as its own node sees it.
 #[derive(
@@ -97,6 +97,10 @@ pub struct NodeReport {
     /// The version of a policy for whose confirmation this node waited in vain: it filters by the one before. With every report.
     #[n(5)]
     pub policy_given_up: Option<u64>,
+    /// Its balancers of which something changed.
+    #[n(6)]
+    #[cbor(default, skip_if = "Vec::is_empty")]
+    pub balancers: Vec<BalancerReport>,
 }
 
 /// What a probe through the real path (edge → tunnel → node → target) met.

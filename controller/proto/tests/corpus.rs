@@ -151,6 +151,7 @@ fn messages_to_controller() -> Vec<ToController> {
         listen: None,
         backends: vec![],
         policy_given_up: None,
+        balancers: vec![],
     };
     vec![
         ToController::Enrol(Box::new(EnrolRequest {

@@ -9,8 +9,8 @@ use axum::extract::State as Shared;
 use axum::response::Response;
 use malha_core::{Answer, Command, State};
 use malha_proto::{
-    Algorithm, BackendCondition, BackendMode, BalancerId, Exposure, HealthPort, Label, NodeId,
-    Port, Prefix, ProxyProtocol, ServiceId,
+    Algorithm, BackendCondition, BackendMode, BalancerCounts, BalancerId, Exposure, HealthPort,
+    Label, NodeId, Port, Prefix, ProxyProtocol, ServiceId,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -45,6 +45,40 @@ pub struct Balancer {
     /// What its node may open because of it alone, beside every grant.
     pub opens: Vec<BalancerOpening>,
     pub settings: BalancerSettings,
+    /// As its node sees it; absent while that node is not connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<BalancerLive>,
+}
+
+/// How a balancer is on its node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BalancerLive {
+    /// Why it takes no connections; absent: it takes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    #[schema(value_type = BalancerTraffic)]
+    pub counts: BalancerCounts,
+}
+
+/// Connections and bytes since the balancer was opened on its node.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct BalancerTraffic {
+    /// Open now.
+    pub open: u64,
+    /// Taken, the unserved ones included.
+    pub taken: u64,
+    /// Refused over a limit.
+    pub over_limit: u64,
+    /// Refused because no listed prefix has their source.
+    pub not_allowed: u64,
+    /// Reset because no server took them.
+    pub unserved: u64,
+    /// Taken by a second server when the first did not.
+    pub retried: u64,
+    /// From clients.
+    pub bytes_in: u64,
+    /// To clients.
+    pub bytes_out: u64,
 }
 
 /// Ports of a server's node that a balancer opens to its own.
@@ -125,14 +159,15 @@ pub struct BalancerHealth {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewBalancer {
-    /// Where it runs, of profile balancer or edge: id or `org/site/node`.
+    /// Where it runs, of profile balancer or edge, the hub included: id or `org/site/node`.
     pub node: Reference,
     #[schema(value_type = String, max_length = 63, example = "xroad")]
     pub name: Label,
     /// One service or balancer per node and port.
     #[schema(value_type = u16, minimum = 1, maximum = 65535)]
     pub port: Port,
-    /// `tunnel` if absent: on the overlay address; `public`: on the machine's own addresses.
+    /// `tunnel` if absent: on the overlay address; `public`: on all addresses of the
+    /// machine. On the hub, a port of the controller's own or of another program is refused.
     #[serde(default = "tunnel")]
     #[schema(value_type = ServiceExposure)]
     pub exposure: Exposure,
@@ -169,7 +204,7 @@ pub enum BalancerAlgorithm {
     SourceAffinity,
 }
 
-/// `drain`: no new connections; `maintenance`: none at all and no checks.
+/// `drain`: no new connections; `maintenance`: nor checks, and what is open after a minute is reset.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum BalancerMode {
@@ -200,9 +235,11 @@ pub enum BalancerProxyProtocol {
 impl Balancer {
     fn of(api: &Api, state: &State, id: BalancerId) -> Option<Self> {
         let balancer = state.balancer(id)?;
+        let balancing = &api.context.live.balancing;
+        let report = balancing.balancer(balancer.node, id);
         let backends = balancer.backends.iter().filter_map(|(service, mode)| {
             let node = state.node(state.service(*service)?.node)?;
-            let seen = api.context.live.backend(balancer.node, id, *service);
+            let seen = balancing.backend(balancer.node, id, *service);
             Some(BalancerBackend {
                 service: service_path(state, *service),
                 service_id: *service,
@@ -229,6 +266,10 @@ impl Balancer {
             backends: backends.collect(),
             opens: opens.collect(),
             settings: (&balancer.settings).into(),
+            live: report.map(|it| BalancerLive {
+                trouble: it.trouble,
+                counts: it.counts,
+            }),
         })
     }
 }
@@ -256,11 +297,14 @@ pub(super) async fn create(
     Body(new): Body<NewBalancer>,
 ) -> Result<Response, Problem> {
     let state = api.state();
+    let node = new.node.node(&state);
+    let node = node.map_err(|problem| problem.at("node"))?;
+    let ports = &api.context.hub_ports;
+    if let Some(why) = ports.refusal(&state, node, new.port, new.exposure) {
+        return Err(Problem::invalid("port", why));
+    }
     let command = Command::AddBalancer {
-        node: new
-            .node
-            .node(&state)
-            .map_err(|problem| problem.at("node"))?,
+        node,
         name: new.name,
         port: new.port,
         exposure: new.exposure,

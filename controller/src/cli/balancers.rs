@@ -3,13 +3,13 @@
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use http::Method;
-use malha_proto::Prefix;
+use malha_proto::{BackendCondition, BackendMode, Prefix};
 use serde_json::json;
 
-use crate::api::{Balancer, BalancerHealth, BalancerSettings};
+use crate::api::{Balancer, BalancerBackend, BalancerHealth, BalancerSettings};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::policy::show::opening;
-use crate::cli::screen::Screen;
+use crate::cli::screen::{Screen, size};
 use crate::cli::session::{Row, Session, parse};
 use crate::cli::text::{self, Word};
 use crate::cli::tokens::plain;
@@ -19,7 +19,7 @@ use crate::client::part;
 pub(super) enum BalancerCommand {
     /// Spread a port of a node over services of other nodes
     Add {
-        /// `ORG/SITE/NODE` of profile balancer or edge
+        /// `ORG/SITE/NODE` of profile balancer or edge; the controller's own is malha/hub/hub
         node: String,
         /// One DNS label, like `xroad`
         name: String,
@@ -33,7 +33,7 @@ pub(super) enum BalancerCommand {
             value_delimiter = ','
         )]
         backends: Vec<String>,
-        /// `tunnel`: on the overlay address; `public`: on the machine's own addresses
+        /// `tunnel`: on the overlay address; `public`: on all addresses of the machine
         #[arg(long, env = "MALHA_EXPOSURE", default_value = "tunnel", value_parser = PossibleValuesParser::new(["tunnel", "public"]))]
         exposure: String,
         #[command(flatten)]
@@ -59,7 +59,7 @@ pub(super) enum BalancerCommand {
     Resume { balancer: String, service: String },
     /// No new connections for a server; those that are open go on
     Drain { balancer: String, service: String },
-    /// No connections for a server and no checks; those that are open are reset
+    /// No new connections for a server and no checks; those that are open after a minute are reset
     Maintenance { balancer: String, service: String },
     /// Remove a balancer; its connections are reset
     Remove { balancer: String },
@@ -226,28 +226,24 @@ fn health_port(text: &str) -> Result<Option<BalancerHealth>, Failure> {
 impl Row for Balancer {
     const COLUMNS: &'static [Word] = &[
         Word::Name,
+        Word::State,
         Word::Port,
         Word::Exposure,
         Word::Algorithm,
         Word::Backends,
+        Word::Connections,
         Word::Id,
     ];
 
     fn cells(&self, screen: &Screen) -> Vec<String> {
-        let unknown = Word::Unknown.text(screen.lang);
-        let backends = self.backends.iter().map(|it| {
-            let condition = it.condition.map_or(unknown.to_owned(), |it| plain(&it));
-            match it.mode {
-                malha_proto::BackendMode::Serve => format!("{} {condition}", it.service),
-                mode => format!("{} {condition} ({})", it.service, plain(&mode)),
-            }
-        });
         vec![
             self.path.clone(),
+            self.standing(screen),
             self.port.to_string(),
             plain(&self.exposure),
             plain(&self.settings.algorithm),
-            backends.collect::<Vec<_>>().join(", "),
+            self.up(),
+            (self.live.as_ref()).map_or_else(String::new, |it| it.counts.open.to_string()),
             self.id.to_string(),
         ]
     }
@@ -258,8 +254,65 @@ impl Row for Balancer {
             let line = text::balancer_opens(screen.lang, &self.node, &it.on, ports.join(", "));
             (Word::Opens, line)
         });
-        opens.collect()
+        let mut lines = Vec::new();
+        if let Some(live) = &self.live {
+            let counts = &live.counts;
+            let traffic = text::balanced(
+                screen.lang,
+                counts.taken,
+                size(counts.bytes_in),
+                size(counts.bytes_out),
+            );
+            let (over, strange) = (counts.over_limit, counts.not_allowed);
+            let refused = text::turned(screen.lang, over, strange, counts.unserved);
+            lines.extend([(Word::Traffic, traffic), (Word::Turned, refused)]);
+        }
+        let servers = self.backends.iter();
+        lines.extend(servers.map(|it| (Word::Server, server(it, screen))));
+        if !self.settings.allowed_sources.is_empty() {
+            let sources = self.settings.allowed_sources.iter();
+            let sources: Vec<_> = sources.map(ToString::to_string).collect();
+            lines.push((Word::Sources, sources.join(", ")));
+        }
+        lines.extend(opens);
+        lines
     }
+}
+
+impl Balancer {
+    /// Whether it takes connections, or why not.
+    fn standing(&self, screen: &Screen) -> String {
+        match self.live.as_ref().map(|it| &it.trouble) {
+            None => screen.word(Word::Unknown),
+            Some(None) => screen.word(Word::Up),
+            Some(Some(why)) => format!("{}: {why}", screen.word(Word::Down)),
+        }
+    }
+
+    /// How many of its servers are up, as `1/2`.
+    fn up(&self) -> String {
+        let up = |it: &&BalancerBackend| it.condition == Some(BackendCondition::Up);
+        let count = self.backends.iter().filter(up).count();
+        format!("{count}/{}", self.backends.len())
+    }
+}
+
+fn server(it: &BalancerBackend, screen: &Screen) -> String {
+    let condition = screen.word(match it.condition {
+        None => Word::Unknown,
+        Some(BackendCondition::Unproven) => Word::ConditionUnproven,
+        Some(BackendCondition::Up) => Word::Up,
+        Some(BackendCondition::Suspect) => Word::ConditionSuspect,
+        Some(BackendCondition::Down) => Word::Down,
+        Some(BackendCondition::Recovering) => Word::ConditionRecovering,
+    });
+    let mode = match it.mode {
+        BackendMode::Serve => String::new(),
+        BackendMode::Drain => format!(" ({})", screen.word(Word::Draining)),
+        BackendMode::Maintenance => format!(" ({})", screen.word(Word::InMaintenance)),
+    };
+    let open = text::open_connections(screen.lang, it.connections.unwrap_or_default());
+    format!("{} {}: {condition}{mode}, {open}", it.service, it.address)
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! `malha export …`: what the overlay knows, for programs that others run. It writes text and changes nothing.
 
+use std::net::{IpAddr, SocketAddr};
+
 use clap::Subcommand;
-use malha_proto::{Algorithm, BackendMode, ProxyProtocol};
+use malha_proto::{Algorithm, BackendMode, Exposure, ProxyProtocol};
 use serde_json::Value;
 
-use crate::api::{Balancer, BalancerSettings, Page, Site};
+use crate::api::{Balancer, BalancerSettings, Node, Page, Site};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::session::{Session, parse};
 use crate::client::part;
@@ -36,7 +38,12 @@ impl ExportCommand {
             );
             return Err(Failure::new(Exit::NotFound, text));
         }
-        for line in haproxy(&balancers).lines() {
+        let mut bound = Vec::new();
+        for balancer in balancers {
+            let addresses = addresses(session, &balancer).await?;
+            bound.push((balancer, addresses));
+        }
+        for line in haproxy(&bound).lines() {
             session.screen.line(line);
         }
         Ok(())
@@ -61,29 +68,48 @@ async fn every_balancer(session: &Session) -> Result<Vec<Balancer>, Failure> {
     }
 }
 
-/// Retry and redispatch stand for the attempt at another server; a check that fails brings the next one forward.
-fn haproxy(balancers: &[Balancer]) -> String {
+/// Where it listens: a public one everywhere, another one on the overlay addresses of its node, so that what was for the
+/// overlay alone is not open to the network in the file either.
+async fn addresses(session: &Session, balancer: &Balancer) -> Result<Vec<IpAddr>, Failure> {
+    if balancer.exposure == Exposure::Public {
+        return Ok(Vec::new());
+    }
+    let path = format!("/nodes/{}", balancer.node_id);
+    let node: Node = parse(session.client().read(&path).await?)?;
+    Ok(vec![node.address_v4.into(), node.address_v6.into()])
+}
+
+/// Retry and redispatch stand for the attempt at another server. Each balancer comes with its addresses; none: all.
+fn haproxy(balancers: &[(Balancer, Vec<IpAddr>)]) -> String {
     let connections = balancers
         .iter()
-        .map(|it| u64::from(it.settings.connections));
+        .map(|(it, _)| u64::from(it.settings.connections));
     let mut file = format!(
         "# By malha export haproxy. The servers have overlay addresses: this machine must be a member with grants to them.\n\
          global\n    maxconn {}\n\n\
          defaults\n    mode tcp\n    retries 3\n    option redispatch 1\n",
         connections.sum::<u64>()
     );
-    for balancer in balancers {
-        file += &frontend(balancer);
+    for (balancer, addresses) in balancers {
+        file += &frontend(balancer, addresses);
         file += &backend(balancer);
     }
     file
 }
 
-fn frontend(it: &Balancer) -> String {
+fn frontend(it: &Balancer, addresses: &[IpAddr]) -> String {
     let (name, settings) = (section(it), &it.settings);
-    let mut text = format!(
-        "\nfrontend {name}\n    bind :::{} v4v6\n    maxconn {}\n    timeout client {}s\n",
-        it.port, settings.connections, settings.idle_s
+    let mut text = format!("\nfrontend {name}\n");
+    if addresses.is_empty() {
+        text += &format!("    bind :::{} v4v6\n", it.port);
+    }
+    for address in addresses {
+        let address = SocketAddr::new(*address, it.port.number());
+        text += &format!("    bind {address}\n");
+    }
+    text += &format!(
+        "    maxconn {}\n    timeout client {}s\n",
+        settings.connections, settings.idle_s
     );
     if !settings.allowed_sources.is_empty() {
         let sources = settings.allowed_sources.iter().map(ToString::to_string);
@@ -92,7 +118,7 @@ fn frontend(it: &Balancer) -> String {
     }
     text += &format!(
         "    stick-table type ipv6 size 100k expire 10m store conn_cur\n    \
-         tcp-request connection track-sc0 src\n    \
+         tcp-request connection track-sc0 src,ipmask(32,64)\n    \
          tcp-request connection reject if {{ sc0_conn_cur gt {} }}\n    \
          default_backend {name}\n",
         settings.connections_per_source
@@ -198,11 +224,12 @@ mod tests {
             ],
             opens: vec![],
             settings: BalancerSettings::default(),
+            live: None,
         }
     }
 
-    /// One with every setting, one with none.
-    fn balancers() -> Vec<Balancer> {
+    /// A public one with every setting, one in the overlay with none.
+    fn balancers() -> Vec<(Balancer, Vec<IpAddr>)> {
         let mut full = balancer("mensagens", 5_500);
         full.settings = BalancerSettings {
             algorithm: Algorithm::SourceAffinity,
@@ -216,7 +243,8 @@ mod tests {
                 .into(),
             ..full.settings
         };
-        vec![full, balancer("ocsp", 5_577)]
+        let overlay = ["100.64.0.9", "fd00::9"].map(|it| it.parse().unwrap());
+        vec![(full, vec![]), (balancer("ocsp", 5_577), overlay.to_vec())]
     }
 
     #[test]
@@ -246,7 +274,12 @@ mod tests {
     fn the_file_says_what_the_balancer_does() {
         let file = haproxy(&balancers());
         for line in [
+            "    mode tcp",
             "    bind :::5500 v4v6",
+            "    bind 100.64.0.9:5577",
+            "    bind [fd00::9]:5577",
+            "    option httpchk GET '/it'\\''s\"$HOME\\#well'",
+            "    tcp-request connection track-sc0 src,ipmask(32,64)",
             "    tcp-request connection reject unless { src 198.51.100.0/24 2001:db8::/32 }",
             "    balance source",
             "    http-check expect status 200",
@@ -258,5 +291,10 @@ mod tests {
         let x_road = file.lines().find(|it| it.contains("port 5588")).unwrap();
         assert!(x_road.contains("inter 2000ms") && x_road.contains("rise 18"));
         assert!(x_road.ends_with("send-proxy-v2"));
+        let plain = file.split("\nbackend ").nth(2).unwrap();
+        assert!(
+            !plain.contains("send-proxy"),
+            "X-Road does not understand it"
+        );
     }
 }

@@ -57,7 +57,17 @@ macro_rules! words {
 
 words! {
     Algorithm { "escolha", "algorithm" }
-    Backends { "servidores", "servers" }
+    Backends { "servidores no ar", "servers up" }
+    Server { "servidor", "server" }
+    Connections { "conexões", "connections" }
+    Traffic { "tráfego", "traffic" }
+    Turned { "recusadas", "refused" }
+    Sources { "origens", "sources" }
+    Draining { "esvaziando", "draining" }
+    InMaintenance { "em manutenção", "in maintenance" }
+    ConditionUnproven { "ainda não verificado", "not checked yet" }
+    ConditionSuspect { "suspeito", "suspect" }
+    ConditionRecovering { "voltando", "recovering" }
     Id { "id", "id" }
     Name { "nome", "name" }
     Title { "descrição", "title" }
@@ -268,6 +278,15 @@ sentences! {
     applied(nodes, of, millis) {
         "aplicado por {nodes} de {of} nós em {millis} ms", "applied by {nodes} of {of} nodes in {millis} ms"
     }
+    balanced(taken, received, sent) {
+        "{taken} conexões desde que abriu, {received} recebidos, {sent} enviados",
+        "{taken} connections since it was opened, {received} received, {sent} sent"
+    }
+    turned(over_limit, not_allowed, unserved) {
+        "{over_limit} acima do limite, {not_allowed} de origem não listada, {unserved} sem servidor",
+        "{over_limit} over a limit, {not_allowed} from a source not listed, {unserved} without a server"
+    }
+    open_connections(count) { "{count} conexões", "{count} connections" }
     lagging(names) { "ainda não aplicaram: {names}", "not applied yet by: {names}" }
     offline(names) { "desconectados, aplicam ao voltar: {names}", "not connected, will apply when back: {names}" }
     token_made(id, site, expires) {

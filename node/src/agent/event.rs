@@ -4,9 +4,11 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use malha_proto::{
-    BackendReport, FarewellReason, Netmap, PairTable, PeerObservation, ProbeResult, Revision,
-    ServiceId, ServiceState, ToNode, WgKey,
+    FarewellReason, Netmap, PairTable, PeerObservation, ProbeResult, Revision, ServiceId,
+    ServiceState, ToNode, WgKey,
 };
+
+use crate::balancers::Balanced;
 
 /// One attempt to reach a controller and, if it succeeds, the connection that came of it. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,10 +97,8 @@ pub enum Event {
     Observed {
         peers: Vec<PeerObservation>,
     },
-    /// How the servers behind this node's balancers are. May be repeated.
-    Balanced {
-        backends: Vec<BackendReport>,
-    },
+    /// How this node's balancers are. May be repeated.
+    Balanced(Balanced),
     /// Where the tunnel listens on this machine's own interfaces. May be repeated.
     Listens {
         addresses: Vec<SocketAddr>,

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use malha_proto::{
-    BackendReport, BalancerId, MAX_CANDIDATES, Netmap, NodeId, NodeReport, PeerObservation,
-    Revision, ServiceId, ServiceKind, ServiceReport, ServiceState,
+    BackendReport, BalancerId, BalancerReport, MAX_CANDIDATES, Netmap, NodeId, NodeReport,
+    PeerObservation, Revision, ServiceId, ServiceKind, ServiceReport, ServiceState,
 };
 
 use super::{Action, Millis};
+use crate::balancers::Balanced;
 
 /// How often each service is probed, milliseconds.
 pub const PROBE_INTERVAL_MS: Millis = 1_000;
@@ -17,8 +18,9 @@ pub const PROBE_INTERVAL_MS: Millis = 1_000;
 /// How many peers one report names; the others wait for the next one. Keeps a report within its frame.
 pub const MAX_REPORT_PEERS: usize = 500;
 
-/// How many servers behind balancers one report names.
+/// How many servers behind balancers one report names, and how many balancers.
 const MAX_REPORT_BACKENDS: usize = 512;
+const MAX_REPORT_BALANCERS: usize = 32;
 
 #[derive(Debug, Default)]
 pub(super) struct Health {
@@ -29,6 +31,8 @@ pub(super) struct Health {
     listen_told: bool,
     /// The servers behind this node's balancers, and whether each was told as it is.
     backends: BTreeMap<(BalancerId, ServiceId), (BackendReport, bool)>,
+    /// The same for the balancers themselves.
+    balancers: BTreeMap<BalancerId, (BalancerReport, bool)>,
 }
 
 #[derive(Debug)]
@@ -137,16 +141,23 @@ impl Health {
         }
     }
 
-    /// Whether a condition is news; a number of connections waits for the next report.
-    pub(super) fn on_balanced(&mut self, backends: Vec<BackendReport>) -> bool {
+    /// Whether a condition or a trouble is news; numbers wait for the next report.
+    pub(super) fn on_balanced(&mut self, balanced: Balanced) -> bool {
         let mut old = std::mem::take(&mut self.backends);
         let mut is_news = false;
-        for report in backends {
+        for report in balanced.backends {
             let key = (report.balancer, report.service);
             let known = old.remove(&key);
             let told = known.is_some_and(|(known, told)| told && known == report);
             is_news |= known.is_none_or(|(known, _)| known.condition != report.condition);
             self.backends.insert(key, (report, told));
+        }
+        let mut old = std::mem::take(&mut self.balancers);
+        for report in balanced.balancers {
+            let known = old.remove(&report.balancer);
+            let told = (known.as_ref()).is_some_and(|(known, told)| *told && *known == report);
+            is_news |= known.is_none_or(|(known, _)| known.trouble != report.trouble);
+            self.balancers.insert(report.balancer, (report, told));
         }
         is_news
     }
@@ -184,6 +195,9 @@ impl Health {
         self.peers.values_mut().for_each(|seen| seen.told = false);
         self.listen_told = false;
         self.backends
+            .values_mut()
+            .for_each(|(_, told)| *told = false);
+        self.balancers
             .values_mut()
             .for_each(|(_, told)| *told = false);
     }
@@ -226,7 +240,17 @@ impl Health {
             listen: self.listen.clone().filter(|_| !told),
             backends,
             policy_given_up: None,
+            balancers: self.balancer_reports(),
         }
+    }
+
+    fn balancer_reports(&mut self) -> Vec<BalancerReport> {
+        let untold = self.balancers.values_mut().filter(|(_, told)| !told);
+        let reports = untold.take(MAX_REPORT_BALANCERS).map(|(report, told)| {
+            *told = true;
+            report.clone()
+        });
+        reports.collect()
     }
 
     /// Each service's state, and since when.

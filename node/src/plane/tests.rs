@@ -419,7 +419,7 @@ async fn a_balancer_reaches_its_servers_through_the_tunnel_and_tells_how_they_ar
     let seen = timeout(TEST_LIMIT, async {
         loop {
             if let PlaneEvent::Observed(view) = scene.events.recv().await.unwrap() {
-                let of = |at: usize| view.backends.get(at).map(|it| it.condition);
+                let of = |at: usize| view.balanced.backends.get(at).map(|it| it.condition);
                 let expected = [
                     Some(malha_proto::BackendCondition::Up),
                     Some(malha_proto::BackendCondition::Down),

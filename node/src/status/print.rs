@@ -28,6 +28,10 @@ impl StatusDocument {
             lines.push(text::status_save_error(lang, why));
         }
         self.service_lines(lang, &mut lines);
+        if !self.balancers.is_empty() {
+            lines.push(text::balancers::status_balancers(lang));
+        }
+        lines.extend(self.balancers.iter().flat_map(|it| it.lines(lang)));
         self.peer_lines(lang, &mut lines);
         lines.join("\n")
     }
@@ -141,7 +145,7 @@ fn peer_line(lang: Lang, peer: &PeerStatus) -> String {
 }
 
 /// Bytes in the largest unit that leaves a whole part, with one decimal.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     let mut unit = 0;
     let mut tenths = u128::from(bytes) * 10;
     while tenths >= 10_240 && unit + 1 < UNITS.len() {

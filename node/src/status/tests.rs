@@ -63,6 +63,7 @@ fn healthy() -> StatusDocument {
                 age_ms: 3_600_000,
             }),
         }],
+        balancers: vec![],
         guard: crate::guard::GuardStatus::Off,
         save_error: None,
     }

@@ -3,8 +3,8 @@
 use axum::http::{Method, StatusCode};
 use malha_core::Command;
 use malha_proto::{
-    BackendCondition, BackendReport, BalancerId, EnrolToken, Fingerprint, NodeId, NodeReport,
-    ServiceId, WgKey,
+    BackendCondition, BackendReport, BalancerCounts, BalancerId, BalancerReport, EnrolToken,
+    Fingerprint, NodeId, NodeReport, ServiceId, WgKey,
 };
 use serde_json::{Value, json};
 
@@ -73,12 +73,25 @@ async fn a_balancer_shows_what_its_node_says_of_each_server() {
             condition: BackendCondition::Down,
             connections: 3,
         }],
+        balancers: vec![BalancerReport {
+            balancer,
+            trouble: Some("port 5500 is taken by another program".to_owned()),
+            counts: BalancerCounts {
+                not_allowed: 4,
+                ..BalancerCounts::default()
+            },
+        }],
         ..NodeReport::default()
     };
     rig.context.live.report(node, &report, 1_000);
     let shown = rig.get(IN_URL).await;
     assert_eq!(shown["backends"][1]["condition"], "down");
     assert_eq!(shown["backends"][1]["connections"], 3);
+    assert_eq!(
+        shown["live"]["trouble"],
+        "port 5500 is taken by another program"
+    );
+    assert_eq!(shown["live"]["counts"]["not_allowed"], 4);
     rig.context.live.session_closed(node, None, 2_000);
     let shown = rig.get(IN_URL).await;
     assert_eq!(
@@ -86,6 +99,7 @@ async fn a_balancer_shows_what_its_node_says_of_each_server() {
         Value::Null,
         "nobody says"
     );
+    assert_eq!(shown["live"], Value::Null);
 }
 
 #[tokio::test]
@@ -133,6 +147,44 @@ async fn a_wrong_balancer_is_refused_with_its_field() {
     assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY);
     let detail = reply.body["detail"].as_str().unwrap();
     assert!(detail.contains("write 198.51.100.0/24"), "{detail}");
+}
+
+/// Only a controller with a hub knows what its machine's ports are.
+#[tokio::test]
+async fn a_port_of_the_hub_that_another_has_is_refused_by_name() {
+    let (mut rig, _) = staged().await;
+    let taken = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let taken = taken.local_addr().unwrap().port();
+    let own = [("edge.https", "0.0.0.0:443".parse().unwrap())];
+    rig.has_hub(crate::hub::HubPorts::new(own)).await;
+    let cases = [
+        (
+            443,
+            "tunnel",
+            "this controller's own (edge.https)".to_owned(),
+        ),
+        (443, "public", "change edge.https".to_owned()),
+        (
+            taken,
+            "public",
+            format!("{taken} of the hub's machine is taken by another program"),
+        ),
+    ];
+    for (port, exposure, said) in cases {
+        let mut body = wanted();
+        body["node"] = json!("malha/hub/hub");
+        body["port"] = json!(port);
+        body["exposure"] = json!(exposure);
+        let reply = rig.call(Method::POST, "/balancers", Some(body)).await;
+        assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(reply.body["field"], "port");
+        let detail = reply.body["detail"].as_str().unwrap();
+        assert!(detail.contains(&said), "{detail}");
+    }
+    let mut body = wanted();
+    body["node"] = json!("malha/hub/hub");
+    let made = rig.post("/balancers", body).await;
+    assert_eq!(made["path"], "malha/hub/hub/xroad");
 }
 
 #[tokio::test]

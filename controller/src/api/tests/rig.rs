@@ -23,6 +23,7 @@ use crate::accounts::api_key_text;
 use crate::api::{ApiContext, HubStatus, limited};
 use crate::clock::now_ms;
 use crate::coordinator::{Accepted, Actor, Coordinator, Handle};
+use crate::hub::HubPorts;
 use crate::live::Live;
 use crate::pairs::Pairs;
 use crate::session::{Registry, SessionSummary, Transport};
@@ -71,6 +72,7 @@ impl Rig {
             authority: AUTHORITY,
             hub: HubStatus::default(),
             started_ms: now_ms(),
+            hub_ports: Arc::default(),
         };
         let mut keys = BTreeMap::new();
         for scope in SCOPES {
@@ -122,6 +124,28 @@ impl Rig {
             .await
             .ok();
         rig
+    }
+
+    /// A hub beside this controller, on a machine with these ports.
+    pub(crate) async fn has_hub(&mut self, ports: HubPorts) {
+        for (path, body) in [
+            ("/organizations", json!({"name": "malha"})),
+            ("/sites", json!({"organization": "malha", "name": "hub"})),
+        ] {
+            self.post(path, body).await;
+        }
+        let site = self.state().site_by_path("malha/hub").unwrap().id;
+        self.does(Command::AdoptHub {
+            site,
+            name: "hub".parse().unwrap(),
+            wg_key: WgKey([200; 32]),
+            tls_key: AUTHORITY,
+            endpoints: vec!["192.0.2.1:51820".parse().unwrap()],
+            facts: facts("hub", 200),
+        })
+        .await;
+        self.context.hub_ports = Arc::new(ports);
+        self.router = limited(self.context.clone(), NO_LIMIT, NO_LIMIT);
     }
 
     pub(crate) fn state(&self) -> Arc<State> {

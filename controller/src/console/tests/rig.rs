@@ -109,6 +109,7 @@ impl Rig {
             authority: AUTHORITY,
             hub: HubStatus::default(),
             started_ms: now_ms(),
+            hub_ports: Arc::default(),
         };
         let console = Arc::new(ControllerConsole::new(
             &context,

@@ -1,30 +1,40 @@
-//! The balancers of this node: what malha-proxy balances, reached through the tunnel. A tunnel balancer listens on the
-//! overlay only, a public one on the machine's own addresses only.
+//! The balancers that a netmap gives to its node, run by malha-proxy and reached through the tunnel: those of an agent, and
+//! those of a controller's hub. A tunnel balancer listens on the overlay only, a public one on the machine's own addresses
+//! only. It never decides who may come, or what a balancer shall be.
+
+mod link;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use malha_proto::{
-    Algorithm, BackendCondition, BackendMode, BackendReport, Balancer, BalancerId, Exposure,
-    Netmap, ProxyProtocol, ServiceId,
+    Algorithm, BackendCondition, BackendMode, BackendReport, Balancer, BalancerCounts, BalancerId,
+    BalancerReport, Exposure, MAX_TROUBLE_CHARS, OverlayAddresses, ProxyProtocol, ServiceId,
 };
 use malha_proxy::balance::{
-    self, Arrival, Connector, KernelListener, Limits, Link, Listener, Mode, Probe, ProxyHeader,
-    Spec,
+    self, BackendStatus, BalancerStatus, KernelListener, Limits, Listener, Mode, Probe,
+    ProxyHeader, Spec,
 };
-use malha_tunnel::{BoxStream, KernelPart, Tunnel, TunnelListener};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use malha_tunnel::Tunnel;
 
+use link::{FromTunnel, ThroughTunnel};
+
+/// The balancers of one tunnel.
 #[derive(Default)]
-pub(super) struct Balancers {
+pub struct Balancers {
     open: BTreeMap<BalancerId, Running>,
+    /// Those that can't be as they should, and why.
+    troubles: BTreeMap<BalancerId, String>,
+}
+
+/// How balancers and the servers behind them are, at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Balanced {
+    pub balancers: Vec<BalancerReport>,
+    pub backends: Vec<BackendReport>,
 }
 
 struct Running {
@@ -33,67 +43,91 @@ struct Running {
 }
 
 impl Balancers {
-    /// Closes what the map no longer has, or has at another door, and resets its connections.
-    pub(super) async fn close_changed(&mut self, wanted: &BTreeMap<BalancerId, Balancer>) {
+    /// Closes what is wanted no longer, or at another door, and resets its connections.
+    pub async fn close_changed(&mut self, wanted: &BTreeMap<BalancerId, Balancer>) {
         let stays = |it: &Balancer| wanted.get(&it.id).is_some_and(|w| is_same_door(it, w));
         let (stay, gone): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.open)
             .into_iter()
             .partition(|(_, open)| stays(&open.balancer));
         self.open = stay;
+        self.troubles.retain(|id, _| wanted.contains_key(id));
         for running in gone.into_values() {
             running.at_work.stop().await;
         }
     }
 
-    pub(super) async fn close_all(&mut self) {
+    pub async fn close_all(&mut self) {
         self.close_changed(&BTreeMap::new()).await;
     }
 
-    /// Opens what is missing and tells the others what changed; names each balancer that can't be so.
-    pub(super) async fn open(
+    /// Opens what is missing and tells the others what changed; names each balancer that can't be so. May be repeated: what
+    /// failed is tried again.
+    pub async fn open(
         &mut self,
         tunnel: &Arc<dyn Tunnel>,
-        map: &Netmap,
+        me: OverlayAddresses,
+        wanted: &BTreeMap<BalancerId, Balancer>,
     ) -> Vec<(BalancerId, Result<(), String>)> {
         let mut failed = Vec::new();
-        for balancer in map.balancers.values() {
-            if let Err(why) = self.follow(tunnel, map, balancer).await {
-                failed.push((balancer.id, Err(why)));
+        for balancer in wanted.values() {
+            match self.follow(tunnel, me, balancer).await {
+                Ok(()) => drop(self.troubles.remove(&balancer.id)),
+                Err(why) => {
+                    let shown = why.chars().take(MAX_TROUBLE_CHARS).collect();
+                    self.troubles.insert(balancer.id, shown);
+                    failed.push((balancer.id, Err(why)));
+                }
             }
         }
         failed
     }
 
-    /// How every server behind a balancer is.
-    pub(super) fn reports(&self) -> Vec<BackendReport> {
-        let reports = self.open.iter().flat_map(|(id, running)| {
-            let backends = running.at_work.status().backends.into_iter();
-            backends.map(|it| BackendReport {
+    /// Whether something is not as it should be.
+    #[must_use]
+    pub fn is_in_trouble(&self) -> bool {
+        !self.troubles.is_empty()
+    }
+
+    /// How all of them are.
+    #[must_use]
+    pub fn report(&self) -> Balanced {
+        let mut all = Balanced::default();
+        for (id, running) in &self.open {
+            let status = running.at_work.status();
+            all.balancers.push(BalancerReport {
                 balancer: *id,
-                service: ServiceId(it.id),
-                condition: condition(it.condition),
-                connections: u32::try_from(it.connections).unwrap_or(u32::MAX),
-            })
-        });
-        reports.collect()
+                trouble: self.troubles.get(id).cloned(),
+                counts: counts(&status),
+            });
+            let backends = status.backends.iter().map(|it| backend(*id, it));
+            all.backends.extend(backends);
+        }
+        let closed = self.troubles.iter();
+        let closed = closed.filter(|(id, _)| !self.open.contains_key(id));
+        all.balancers.extend(closed.map(|(id, why)| BalancerReport {
+            balancer: *id,
+            trouble: Some(why.clone()),
+            counts: BalancerCounts::default(),
+        }));
+        all
     }
 
     async fn follow(
         &mut self,
         tunnel: &Arc<dyn Tunnel>,
-        map: &Netmap,
+        me: OverlayAddresses,
         balancer: &Balancer,
     ) -> Result<(), String> {
-        let wanted = spec(balancer)?;
         match self.open.get_mut(&balancer.id) {
             Some(running) if running.balancer == *balancer => {}
             Some(running) => {
-                let changed = running.at_work.change(wanted);
+                let changed = running.at_work.change(spec(balancer)?);
                 changed.map_err(|error| error.to_string())?;
                 running.balancer = balancer.clone();
             }
             None => {
-                let listeners = listen(tunnel, map, balancer).await?;
+                let wanted = spec(balancer)?;
+                let listeners = listen(tunnel, me, balancer).await?;
                 let connector = Arc::new(ThroughTunnel(Arc::clone(tunnel)));
                 let at_work = balance::Balancer::start(wanted, listeners, connector);
                 let running = Running {
@@ -107,16 +141,44 @@ impl Balancers {
     }
 }
 
+fn counts(it: &BalancerStatus) -> BalancerCounts {
+    BalancerCounts {
+        open: it.open_connections,
+        taken: it.accepted_connections,
+        over_limit: it.refused_connections,
+        not_allowed: it.strange_connections,
+        unserved: it.unserved_connections,
+        retried: it.retried_connections,
+        bytes_in: it.bytes_in,
+        bytes_out: it.bytes_out,
+    }
+}
+
+fn backend(balancer: BalancerId, it: &BackendStatus) -> BackendReport {
+    BackendReport {
+        balancer,
+        service: ServiceId(it.id),
+        condition: condition(it.condition),
+        connections: u32::try_from(it.connections).unwrap_or(u32::MAX),
+    }
+}
+
 /// Both families or none.
 async fn listen(
     tunnel: &Arc<dyn Tunnel>,
-    map: &Netmap,
+    me: OverlayAddresses,
     balancer: &Balancer,
 ) -> Result<Vec<Box<dyn Listener>>, String> {
     let port = balancer.port.number();
-    let named = |error: io::Error| format!("port {port}: {error}");
+    let named = |error: io::Error| match error.kind() {
+        io::ErrorKind::AddrInUse => format!("port {port} is taken by another program"),
+        io::ErrorKind::PermissionDenied => {
+            format!("port {port} needs the right to bind it (CAP_NET_BIND_SERVICE)")
+        }
+        _ => format!("port {port}: {error}"),
+    };
     let (v4, v6): (IpAddr, IpAddr) = match balancer.exposure {
-        Exposure::Tunnel => (map.me.addresses.v4.into(), map.me.addresses.v6.into()),
+        Exposure::Tunnel => (me.v4.into(), me.v6.into()),
         Exposure::Public => (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()),
     };
     let mut listeners: Vec<Box<dyn Listener>> = Vec::new();
@@ -130,7 +192,7 @@ async fn listen(
             Exposure::Public => match KernelListener::bind(address) {
                 Ok(listener) => listeners.push(Box::new(listener)),
                 // A machine without IPv6 has nobody who could come that way.
-                Err(_) if ip.is_ipv6() => {}
+                Err(error) if ip.is_ipv6() && error.kind() != io::ErrorKind::AddrInUse => {}
                 Err(error) => return Err(named(error)),
             },
         }
@@ -197,76 +259,5 @@ fn condition(it: balance::Condition) -> BackendCondition {
         balance::Condition::Suspect => BackendCondition::Suspect,
         balance::Condition::Down => BackendCondition::Down,
         balance::Condition::Recovering => BackendCondition::Recovering,
-    }
-}
-
-struct FromTunnel {
-    listener: TunnelListener,
-    address: SocketAddr,
-}
-
-#[async_trait]
-impl Listener for FromTunnel {
-    async fn accept(&mut self) -> io::Result<Arrival> {
-        let (stream, source) = self.listener.accept().await?;
-        Ok(Arrival {
-            link: link(stream),
-            source,
-            destination: self.address,
-        })
-    }
-}
-
-struct ThroughTunnel(Arc<dyn Tunnel>);
-
-#[async_trait]
-impl Connector for ThroughTunnel {
-    async fn connect(&self, address: SocketAddr, limit: Duration) -> io::Result<Link> {
-        let stream = self.0.dial(address, Instant::now() + limit).await?;
-        Ok(link(stream))
-    }
-}
-
-fn link(stream: BoxStream) -> Link {
-    match stream.into_kernel() {
-        Ok(KernelPart { tcp, cut }) => Link::kernel(tcp, Some(cut)),
-        Err(stream) => Link::other(Box::new(OfTunnel(stream))),
-    }
-}
-
-/// A stream of the tunnel's own TCP, as the balancer knows streams.
-struct OfTunnel(BoxStream);
-
-impl balance::Stream for OfTunnel {
-    fn abort(&mut self) {
-        self.0.abort();
-    }
-}
-
-impl AsyncRead for OfTunnel {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for OfTunnel {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, data)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }

@@ -1,0 +1,63 @@
+//! The hub's own balancers: kept as its netmap says, tried again while they can't be, and reported where agents' reports go.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use malha_node::balancers::Balancers;
+use malha_proto::{Balancer, BalancerId, Netmap, NodeId, OverlayAddresses};
+use malha_tunnel::Tunnel;
+use tokio::time::Instant;
+
+use crate::live::Balancing;
+
+/// What runs, and what the netmap wants.
+#[derive(Default)]
+pub(super) struct HubBalancers {
+    running: Balancers,
+    wanted: Option<(OverlayAddresses, BTreeMap<BalancerId, Balancer>)>,
+    tried_at: Option<Instant>,
+}
+
+impl HubBalancers {
+    /// Becomes what the netmap says.
+    pub(super) async fn follow(&mut self, tunnel: &Arc<dyn Tunnel>, map: &Netmap) {
+        self.running.close_changed(&map.balancers).await;
+        self.wanted = Some((map.me.addresses, map.balancers.clone()));
+        self.open(tunnel).await;
+    }
+
+    /// Tries again what failed, if that was a while ago, and tells how all of them are.
+    pub(super) async fn look(
+        &mut self,
+        tunnel: &Arc<dyn Tunnel>,
+        hub: NodeId,
+        balancing: &Balancing,
+    ) {
+        let rested = (self.tried_at).is_none_or(|at| at.elapsed() >= RETRY_PAUSE);
+        if self.running.is_in_trouble() && rested {
+            self.open(tunnel).await;
+        }
+        let balanced = self.running.report();
+        balancing.report(hub, &balanced.balancers, &balanced.backends);
+    }
+
+    pub(super) async fn close_all(&mut self) {
+        self.running.close_all().await;
+    }
+
+    async fn open(&mut self, tunnel: &Arc<dyn Tunnel>) {
+        let Some((me, wanted)) = &self.wanted else {
+            return;
+        };
+        self.tried_at = Some(Instant::now());
+        for (balancer, failed) in self.running.open(tunnel, *me, wanted).await {
+            if let Err(why) = failed {
+                tracing::warn!(%balancer, why, "a balancer of the hub takes no connections");
+            }
+        }
+    }
+}
+
+/// From one attempt at a balancer that could not be opened to the next.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);

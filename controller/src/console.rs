@@ -3,6 +3,7 @@
 //! which role may ask for what.
 
 mod activity;
+mod balancers;
 mod census;
 mod convergence;
 mod hops;
@@ -31,10 +32,11 @@ use async_trait::async_trait;
 use malha_core::State;
 use malha_proto::Fingerprint;
 use malha_web::model::{
-    ActivityRow, ChangeNotice, IssuedToken, Keep, Listing, NewOrganization, NewRecordSet, NewRoute,
-    NewService, NewSite, NewToken, NodeDetail, NodeId, NodeQuery, NodeRow, OrganizationRow,
-    Outcome, Overview, RecordSetKey, Refused, RouteId, RouteRow, ServiceId, ServiceRow, SiteRow,
-    TokenId, TokenRow, Unreadable, ZoneDetail, ZoneRow,
+    ActivityRow, BalancerId, BalancerRow, ChangeNotice, IssuedToken, Keep, Listing,
+    NewOrganization, NewRecordSet, NewRoute, NewService, NewSite, NewToken, NodeDetail, NodeId,
+    NodeQuery, NodeRow, OrganizationRow, Outcome, Overview, RecordSetKey, Refused, RouteId,
+    RouteRow, ServerMode, ServiceId, ServiceRow, SiteRow, TokenId, TokenRow, Unreadable,
+    ZoneDetail, ZoneRow,
 };
 use malha_web::{Console, LoginAttempt, LoginRefused, SessionToken, Viewer};
 use tokio::sync::{Semaphore, broadcast};
@@ -233,6 +235,20 @@ impl Console for ControllerConsole {
         key: RecordSetKey,
     ) -> Result<Outcome, Refused> {
         zones::delete(self, viewer, key).await
+    }
+
+    async fn balancers(&self, _: &Viewer) -> Result<Listing<BalancerRow>, Unreadable> {
+        Ok(balancers::list(self))
+    }
+
+    async fn set_server_mode(
+        &self,
+        viewer: &Viewer,
+        balancer: &BalancerId,
+        service: &ServiceId,
+        mode: ServerMode,
+    ) -> Result<Outcome, Refused> {
+        balancers::set_mode(self, viewer, balancer, service, mode).await
     }
 }
 

@@ -12,10 +12,11 @@ use subtle::ConstantTimeEq;
 use tokio::sync::broadcast;
 
 use crate::model::{
-    ActivityRow, ChangeNotice, IssuedToken, Keep, Listing, NewOrganization, NewRecordSet, NewRoute,
-    NewService, NewSite, NewToken, NodeDetail, NodeId, NodeQuery, NodeRow, OrganizationRow,
-    Outcome, Overview, RecordSetKey, Refused, RouteId, RouteRow, Secret, ServiceId, ServiceRow,
-    SiteRow, TokenId, TokenRow, Unreadable, ZoneDetail, ZoneRow,
+    ActivityRow, BalancerId, BalancerRow, ChangeNotice, IssuedToken, Keep, Listing,
+    NewOrganization, NewRecordSet, NewRoute, NewService, NewSite, NewToken, NodeDetail, NodeId,
+    NodeQuery, NodeRow, OrganizationRow, Outcome, Overview, RecordSetKey, Refused, RouteId,
+    RouteRow, Secret, ServerMode, ServiceId, ServiceRow, SiteRow, TokenId, TokenRow, Unreadable,
+    ZoneDetail, ZoneRow,
 };
 use crate::untrusted::Untrusted;
 
@@ -85,6 +86,16 @@ pub trait Console: PolicyConsole {
         &self,
         viewer: &Viewer,
         key: RecordSetKey,
+    ) -> Result<Outcome, Refused>;
+    /// By the path of their nodes.
+    async fn balancers(&self, viewer: &Viewer) -> Result<Listing<BalancerRow>, Unreadable>;
+    /// Takes a server behind a balancer out, or brings it back.
+    async fn set_server_mode(
+        &self,
+        viewer: &Viewer,
+        balancer: &BalancerId,
+        service: &ServiceId,
+        mode: ServerMode,
     ) -> Result<Outcome, Refused>;
 }
 

@@ -87,9 +87,20 @@ pub fn router(console: Arc<dyn Console>, config: WebConfig) -> Router {
 }
 
 /// First path segments that belong to the dashboard.
-pub const RESERVED_PATHS: [&str; 12] = [
-    "activity", "assets", "dns", "language", "live", "login", "logout", "nodes", "policy",
-    "services", "sites", "tokens",
+pub const RESERVED_PATHS: [&str; 13] = [
+    "activity",
+    "assets",
+    "balancers",
+    "dns",
+    "language",
+    "live",
+    "login",
+    "logout",
+    "nodes",
+    "policy",
+    "services",
+    "sites",
+    "tokens",
 ];
 
 fn reading_routes() -> Router<Arc<Desk>> {
@@ -104,6 +115,7 @@ fn reading_routes() -> Router<Arc<Desk>> {
         .route("/dns/{zone}", get(page::zone::show))
         .route("/activity", get(page::activity::show))
         .route("/policy", get(page::policy::show))
+        .route("/balancers", get(page::balancers::show))
 }
 
 fn writing_routes() -> Router<Arc<Desk>> {
@@ -145,4 +157,8 @@ fn writing_routes() -> Router<Arc<Desk>> {
         .route("/policy/{version}/rollback", post(page::policy::roll_back))
         .route("/dns/{zone}/record", post(page::zone::put))
         .route("/dns/{zone}/delete", post(page::zone::delete))
+        .route(
+            "/balancers/{id}/{service}/{mode}",
+            post(page::balancers::set_mode),
+        )
 }

@@ -2,6 +2,7 @@
 //! hold no rule and no markup.
 
 mod activity;
+mod balancing;
 mod change;
 mod enrolment;
 mod health;
@@ -11,6 +12,9 @@ mod policy;
 mod publishing;
 
 pub use activity::{Action, ActivityRow, BrokenNode, Overview};
+pub use balancing::{
+    BalancerId, BalancerLive, BalancerRow, ServerCondition, ServerMode, ServerRow,
+};
 pub use change::{
     ChangeNotice, Convergence, Outcome, RefusalKind, Refused, Topic, Topics, Unreadable,
 };

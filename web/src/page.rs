@@ -5,6 +5,7 @@
 pub(crate) mod activity;
 mod aftermath;
 mod badge;
+pub(crate) mod balancers;
 pub(crate) mod error;
 mod fields;
 mod hops;

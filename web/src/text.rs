@@ -33,6 +33,7 @@ catalogue! {
     NavSites: "Organizações e locais", "Organizations and sites";
     NavTokens: "Tokens", "Tokens";
     NavServices: "Serviços e rotas", "Services and routes";
+    NavBalancers: "Balanceadores", "Balancers";
     NavPolicy: "Política", "Policy";
     NavDns: "DNS", "DNS";
     NavActivity: "Atividade", "Activity";
@@ -94,6 +95,7 @@ catalogue! {
     DonePolicyRejected: "Proposta rejeitada.", "Proposal rejected.";
     DonePolicyConfirmed: "Política confirmada.", "Policy confirmed.";
     DonePolicyReturned: "Versão anterior em vigor.", "Former version in force.";
+    DoneServerModeSet: "Modo do servidor alterado.", "Mode of the server changed.";
     DoneRevision: "Revisão {}, aplicada por {} de {} nós.", "Revision {}, applied by {} of {} nodes.";
 
     // Policy
@@ -334,6 +336,25 @@ catalogue! {
     RemoveYes: "Sim, remover", "Yes, remove";
     OpensNewTab: "abre em outra aba", "opens in a new tab";
 
+    // Balancers
+    NoBalancers: "Nenhum balanceador ainda", "No balancers yet";
+    NoBalancersWords: "Um balanceador reparte uma porta de um nó entre serviços de outros. Crie pelo terminal:", "A balancer spreads a port of a node over services of others. Add one from a terminal:";
+    OnlyFrom: "só de", "only from";
+    BalancerTraffic: "{} conexões abertas, {} desde que abriu.", "{} open connections, {} since it was opened.";
+    BalancerRefused: "Recusadas: {} acima do limite, {} de origem não listada, {} sem servidor.", "Refused: {} over a limit, {} from a source not listed, {} without a server.";
+    Server: "Servidor", "Server";
+    Connections: "Conexões", "Connections";
+    ServerUnproven: "ainda não verificado", "not checked yet";
+    ServerSuspect: "suspeito", "suspect";
+    ServerRecovering: "voltando", "recovering";
+    ServerDraining: "esvaziando", "draining";
+    ServerInMaintenance: "em manutenção", "in maintenance";
+    ServerResume: "Retomar", "Resume";
+    ServerDrain: "Esvaziar", "Drain";
+    ServerMaintenance: "Manutenção", "Maintenance";
+    ServerMaintenanceYes: "Sim, pôr em manutenção", "Yes, into maintenance";
+    ServerMaintenanceHint: "Sem conexões novas; as que ainda estiverem abertas em um minuto são encerradas.", "No new connections; those still open in a minute are ended.";
+
     // DNS
     Zones: "Zonas", "Zones";
     Zone: "Zona", "Zone";
@@ -412,6 +433,10 @@ catalogue! {
     DidRemoveOperator: "removeu o operador", "removed the operator";
     DidAddApiKey: "adicionou a chave de API", "added the API key";
     DidRemoveApiKey: "removeu a chave de API", "removed the API key";
+    DidAddBalancer: "adicionou o balanceador", "added the balancer";
+    DidSetBalancer: "alterou o balanceador", "changed the balancer";
+    DidRemoveBalancer: "removeu o balanceador", "removed the balancer";
+    DidSetServerMode: "alterou o modo de um servidor do balanceador", "changed the mode of a server of the balancer";
 
     // Wrong input that is seen before the console is asked
     WrongProfile: "Escolha um dos perfis da lista.", "Choose one of the profiles in the list.";

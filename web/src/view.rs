@@ -23,6 +23,7 @@ pub(crate) enum View {
     Zone(String),
     Activity,
     Policy,
+    Balancers,
 }
 
 impl View {
@@ -39,6 +40,7 @@ impl View {
             "zone" => View::Zone(query.exact("id").to_owned()),
             "activity" => View::Activity,
             "policy" => View::Policy,
+            "balancers" => View::Balancers,
             _ => return None,
         })
     }
@@ -57,13 +59,14 @@ impl View {
             View::Zones => format!("{path}?view=zones"),
             View::Activity => format!("{path}?view=activity"),
             View::Policy => format!("{path}?view=policy"),
+            View::Balancers => format!("{path}?view=balancers"),
         }
     }
 
     /// The topics that put it out of date.
     pub(crate) fn topics(&self) -> Topics {
         match self {
-            View::Overview => Topics::ALL,
+            View::Overview => Topics::ALL.without(Topic::Balancers),
             View::Nodes(_) => Topic::Nodes | Topic::Services,
             View::Node(_) => Topic::Nodes | Topic::Services | Topic::Routes,
             View::Sites => Topic::Sites | Topic::Nodes,
@@ -72,6 +75,7 @@ impl View {
             View::Zones | View::Zone(_) => Topic::Dns.into(),
             // Every change of the policy is a line of the activity.
             View::Activity | View::Policy => Topic::Activity.into(),
+            View::Balancers => Topic::Balancers | Topic::Services,
         }
     }
 
@@ -86,6 +90,7 @@ impl View {
             View::Zones | View::Zone(_) => "/dns",
             View::Activity => "/activity",
             View::Policy => "/policy",
+            View::Balancers => "/balancers",
         }
     }
 
@@ -102,6 +107,7 @@ impl View {
             View::Zone(name) => page::zone::draw(visit, name).await,
             View::Activity => page::activity::draw(visit).await,
             View::Policy => page::policy::draw(visit).await,
+            View::Balancers => page::balancers::draw(visit).await,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use browser::{Browser, attribute};
-use malha_web::model::{NodeState, TokenState};
+use malha_web::model::{NodeState, ServerMode, TokenState};
 use memory_console::MemoryConsole;
 
 #[tokio::test]
@@ -288,4 +288,31 @@ async fn a_policy_that_may_not_come_in_force_has_no_button_that_saves_it() {
         .submit("/policy/review", &[("text", "# refused")])
         .await;
     assert!(page.has("It can't be saved:") && !page.has("/policy/apply"));
+}
+
+#[tokio::test]
+async fn a_server_is_drained_put_into_maintenance_and_brought_back() {
+    let console = Arc::new(MemoryConsole::sample());
+    let mut browser = Browser::signed_in(&console).await;
+    let mode = || console.peek(|world| world.balancers[0].servers[0].mode);
+    let page = browser.get("/balancers").await;
+    assert!(page.has("port 5577 is taken by another program") && page.has("18204 since"));
+    let page = browser.submit("/balancers/b7/s30/drain", &[]).await;
+    assert!(page.has("Mode of the server changed.") && page.has("draining"));
+    assert_eq!(mode(), ServerMode::Drain);
+    browser.submit("/balancers/b7/s30/maintenance", &[]).await;
+    assert_eq!(mode(), ServerMode::Maintenance);
+    let page = browser.submit("/balancers/b7/s30/serve", &[]).await;
+    assert_eq!(mode(), ServerMode::Serve);
+    let offered = page.post_actions();
+    assert!(!offered.contains(&"/balancers/b7/s30/serve".to_owned()));
+    let here = [("sec-fetch-site", "same-origin")];
+    for (wrong, status) in [
+        ("s99/drain", StatusCode::NOT_FOUND),
+        ("s30/off", StatusCode::UNPROCESSABLE_ENTITY),
+    ] {
+        let path = format!("/balancers/b7/{wrong}");
+        let page = browser.post(&path, "csrf=csrf-of-session-0", &here).await;
+        assert_eq!(page.status, status, "no page offers it");
+    }
 }

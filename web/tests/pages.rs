@@ -13,7 +13,7 @@ use malha_web::Role;
 use malha_web::model::Topic;
 use memory_console::MemoryConsole;
 
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 12] = [
     "/",
     "/nodes",
     "/nodes/n2",
@@ -21,6 +21,7 @@ const PAGES: [&str; 11] = [
     "/sites",
     "/tokens",
     "/services",
+    "/balancers",
     "/dns",
     "/dns/malha.example",
     "/activity",

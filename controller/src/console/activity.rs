@@ -88,6 +88,10 @@ fn action(record: &AuditRecord) -> Action {
         ("operator.remove", AuditOutcome::Accepted) => Action::OperatorRemoved,
         ("api-key.add", AuditOutcome::Accepted) => Action::ApiKeyAdded,
         ("api-key.remove", AuditOutcome::Accepted) => Action::ApiKeyRemoved,
+        ("balancer.add", AuditOutcome::Accepted) => Action::BalancerAdded,
+        ("balancer.set", AuditOutcome::Accepted) => Action::BalancerSet,
+        ("balancer.mode", AuditOutcome::Accepted) => Action::ServerModeSet,
+        ("balancer.remove", AuditOutcome::Accepted) => Action::BalancerRemoved,
         (other, AuditOutcome::Accepted) => Action::Other(other.into()),
         (other, AuditOutcome::Refused) => Action::Other(format!("{other} (refused)").into()),
         (other, AuditOutcome::Failed) => Action::Other(format!("{other} (failed)").into()),
@@ -152,6 +156,11 @@ fn standing_at(state: &State, target: &str) -> Option<String> {
             .route(target.parse().ok()?)
             .map(|route| format!("{}{}", route.host, route.path))
     };
+    let balancer = || {
+        let balancer = state.balancer(target.parse().ok()?)?;
+        let node = paths::node(state, balancer.node);
+        Some(format!("{node}/{}", balancer.name))
+    };
     let operator = || Some(state.operator(target.parse().ok()?)?.name.to_string());
     let api_key = || Some(state.api_key(target.parse().ok()?)?.name.to_string());
     organization()
@@ -160,6 +169,7 @@ fn standing_at(state: &State, target: &str) -> Option<String> {
         .or_else(token)
         .or_else(service)
         .or_else(route)
+        .or_else(balancer)
         .or_else(operator)
         .or_else(api_key)
 }

@@ -17,6 +17,7 @@ pub(super) async fn run(console: &Arc<ControllerConsole>, stop: CancellationToke
     let mut committed = console.handle.committed();
     let mut verdicts = console.live.changes();
     let mut progress = console.registry.progress();
+    let mut balanced = console.live.balancing.changes();
     let mut stale = Topics::default();
     let mut due: Option<Instant> = None;
     loop {
@@ -33,11 +34,15 @@ pub(super) async fn run(console: &Arc<ControllerConsole>, stop: CancellationToke
                 Err(RecvError::Closed) => break,
             },
             Ok(()) = verdicts.changed() => Topic::Nodes | Topic::Services | Topic::Routes,
+            Ok(()) = balanced.changed() => Topic::Balancers.into(),
             Ok(()) = progress.changed() => Topic::Nodes | Topic::Convergence,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 due = None;
-                console.forget_census();
-                console.strike_off();
+                // What balancers carry changes all the time, and says nothing of the nodes.
+                if stale != Topics::from(Topic::Balancers) {
+                    console.forget_census();
+                    console.strike_off();
+                }
                 // With no page open nobody has to hear of it.
                 let _ = console.notices.send(ChangeNotice::Changed(std::mem::take(&mut stale)));
                 continue;
@@ -76,10 +81,10 @@ fn shown_by(changed: malha_core::Topic) -> Topics {
         malha_core::Topic::Services => Topic::Services | Topic::Nodes | Topic::Routes,
         malha_core::Topic::Routes => Topic::Routes.into(),
         malha_core::Topic::Zones => Topic::Dns.into(),
+        malha_core::Topic::Balancers => Topic::Balancers.into(),
         malha_core::Topic::Leases
         | malha_core::Topic::Addresses
         | malha_core::Topic::Grants
-        | malha_core::Topic::Balancers
         | malha_core::Topic::Operators
         | malha_core::Topic::ApiKeys
         | malha_core::Topic::Requests

@@ -1,5 +1,6 @@
 //! The console over a real coordinator on a memory store, with sessions that apply or keep silent. No page is drawn here.
 
+mod balancers;
 mod notices;
 mod policy;
 mod publishing;

@@ -103,6 +103,10 @@ pub enum Action {
     OperatorRemoved,
     ApiKeyAdded,
     ApiKeyRemoved,
+    BalancerAdded,
+    BalancerSet,
+    BalancerRemoved,
+    ServerModeSet,
     /// An action that has no words of its own here; shown as it is.
     Other(Untrusted),
 }

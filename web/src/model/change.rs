@@ -61,7 +61,7 @@ pub enum Unreadable {
 
 /// A part of the state that pages show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
+#[repr(u16)]
 pub enum Topic {
     /// Nodes, their hops, quarantines.
     Nodes = 1,
@@ -75,14 +75,22 @@ pub enum Topic {
     Activity = 64,
     /// The revision, or who has applied it.
     Convergence = 128,
+    /// Balancers and what they carry, which changes all the time.
+    Balancers = 256,
 }
 
 /// A set of [`Topic`]s.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Topics(u8);
+pub struct Topics(u16);
 
 impl Topics {
-    pub const ALL: Topics = Topics(u8::MAX);
+    pub const ALL: Topics = Topics(u16::MAX);
+
+    /// All of these but one.
+    #[must_use]
+    pub fn without(self, topic: Topic) -> Topics {
+        Topics(self.0 & !(topic as u16))
+    }
 
     /// Whether the two sets share a topic.
     pub fn meets(self, other: impl Into<Topics>) -> bool {
@@ -92,7 +100,7 @@ impl Topics {
 
 impl From<Topic> for Topics {
     fn from(topic: Topic) -> Self {
-        Topics(topic as u8)
+        Topics(topic as u16)
     }
 }
 

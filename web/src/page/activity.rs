@@ -108,6 +108,10 @@ fn words(visit: &Visit, action: &Action) -> Markup {
         Action::OperatorRemoved => Text::DidRemoveOperator,
         Action::ApiKeyAdded => Text::DidAddApiKey,
         Action::ApiKeyRemoved => Text::DidRemoveApiKey,
+        Action::BalancerAdded => Text::DidAddBalancer,
+        Action::BalancerSet => Text::DidSetBalancer,
+        Action::BalancerRemoved => Text::DidRemoveBalancer,
+        Action::ServerModeSet => Text::DidSetServerMode,
         Action::Other(name) => return html! { code { (name) } },
     };
     html! { (visit.say(text)) }

@@ -166,6 +166,7 @@ what! {
     PolicyConfirmed "policy-confirmed" DonePolicyConfirmed;
     PolicyReturned "policy-returned" DonePolicyReturned;
     RecordSetDeleted "record-set-deleted" DoneRecordSetDeleted;
+    ServerModeSet "server-mode-set" DoneServerModeSet;
 }
 
 fn secret_panel(visit: &Visit, issued: &IssuedToken) -> Markup {

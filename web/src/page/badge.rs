@@ -2,7 +2,10 @@
 
 use maud::{Markup, PreEscaped, html};
 
-use crate::model::{HopState, NodeState, ProbeState, RouteState, TokenState};
+use crate::model::{
+    BalancerRow, HopState, NodeState, ProbeState, RouteState, ServerCondition, ServerMode,
+    TokenState,
+};
 use crate::text::Text;
 use crate::visit::Visit;
 
@@ -74,6 +77,35 @@ pub(super) fn route_state(visit: &Visit, state: RouteState) -> Markup {
         RouteState::Degraded => (Tone::Waiting, Text::RouteDegraded),
         RouteState::Down => (Tone::Bad, Text::RouteDown),
         RouteState::Unknown => (Tone::Quiet, Text::RouteUnknown),
+    };
+    badge(tone, visit.say(word))
+}
+
+/// Whether a balancer takes connections and has somebody to give them to.
+pub(super) fn balancer(visit: &Visit, balancer: &BalancerRow) -> Markup {
+    let serving = balancer.servers.iter();
+    let serving = serving.filter(|it| it.mode == ServerMode::Serve);
+    let conditions: Vec<_> = serving.filter_map(|it| it.condition).collect();
+    let up = conditions.iter().filter(|it| **it == ServerCondition::Up);
+    let up = up.count();
+    let is_served = conditions.iter().any(|it| *it != ServerCondition::Down);
+    let (tone, word) = match &balancer.live {
+        None => (Tone::Quiet, Text::RouteUnknown),
+        Some(live) if live.trouble.is_some() || !is_served => (Tone::Bad, Text::RouteDown),
+        Some(_) if up < balancer.servers.len() => (Tone::Waiting, Text::RouteDegraded),
+        Some(_) => (Tone::Good, Text::RouteUp),
+    };
+    badge(tone, visit.say(word))
+}
+
+pub(super) fn server(visit: &Visit, condition: Option<ServerCondition>) -> Markup {
+    let (tone, word) = match condition {
+        None => (Tone::Quiet, Text::RouteUnknown),
+        Some(ServerCondition::Unproven) => (Tone::Quiet, Text::ServerUnproven),
+        Some(ServerCondition::Up) => (Tone::Good, Text::RouteUp),
+        Some(ServerCondition::Suspect) => (Tone::Waiting, Text::ServerSuspect),
+        Some(ServerCondition::Down) => (Tone::Bad, Text::RouteDown),
+        Some(ServerCondition::Recovering) => (Tone::Waiting, Text::ServerRecovering),
     };
     badge(tone, visit.say(word))
 }

@@ -196,6 +196,8 @@ pub(super) struct Confirmed<'a> {
     /// Unique on the page; keeps the question open while its surroundings are drawn again.
     pub(super) id: &'a str,
     pub(super) ask: Text,
+    /// What it does that the operator should weigh.
+    pub(super) hint: Text,
     pub(super) yes: Text,
     pub(super) action: &'a str,
     pub(super) hidden: &'a [(&'a str, &'a str)],
@@ -209,7 +211,7 @@ pub(super) fn confirmed(visit: &Visit, write: &Confirmed<'_>) -> Markup {
             form method="post" action=(write.action) {
                 (csrf(visit))
                 @for (name, value) in write.hidden { input type="hidden" name=(name) value=(value); }
-                p { (visit.say(Text::ConfirmHint)) }
+                p { (visit.say(write.hint)) }
                 button.button.small.danger-strong type="submit" { (visit.say(write.yes)) }
             }
         }

@@ -232,6 +232,7 @@ fn maintenance(visit: &Visit, id: &NodeId) -> Markup {
             (confirmed(visit, &Confirmed {
                 id: "remove-node",
                 ask: Text::RemoveButton,
+                hint: Text::ConfirmHint,
                 yes: Text::RemoveYes,
                 action: &format!("{address}/remove"),
                 hidden: &[],

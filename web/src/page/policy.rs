@@ -237,6 +237,7 @@ fn version(visit: &Visit, row: &PolicyVersionRow, in_force: bool) -> Markup {
                     (confirmed(visit, &Confirmed {
                         id: &format!("rollback-{}", row.version),
                         ask: Text::PolicyRollBack,
+                        hint: Text::ConfirmHint,
                         yes: Text::PolicyRollBackYes,
                         action: &format!("{ADDRESS}/{}/rollback", row.version),
                         hidden: &[],

@@ -277,6 +277,7 @@ fn removal(visit: &Visit, what: &str, id: &str) -> Markup {
     let write = Confirmed {
         id: &format!("remove-{what}-{id}"),
         ask: Text::RemoveButton,
+        hint: Text::ConfirmHint,
         yes: Text::RemoveYes,
         action: &format!("/services/{what}/{id}/remove"),
         hidden: &[],

@@ -125,12 +125,13 @@ fn icon_menu() -> Markup {
     }
 }
 
-const SECTIONS: [(&str, Text); 8] = [
+const SECTIONS: [(&str, Text); 9] = [
     ("/", Text::NavOverview),
     ("/nodes", Text::NavNodes),
     ("/sites", Text::NavSites),
     ("/tokens", Text::NavTokens),
     ("/services", Text::NavServices),
+    ("/balancers", Text::NavBalancers),
     ("/policy", Text::NavPolicy),
     ("/dns", Text::NavDns),
     ("/activity", Text::NavActivity),

@@ -10,4 +10,6 @@ pub(super) const ADD_SERVICE: &str =
     "malha service add servidor web --port 80 --target 127.0.0.1:8080";
 pub(super) const ADD_ROUTE: &str = "malha route add garagem-01.example.com --service servidor/web";
 pub(super) const ADD_ZONE: &str = "malha zone add example.com";
+pub(super) const ADD_BALANCER: &str =
+    "malha balancer add balanceador xroad --port 5500 --backend ss-1/xroad,ss-2/xroad";
 pub(super) const VERIFY_AUDIT: &str = "malha audit verify";

@@ -137,6 +137,7 @@ fn row(visit: &Visit, token: &TokenRow) -> Markup {
                     (confirmed(visit, &Confirmed {
                         id: &format!("revoke-{id}"),
                         ask: Text::Revoke,
+                        hint: Text::ConfirmHint,
                         yes: Text::RevokeButton,
                         action: &format!("/tokens/{id}/revoke"),
                         hidden: &[],

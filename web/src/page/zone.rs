@@ -168,6 +168,7 @@ fn row(visit: &Visit, zone: &str, set: &RecordSetRow) -> Markup {
                     (confirmed(visit, &Confirmed {
                         id: &format!("delete-{id}"),
                         ask: Text::Delete,
+                        hint: Text::ConfirmHint,
                         yes: Text::DeleteYes,
                         action: &format!("{}/delete", zone_address(zone)),
                         hidden: &hidden,

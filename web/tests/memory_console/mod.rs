@@ -4,10 +4,12 @@
 #![allow(dead_code)] // Each test crate uses a part of it.
 #![allow(clippy::unwrap_used)] // A panic fails the test that caused it.
 
+mod balancers;
 mod console;
 mod policy;
 mod rules;
 mod sample;
+mod zones;
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -42,6 +44,7 @@ pub(crate) struct World {
     pub(crate) services: Vec<ServiceRow>,
     pub(crate) routes: Vec<RouteRow>,
     pub(crate) zones: Vec<ZoneDetail>,
+    pub(crate) balancers: Vec<BalancerRow>,
     pub(crate) activity: Vec<ActivityRow>,
     /// Texts that were put in force, the newest last.
     pub(crate) policies: Vec<String>,

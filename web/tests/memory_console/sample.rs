@@ -24,6 +24,7 @@ pub(super) fn fill(world: &mut World) {
     add_services(world, now);
     add_tokens(world, now);
     add_zone(world);
+    super::balancers::fill(world);
     add_activity(world, now);
     world.lagging = vec!["seguro-02".into()];
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use malha_core::Command;
-use malha_proto::{PathProbe, Revision};
+use malha_proto::{BalancerCounts, BalancerId, BalancerReport, NodeId, PathProbe, Revision};
 use malha_web::Console;
 use malha_web::model::{ChangeNotice, Exposure, Topic, Topics};
 use tokio::sync::broadcast::Receiver;
@@ -79,6 +79,20 @@ async fn a_changed_verdict_draws_the_pages_anew_and_what_they_read_is_fresh() {
         .probed(node, web, PathProbe::Answered, now_ms, now_ms);
     while !told(&mut changes).await.meets(Topic::Services) {}
     assert_eq!(rig.console.overview(&owner()).await.unwrap().services_up, 1);
+}
+
+#[tokio::test]
+async fn what_balancers_carry_redraws_their_page_and_no_other() {
+    let rig = running().await;
+    let mut changes = rig.console.changes();
+    let report = BalancerReport {
+        balancer: BalancerId(9),
+        trouble: None,
+        counts: BalancerCounts::default(),
+    };
+    rig.live.balancing.report(NodeId(1), &[report], &[]);
+    let topics = told(&mut changes).await;
+    assert!(topics.meets(Topic::Balancers) && !topics.meets(Topic::Nodes));
 }
 
 #[tokio::test]

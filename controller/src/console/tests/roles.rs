@@ -2,13 +2,13 @@
 
 use malha_web::model::{
     Decision, Exposure, Keep, NewOrganization, NewPolicy, NewRecordSet, NewSite, NewToken, Profile,
-    RecordSetKey, RefusalKind, Refused,
+    RecordSetKey, RefusalKind, Refused, ServerMode,
 };
 use malha_web::{Console, PolicyConsole, Role, Viewer};
 
 use super::rig::{Rig, new_route, new_service, viewer};
 
-const WRITES: [&str; 19] = [
+const WRITES: [&str; 20] = [
     "create_organization",
     "create_site",
     "create_token",
@@ -28,6 +28,7 @@ const WRITES: [&str; 19] = [
     "roll_back_policy",
     "approve_proposal",
     "reject_proposal",
+    "set_server_mode",
 ];
 
 const TECHNICIANS: [&str; 3] = ["create_token", "revoke_token", "replace_node"];
@@ -113,6 +114,10 @@ async fn ask(rig: &Rig, viewer: &Viewer, write: &str) -> Option<Refused> {
             let decided = console.decide_proposal(viewer, 9, Decision::Reject).await;
             decided.err()
         }
+        "set_server_mode" => console
+            .set_server_mode(viewer, &missing.into(), &missing.into(), ServerMode::Drain)
+            .await
+            .err(),
         other => panic!("{other}"),
     }
 }

@@ -105,6 +105,7 @@ fn answers(visit: &Visit, it: &PolicyProposal) -> Markup {
                 (confirmed(visit, &Confirmed {
                     id: &format!("reject-{}", it.number),
                     ask: Text::PolicyReject,
+                    hint: Text::ConfirmHint,
                     yes: Text::PolicyRejectYes,
                     action: &action("reject"),
                     hidden: &[],

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
@@ -47,25 +48,37 @@ pub(super) async fn check_forever(floor: Arc<Floor>) {
 }
 
 async fn find(connector: &dyn Connector, address: SocketAddr, check: &Check) -> Finding {
-    let asked = async {
-        match &check.probe {
-            Probe::Tcp => {
-                connector.connect(address, check.timeout).await?.abort();
-                Ok(Finding::Well)
-            }
-            Probe::Http { port, path } => {
-                let health = SocketAddr::new(address.ip(), *port);
-                ask_http(connector, health, path, check).await
-            }
+    let asked = match &check.probe {
+        Probe::Tcp => ask_tcp(connector, address, check.timeout).await,
+        Probe::Http { port, path } => {
+            let health = SocketAddr::new(address.ip(), *port);
+            let asked = ask_http(connector, health, path, check);
+            timeout(check.timeout, asked)
+                .await
+                .unwrap_or_else(|late| Err(late.into()))
         }
     };
-    match timeout(check.timeout, asked).await {
-        Ok(Ok(finding)) => finding,
-        Ok(Err(error)) => {
-            tracing::debug!(%address, %error, "a check brought no answer");
-            Finding::NoAnswer
-        }
-        Err(_) => Finding::NoAnswer,
+    asked.unwrap_or_else(|error| {
+        tracing::debug!(%address, %error, "a check brought no answer");
+        Finding::NoAnswer
+    })
+}
+
+/// Somebody else may take the connection for a backend that is gone, like the agent on its machine, and then end it.
+async fn ask_tcp(
+    connector: &dyn Connector,
+    address: SocketAddr,
+    limit: Duration,
+) -> io::Result<Finding> {
+    let mut link = connector.connect(address, limit).await?;
+    let mut byte = [0];
+    let heard = timeout(THROWN_OUT_WITHIN, link.read(&mut byte)).await;
+    link.abort();
+    match heard {
+        Ok(Ok(0)) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Ok(Err(error)) => Err(error),
+        // It says something, or waits for the client to begin.
+        Ok(Ok(_)) | Err(_) => Ok(Finding::Well),
     }
 }
 
@@ -95,5 +108,7 @@ async fn ask_http(
     }
 }
 
+/// Longer than a way through the tunnel and back.
+const THROWN_OUT_WITHIN: Duration = Duration::from_millis(400);
 const HTTP: &[u8] = b"HTTP/1.";
 const STATUS_BYTES: usize = HTTP.len() + 1 + 4;

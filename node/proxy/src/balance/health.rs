@@ -15,7 +15,7 @@ pub enum Condition {
     /// Nothing is known yet: it gets connections only where no backend is up.
     Unproven,
     Up,
-    /// It was up and a connection to it failed: until a check decides, the others go first.
+    /// It was up and a connection or a check failed: until the next check decides, the others go first.
     Suspect,
     /// Checks failed.
     Down,
@@ -85,7 +85,7 @@ impl Health {
         }
     }
 
-    /// A client's connection could not be opened: worth a check now.
+    /// A client's connection could not be opened, or ended without a byte of the server: worth a check, as soon as one may be.
     pub(crate) fn connect_failed(&mut self, check: &Check, now: Instant) {
         match self.condition {
             Condition::Up => {
@@ -101,7 +101,13 @@ impl Health {
             }
             Condition::Suspect | Condition::Down => return,
         }
-        self.next_check = self.next_check.map(|_| now);
+        // Whoever makes connections fail on purpose makes no storm of checks.
+        let least = check.probe.least_interval();
+        let soonest = |due: Instant| {
+            let last = due.checked_sub(check.interval);
+            last.map_or(now, |last| now.max(last + least))
+        };
+        self.next_check = self.next_check.map(|due| due.min(soonest(due)));
     }
 
     fn went_well(&mut self, check: &Check, now: Instant) {
@@ -123,14 +129,20 @@ impl Health {
     fn went_wrong(&mut self, unwell: bool, check: &Check, now: Instant) {
         self.well = 0;
         self.failed = self.failed.saturating_add(1);
-        if matches!(check.probe, Probe::Http { .. }) {
+        let serving = matches!(self.condition, Condition::Up | Condition::Suspect);
+        // One of which nothing was ever heard has no failed result to repeat: perhaps the way to it is only coming up.
+        let has_result = unwell || serving || self.held_until.is_some();
+        if matches!(check.probe, Probe::Http { .. }) && has_result {
             self.held_until = Some(now + RECOVERY);
         }
-        let serving = matches!(self.condition, Condition::Up | Condition::Suspect);
-        if serving && !unwell && self.failed < check.fall {
-            return;
-        }
-        self.become_now(Condition::Down, now);
+        let may_be_lost = serving && !unwell && self.failed < check.fall;
+        self.become_now(
+            match may_be_lost {
+                true => Condition::Suspect,
+                false => Condition::Down,
+            },
+            now,
+        );
     }
 
     fn become_now(&mut self, condition: Condition, now: Instant) {
@@ -144,6 +156,7 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::balance::spec::{MIN_HTTP_INTERVAL, MIN_INTERVAL};
 
     fn x_road() -> Check {
         Check::new(Probe::Http {
@@ -164,7 +177,7 @@ mod tests {
         let (check, now) = (Check::new(Probe::Tcp), Instant::now());
         let mut health = up(&check, now);
         health.checked(Finding::NoAnswer, &check, now);
-        assert_eq!(health.condition(), Condition::Up, "one may be lost");
+        assert_eq!(health.condition(), Condition::Suspect, "one may be lost");
         health.checked(Finding::NoAnswer, &check, now);
         assert_eq!(health.condition(), Condition::Down);
         health.checked(Finding::Well, &check, now);
@@ -197,17 +210,52 @@ mod tests {
     }
 
     #[test]
+    fn one_that_was_never_heard_is_up_as_soon_as_it_answers() {
+        let (check, now) = (x_road(), Instant::now());
+        let mut health = Health::new(now);
+        for finding in [Finding::NoAnswer, Finding::NoAnswer] {
+            health.checked(finding, &check, now);
+            assert_eq!(health.condition(), Condition::Down);
+        }
+        health.checked(Finding::Well, &check, now);
+        assert_eq!(health.condition(), Condition::Recovering);
+        health.checked(Finding::Well, &check, now);
+        assert_eq!(health.condition(), Condition::Up);
+        // From now on it is known, and a silence is a failure like any other.
+        health.checked(Finding::NoAnswer, &check, now);
+        health.checked(Finding::NoAnswer, &check, now);
+        let soon = now + RECOVERY - Duration::from_millis(1);
+        health.checked(Finding::Well, &check, soon);
+        health.checked(Finding::Well, &check, soon);
+        assert_eq!(health.condition(), Condition::Recovering);
+    }
+
+    #[test]
     fn a_failed_connection_brings_the_next_check_forward_and_a_good_one_clears_it() {
         let (check, now) = (Check::new(Probe::Tcp), Instant::now());
         let mut health = up(&check, now);
         assert_eq!(health.next_check(), Some(now + check.interval));
         health.connect_failed(&check, now);
         assert_eq!(health.condition(), Condition::Suspect);
-        assert_eq!(health.next_check(), Some(now));
+        assert_eq!(health.next_check(), Some(now + MIN_INTERVAL));
         health.checked(Finding::Well, &check, now);
         assert_eq!(health.condition(), Condition::Up);
         health.connect_failed(&check, now);
         health.checked(Finding::NoAnswer, &check, now);
         assert_eq!(health.condition(), Condition::Down);
+    }
+
+    #[test]
+    fn connections_that_fail_on_purpose_do_not_have_x_road_asked_more_often_than_it_thinks() {
+        let (check, mut now) = (x_road(), Instant::now());
+        let mut health = up(&check, now);
+        for _ in 0..20 {
+            let checked_at = now;
+            health.connect_failed(&check, now);
+            let due = health.next_check().unwrap();
+            assert!(due >= checked_at + MIN_HTTP_INTERVAL);
+            now = due;
+            health.checked(Finding::Well, &check, now);
+        }
     }
 }

@@ -71,7 +71,7 @@ pub struct Check {
 /// What one check does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Probe {
-    /// Connects to the backend's port and closes.
+    /// Connects to the backend's port, waits a moment whether it is thrown out again, and closes.
     Tcp,
     /// Asks a port of the backend over plain HTTP, as X-Road's health interface wants it: only 200 is well. X-Road keeps
     /// the result of a failed check for 30 s, so such a backend is not called up again before [`RECOVERY`].
@@ -191,21 +191,28 @@ impl Check {
     }
 
     fn check(&self) -> Result<(), SpecError> {
-        let least = match &self.probe {
-            Probe::Tcp => MIN_INTERVAL,
-            Probe::Http { port, path } => {
-                number("health port", usize::from(*port), usize::from(u16::MAX))?;
-                let visible = path.bytes().all(|byte| byte.is_ascii_graphic());
-                if !path.starts_with('/') || path.len() > MAX_PATH_BYTES || !visible {
-                    return Err(SpecError::Path(path.clone()));
-                }
-                MIN_HTTP_INTERVAL
+        if let Probe::Http { port, path } = &self.probe {
+            number("health port", usize::from(*port), usize::from(u16::MAX))?;
+            let visible = path.bytes().all(|byte| byte.is_ascii_graphic());
+            if !path.starts_with('/') || path.len() > MAX_PATH_BYTES || !visible {
+                return Err(SpecError::Path(path.clone()));
             }
-        };
+        }
+        let least = self.probe.least_interval();
         time("check interval", self.interval, least, MAX_INTERVAL)?;
         time("check timeout", self.timeout, MIN_TIMEOUT, MAX_INTERVAL)?;
         number("rise", self.rise as usize, MAX_IN_A_ROW)?;
         number("fall", self.fall as usize, MAX_IN_A_ROW)
+    }
+}
+
+impl Probe {
+    /// Between two checks of one backend, whatever is in a hurry.
+    pub(super) fn least_interval(&self) -> Duration {
+        match self {
+            Self::Tcp => MIN_INTERVAL,
+            Self::Http { .. } => MIN_HTTP_INTERVAL,
+        }
     }
 }
 

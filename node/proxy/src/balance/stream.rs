@@ -35,7 +35,14 @@ pub(super) async fn serve(floor: Arc<Floor>, spec: Arc<Spec>, arrival: Arrival, 
             timeout(spec.limits.connect, server.write_all(&words)).await??;
             server.flush().await?;
         }
-        carry(&mut client, &mut server, spec.limits.idle, &floor.counters).await
+        let idle = spec.limits.idle;
+        let carried = carry(&mut client, &mut server, idle, &floor.counters).await;
+        if carried.server_left_silent {
+            // The kernel, or the agent before it, took the connection for a server that is gone.
+            floor.pool().connect_failed(&lease.choice, Instant::now());
+            floor.due_changed.notify_one();
+        }
+        carried.ended
     };
     let ended_well = tokio::select! {
         carried = carried => carried.is_ok(),

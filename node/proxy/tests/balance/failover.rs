@@ -27,6 +27,27 @@ async fn a_backend_that_refuses_gives_way_to_the_next_unseen() {
     rig.until(|all| all[0].condition == Condition::Down).await;
 }
 
+/// As an agent does for a service whose program has died: the connection is taken, and then reset.
+#[tokio::test]
+async fn a_backend_that_takes_connections_and_throws_them_out_gives_way_at_once() {
+    let (dead, alive) = (Server::start(b'd').await, Server::start(b'a').await);
+    let rig = Rig::start(spec(&[&dead, &alive])).await;
+    rig.until(|all| all.iter().all(|it| it.condition == Condition::Up))
+        .await;
+    let address = dead.address;
+    dead.kill().await;
+    let _takes_and_resets = Server::throwing_out(address).await;
+    let mut lost = 0;
+    for _ in 0..200 {
+        match rig.meet().await {
+            Ok(met) => assert_eq!(met, b'a'),
+            Err(_) => lost += 1,
+        }
+    }
+    assert!(lost <= 1, "{lost} connections met a server that is gone");
+    rig.until(|all| all[0].condition == Condition::Down).await;
+}
+
 /// A connection that the dead server had accepted may fail; one made after its end may not.
 #[tokio::test]
 async fn no_new_connection_fails_when_one_of_two_servers_dies_under_load() {

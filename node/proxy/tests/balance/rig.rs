@@ -41,6 +41,19 @@ impl Server {
         Self { address, tasks }
     }
 
+    /// Takes every connection at this address and resets it.
+    pub(crate) async fn throwing_out(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            loop {
+                let (tcp, _) = listener.accept().await.unwrap();
+                Link::kernel(tcp, None).abort();
+            }
+        });
+        Self { address, tasks }
+    }
+
     /// The process dies: its listener is closed and its connections are reset or ended by the kernel.
     pub(crate) async fn kill(mut self) {
         self.tasks.shutdown().await;

@@ -7,12 +7,14 @@ mod client;
 mod garage;
 mod hub;
 mod internet;
+mod load;
 mod machine;
 pub(crate) mod namespace;
 mod patience;
 pub(crate) mod process;
 mod router;
 mod scan;
+mod security_server;
 mod wiretap;
 
 use std::path::{Path, PathBuf};
@@ -28,12 +30,14 @@ pub use client::{Answer, Client};
 pub use garage::Garage;
 pub use hub::Hub;
 pub use internet::{AGENCY, CLIENT, HUB, HUB_NAME, HUB_V6, Internet};
+pub use load::{Attempt, Caller, Held, Load};
 pub use machine::Machine;
 pub use namespace::Namespace;
 pub use patience::{PATIENCE, eventually};
 pub use process::{Process, output};
 pub use router::{Mapping, Router};
 pub use scan::{answering_udp_ports, open_tcp_ports};
+pub use security_server::{Certificates, SERVER_NAME, SecurityServer};
 pub use wiretap::Wiretap;
 
 /// One installation on its own internet. Everything of it ends when it is dropped, by a failed test too, which also prints
@@ -142,6 +146,16 @@ impl Lab {
         Connected::new(&self.internet, self.folder.path(), access, number)
     }
 
+    /// A production server behind a router of its own.
+    pub fn security_server(
+        &self,
+        number: u8,
+        certificates: &Certificates,
+    ) -> Result<SecurityServer> {
+        let site = self.connected(Access::Home(Mapping::Preserving), number)?;
+        SecurityServer::new(site, self.folder.path(), certificates)
+    }
+
     /// A file of this lab that no machine owns.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
@@ -171,6 +185,7 @@ fn missing() -> Option<String> {
         ("ip", "iproute2"),
         ("nft", "nftables"),
         ("curl", "curl"),
+        ("haproxy", "haproxy"),
         ("dig", "dnsutils"),
         ("setpriv", "util-linux"),
         ("tinyproxy", "tinyproxy-bin"),

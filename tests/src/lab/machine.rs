@@ -55,7 +55,10 @@ impl Machine {
             .args(words)
             .arg("--state")
             .arg(self.state())
-            .env("MALHA_NODE_LOG", "malha_node=debug,malha_tunnel=debug,info")
+            .env(
+                "MALHA_NODE_LOG",
+                "malha_node=debug,malha_tunnel=debug,malha_proxy=debug,info",
+            )
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
         if self.config().exists() {
             command.arg("--config").arg(self.config());

@@ -1,0 +1,175 @@
+//! Clients that connect all the time, each with TLS and its own certificate, and a book of every attempt: when it began, and
+//! who answered or what went wrong. Nothing is judged in here.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use super::namespace::Namespace;
+use super::patience::{PATIENCE, eventually};
+use super::security_server::{Certificates, SERVER_NAME};
+
+/// One connection from its first packet to its answer.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    pub began: Instant,
+    pub took: Duration,
+    /// The name of the server, or what went wrong.
+    pub met: Result<String, String>,
+}
+
+/// Clients at work in a namespace; they end when it is dropped.
+pub struct Load {
+    book: Arc<Mutex<Vec<Attempt>>>,
+    stop: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+/// A connection that stays open.
+pub struct Held(BufReader<StreamOwned<ClientConnection, TcpStream>>);
+
+/// Who connects, and where to.
+#[derive(Clone)]
+pub struct Caller {
+    target: SocketAddr,
+    config: Arc<ClientConfig>,
+}
+
+impl Caller {
+    pub fn new(target: SocketAddr, certificates: &Certificates) -> Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(
+            certificates.authority.as_bytes(),
+        )?)?;
+        let certificate = CertificateDer::from_pem_slice(certificates.client.as_bytes())?;
+        let key = PrivateKeyDer::from_pem_slice(certificates.client_key.as_bytes())?;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![certificate], key)?;
+        // Every connection shakes hands in full.
+        config.resumption = rustls::client::Resumption::disabled();
+        Ok(Self {
+            target,
+            config: Arc::new(config),
+        })
+    }
+
+    /// Connects from a namespace, and keeps the connection.
+    pub fn hold(&self, from: &Namespace) -> Result<Held> {
+        from.within(|| self.connect())?
+    }
+
+    fn connect(&self) -> Result<Held> {
+        let tcp = TcpStream::connect_timeout(&self.target, ANSWER_LIMIT)?;
+        tcp.set_read_timeout(Some(ANSWER_LIMIT))?;
+        tcp.set_nodelay(true)?;
+        let name = ServerName::try_from(SERVER_NAME)?;
+        let tls = ClientConnection::new(Arc::clone(&self.config), name)?;
+        Ok(Held(BufReader::new(StreamOwned::new(tls, tcp))))
+    }
+}
+
+impl Held {
+    /// Asks once; the name of the server.
+    pub fn ask(&mut self) -> Result<String> {
+        let request = "GET / HTTP/1.1\r\nHost: xroad\r\n\r\n";
+        self.0.get_mut().write_all(request.as_bytes())?;
+        let mut length = None;
+        loop {
+            let mut line = String::new();
+            if self.0.read_line(&mut line)? == 0 {
+                bail!("the connection ended before its answer");
+            }
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = Some(value.trim().parse::<usize>()?);
+            }
+            if line.trim().is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length.context("an answer without a length")?];
+        self.0.read_exact(&mut body)?;
+        Ok(String::from_utf8(body)?)
+    }
+}
+
+impl Load {
+    /// So many clients, from this namespace.
+    pub fn start(from: &Namespace, caller: &Caller, clients: usize) -> Result<Self> {
+        let (book, stop) = (Arc::default(), Arc::new(AtomicBool::new(false)));
+        let mut load = Self {
+            book,
+            stop,
+            clients: Vec::new(),
+        };
+        for _ in 0..clients {
+            let (caller, book) = (caller.clone(), Arc::clone(&load.book));
+            let stop = Arc::clone(&load.stop);
+            // A thread inherits the namespace of the one that starts it.
+            let client = from.within(move || {
+                std::thread::spawn(move || {
+                    while !stop.load(Ordering::SeqCst) {
+                        let attempt = attempt(&caller);
+                        let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
+                        book.push(attempt);
+                    }
+                })
+            })?;
+            load.clients.push(client);
+        }
+        Ok(load)
+    }
+
+    /// Waits until the attempts so far are such.
+    pub fn until(&self, what: &str, enough: impl Fn(&[Attempt]) -> bool) -> Result<()> {
+        eventually(what, PATIENCE, || {
+            let so_far = self.attempts();
+            let last = so_far.last().map(|it| &it.met);
+            match enough(&so_far) {
+                true => Ok(()),
+                false => Err(anyhow!("{} attempts, the last: {last:?}", so_far.len())),
+            }
+        })
+    }
+
+    /// Every attempt that has ended, in the order of their ends.
+    #[must_use]
+    pub fn attempts(&self) -> Vec<Attempt> {
+        let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        book.clone()
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        for client in self.clients.drain(..) {
+            // One that panicked has said so.
+            let _ = client.join();
+        }
+    }
+}
+
+fn attempt(caller: &Caller) -> Attempt {
+    let began = Instant::now();
+    let met = caller.connect().and_then(|mut held| held.ask());
+    Attempt {
+        began,
+        took: began.elapsed(),
+        met: met.map_err(|error| format!("{error:#}")),
+    }
+}
+
+/// A connection that takes longer has failed.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);

@@ -1,0 +1,269 @@
+//! Two production servers with mutual TLS behind a balancer, and clients that connect all the time: one server dies, the other
+//! is unplugged, servers are drained and maintained, and the balancer's own program is killed.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use malha_tests::lab::{
+    AGENCY, Attempt, CLIENT, Caller, Certificates, HUB, Lab, Load, PATIENCE, SecurityServer,
+    eventually, story,
+};
+use serde_json::Value;
+
+/// The servers, with their services in the overlay.
+struct Stage {
+    servers: Vec<SecurityServer>,
+    certificates: Certificates,
+}
+
+impl Stage {
+    fn open(lab: &Lab) -> Result<Self> {
+        let certificates = Certificates::new()?;
+        let mut servers = Vec::new();
+        lab.hub.malha(&["site", "add", SITE])?;
+        for number in [1, 2] {
+            let mut server = lab.security_server(number, &certificates)?;
+            let words = ["token", "add", SITE, "--profile", "security-server"];
+            let token = lab.hub.token(&words)?;
+            let named = ["--name", &server.name, "--engine", "userspace"];
+            server.site.machine.enrol(&token, &named)?;
+            server.start()?;
+            let node = format!("{SITE}/{}", server.name);
+            eventually("the server is enrolled", PATIENCE, || lab.hub.node(&node))?;
+            let service = [
+                "service",
+                "add",
+                &node,
+                "mensagens",
+                "--port",
+                "5500",
+                "--target",
+                "127.0.0.1:5500",
+            ];
+            lab.hub.malha(&service)?;
+            servers.push(server);
+        }
+        Ok(Self {
+            servers,
+            certificates,
+        })
+    }
+
+    /// The balancer on a node, with both servers, until both are up.
+    fn balance(&self, lab: &Lab, node: &str, words: &[&str]) -> Result<String> {
+        let path = format!("{node}/xroad");
+        let backends = self.services().join(",");
+        let add = ["balancer", "add", node, "xroad", "--backend", &backends];
+        let health = ["--port", "5500", "--health", "5588/"];
+        lab.hub.malha(&[&add[..], &health, words].concat())?;
+        eventually("both servers are up", PATIENCE, || {
+            conditions_are(lab, &path, &["up", "up"])
+        })?;
+        Ok(path)
+    }
+
+    fn services(&self) -> [String; 2] {
+        [0, 1].map(|at| format!("{SITE}/{}/mensagens", self.servers[at].name))
+    }
+}
+
+fn shown(lab: &Lab, balancer: &str) -> Result<Value> {
+    lab.hub.json(&["balancer", "show", balancer])
+}
+
+fn conditions_are(lab: &Lab, balancer: &str, wanted: &[&str]) -> Result<()> {
+    let shown = shown(lab, balancer)?;
+    let backends = shown["backends"].as_array().context("no backends")?;
+    let conditions: Vec<_> = backends.iter().map(|it| it["condition"].as_str()).collect();
+    let wanted: Vec<_> = wanted.iter().copied().map(Some).collect();
+    ensure!(
+        conditions == wanted,
+        "{conditions:?}, {}",
+        shown["live"]["trouble"]
+    );
+    Ok(())
+}
+
+fn is_by(attempt: &Attempt, server: &SecurityServer) -> bool {
+    attempt.met.as_deref() == Ok(server.name.as_str())
+}
+
+/// Waits for enough attempts from two seconds after something happened, of which every one must have gone well, to `server`.
+fn all_go_to(load: &Load, since: Instant, server: &SecurityServer) -> Result<()> {
+    let late = |all: &[Attempt]| -> Vec<Attempt> {
+        let late = all.iter().filter(|it| it.began >= since + FAILOVER);
+        late.cloned().collect()
+    };
+    load.until("enough attempts were made", |all| late(all).len() >= ENOUGH)?;
+    let all = load.attempts();
+    for attempt in late(&all) {
+        ensure!(
+            is_by(&attempt, server),
+            "{:?} after it: {:?}",
+            attempt.began - since,
+            attempt.met
+        );
+    }
+    let failed = all.iter().filter(|it| it.met.is_err()).count();
+    let slowest = late(&all).iter().map(|it| it.took).max();
+    println!(
+        "{} attempts, {failed} failed before {FAILOVER:?} had passed, the slowest later one took {slowest:?}",
+        all.len()
+    );
+    Ok(())
+}
+
+/// Waits until so many attempts that began after this moment went to a server.
+fn is_met(load: &Load, since: Instant, server: &SecurityServer) -> Result<()> {
+    load.until(&format!("{} is met", server.name), |all| {
+        let met = all
+            .iter()
+            .filter(|it| it.began > since && is_by(it, server));
+        met.count() >= FEW
+    })
+}
+
+#[test]
+fn when_one_of_two_servers_dies_under_load_no_new_connection_fails_after_two_seconds() {
+    story("failover", |lab| {
+        let mut stage = Stage::open(lab)?;
+        let balancer = stage.balance(lab, HUB_NODE, &["--exposure", "public"])?;
+        let target: SocketAddr = format!("{HUB}:5500").parse()?;
+        let caller = Caller::new(target, &stage.certificates)?;
+        let load = Load::start(&lab.client.namespace, &caller, CLIENTS)?;
+        let start = Instant::now();
+        is_met(&load, start, &stage.servers[0])?;
+        is_met(&load, start, &stage.servers[1])?;
+
+        stage.servers[0].kill()?;
+        all_go_to(&load, Instant::now(), &stage.servers[1])?;
+        eventually("the dead server is seen to be down", PATIENCE, || {
+            conditions_are(lab, &balancer, &["down", "up"])
+        })?;
+
+        let restarted = Instant::now();
+        stage.servers[0].start()?;
+        eventually("the server is back", RECOVERY + PATIENCE, || {
+            conditions_are(lab, &balancer, &["up", "up"])
+        })?;
+        // The last failed check was at most one interval before the start.
+        let away = restarted.elapsed();
+        ensure!(away > RECOVERY - INTERVAL, "called up after {away:?}");
+        let early = load.attempts();
+        let early = early.iter().filter(|it| {
+            it.began > restarted
+                && it.began < restarted + RECOVERY - INTERVAL
+                && is_by(it, &stage.servers[0])
+        });
+        ensure!(early.count() == 0, "it got connections before it was up");
+        is_met(&load, Instant::now(), &stage.servers[0])?;
+
+        stage.servers[1].unplug()?;
+        all_go_to(&load, Instant::now(), &stage.servers[0])
+    });
+}
+
+#[test]
+fn drain_and_maintenance_under_load_lose_no_connection() {
+    story("drain and maintenance", |lab| {
+        let stage = Stage::open(lab)?;
+        let balancer = stage.balance(lab, HUB_NODE, &["--exposure", "public"])?;
+        let target: SocketAddr = format!("{HUB}:5500").parse()?;
+        let caller = Caller::new(target, &stage.certificates)?;
+        let load = Load::start(&lab.client.namespace, &caller, CLIENTS)?;
+        let [first, second] = &stage.servers[..] else {
+            anyhow::bail!("two servers were opened")
+        };
+        let start = Instant::now();
+        is_met(&load, start, first)?;
+        is_met(&load, start, second)?;
+        let services = stage.services();
+        for (out, other, service, mode) in [
+            (first, second, &services[0], "drain"),
+            (second, first, &services[1], "maintenance"),
+        ] {
+            let mut held = eventually("a connection to it is open", PATIENCE, || {
+                let mut held = caller.hold(&lab.client.namespace)?;
+                ensure!(held.ask()? == out.name, "that is the other one");
+                Ok(held)
+            })?;
+            lab.hub.malha(&["balancer", mode, &balancer, service])?;
+            all_go_to(&load, Instant::now(), other)?;
+            ensure!(held.ask()? == out.name, "what was open under {mode}");
+            lab.hub.malha(&["balancer", "resume", &balancer, service])?;
+            is_met(&load, Instant::now(), out)?;
+            ensure!(held.ask()? == out.name, "after resume");
+        }
+        let all = load.attempts();
+        let lost: Vec<_> = all.iter().filter(|it| it.met.is_err()).collect();
+        ensure!(lost.is_empty(), "{} of {}: {lost:?}", lost.len(), all.len());
+        println!("{} connections, none lost", all.len());
+        Ok(())
+    });
+}
+
+#[test]
+fn a_killed_balancer_works_again_from_its_disk_without_a_controller() {
+    story("balancer restarts", |lab| {
+        let stage = Stage::open(lab)?;
+        let mut node = lab.agency()?;
+        let words = ["token", "add", SITE, "--profile", "edge"];
+        let token = lab.hub.token(&words)?;
+        // Without a hub nobody could tell the servers, which are behind NAT, of another port.
+        let endpoint = format!("{AGENCY}:51820");
+        node.configure(&format!("listen = [\"{endpoint}\"]\n"))?;
+        node.enrol(&token, &["--name", "bal-1", "--engine", "userspace"])?;
+        let path = format!("{SITE}/bal-1");
+        eventually("the node is enrolled", PATIENCE, || lab.hub.node(&path))?;
+        lab.hub.malha(&["node", "endpoints", &path, &endpoint])?;
+        let only = format!("{}/32", CLIENT);
+        let words = ["--exposure", "public", "--allow", &only];
+        stage.balance(lab, &path, &words)?;
+        let target: SocketAddr = format!("{}:5500", AGENCY).parse()?;
+        let caller = Caller::new(target, &stage.certificates)?;
+        let client = &lab.client.namespace;
+        caller.hold(client)?.ask()?;
+        let stranger = caller.hold(&lab.hub.namespace);
+        let served = stranger.and_then(|mut held| held.ask());
+        ensure!(served.is_err(), "a source that is not listed was served");
+        eventually("the status tells of it", PATIENCE, || {
+            let status = node.status()?;
+            let it = &status["balancers"][0];
+            ensure!(it["counts"]["not_allowed"] == 1, "{it}");
+            ensure!(it["servers"][1]["condition"] == "up", "{it}");
+            Ok(())
+        })?;
+
+        node.agent()?.stop()?;
+        ensure!(caller.hold(client).is_err(), "nobody listens");
+        node.boot(&["--engine", "userspace"])?;
+        eventually("it balances again", PATIENCE, || {
+            caller.hold(client)?.ask().map(drop)
+        })?;
+
+        lab.hub.controller()?.kill()?;
+        node.agent()?.kill()?;
+        let booted = Instant::now();
+        node.boot(&["--engine", "userspace"])?;
+        eventually("it balances without a controller", PATIENCE, || {
+            caller.hold(client)?.ask().map(drop)
+        })?;
+        println!("{:?} after the boot", booted.elapsed());
+        lab.hub.serve()?;
+        node.becomes_healthy()
+    });
+}
+
+const SITE: &str = "estacionamentos/producao";
+const HUB_NODE: &str = "malha/hub/hub";
+const CLIENTS: usize = 3;
+/// In how much time after a server's end no new connection fails any more.
+const FAILOVER: Duration = Duration::from_secs(2);
+/// Attempts after that.
+const ENOUGH: usize = 100;
+const FEW: usize = 5;
+/// X-Road repeats a failed result for 30 s.
+const RECOVERY: Duration = Duration::from_secs(35);
+/// Of the checks.
+const INTERVAL: Duration = Duration::from_secs(2);

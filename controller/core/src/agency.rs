@@ -16,6 +16,7 @@ use malha_zone::{RecordData, RecordName, RecordSet, RecordType, ZoneError, ZoneN
 
 use crate::apply::found;
 use crate::command::{Answer, Rejection};
+use crate::declaration::{self, Stage, StageStatement, Statement};
 use crate::draft::Draft;
 use crate::limits::{
     AGENCY_TTL_S, MAX_AGENCY_ADDRESSES, MAX_AGENCY_BALANCERS, MAX_AGENCY_NAME_CHARS,
@@ -23,13 +24,14 @@ use crate::limits::{
 };
 use crate::model::{RecordSource, Site};
 use crate::policy::{self, Author, Policy};
-use crate::profile::{Direction, Party, PortExposure, PortProbe, ProfileSpec, Release};
+use crate::profile::{
+    Direction, Party, PortExposure, PortProbe, ProfileSpec, Release, declared_ports, seed_ports,
+};
 use crate::{grants, organizations, sites, tokens, zones};
 use rules::{SuggestedRule, Suggestion};
 
 pub(crate) use plan::carry_out;
 pub use plan::{NodePlan, PlannedBalancer, PlannedService};
-pub use stage::Stage;
 
 /// An agency to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,6 +138,7 @@ pub(crate) fn add(draft: &mut Draft, new: &NewAgency) -> Result<Answer, Rejectio
         rules.extend(suggestion.rules());
         added.names.push(add_name(draft, new, stage)?);
     }
+    declare(draft, new, &added)?;
     added.policy = open(draft, &rules, new.author)?;
     Ok(Answer::Agency(Box::new(added)))
 }
@@ -405,6 +408,30 @@ fn put_addresses(
         zones::put_set(draft, origin, &set.map_err(ZoneError::from)?)?;
     }
     Ok(())
+}
+
+/// What checks compare with: its names and addresses, and the ports as the requirement lists them.
+fn declare(draft: &mut Draft, new: &NewAgency, added: &AddedAgency) -> Result<(), Rejection> {
+    let stage = |stage: Stage| {
+        let name = added.names.iter().find(|name| name.stage == stage)?;
+        let full = new
+            .zone
+            .as_ref()
+            .and_then(|zone| format!("{}.{zone}", name.name).parse().ok());
+        Some(StageStatement {
+            names: full.into_iter().collect(),
+            addresses: name.addresses.iter().copied().collect(),
+            ..StageStatement::of_site(stage.site_name())
+        })
+    };
+    let statement = Statement {
+        production: stage(Stage::Production),
+        development: stage(Stage::Development),
+        ports: declared_ports(seed_ports()),
+        ..Statement::default()
+    };
+    let author = new.author.name(&draft.state)?;
+    declaration::declare(draft, added.organization, &statement.to_text(), &author).map(drop)
 }
 
 /// In the text of the policy in force, or as grants while there is none.

@@ -50,7 +50,7 @@ mod zones;
 pub use affected::{Affected, Topic, affected};
 pub use agency::{
     AddedAgency, AgencyName, AgencyPolicy, NewAgency, NodePlan, PlannedBalancer, PlannedMachine,
-    PlannedService, Stage,
+    PlannedService,
 };
 pub use audit::AuditAction;
 pub use change::{Change, DecodeError, Entity, EntityKey, RECORD_PREFIX};

@@ -246,6 +246,13 @@ fn the_names_that_the_requirement_asks_for_get_their_addresses() {
         assert_eq!(set.data()[0].to_string(), data);
     }
 
+    let organization = world.state.organization_by_name("sedec").unwrap().id;
+    let declared = &world.state.declaration(organization).unwrap().statement;
+    let production = declared.production.as_ref().unwrap();
+    assert_eq!(production.names, [host("xvia.sedec.mt.gov.br")]);
+    assert_eq!(production.addresses.len(), 2);
+    assert!(declared.ports.from_outside.contains(&9011));
+
     let before = world.state.clone();
     let taken = NewAgency {
         name: label("outra"),

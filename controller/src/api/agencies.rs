@@ -9,10 +9,11 @@ use axum::Json;
 use axum::extract::State as Shared;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use malha_core::declaration::Stage;
 use malha_core::policy::Author;
 use malha_core::profile::Release;
 use malha_core::{
-    AddedAgency, Answer, Command, Context, NewAgency as Wanted, PlannedMachine, Stage, State, Token,
+    AddedAgency, Answer, Command, Context, NewAgency as Wanted, PlannedMachine, State, Token,
 };
 use malha_proto::{Label, OrganizationId, Profile, TokenId};
 use malha_zone::ZoneName;

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State as Shared;
 use malha_core::profile::{
     DifferenceKind, Direction, Network, PROFILES, Party, PortDifference, PortExposure, PortProbe,
-    PortSpec, ProfileSpec, Release, port_differences, seed_ports,
+    PortSpec, ProfileSpec, Release, port_differences, port_entries, seed_ports,
 };
 use malha_core::{Command, State};
 use malha_proto::{Label, Port, Profile as Role, Protocol};
@@ -21,6 +21,7 @@ use crate::api::grants::GrantProtocol;
 use crate::api::listing::Page;
 use crate::api::nodes::NodeProfile;
 use crate::api::problem::Problem;
+use crate::api::reference::Reference;
 use crate::api::write::{WriteQuery, Written};
 
 /// A role and its ports.
@@ -100,7 +101,7 @@ pub struct ProfileText {
     pub text: String,
 }
 
-/// For which release.
+/// For which release, and with what.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -108,6 +109,10 @@ pub(super) struct ReleaseQuery {
     /// The release of X-Road, like `7.3`; the newest if absent.
     #[param(value_type = Option<String>)]
     xroad: Option<Release>,
+    /// Compare with the ports that this organization declared: id or name. Its production site's release holds unless
+    /// another is given.
+    #[param(value_type = Option<String>)]
+    organization: Option<Reference>,
 }
 
 impl Profile {
@@ -215,7 +220,7 @@ pub(super) async fn reset(
 
 /// Compare a profile with the ports that agencies are asked for
 ///
-/// The declaration is the list of "Requerimento servidores seguro em Órgãos", kept as it was written.
+/// The list of "Requerimento servidores seguro em Órgãos", kept as it was written, or what an organization declared.
 #[utoipa::path(get, path = "/profiles/{profile}/difference", tag = "profiles",
     params(("profile" = NodeProfile, Path, description = "Its name"), ReleaseQuery),
     responses((status = 200, body = Page<ProfileDifference>)), security(("api_key" = ["read"])))]
@@ -225,8 +230,24 @@ pub(super) async fn difference(
     Path(role): Path<Role>,
     Query(query): Query<ReleaseQuery>,
 ) -> Result<Json<Page<ProfileDifference>>, Problem> {
-    let spec = api.state().profile_spec(role);
-    let differences = port_differences(&spec, query.xroad, seed_ports());
+    let state = api.state();
+    let spec = state.profile_spec(role);
+    let differences = match query.organization {
+        None => port_differences(&spec, query.xroad, seed_ports()),
+        Some(reference) => {
+            let id = reference.organization(&state)?;
+            let statement = &state
+                .declaration(id)
+                .ok_or_else(|| Problem::not_found("declaration of organization", id))?
+                .statement;
+            let site = statement.production.as_ref().and_then(|it| {
+                let mut sites = state.sites_of(id);
+                sites.find(|site| site.name == it.site)
+            });
+            let release = query.xroad.or(site.and_then(|site| site.xroad));
+            port_differences(&spec, release, &port_entries(&statement.ports))
+        }
+    };
     Ok(Json(Page {
         items: differences.iter().map(ProfileDifference::of).collect(),
         next: None,

@@ -41,6 +41,9 @@ pub(super) enum ProfileCommand {
             requires = "difference"
         )]
         xroad: Option<String>,
+        /// Compare with the ports that this organization declared
+        #[arg(long, env = "MALHA_ORG", requires = "difference")]
+        org: Option<String>,
     },
     /// Put a text in the place of the profile that it names
     Set {
@@ -63,10 +66,14 @@ impl ProfileCommand {
                 name,
                 difference: true,
                 xroad,
+                org,
                 ..
             } => {
-                let query = xroad.map(|release| format!("?xroad={}", part(&release)));
-                let path = format!("{}/difference{}", at(&name), query.unwrap_or_default());
+                let given = [("xroad", xroad), ("organization", org)].into_iter();
+                let query =
+                    given.filter_map(|(name, value)| Some(format!("{name}={}", part(&value?))));
+                let query: Vec<String> = query.collect();
+                let path = format!("{}/difference?{}", at(&name), query.join("&"));
                 show_difference(session, &path).await
             }
             Self::Show { name, text, .. } => {

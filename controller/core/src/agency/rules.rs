@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use malha_proto::{Allow, Label, Port, Profile, Protocol};
 
-use super::stage::Stage;
+use crate::declaration::Stage;
 use crate::policy::Who;
 use crate::profile::{Direction, Party, PortExposure, PortSpec, ProfileSpec, Release};
 use crate::tags::Tag;

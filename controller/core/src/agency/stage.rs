@@ -1,18 +1,10 @@
-//! The two stages of an agency's servers, and what each is called everywhere: its site, its tag, its DNS name.
+//! What the two stages of an agency's servers are called everywhere: site, tag, DNS name. Servers of one stage speak with servers of
+//! the same stage only.
 
 use malha_proto::Label;
-use serde::{Deserialize, Serialize};
 
+use crate::declaration::Stage;
 use crate::tags::Tag;
-
-/// Servers of one stage speak with servers of the same stage only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stage {
-    Production,
-    /// Where changes are tried: homologation.
-    Development,
-}
 
 impl Stage {
     #[must_use]

@@ -19,7 +19,7 @@ pub enum Author {
 
 impl Author {
     /// As the audit log names it.
-    pub(super) fn name(self, state: &State) -> Result<String, Rejection> {
+    pub(crate) fn name(self, state: &State) -> Result<String, Rejection> {
         Ok(match self {
             Self::Controller => "controller".to_owned(),
             Self::Operator(id) => {

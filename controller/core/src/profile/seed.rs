@@ -8,6 +8,7 @@ use malha_proto::{Port, Protocol};
 use serde::{Deserialize, Serialize};
 
 use super::{Direction, PortExposure, PortSpec, ProfileSpec, Release};
+use crate::declaration::DeclaredPorts;
 
 /// Ports that an agency declares. All are TCP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +59,62 @@ pub enum DifferenceKind {
 #[must_use]
 pub fn seed_ports() -> &'static [DeclaredPort] {
     &SEED
+}
+
+/// As the text of a declaration lists them.
+#[must_use]
+pub fn declared_ports(entries: &[DeclaredPort]) -> DeclaredPorts {
+    let of = |direction, network| -> Vec<u16> {
+        let meant = entries
+            .iter()
+            .filter(|it| (it.direction, it.network) == (direction, network));
+        let ports: BTreeSet<Port> = meant.flat_map(|it| it.ports.iter().copied()).collect();
+        ports.into_iter().map(Port::number).collect()
+    };
+    DeclaredPorts {
+        from_outside: of(Direction::In, Network::External),
+        to_outside: of(Direction::Out, Network::External),
+        from_inside: of(Direction::In, Network::Internal),
+        to_inside: of(Direction::Out, Network::Internal),
+    }
+}
+
+/// The other way round; what is said is the field of the text.
+#[must_use]
+pub fn port_entries(ports: &DeclaredPorts) -> Vec<DeclaredPort> {
+    let lists = [
+        (
+            &ports.from_outside,
+            Direction::In,
+            Network::External,
+            "from_outside",
+        ),
+        (
+            &ports.to_outside,
+            Direction::Out,
+            Network::External,
+            "to_outside",
+        ),
+        (
+            &ports.from_inside,
+            Direction::In,
+            Network::Internal,
+            "from_inside",
+        ),
+        (
+            &ports.to_inside,
+            Direction::Out,
+            Network::Internal,
+            "to_inside",
+        ),
+    ];
+    let entry = |(ports, direction, network, field): (&Vec<u16>, _, _, &str)| DeclaredPort {
+        ports: ports.iter().copied().filter_map(Port::new).collect(),
+        direction,
+        network,
+        said: format!("ports.{field}"),
+    };
+    lists.map(entry).into()
 }
 
 /// Where a declaration differs from a profile, worst first, then by port.

@@ -114,6 +114,19 @@ fn a_declaration_of_before_7_4_agrees_on_80_and_443() {
     assert!(!differs(80) && !differs(443) && !differs(8080));
 }
 
+#[test]
+fn a_declaration_says_the_ports_of_the_requirement_once_more() {
+    let spec = ProfileSpec::shipped(Profile::SecurityServer);
+    let again = port_entries(&declared_ports(seed_ports()));
+    let found = |declared: &[DeclaredPort]| -> Vec<_> {
+        let differences = port_differences(&spec, None, declared).into_iter();
+        differences
+            .map(|it| (it.kind, it.port, it.direction, it.declared))
+            .collect()
+    };
+    assert_eq!(found(&again), found(seed_ports()));
+}
+
 fn numbers(closed: &BTreeSet<ClosedPort>) -> BTreeSet<u16> {
     closed.iter().map(|it| it.port.number()).collect()
 }

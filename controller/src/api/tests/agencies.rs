@@ -147,3 +147,26 @@ async fn each_mistake_is_refused_by_its_field_and_makes_nothing() {
     }
     assert_eq!(rig.revision(), before);
 }
+
+#[tokio::test]
+async fn an_agency_declares_what_the_requirement_lists() {
+    let rig = with_zone().await;
+    let mut older = wanted();
+    older["xroad"] = json!("7.3");
+    add(&rig, "", older, None).await;
+    let path = "/profiles/security-server/difference";
+    let found = rig.get(&format!("{path}?organization=sedec")).await;
+    let general = rig.get(&format!("{path}?xroad=7.3")).await;
+    let kinds = |found: &Value| -> Vec<_> {
+        let items = found["items"].as_array().unwrap().iter();
+        items
+            .map(|it| (it["kind"].clone(), it["port"].clone()))
+            .collect()
+    };
+    assert_eq!(kinds(&found), kinds(&general));
+    rig.post("/organizations", json!({"name": "nova"})).await;
+    let none = rig
+        .call(Method::GET, &format!("{path}?organization=nova"), None)
+        .await;
+    none.problem(404);
+}

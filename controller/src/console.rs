@@ -14,6 +14,7 @@ mod overview;
 mod paths;
 mod permission;
 mod policy;
+mod profiles;
 mod refusal;
 mod routes;
 mod services;

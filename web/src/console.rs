@@ -3,6 +3,7 @@
 //! the implementer's.
 
 mod policy;
+mod profile;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -21,6 +22,7 @@ use crate::model::{
 use crate::untrusted::Untrusted;
 
 pub use policy::PolicyConsole;
+pub use profile::ProfileConsole;
 
 /// What the dashboard shows and changes, as one object. The controller implements it; tests do so
 /// in memory.
@@ -30,7 +32,7 @@ pub use policy::PolicyConsole;
 /// says how many have. A read answers from a snapshot and is cheap: open pages repeat it at most
 /// twice a second each.
 #[async_trait]
-pub trait Console: PolicyConsole {
+pub trait Console: PolicyConsole + ProfileConsole {
     /// Checks credentials and opens a session. Limits attempts by user and by source address.
     async fn login(&self, attempt: LoginAttempt) -> Result<SessionToken, LoginRefused>;
     /// The operator behind a session, `None` when it is unknown or has ended.

@@ -27,7 +27,8 @@ use axum::{Router, middleware};
 use tokio::sync::Semaphore;
 
 pub use crate::console::{
-    Console, CsrfSecret, LoginAttempt, LoginRefused, PolicyConsole, Role, SessionToken, Viewer,
+    Console, CsrfSecret, LoginAttempt, LoginRefused, PolicyConsole, ProfileConsole, Role,
+    SessionToken, Viewer,
 };
 pub use crate::language::Bilingual;
 pub use crate::untrusted::Untrusted;
@@ -87,7 +88,7 @@ pub fn router(console: Arc<dyn Console>, config: WebConfig) -> Router {
 }
 
 /// First path segments that belong to the dashboard.
-pub const RESERVED_PATHS: [&str; 13] = [
+pub const RESERVED_PATHS: [&str; 14] = [
     "activity",
     "assets",
     "balancers",
@@ -98,6 +99,7 @@ pub const RESERVED_PATHS: [&str; 13] = [
     "logout",
     "nodes",
     "policy",
+    "profiles",
     "services",
     "sites",
     "tokens",
@@ -116,6 +118,7 @@ fn reading_routes() -> Router<Arc<Desk>> {
         .route("/activity", get(page::activity::show))
         .route("/policy", get(page::policy::show))
         .route("/balancers", get(page::balancers::show))
+        .route("/profiles", get(page::profiles::show))
 }
 
 fn writing_routes() -> Router<Arc<Desk>> {

@@ -9,6 +9,7 @@ mod health;
 mod naming;
 mod node;
 mod policy;
+mod profile;
 mod publishing;
 
 pub use activity::{Action, ActivityRow, BrokenNode, Overview};
@@ -34,6 +35,7 @@ pub use policy::{
     Decision, NewPolicy, PendingPolicy, PolicyChange, PolicyDetail, PolicyProposal, PolicyReview,
     PolicySide, PolicyVersionRow, PolicyWritten, ProposedChange,
 };
+pub use profile::{PortDifferenceKind, PortDifferenceRow, ProfileDetail, ProfilePortRow};
 pub use publishing::{
     Exposure, NewRoute, NewService, Protocol, RouteId, RouteRow, RouteState, ServiceId, ServiceRow,
 };

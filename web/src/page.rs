@@ -15,6 +15,7 @@ pub(crate) mod node;
 pub(crate) mod nodes;
 pub(crate) mod overview;
 pub(crate) mod policy;
+pub(crate) mod profiles;
 pub(crate) mod services;
 mod shell;
 pub(crate) mod sites;

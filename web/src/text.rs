@@ -35,6 +35,7 @@ catalogue! {
     NavServices: "Serviços e rotas", "Services and routes";
     NavBalancers: "Balanceadores", "Balancers";
     NavPolicy: "Política", "Policy";
+    NavProfiles: "Perfis e portas", "Profiles and ports";
     NavDns: "DNS", "DNS";
     NavActivity: "Atividade", "Activity";
     SignOut: "Sair", "Sign out";
@@ -260,6 +261,25 @@ catalogue! {
     LastSeen: "Vista", "Seen";
     KeepThis: "Manter esta", "Keep this one";
     Maintenance: "Manutenção", "Maintenance";
+
+    // Profiles
+    ProfilesWords: "As portas de cada papel, com quem e por onde. Muda-se com “malha profile set”.", "The ports of each role, with whom and over what. They are changed with “malha profile set”.";
+    ProfileEdited: "Editado", "Edited";
+    ProfilePorts: "Portas", "Ports";
+    ProfileDirection: "Sentido", "Direction";
+    DirectionIn: "entrada", "in";
+    DirectionOut: "saída", "out";
+    ProfilePartners: "Com quem", "With";
+    ProfileProbe: "Verificação", "Probe";
+    ProfileDifferences: "O que o requerimento pede de outro modo", "What the requirement asks for otherwise";
+    ProfileDifferencesWords: "A lista do requerimento fica como foi declarada; vale o perfil.", "The requirement's list is kept as it was declared; the profile holds.";
+    ProfileDifference: "Diferença", "Difference";
+    ProfileAskedFor: "Pedida para", "Asked for";
+    DifferenceTooOpen: "aberta demais", "too open";
+    DifferenceNotInProfile: "não está no perfil", "not in the profile";
+    DifferenceNotDeclared: "não foi pedida", "not asked for";
+    NetworkInternal: "rede interna", "internal network";
+    NetworkExternal: "rede externa", "external network";
 
     // Organizations and sites
     NewOrganization: "Nova organização", "New organization";

@@ -24,6 +24,7 @@ pub(crate) enum View {
     Activity,
     Policy,
     Balancers,
+    Profiles,
 }
 
 impl View {
@@ -41,6 +42,7 @@ impl View {
             "activity" => View::Activity,
             "policy" => View::Policy,
             "balancers" => View::Balancers,
+            "profiles" => View::Profiles,
             _ => return None,
         })
     }
@@ -60,6 +62,7 @@ impl View {
             View::Activity => format!("{path}?view=activity"),
             View::Policy => format!("{path}?view=policy"),
             View::Balancers => format!("{path}?view=balancers"),
+            View::Profiles => format!("{path}?view=profiles"),
         }
     }
 
@@ -73,9 +76,9 @@ impl View {
             View::Tokens => Topic::Tokens.into(),
             View::Services => Topic::Services | Topic::Routes | Topic::Nodes,
             View::Zones | View::Zone(_) => Topic::Dns.into(),
-            // Every change of the policy is a line of the activity.
-            View::Activity | View::Policy => Topic::Activity.into(),
             View::Balancers => Topic::Balancers | Topic::Services,
+            // Every change of the policy, and of a profile, is a line of the activity.
+            View::Activity | View::Policy | View::Profiles => Topic::Activity.into(),
         }
     }
 
@@ -91,6 +94,7 @@ impl View {
             View::Activity => "/activity",
             View::Policy => "/policy",
             View::Balancers => "/balancers",
+            View::Profiles => "/profiles",
         }
     }
 
@@ -108,6 +112,7 @@ impl View {
             View::Activity => page::activity::draw(visit).await,
             View::Policy => page::policy::draw(visit).await,
             View::Balancers => page::balancers::draw(visit).await,
+            View::Profiles => page::profiles::draw(visit).await,
         }
     }
 }

@@ -13,7 +13,7 @@ use malha_web::model::*;
 use malha_web::{Untrusted, WebConfig};
 use memory_console::{MemoryConsole, World};
 
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "/",
     "/nodes",
     "/nodes/n3",
@@ -22,6 +22,7 @@ const PAGES: [&str; 9] = [
     "/services",
     "/dns",
     "/activity",
+    "/profiles",
     "/login",
 ];
 const SAME_ORIGIN: (&str, &str) = ("sec-fetch-site", "same-origin");
@@ -255,6 +256,7 @@ fn poison(world: &mut World) {
     world.organizations.push(HOSTILE.to_owned());
     world.sites.push((HOSTILE.to_owned(), HOSTILE.to_owned()));
     world.lagging = vec![bad()];
+    world.port_name = Some(bad());
     for node in &mut world.nodes {
         (node.row.organization, node.row.site, node.row.name) = (bad(), bad(), bad());
         (node.public_key, node.overlay_name, node.software) = (bad(), bad(), bad());

@@ -13,7 +13,7 @@ use malha_web::Role;
 use malha_web::model::Topic;
 use memory_console::MemoryConsole;
 
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 13] = [
     "/",
     "/nodes",
     "/nodes/n2",
@@ -25,6 +25,7 @@ const PAGES: [&str; 12] = [
     "/dns",
     "/dns/malha.example",
     "/activity",
+    "/profiles",
     "/no-such-page",
 ];
 
@@ -295,4 +296,15 @@ async fn ids_on_a_page_are_unique() {
         ids.dedup();
         assert_eq!(ids.len(), all, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_profile_shows_its_ports_and_where_the_requirement_asks_for_others() {
+    let console = Arc::new(MemoryConsole::sample());
+    let mut browser = Browser::signed_in(&console).await;
+    let page = browser.get("/profiles").await;
+    assert!(page.has("messages") && page.has("5566, 5567") && page.has("X-Road &gt;= 7.4"));
+    assert!(page.has("&lt;b&gt;inner"), "a name of an operator's text");
+    assert!(page.has("9011") && page.has("too open") && page.has("external network"));
+    assert!(page.has("8888") && page.has("not in the profile"));
 }

@@ -46,7 +46,9 @@ fn action(record: &AuditRecord) -> Action {
         (LOGIN, AuditOutcome::Accepted) => Action::SignedIn,
         (LOGIN, _) => Action::SignInFailed,
         (LOGOUT, _) => Action::SignedOut,
-        ("organization.create", AuditOutcome::Accepted) => Action::OrganizationCreated,
+        ("organization.create" | "agency.add", AuditOutcome::Accepted) => {
+            Action::OrganizationCreated
+        }
         ("site.create", AuditOutcome::Accepted) => Action::SiteCreated,
         ("token.create", AuditOutcome::Accepted) => Action::TokenCreated,
         ("token.revoke", AuditOutcome::Accepted) => Action::TokenRevoked,

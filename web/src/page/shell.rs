@@ -125,7 +125,7 @@ fn icon_menu() -> Markup {
     }
 }
 
-const SECTIONS: [(&str, Text); 9] = [
+const SECTIONS: [(&str, Text); 10] = [
     ("/", Text::NavOverview),
     ("/nodes", Text::NavNodes),
     ("/sites", Text::NavSites),
@@ -133,6 +133,7 @@ const SECTIONS: [(&str, Text); 9] = [
     ("/services", Text::NavServices),
     ("/balancers", Text::NavBalancers),
     ("/policy", Text::NavPolicy),
+    ("/profiles", Text::NavProfiles),
     ("/dns", Text::NavDns),
     ("/activity", Text::NavActivity),
 ];

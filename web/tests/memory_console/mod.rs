@@ -7,6 +7,7 @@
 mod balancers;
 mod console;
 mod policy;
+mod profiles;
 mod rules;
 mod sample;
 mod zones;
@@ -50,6 +51,8 @@ pub(crate) struct World {
     pub(crate) policies: Vec<String>,
     /// Texts that wait for a second operator, and whether the one who is signed in wrote them.
     pub(crate) proposed: Vec<(String, bool)>,
+    /// What an operator called a port of a profile.
+    pub(crate) port_name: Option<Untrusted>,
     pub(crate) lagging: Vec<Untrusted>,
     pub(crate) unavailable: bool,
     issued: u32,

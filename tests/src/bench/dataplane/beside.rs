@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use malha::session::transport_config;
 use malha_node::control::{Credentials, NodeCredentials};
-use malha_node::streams::{Contact, HubPeer, Overlay, run_streams};
+use malha_node::streams::{Contact, HubPeer, Overlay, StreamsView, run_streams};
 use malha_pki::{Authority, AuthorityProfile, NodeIdentity, Validity, server_config_control};
 use malha_proto::{ALPN_STREAM, Family, NodeId, OverlayAddresses, StreamAnswer, StreamOpen};
 use malha_tunnel::{Allow, BoxStream, Engine, PeerConfig, PrivateKey, TunnelConfig};
@@ -118,13 +118,14 @@ async fn node(
         controller: entrance.to_string().into(),
         credentials: Arc::new(credentials),
     }));
+    let (view, _) = watch::channel(StreamsView::default());
     let serving = async {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(pour(stream));
         }
     };
     tokio::select! {
-        () = run_streams(wanted, running) => {}
+        () = run_streams(wanted, running, view) => {}
         () = serving => {}
         _ = ended => {}
     }

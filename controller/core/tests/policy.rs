@@ -29,6 +29,16 @@ port = 5500
 expect = "allow"
 "#;
 
+/// What [`XROAD`] opens is closed, and a test says so.
+const CLOSED: &str = r#"version = 1
+[[test]]
+from = "profile:security-server"
+to = "profile:security-server"
+protocol = "tcp"
+port = 5500
+expect = "deny"
+"#;
+
 fn of_profile(state: &State, profile: Profile) -> Vec<NodeId> {
     let fit = |node: &&Node| node.profile == profile && !node.hub;
     state.nodes().filter(fit).map(|node| node.id).collect()
@@ -343,7 +353,11 @@ fn grants_that_stood_alone_become_the_first_version_and_come_back_with_it() {
         allow,
     };
     world.run(add.clone()).unwrap();
-    assert_eq!(apply(&mut world, XROAD, None).unwrap(), 2);
+    let refused = apply(&mut world, XROAD, None).unwrap_err().to_string();
+    assert!(refused.contains("speaks of garage"), "{refused}");
+    let covered = CLOSED.replace("security-server", "garage");
+    let covered = XROAD.to_owned() + covered.trim_start_matches("version = 1\n");
+    assert_eq!(apply(&mut world, &covered, None).unwrap(), 2);
     assert!(!opens(&world.state, a, b, 22));
     let refused = world.run(add).unwrap_err().to_string();
     assert!(refused.contains("malha policy apply"), "{refused}");
@@ -407,8 +421,7 @@ fn while_a_policy_waits_the_netmaps_of_those_it_concerns_carry_what_comes_back()
     assert!(world.state.waits_with_policy(a) && !world.state.waits_with_policy(garage));
     world.run(confirm(2)).unwrap();
     assert_eq!(former(&world, a, b), Some((2, None)));
-    let open = "version = 1\n# nothing\n";
-    apply(&mut world, open, Some(60_000)).unwrap();
+    apply(&mut world, CLOSED, Some(60_000)).unwrap();
     let (ports, carried) = former(&world, a, b).unwrap();
     assert_eq!(
         (ports, carried.unwrap().allow.len()),

@@ -16,7 +16,8 @@ use crate::state::State;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trial {
     pub outcomes: Vec<CaseOutcome>,
-    /// Profiles that a grant touches and no test does: a policy with any is refused.
+    /// Profiles that a grant touches, or touched until this policy took it away, and no test does: a policy with any is
+    /// refused.
     pub uncovered: Vec<String>,
     /// Names that nothing has: no reason to refuse, but worth a look.
     pub unresolved: Vec<Unresolved>,
@@ -101,12 +102,13 @@ impl State {
     fn uncovered(&self, policy: &Policy) -> Vec<String> {
         let whos =
             |sides: &mut dyn Iterator<Item = &Who>| -> BTreeSet<Who> { sides.cloned().collect() };
-        let rules = whos(
+        let mut rules = whos(
             &mut policy
                 .rules
                 .iter()
                 .flat_map(|rule| rule.from.iter().chain(&rule.to)),
         );
+        rules.extend(self.differing_names(policy));
         let cases = whos(&mut policy.cases.iter().flat_map(|case| [&case.from, &case.to]));
         let covered = self.profiles(&cases);
         let missed = self.profiles(&rules).into_iter();
@@ -151,7 +153,7 @@ impl Trial {
         }
         if !self.uncovered.is_empty() {
             return Some(format!(
-                "no [[test]] speaks of {}, which grants touch: write at least one for each, like from = \"profile:{}\"",
+                "no [[test]] speaks of {}, which grants touch or touched until now: write at least one for each, like from = \"profile:{}\"",
                 self.uncovered.join(", "),
                 self.uncovered[0]
             ));

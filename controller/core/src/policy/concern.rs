@@ -51,7 +51,7 @@ impl State {
 
     /// Every name in a rule that only one of the two policies has. Rules are compared by what they say: another label, order
     /// or grouping is no difference.
-    fn differing_names(&self, policy: &Policy) -> BTreeSet<Who> {
+    pub(super) fn differing_names(&self, policy: &Policy) -> BTreeSet<Who> {
         let loose = || Policy::parse(&self.policy_text()).unwrap_or_default();
         let in_force = self.policy_in_words().cloned().unwrap_or_else(loose);
         let (before, after) = (said(&in_force), said(policy));

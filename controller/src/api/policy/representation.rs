@@ -90,7 +90,7 @@ pub struct PolicyCheck {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
     pub tests: Vec<PolicyTest>,
-    /// Profiles that a grant touches and no test does.
+    /// Profiles that a grant touches, or touched until this text took it away, and no test does.
     pub uncovered: Vec<String>,
     /// Names that nothing has.
     pub unresolved: Vec<PolicyUnresolved>,

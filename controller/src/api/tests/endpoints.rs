@@ -478,6 +478,9 @@ fn no_resource_is_left_without_a_story_here() {
         include_str!("endpoints.rs"),
         include_str!("policy.rs"),
         include_str!("approval.rs"),
+        include_str!("agencies.rs"),
+        include_str!("profiles.rs"),
+        include_str!("declarations.rs"),
         include_str!("balancers.rs"),
         include_str!("psk.rs"),
         include_str!("trace.rs")

@@ -1,5 +1,6 @@
 //! A garage's program that listens on all addresses, and what the guard leaves of that.
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// Whether somebody on the garage's own network gets through to the program.
 fn neighbour_reaches(garage: &Garage) -> Result<bool> {
-    let address = SocketAddr::new(Garage::LAN_ADDRESS.parse::<IpAddr>()?, PORT);
+    neighbour_reaches_port(garage, PORT)
+}
+
+fn neighbour_reaches_port(garage: &Garage, port: u16) -> Result<bool> {
+    let address = SocketAddr::new(Garage::LAN_ADDRESS.parse::<IpAddr>()?, port);
     let connected = || TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).is_ok();
     garage.router.namespace.within(connected)
 }
@@ -62,5 +67,44 @@ fn a_program_on_all_addresses_is_reached_through_the_tunnel_only() {
             "status after the removal"
         );
         Ok(())
+    });
+}
+
+/// JMX of X-Road's monitoring, which no service offers.
+const NEVER_PORT: u16 = 9011;
+
+#[test]
+fn the_guard_follows_the_profile() {
+    story("profile", |lab| {
+        let mut garage = lab.garage(1)?;
+        garage.machine.start_web(&format!("0.0.0.0:{NEVER_PORT}"))?;
+        let site = garage.site();
+        lab.hub.malha(&["site", "add", &site])?;
+        let words = ["token", "add", &site, "--profile", "security-server"];
+        let token = lab.hub.token(&words)?;
+        let reaches = |garage: &Garage| neighbour_reaches_port(garage, NEVER_PORT);
+        ensure!(reaches(&garage)?, "the neighbour is blind");
+        let words = ["--name", "servidor", "--engine", "userspace"];
+        garage.machine.enrol(&token, &words)?;
+        eventually("the profile's port is closed", PATIENCE, || {
+            ensure!(!reaches(&garage)?, "open to the neighbour");
+            Ok(())
+        })?;
+
+        let profile = lab.hub.json(&["profile", "show", "security-server"])?;
+        let text = profile["text"].as_str().context("no text")?;
+        let edited = lab.file("profile.toml");
+        fs::write(&edited, text.replace("[\"9011\"]", "[\"9012\"]"))?;
+        let file = edited.to_str().context("a path that is no text")?;
+        lab.hub.malha(&["profile", "set", file])?;
+        eventually("the port is free again", PATIENCE, || {
+            ensure!(reaches(&garage)?, "closed to the neighbour");
+            Ok(())
+        })?;
+        lab.hub.malha(&["profile", "reset", "security-server"])?;
+        eventually("the shipped profile closes it", PATIENCE, || {
+            ensure!(!reaches(&garage)?, "open to the neighbour");
+            Ok(())
+        })
     });
 }

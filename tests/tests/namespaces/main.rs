@@ -7,6 +7,7 @@ mod guard;
 mod health;
 mod identity;
 mod keys;
+mod listening;
 mod one_port;
 mod recovery;
 mod roaming;

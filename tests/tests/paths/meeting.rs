@@ -130,6 +130,14 @@ impl Member {
         Ok(())
     }
 
+    /// An error unless it shares a preshared key with the other: the relay between them comes with it.
+    pub(crate) fn shares_key_with(&self, other: &Self) -> Result<()> {
+        let ways = Ways::of(self)?;
+        let key = ways.peer(other).map(|peer| &peer["key"]);
+        ensure!(key.is_some_and(Value::is_object), "the key: {key:?}");
+        Ok(())
+    }
+
     pub(crate) fn way_to_hub(&self) -> Result<Option<Way>> {
         let Ways(peers) = Ways::of(self)?;
         let hub = peers.iter().find(|peer| peer["hub"] == Value::Bool(true));
@@ -148,16 +156,19 @@ impl Ways {
     }
 
     pub(crate) fn to(&self, other: &Member) -> Result<Option<Way>> {
-        let Self(peers) = self;
-        let label = other.connected.name();
-        let named = |peer: &&Value| {
-            let name = peer["name"].as_str().unwrap_or_default();
-            name.split('.').next() == Some(&label)
-        };
-        match peers.iter().find(named) {
+        match self.peer(other) {
             Some(peer) => Way::of(&peer["path"]),
             None => Ok(None),
         }
+    }
+
+    fn peer(&self, other: &Member) -> Option<&Value> {
+        let Self(peers) = self;
+        let label = other.connected.name();
+        peers.iter().find(|peer| {
+            let name = peer["name"].as_str().unwrap_or_default();
+            name.split('.').next() == Some(&label)
+        })
     }
 }
 

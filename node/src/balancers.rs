@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use malha_proto::{
     Algorithm, BackendCondition, BackendMode, BackendReport, Balancer, BalancerCounts, BalancerId,
-    BalancerReport, Exposure, MAX_TROUBLE_CHARS, OverlayAddresses, ProxyProtocol, ServiceId,
+    BalancerReport, BalancerTrouble, Exposure, MAX_TROUBLE_CHARS, OverlayAddresses, ProxyProtocol,
+    ServiceId,
 };
 use malha_proxy::balance::{
     self, BackendStatus, BalancerStatus, KernelListener, Limits, Listener, Mode, Probe,
@@ -27,7 +28,7 @@ use link::{FromTunnel, ThroughTunnel};
 pub struct Balancers {
     open: BTreeMap<BalancerId, Running>,
     /// Those that can't be as they should, and why.
-    troubles: BTreeMap<BalancerId, String>,
+    troubles: BTreeMap<BalancerId, BalancerTrouble>,
 }
 
 /// How balancers and the servers behind them are, at one moment.
@@ -72,9 +73,9 @@ impl Balancers {
         for balancer in wanted.values() {
             match self.follow(tunnel, me, balancer).await {
                 Ok(()) => drop(self.troubles.remove(&balancer.id)),
-                Err(why) => {
-                    let shown = why.chars().take(MAX_TROUBLE_CHARS).collect();
-                    self.troubles.insert(balancer.id, shown);
+                Err(trouble) => {
+                    let why = format!("port {}: {trouble}", balancer.port);
+                    self.troubles.insert(balancer.id, trouble);
                     failed.push((balancer.id, Err(why)));
                 }
             }
@@ -117,22 +118,22 @@ impl Balancers {
         tunnel: &Arc<dyn Tunnel>,
         me: OverlayAddresses,
         balancer: &Balancer,
-    ) -> Result<(), String> {
+    ) -> Result<(), BalancerTrouble> {
         match self.open.get_mut(&balancer.id) {
             Some(running) if running.balancer == *balancer => {}
             Some(running) => {
-                let changed = running.at_work.change(spec(balancer)?);
-                changed.map_err(|error| error.to_string())?;
+                let wanted = spec(balancer).map_err(other)?;
+                running.at_work.change(wanted).map_err(other)?;
                 running.balancer = balancer.clone();
             }
             None => {
-                let wanted = spec(balancer)?;
+                let wanted = spec(balancer).map_err(other)?;
                 let listeners = listen(tunnel, me, balancer).await?;
                 let connector = Arc::new(ThroughTunnel(Arc::clone(tunnel)));
                 let at_work = balance::Balancer::start(wanted, listeners, connector);
                 let running = Running {
                     balancer: balancer.clone(),
-                    at_work: at_work.map_err(|error| error.to_string())?,
+                    at_work: at_work.map_err(other)?,
                 };
                 self.open.insert(balancer.id, running);
             }
@@ -168,14 +169,12 @@ async fn listen(
     tunnel: &Arc<dyn Tunnel>,
     me: OverlayAddresses,
     balancer: &Balancer,
-) -> Result<Vec<Box<dyn Listener>>, String> {
+) -> Result<Vec<Box<dyn Listener>>, BalancerTrouble> {
     let port = balancer.port.number();
     let named = |error: io::Error| match error.kind() {
-        io::ErrorKind::AddrInUse => format!("port {port} is taken by another program"),
-        io::ErrorKind::PermissionDenied => {
-            format!("port {port} needs the right to bind it (CAP_NET_BIND_SERVICE)")
-        }
-        _ => format!("port {port}: {error}"),
+        io::ErrorKind::AddrInUse => BalancerTrouble::PortTaken,
+        io::ErrorKind::PermissionDenied => BalancerTrouble::PortForbidden,
+        _ => other(error),
     };
     let (v4, v6): (IpAddr, IpAddr) = match balancer.exposure {
         Exposure::Tunnel => (me.v4.into(), me.v6.into()),
@@ -198,6 +197,11 @@ async fn listen(
         }
     }
     Ok(listeners)
+}
+
+fn other(error: impl std::fmt::Display) -> BalancerTrouble {
+    let why = error.to_string();
+    BalancerTrouble::Other(why.chars().take(MAX_TROUBLE_CHARS).collect())
 }
 
 fn spec(it: &Balancer) -> Result<Spec, String> {

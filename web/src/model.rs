@@ -14,7 +14,7 @@ mod publishing;
 
 pub use activity::{Action, ActivityRow, BrokenNode, Overview};
 pub use balancing::{
-    BalancerId, BalancerLive, BalancerRow, ServerCondition, ServerMode, ServerRow,
+    BalancerId, BalancerLive, BalancerRow, BalancerTrouble, ServerCondition, ServerMode, ServerRow,
 };
 pub use change::{
     ChangeNotice, Convergence, Outcome, RefusalKind, Refused, Topic, Topics, Unreadable,

@@ -225,11 +225,27 @@ pub struct BackendReport {
 pub struct BalancerReport {
     #[n(0)]
     pub balancer: BalancerId,
-    /// Why it takes no connections, at most [`MAX_TROUBLE_CHARS`]; None: it takes them.
+    /// Why it takes no connections; None: it takes them.
     #[n(1)]
-    pub trouble: Option<String>,
+    pub trouble: Option<BalancerTrouble>,
     #[n(2)]
     pub counts: BalancerCounts,
+}
+
+/// Why a balancer takes no connections.
+#[derive(Clone, Debug, PartialEq, Eq, Error, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind", content = "detail")]
+pub enum BalancerTrouble {
+    #[n(0)]
+    #[error("another program has the port")]
+    PortTaken,
+    #[n(1)]
+    #[error("binding the port needs a right that the program has not (CAP_NET_BIND_SERVICE)")]
+    PortForbidden,
+    /// What the system says, at most [`MAX_TROUBLE_CHARS`].
+    #[n(2)]
+    #[error("{0}")]
+    Other(#[n(0)] String),
 }
 
 /// Connections and bytes of one balancer since it was opened on its node; `open` goes up and down.

@@ -21,7 +21,8 @@ mod token;
 pub use address::{DEFAULT_POOL_V4, OverlayAddresses, OverlayPools, PoolError};
 pub use balancer::{
     Algorithm, Backend, BackendCondition, BackendMode, BackendReport, Balancer, BalancerCounts,
-    BalancerReport, HealthPort, MAX_TROUBLE_CHARS, Prefix, PrefixError, ProxyProtocol,
+    BalancerReport, BalancerTrouble, HealthPort, MAX_TROUBLE_CHARS, Prefix, PrefixError,
+    ProxyProtocol,
 };
 pub use frame::{
     FrameDecoder, FrameError, MAX_FRAME_TO_CONTROLLER_BYTES, MAX_FRAME_TO_NODE_BYTES, encode_frame,

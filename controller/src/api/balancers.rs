@@ -267,7 +267,7 @@ impl Balancer {
             opens: opens.collect(),
             settings: (&balancer.settings).into(),
             live: report.map(|it| BalancerLive {
-                trouble: it.trouble,
+                trouble: it.trouble.map(|it| it.to_string()),
                 counts: it.counts,
             }),
         })

@@ -4,8 +4,8 @@ use malha_core::{Balancer, Command, State};
 use malha_proto::{BackendCondition, BackendMode};
 use malha_web::Viewer;
 use malha_web::model::{
-    BalancerId, BalancerLive, BalancerRow, Exposure, Listing, Outcome, ROWS_MAX, Refused,
-    ServerCondition, ServerMode, ServerRow, ServiceId,
+    BalancerId, BalancerLive, BalancerRow, BalancerTrouble, Exposure, Listing, Outcome, ROWS_MAX,
+    Refused, ServerCondition, ServerMode, ServerRow, ServiceId,
 };
 
 use crate::console::permission::{Permission, permit};
@@ -70,7 +70,11 @@ fn row(console: &ControllerConsole, state: &State, node: String, it: &Balancer) 
             .filter_map(|service| server(console, state, it, *service))
             .collect(),
         live: report.map(|it| BalancerLive {
-            trouble: it.trouble.map(Into::into),
+            trouble: it.trouble.map(|it| match it {
+                malha_proto::BalancerTrouble::PortTaken => BalancerTrouble::PortTaken,
+                malha_proto::BalancerTrouble::PortForbidden => BalancerTrouble::PortForbidden,
+                malha_proto::BalancerTrouble::Other(why) => BalancerTrouble::Other(why.into()),
+            }),
             open: it.counts.open,
             taken: it.counts.taken,
             over_limit: it.counts.over_limit,

@@ -7,7 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use malha_core::State;
 use malha_core::limits::{MAX_BACKENDS, MAX_BALANCERS_PER_NODE};
 use malha_proto::{
-    BackendReport, BalancerCounts, BalancerId, BalancerReport, MAX_TROUBLE_CHARS, NodeId, ServiceId,
+    BackendReport, BalancerCounts, BalancerId, BalancerReport, BalancerTrouble, MAX_TROUBLE_CHARS,
+    NodeId, ServiceId,
 };
 use tokio::sync::watch;
 
@@ -65,7 +66,7 @@ impl Balancing {
         for report in balancers {
             let id = report.balancer;
             let report = BalancerReport {
-                trouble: report.trouble.as_deref().map(shown),
+                trouble: report.trouble.as_ref().map(shown),
                 ..*report
             };
             let former = of_node.counted.get(&id).copied();
@@ -181,9 +182,12 @@ fn count(totals: &mut BalancerCounts, former: Option<&BalancerCounts>, now: &Bal
 
 type Figure = fn(&mut BalancerCounts) -> &mut u64;
 
-fn shown(trouble: &str) -> String {
-    let visible = trouble.chars().filter(|it| !it.is_control());
-    visible.take(MAX_TROUBLE_CHARS).collect()
+fn shown(trouble: &BalancerTrouble) -> BalancerTrouble {
+    let BalancerTrouble::Other(why) = trouble else {
+        return trouble.clone();
+    };
+    let visible = why.chars().filter(|it| !it.is_control());
+    BalancerTrouble::Other(visible.take(MAX_TROUBLE_CHARS).collect())
 }
 
 /// Servers behind balancers that are remembered of a node: every balancer with all its servers.
@@ -245,10 +249,11 @@ mod tests {
     fn a_trouble_is_short_and_without_control_characters() {
         let balancing = Balancing::default();
         let mut odd = report(7, 0);
-        odd.trouble = Some(format!("\u{1b}[2J{}", "x".repeat(1_000)));
+        let why = format!("\u{1b}[2J{}", "x".repeat(1_000));
+        odd.trouble = Some(BalancerTrouble::Other(why));
         balancing.report(NODE, &[odd], &[]);
         let kept = balancing.balancer(NODE, BalancerId(7)).unwrap();
-        let trouble = kept.trouble.unwrap();
+        let trouble = kept.trouble.unwrap().to_string();
         assert!(trouble.starts_with("[2J") && trouble.chars().count() == MAX_TROUBLE_CHARS);
     }
 }

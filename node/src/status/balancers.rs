@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use malha_proto::{
-    Backend, BackendCondition, BackendMode, Balancer, BalancerCounts, BalancerId, Exposure, Netmap,
-    ServiceId,
+    Backend, BackendCondition, BackendMode, Balancer, BalancerCounts, BalancerId, BalancerTrouble,
+    Exposure, Netmap, ServiceId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ pub struct BalancerStatus {
     pub port: u16,
     pub exposure: Exposure,
     /// Why it takes no connections; None: it takes them.
-    pub trouble: Option<String>,
+    pub trouble: Option<BalancerTrouble>,
     /// Since it was opened.
     pub counts: BalancerCounts,
     pub servers: Vec<ServerStatus>,
@@ -84,6 +84,7 @@ impl BalancerStatus {
             lang, &self.name, self.port, exposure,
         )];
         if let Some(why) = &self.trouble {
+            let why = words::trouble(lang, why);
             lines.push(words::status_balancer_trouble(lang, why));
         }
         let counts = &self.counts;
@@ -167,8 +168,10 @@ mod tests {
         assert!(!it.works(), "the only server drains");
         it.servers[0].mode = BackendMode::Serve;
         assert!(it.works());
-        it.trouble = Some("port 5500 is taken by another program".into());
+        it.trouble = Some(BalancerTrouble::PortTaken);
         assert!(!it.works());
+        let portuguese = it.lines(Lang::Pt).join("\n");
+        assert!(portuguese.contains("não aceita conexões: outro programa ocupa a porta"));
         it.trouble = None;
         it.servers[0].condition = BackendCondition::Down;
         assert!(!it.works());

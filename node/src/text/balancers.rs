@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use malha_proto::{BackendCondition, BackendMode, Exposure};
+use malha_proto::{BackendCondition, BackendMode, BalancerTrouble, Exposure};
 
 use super::Lang;
 
@@ -15,6 +15,11 @@ texts! {
     exposure_tunnel() { "só na rede da Malha", "on the overlay only" }
     exposure_public() { "pública", "public" }
     status_balancer_trouble(why) { "    não aceita conexões: {why}", "    takes no connections: {why}" }
+    trouble_port_taken() { "outro programa ocupa a porta", "another program has the port" }
+    trouble_port_forbidden() {
+        "falta o direito de usar a porta (CAP_NET_BIND_SERVICE)",
+        "the right to bind the port is missing (CAP_NET_BIND_SERVICE)"
+    }
     status_balancer_open(open, taken, rx, tx) {
         "    conexões: {open} abertas de {taken}, recebidos {rx}, enviados {tx}",
         "    connections: {open} open of {taken}, received {rx}, sent {tx}"
@@ -43,6 +48,15 @@ pub(crate) fn condition(lang: Lang, condition: BackendCondition) -> String {
         BackendCondition::Suspect => condition_suspect(lang),
         BackendCondition::Down => condition_down(lang),
         BackendCondition::Recovering => condition_recovering(lang),
+    }
+}
+
+/// What only the system has words for stays as it is.
+pub(crate) fn trouble(lang: Lang, trouble: &BalancerTrouble) -> String {
+    match trouble {
+        BalancerTrouble::PortTaken => trouble_port_taken(lang),
+        BalancerTrouble::PortForbidden => trouble_port_forbidden(lang),
+        BalancerTrouble::Other(why) => why.clone(),
     }
 }
 

@@ -29,7 +29,7 @@ pub struct BalancerRow {
 #[derive(Clone, Debug, Default)]
 pub struct BalancerLive {
     /// Why it takes no connections; `None`: it takes them.
-    pub trouble: Option<Untrusted>,
+    pub trouble: Option<BalancerTrouble>,
     /// Open now.
     pub open: u64,
     pub taken: u64,
@@ -39,6 +39,15 @@ pub struct BalancerLive {
     pub not_allowed: u64,
     /// Reset because no server took them.
     pub unserved: u64,
+}
+
+/// Why a balancer takes no connections.
+#[derive(Clone, Debug)]
+pub enum BalancerTrouble {
+    PortTaken,
+    PortForbidden,
+    /// What the system of its node says.
+    Other(Untrusted),
 }
 
 /// One server behind a balancer.

@@ -10,8 +10,8 @@ use super::{badge, command, cut_note, empty, terminal, whole};
 use crate::address;
 use crate::form::{Submission, wrong};
 use crate::model::{
-    BalancerId, BalancerLive, BalancerRow, Exposure, ROWS_MAX, ServerMode, ServerRow, ServiceId,
-    Unreadable,
+    BalancerId, BalancerLive, BalancerRow, BalancerTrouble, Exposure, ROWS_MAX, ServerMode,
+    ServerRow, ServiceId, Unreadable,
 };
 use crate::text::Text;
 use crate::view::View;
@@ -101,7 +101,15 @@ fn traffic(visit: &Visit, live: &BalancerLive) -> Markup {
         ..
     } = live;
     html! {
-        @if let Some(trouble) = &live.trouble { p.problem { (trouble) } }
+        @if let Some(trouble) = &live.trouble {
+            p.problem {
+                @match trouble {
+                    BalancerTrouble::PortTaken => (visit.say(Text::TroublePortTaken)),
+                    BalancerTrouble::PortForbidden => (visit.say(Text::TroublePortForbidden)),
+                    BalancerTrouble::Other(why) => (why),
+                }
+            }
+        }
         p.muted {
             (visit.language.fill(Text::BalancerTraffic, &[open, taken])) " "
             @if over_limit + not_allowed + unserved > 0 {

@@ -41,7 +41,7 @@ pub(super) fn fill(world: &mut World) {
         server.connections = 0;
     }
     closed.live = Some(BalancerLive {
-        trouble: Some("port 5577 is taken by another program".into()),
+        trouble: Some(BalancerTrouble::PortTaken),
         ..BalancerLive::default()
     });
     world.balancers = vec![balancer("b7", "xroad", 5500), closed];

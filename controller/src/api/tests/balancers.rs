@@ -3,8 +3,8 @@
 use axum::http::{Method, StatusCode};
 use malha_core::Command;
 use malha_proto::{
-    BackendCondition, BackendReport, BalancerCounts, BalancerId, BalancerReport, EnrolToken,
-    Fingerprint, NodeId, NodeReport, ServiceId, WgKey,
+    BackendCondition, BackendReport, BalancerCounts, BalancerId, BalancerReport, BalancerTrouble,
+    EnrolToken, Fingerprint, NodeId, NodeReport, ServiceId, WgKey,
 };
 use serde_json::{Value, json};
 
@@ -75,7 +75,7 @@ async fn a_balancer_shows_what_its_node_says_of_each_server() {
         }],
         balancers: vec![BalancerReport {
             balancer,
-            trouble: Some("port 5500 is taken by another program".to_owned()),
+            trouble: Some(BalancerTrouble::PortTaken),
             counts: BalancerCounts {
                 not_allowed: 4,
                 ..BalancerCounts::default()
@@ -87,10 +87,7 @@ async fn a_balancer_shows_what_its_node_says_of_each_server() {
     let shown = rig.get(IN_URL).await;
     assert_eq!(shown["backends"][1]["condition"], "down");
     assert_eq!(shown["backends"][1]["connections"], 3);
-    assert_eq!(
-        shown["live"]["trouble"],
-        "port 5500 is taken by another program"
-    );
+    assert_eq!(shown["live"]["trouble"], "another program has the port");
     assert_eq!(shown["live"]["counts"]["not_allowed"], 4);
     rig.context.live.session_closed(node, None, 2_000);
     let shown = rig.get(IN_URL).await;

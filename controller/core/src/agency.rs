@@ -1,6 +1,8 @@
 //! An agency in one step: its organization, sites, tokens, names, services, balancers, grants and DNS records, all of them or
 //! none. It suggests nothing that the profiles don't say, and gives no machine more than its stage.
 
+mod names;
+mod opening;
 mod plan;
 mod rules;
 mod stage;
@@ -12,23 +14,22 @@ use malha_proto::{
     Fingerprint, HealthPort, Label, OrganizationId, Profile, Protocol, Secret32, ServiceKind,
     SiteId, TokenId,
 };
-use malha_zone::{RecordData, RecordName, RecordSet, RecordType, ZoneError, ZoneName};
+use malha_zone::{RecordName, ZoneName};
 
 use crate::apply::found;
 use crate::command::{Answer, Rejection};
-use crate::declaration::{self, Stage, StageStatement, Statement};
+use crate::declaration::Stage;
 use crate::draft::Draft;
 use crate::limits::{
-    AGENCY_TTL_S, MAX_AGENCY_ADDRESSES, MAX_AGENCY_BALANCERS, MAX_AGENCY_NAME_CHARS,
-    MAX_AGENCY_SERVERS,
+    MAX_AGENCY_ADDRESSES, MAX_AGENCY_BALANCERS, MAX_AGENCY_NAME_CHARS, MAX_AGENCY_SERVERS,
 };
-use crate::model::{RecordSource, Site};
-use crate::policy::{self, Author, Policy};
-use crate::profile::{
-    Direction, Party, PortExposure, PortProbe, ProfileSpec, Release, declared_ports, seed_ports,
-};
-use crate::{grants, organizations, sites, tokens, zones};
-use rules::{SuggestedRule, Suggestion};
+use crate::model::Site;
+use crate::policy::Author;
+use crate::profile::{Direction, Party, PortExposure, PortProbe, ProfileSpec, Release};
+use crate::{organizations, sites, tokens};
+use names::{add_name, declare};
+use opening::open;
+use rules::Suggestion;
 
 pub(crate) use plan::carry_out;
 pub use plan::{NodePlan, PlannedBalancer, PlannedService};
@@ -348,161 +349,6 @@ fn secret(draft: &Draft, number: usize) -> Secret32 {
     seed.extend(number.to_be_bytes());
     seed.extend(draft.context.random);
     Secret32(Fingerprint::of(&seed).0)
-}
-
-fn add_name(draft: &mut Draft, new: &NewAgency, stage: Stage) -> Result<AgencyName, Rejection> {
-    let host = suffixed(&new.host, stage.host_suffix());
-    let name: RecordName = format!("{host}.{}", new.name)
-        .parse()
-        .map_err(ZoneError::from)?;
-    let addresses = match stage {
-        Stage::Production => &new.public_addresses,
-        Stage::Development => &new.development_addresses,
-    };
-    if let Some(origin) = &new.zone {
-        put_addresses(draft, origin, &name, addresses)?;
-    }
-    Ok(AgencyName {
-        stage,
-        name,
-        addresses: addresses.clone(),
-        is_kept_here: new.zone.is_some() && !addresses.is_empty(),
-    })
-}
-
-fn put_addresses(
-    draft: &mut Draft,
-    origin: &ZoneName,
-    name: &RecordName,
-    addresses: &BTreeSet<IpAddr>,
-) -> Result<(), Rejection> {
-    let zone = found(draft.state.zone(origin), "zone", origin)?;
-    let kinds = [RecordType::A, RecordType::Aaaa, RecordType::Cname];
-    if kinds.iter().any(|rtype| zone.set(name, *rtype).is_some()) {
-        return Err(Rejection::Exists {
-            what: "record set",
-            name: format!("{name}.{origin}"),
-            hint: ": remove it, or add the agency without the zone",
-        });
-    }
-    let data = |rtype| -> Vec<RecordData> {
-        let of_type = addresses.iter().filter_map(|it| match (rtype, it) {
-            (RecordType::A, IpAddr::V4(v4)) => Some(RecordData::A(*v4)),
-            (RecordType::Aaaa, IpAddr::V6(v6)) => Some(RecordData::Aaaa(*v6)),
-            _ => None,
-        });
-        of_type.collect()
-    };
-    for rtype in [RecordType::A, RecordType::Aaaa] {
-        let data = data(rtype);
-        if data.is_empty() {
-            continue;
-        }
-        let set = RecordSet::new(
-            name.clone(),
-            rtype,
-            AGENCY_TTL_S,
-            data,
-            RecordSource::Operator,
-        );
-        zones::put_set(draft, origin, &set.map_err(ZoneError::from)?)?;
-    }
-    Ok(())
-}
-
-/// What checks compare with: its names and addresses, and the ports as the requirement lists them.
-fn declare(draft: &mut Draft, new: &NewAgency, added: &AddedAgency) -> Result<(), Rejection> {
-    let stage = |stage: Stage| {
-        let name = added.names.iter().find(|name| name.stage == stage)?;
-        let full = new
-            .zone
-            .as_ref()
-            .and_then(|zone| format!("{}.{zone}", name.name).parse().ok());
-        Some(StageStatement {
-            names: full.into_iter().collect(),
-            addresses: name.addresses.iter().copied().collect(),
-            ..StageStatement::of_site(stage.site_name())
-        })
-    };
-    let statement = Statement {
-        production: stage(Stage::Production),
-        development: stage(Stage::Development),
-        ports: declared_ports(seed_ports()),
-        ..Statement::default()
-    };
-    let author = new.author.name(&draft.state)?;
-    declaration::declare(draft, added.organization, &statement.to_text(), &author).map(drop)
-}
-
-/// In the text of the policy in force, or as grants while there is none.
-fn open(
-    draft: &mut Draft,
-    rules: &[SuggestedRule],
-    author: Author,
-) -> Result<AgencyPolicy, Rejection> {
-    match draft.state.policy() {
-        Some(_) => write_into_policy(draft, rules, author),
-        None => add_grants(draft, rules),
-    }
-}
-
-fn write_into_policy(
-    draft: &mut Draft,
-    rules: &[SuggestedRule],
-    author: Author,
-) -> Result<AgencyPolicy, Rejection> {
-    let mut text = draft.state.policy_text();
-    let present = Policy::parse(&text)?;
-    let is_there = |rule: &&SuggestedRule| present.rules.iter().any(|it| it.name == rule.name);
-    let fresh = rules.iter().filter(|rule| !is_there(rule));
-    let addition: String = fresh.map(SuggestedRule::text).collect();
-    if !text.ends_with('\n') {
-        text.push('\n');
-    }
-    text.push_str(&addition);
-    let (version, proposal) = match policy::write(draft, &text, author)? {
-        Answer::Proposed { proposal } => (None, Some(proposal)),
-        _ => (draft.state.policy().map(|head| head.version), None),
-    };
-    Ok(AgencyPolicy {
-        version,
-        proposal,
-        text: addition,
-        left_out: Vec::new(),
-    })
-}
-
-/// A grant can't name a machine that is not there yet: rules that do are left out.
-fn add_grants(draft: &mut Draft, rules: &[SuggestedRule]) -> Result<AgencyPolicy, Rejection> {
-    let mut added = String::new();
-    let mut left_out = Vec::new();
-    for rule in rules {
-        let selectors = |side: &[policy::Who]| -> Option<Vec<_>> {
-            side.iter().map(|who| who.selector(&draft.state)).collect()
-        };
-        let (Some(from), Some(to)) = (selectors(&rule.from), selectors(&rule.to)) else {
-            left_out.push(rule.name.clone());
-            continue;
-        };
-        let pairs = from
-            .iter()
-            .flat_map(|from| to.iter().map(move |to| (*from, *to)));
-        for (from, to) in pairs {
-            for allow in rule.allows() {
-                match grants::add(draft, from, to, allow) {
-                    Ok(_) | Err(Rejection::Exists { .. }) => {}
-                    Err(rejection) => return Err(rejection),
-                }
-            }
-        }
-        added += &rule.text();
-    }
-    Ok(AgencyPolicy {
-        version: None,
-        proposal: None,
-        text: added,
-        left_out,
-    })
 }
 
 fn numbered(base: &Label, count: u8) -> Vec<Label> {

@@ -1,4 +1,4 @@
-//! Every text is there in both languages.
+//! Both languages say the same, as far as a program can see.
 
 use super::*;
 

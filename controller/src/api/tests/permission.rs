@@ -31,7 +31,7 @@ fn operations() -> Vec<(Method, String, Scope)> {
 async fn every_operation_refuses_strangers_and_changes_nothing() {
     let rig = Rig::bare().await;
     let before = rig.revision();
-    let expired = key(&rig.context.handle, Scope::Admin, Some(now_ms() + 1)).await;
+    let expired = key(&rig.context.handle, Scope::Admin, Some(now_ms() + 1_000)).await;
     while now_ms()
         <= rig
             .state()

@@ -8,6 +8,7 @@ mod backup;
 mod balancers;
 mod body;
 mod caller;
+mod checks;
 mod declarations;
 mod document;
 mod grants;
@@ -42,6 +43,10 @@ pub use balancers::{
     BalancerHealth, BalancerLive, BalancerMode, BalancerModeChange, BalancerOpening,
     BalancerProxyProtocol, BalancerSettings, BalancerTraffic, NewBalancer,
 };
+pub use checks::{
+    CheckEvidence, CheckOutcome, CheckReport, CheckRun, CheckState, CheckVerdict, Checks, NewCheck,
+    OverlayAuthority,
+};
 pub use declarations::{Declaration, NewDeclaration};
 pub use document::{markdown, openapi_json};
 pub use grants::{Grant, GrantProtocol, NewGrant};
@@ -65,6 +70,7 @@ pub use profiles::{Profile, ProfileDifference, ProfilePort, ProfileText};
 pub use psk::{PskRotation, RotatePsk};
 pub use records::{PutRecordSet, RecordSet};
 pub use reference::Reference;
+pub(crate) use reference::node_path;
 pub use routes::{NewRoute, Route};
 pub use serve::serve;
 pub use services::{NewService, Service, ServiceExposure, ServiceProtocol};
@@ -106,6 +112,7 @@ pub struct ApiContext {
     /// The overlay authority; goes into tokens.
     pub authority: Fingerprint,
     pub hub: HubStatus,
+    pub checks: Arc<crate::checks::Checks>,
     pub started_ms: u64,
     /// What balancers on the hub can't have.
     pub hub_ports: Arc<HubPorts>,
@@ -214,7 +221,12 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(profiles::show, profiles::reset))
         .routes(routes!(profiles::difference))
         .routes(routes!(sites::set_release))
-        .routes(routes!(agencies::create));
+        .routes(routes!(agencies::create))
+        .routes(routes!(checks::list, checks::start))
+        .routes(routes!(checks::show))
+        .routes(routes!(checks::html))
+        .routes(routes!(checks::evidence))
+        .routes(routes!(checks::authority));
     OpenApiRouter::new().nest(VERSION_PREFIX, v1)
 }
 

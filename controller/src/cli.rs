@@ -111,9 +111,8 @@ enum Command {
     /// Balancers: a port of a node spread over services of others
     #[command(subcommand)]
     Balancer(balancers::BalancerCommand),
-    /// Checks: what an organization declares, compared with what is there
-    #[command(subcommand)]
-    Check(checks::CheckCommand),
+    /// Check what an organization declares against what is there
+    Check(checks::CheckArgs),
     /// Configurations for programs that others run
     #[command(subcommand)]
     Export(export::ExportCommand),
@@ -226,6 +225,7 @@ async fn run(
         Command::Trace(args) => {
             return trace::run(&args, &Session::open(connection, screen)?).await;
         }
+        Command::Check(args) => return checks::run(args, connection, screen).await,
         Command::Policy(command) => {
             return command.run(&Session::open(connection, screen)?).await;
         }
@@ -246,7 +246,6 @@ async fn run_remote(command: Command, session: &Session) -> Result<(), Failure> 
         Command::Grant(command) => command.run(session).await,
         Command::Profile(command) => command.run(session).await,
         Command::Balancer(command) => command.run(session).await,
-        Command::Check(command) => command.run(session).await,
         Command::Export(command) => command.run(session).await,
         Command::Zone(command) => command.run(session).await,
         Command::Record(command) => command.run(session).await,

@@ -26,6 +26,8 @@ pub struct Config {
     #[serde(default)]
     pub metrics: Metrics,
     #[serde(default)]
+    pub checks: Checks,
+    #[serde(default)]
     pub log: Log,
 }
 
@@ -113,6 +115,14 @@ pub struct Api {
 pub struct Metrics {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
+}
+
+/// Checks of what organizations declare.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Checks {
+    /// How often each organization is checked by itself; 0: only when somebody asks.
+    pub every_hours: u16,
 }
 
 /// What is logged, to standard error.
@@ -213,6 +223,7 @@ impl Config {
                 ..Api::default()
             },
             metrics: Metrics::default(),
+            checks: Checks::default(),
             log: Log::default(),
         }
     }
@@ -292,6 +303,12 @@ impl Default for Metrics {
         Self {
             listen: Some(DEFAULT_METRICS),
         }
+    }
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self { every_hours: 24 }
     }
 }
 

@@ -131,6 +131,7 @@ pub async fn open(data: &Path, master_key: &Path) -> Result<Folder, FolderError>
     mark_uncommitted(&*store, &mut audit).await?;
     let hub_key = hub_key(data)?;
     write_public(&edge_authority_file(data), edge.certificate_pem())?;
+    write_public(&overlay_authority_file(data), overlay.certificate_pem())?;
     Ok(Folder {
         store,
         state,
@@ -154,6 +155,18 @@ pub fn store_dir(data: &Path) -> PathBuf {
 #[must_use]
 pub fn audit_dir(data: &Path) -> PathBuf {
     data.join("audit")
+}
+
+/// Where auditors find the certificate of the overlay's authority, PEM: for `malha check verify`.
+#[must_use]
+pub fn overlay_authority_file(data: &Path) -> PathBuf {
+    data.join("overlay-ca.pem")
+}
+
+/// Where what checks found is.
+#[must_use]
+pub fn checks_dir(data: &Path) -> PathBuf {
+    data.join("checks")
 }
 
 /// Where `malha init` leaves the API key with which the CLI on this machine speaks.

@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod api;
 pub mod audit;
 pub mod carriers;
+pub mod checks;
 pub mod cli;
 pub mod client;
 pub mod clock;

@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::accounts::Sessions;
 use crate::api::{self, ApiContext, HubStatus};
 use crate::carriers::Carriers;
+use crate::checks::{Checks, ChecksContext, History};
 use crate::config::Config;
 use crate::console::ControllerConsole;
 use crate::coordinator::{Coordinator, Handle};
@@ -192,6 +193,17 @@ pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<R
         stop: stop.clone(),
         tasks: tasks.clone(),
     };
+    let every_s = u64::from(config.checks.every_hours) * 3_600;
+    let checks = Arc::new(Checks::new(ChecksContext {
+        handle: handle.clone(),
+        registry: registry.clone(),
+        live: live.clone(),
+        hub: Some(hub.clone()),
+        authority: overlay.clone(),
+        history: Arc::new(History::open(&folder::checks_dir(&config.data))?),
+        public_https_port: config.edge.public_https_port,
+        every: (every_s > 0).then(|| Duration::from_secs(every_s)),
+    }));
     let api = ApiContext {
         handle: handle.clone(),
         live: live.clone(),
@@ -205,6 +217,7 @@ pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<R
             wireguard: running.addresses.hub.clone(),
             quic: running.addresses.control.clone(),
         },
+        checks,
         started_ms: crate::clock::now_ms(),
         hub_ports: Arc::new(running.addresses.hub_ports()),
     };
@@ -392,6 +405,10 @@ impl Bound {
             handle: handle.clone(),
             live,
         };
+        tasks.spawn({
+            let (checks, stop) = (api.checks.clone(), stop.clone());
+            async move { checks.run(stop).await }
+        });
         tasks.spawn(console.clone().run(stop.clone()));
         tasks.spawn(publisher.run(stop.clone()));
         tasks.spawn({

@@ -13,6 +13,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use malha::api::{self, ApiContext, HubStatus};
+use malha::checks::{Checks, ChecksContext, History};
 use malha::config::Config;
 use malha::coordinator::{Coordinator, Handle};
 use malha::folder::{self, Folder};
@@ -147,14 +148,31 @@ impl Api {
         let registry = Arc::new(Registry::default());
         let (at, hub) = (pair_epochs, malha_proto::NodeId(1));
         let pairs = Pairs::new(epochs, at, master, hub, handle.clone(), registry.clone());
+        let (live, authority) = (Arc::new(Live::new()), overlay.fingerprint());
+        let history = History::open(&folder::checks_dir(&config.data)).unwrap();
+        let checks = Arc::new(Checks::new(ChecksContext {
+            handle: handle.clone(),
+            registry: registry.clone(),
+            live: live.clone(),
+            hub: None,
+            authority: Arc::new(overlay),
+            history: Arc::new(history),
+            public_https_port: 443,
+            every: None,
+        }));
+        tasks.spawn({
+            let (checks, stop) = (checks.clone(), stop.clone());
+            async move { checks.run(stop).await }
+        });
         let context = ApiContext {
             handle: handle.clone(),
-            live: Arc::new(Live::new()),
+            live,
             registry,
+            checks,
             pairs: Arc::new(pairs),
             store: store.clone(),
             audit_dir: folder::audit_dir(&config.data),
-            authority: overlay.fingerprint(),
+            authority,
             hub: HubStatus::default(),
             started_ms: malha::clock::now_ms(),
             hub_ports: Arc::default(),

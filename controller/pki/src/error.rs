@@ -89,6 +89,10 @@ pub enum PkiError {
     #[error("more than {MAX_HOSTS} host names for one edge; nothing was changed")]
     TooManyHosts,
 
+    #[error(
+        "what an authority signs beside certificates must say so: it must begin with \"malha \""
+    )]
+    NotAStatement,
     #[error("the system gives no random bytes")]
     Random,
     #[error("the certificate could not be made: {0}")]

@@ -28,6 +28,6 @@ pub use node_certificate::{
 };
 pub use pair_epochs::{MAX_EPOCHS_KEPT, PairEpochs};
 pub use sealed::Sealed;
-pub use statement::is_signed_statement;
+pub use statement::STATEMENT_BEGIN;
 pub use validity::Validity;
 pub use verify::{Fault, Verdict, VerifyReport, VerifyRequest, verify};

@@ -256,7 +256,7 @@ pub(super) fn site_path(state: &State, id: SiteId) -> String {
 }
 
 /// `org/site/node`.
-pub(super) fn node_path(state: &State, id: NodeId) -> String {
+pub(crate) fn node_path(state: &State, id: NodeId) -> String {
     state.node(id).map_or_else(
         || id.to_string(),
         |node| format!("{}/{}", site_path(state, node.site), node.name),

@@ -4,6 +4,7 @@ mod agencies;
 mod approval;
 mod bad_input;
 mod balancers;
+mod checks;
 mod declarations;
 mod document;
 mod endpoints;

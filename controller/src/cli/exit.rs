@@ -32,6 +32,10 @@ pub enum Exit {
     Damaged = 8,
     /// `malha trace`, `malha policy explain`: the packet would not pass.
     Denied = 9,
+    /// `malha check`: something is not as declared.
+    Findings = 10,
+    /// `malha check`: nothing is wrong as far as is known, but something could not be tested.
+    Untested = 11,
 }
 
 /// The table in `malha --help`.
@@ -46,7 +50,9 @@ Exit codes:
   6  the controller can't be reached, or can't do it now
   7  not allowed: no valid API key, or not its scope
   8  stored data is damaged
-  9  malha trace, malha policy explain: the packet would be denied";
+  9  malha trace, malha policy explain: the packet would be denied
+  10  malha check: something is not as declared
+  11  malha check: nothing found, but something could not be tested";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -210,7 +216,7 @@ mod tests {
         ] {
             assert_eq!(of_status(status), exit, "{status}");
         }
-        for code in 0..=9 {
+        for code in 0..=11 {
             assert!(EXIT_CODES.contains(&format!("\n  {code}  ")), "{code}");
         }
     }

@@ -240,6 +240,25 @@ words! {
         "Em cada servidor, os programas devem escutar em 127.0.0.1: o agente ocupa essas portas no endereço da rede.",
         "On each server the programs must listen on 127.0.0.1: the agent takes these ports of the overlay address."
     }
+    Checking { "Verificando…", "Checking…" }
+    CheckLost {
+        "a verificação sumiu: o controlador foi reiniciado? Peça de novo.",
+        "the check is lost: was the controller restarted? Ask again."
+    }
+    CheckLong {
+        "a verificação não terminou em 20 min; veja depois com \"malha check ORG --last\"",
+        "the check was not over within 20 min; look later with \"malha check ORG --last\""
+    }
+    Run { "verificação", "check" }
+    Findings { "divergências", "findings" }
+    Untested { "sem teste", "not tested" }
+    InOrder { "em ordem", "in order" }
+    Took { "duração", "took" }
+    Schedule { "agenda", "schedule" }
+    Observed { "observado", "observed" }
+    Serious { "grave", "serious" }
+    Warning { "atenção", "warning" }
+    Notice { "aviso", "notice" }
     HintKey {
         "Use --key-file ARQUIVO ou a variável MALHA_API_KEY; a primeira chave está em admin.key na pasta de dados.",
         "Use --key-file FILE or the variable MALHA_API_KEY; the first key is in admin.key in the data folder."
@@ -440,6 +459,26 @@ sentences! {
     }
     agency_left_out(rules) {
         "Só com uma política em vigor (malha policy apply): {rules}", "Only with a policy in force (malha policy apply): {rules}"
+    }
+    finding(level, check, vantage) {
+        "DIVERGÊNCIA ({level}) {check} · {vantage}", "FINDING ({level}) {check} · {vantage}"
+    }
+    untested(check, vantage) { "SEM TESTE {check} · {vantage}", "NOT TESTED {check} · {vantage}" }
+    in_order(check, vantage, observed) {
+        "em ordem {check} · {vantage}: {observed}", "in order {check} · {vantage}: {observed}"
+    }
+    no_outside(why) { "ninguém olhou de fora: {why}", "nobody looked from outside: {why}" }
+    verdicts(ok, findings, untested) {
+        "em ordem: {ok}, divergências: {findings}, sem teste: {untested} (o que não foi testado não está em ordem nem fechado)",
+        "in order: {ok}, findings: {findings}, not tested: {untested} (what was not tested is neither in order nor closed)"
+    }
+    file_written(file) { "{file}: gravado", "{file}: written" }
+    disagrees(check) {
+        "o veredito de {check} não segue do que está no arquivo", "the verdict of {check} does not follow from what is in the file"
+    }
+    evidence_right(organization, lines, ended) {
+        "evidência inteira: {organization}, {lines} linhas, terminada em {ended}",
+        "the evidence is whole: {organization}, {lines} lines, ended {ended}"
     }
     replaces_note(node) {
         "A máquina que usar este token fica com o lugar de {node}.", "The machine that uses this token takes the place of {node}."

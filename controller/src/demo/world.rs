@@ -15,7 +15,7 @@ use super::check::{self, HopResult, Target};
 use super::furnish::{self, OPERATOR};
 use super::ports::{Ports, loopback};
 use super::{Args, check::hop};
-use crate::config::{Api, Config, Control, Dns, Edge, EngineChoice, Hub, Log, Metrics};
+use crate::config::{Api, Checks, Config, Control, Dns, Edge, EngineChoice, Hub, Log, Metrics};
 use crate::folder;
 use crate::serve::{self, Running};
 
@@ -297,6 +297,7 @@ fn config(data: &Path, ports: &Ports) -> Config {
         metrics: Metrics {
             listen: Some(loopback(ports.metrics_port)),
         },
+        checks: Checks { every_hours: 0 },
         log: Log::default(),
     }
 }

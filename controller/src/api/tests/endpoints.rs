@@ -482,6 +482,7 @@ fn no_resource_is_left_without_a_story_here() {
         include_str!("profiles.rs"),
         include_str!("declarations.rs"),
         include_str!("balancers.rs"),
+        include_str!("checks.rs"),
         include_str!("psk.rs"),
         include_str!("trace.rs")
     );

@@ -21,6 +21,7 @@ use tower::ServiceExt;
 
 use crate::accounts::api_key_text;
 use crate::api::{ApiContext, HubStatus, limited};
+use crate::checks::Checks;
 use crate::clock::now_ms;
 use crate::coordinator::{Accepted, Actor, Coordinator, Handle};
 use crate::hub::HubPorts;
@@ -62,9 +63,12 @@ impl Rig {
         let stop = CancellationToken::new();
         tokio::spawn(coordinator.run(stop.clone()));
         let registry = Arc::new(Registry::default());
+        let live = Arc::new(Live::new());
+        let (sessions, folder) = (registry.clone(), audit_dir.path());
         let context = ApiContext {
             handle: handle.clone(),
-            live: Arc::new(Live::new()),
+            checks: Checks::alone(handle.clone(), sessions, live.clone(), folder),
+            live,
             pairs: Pairs::alone(handle.clone(), registry.clone()),
             registry,
             store,

@@ -18,6 +18,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::accounts::{Sessions, hash_password};
 use crate::api::{ApiContext, HubStatus};
+use crate::checks::Checks;
 use crate::clock::now_ms;
 use crate::console::ControllerConsole;
 use crate::coordinator::{Accepted, Actor, Coordinator, Handle};
@@ -101,6 +102,12 @@ impl Rig {
         let live = Arc::new(Live::new());
         let context = ApiContext {
             handle: handle.clone(),
+            checks: Checks::alone(
+                handle.clone(),
+                registry.clone(),
+                live.clone(),
+                audit_dir.path(),
+            ),
             live: live.clone(),
             pairs: Pairs::alone(handle.clone(), registry.clone()),
             registry: registry.clone(),

@@ -1,0 +1,125 @@
+//! Checks over HTTP: asked for, run one after the other, kept with their evidence, and read in both languages.
+
+use axum::http::{Method, StatusCode};
+use malha_check::verify_evidence;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::rig::Rig;
+
+const AT: &str = "/organizations/sefaz/checks";
+const DECLARATION: &str =
+    "version = 1\n[production]\nsite = \"producao\"\naddresses = [\"203.0.113.10\"]\n";
+
+async fn declared() -> Rig {
+    let rig = Rig::furnished().await;
+    let text = json!({ "text": DECLARATION });
+    let at = "/organizations/sefaz/declaration";
+    rig.call(Method::PUT, at, Some(text)).await.ok();
+    rig
+}
+
+/// Asks for a run and waits until it is over.
+async fn checked(rig: &Rig) -> Value {
+    let asked = rig.call(Method::POST, AT, Some(json!({}))).await;
+    assert_eq!(asked.status, StatusCode::ACCEPTED, "{}", asked.body);
+    let checks = rig.context.checks.clone();
+    let mut changes = checks.changes();
+    let stop = CancellationToken::new();
+    let running = tokio::spawn({
+        let (checks, stop) = (checks.clone(), stop.clone());
+        async move { checks.run(stop).await }
+    });
+    let before = asked.body["runs"].as_array().unwrap().len();
+    loop {
+        let now = rig.get(AT).await;
+        if now["state"] == "idle" && now["runs"].as_array().unwrap().len() > before {
+            stop.cancel();
+            running.await.unwrap();
+            return now;
+        }
+        assert!(now.get("failure").is_none(), "{now}");
+        changes.changed().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_checked_before_something_is_declared() {
+    let rig = Rig::furnished().await;
+    let asked = rig.call(Method::POST, AT, Some(json!({}))).await;
+    let problem = asked.problem(409);
+    assert!(
+        problem["detail"]
+            .as_str()
+            .unwrap()
+            .contains("malha check declare")
+    );
+    rig.call(Method::GET, &format!("{AT}/newest"), None)
+        .await
+        .problem(404);
+    assert_eq!(rig.get(AT).await["runs"], json!([]));
+}
+
+#[tokio::test]
+async fn without_anybody_to_look_everything_could_not_be_tested_and_says_why() {
+    let rig = declared().await;
+    let checks = checked(&rig).await;
+    let run = &checks["runs"][0];
+    assert!(run["by"].as_str().unwrap().starts_with("key:"));
+    assert!(run["no_outside"].as_str().unwrap().contains("outside"));
+    assert_eq!(run["findings"], 0, "{run}");
+    let report = rig.get(&format!("{AT}/newest?lang=pt")).await;
+    let outcomes = report["outcomes"].as_array().unwrap();
+    let outside = outcomes
+        .iter()
+        .find(|it| {
+            it["check"]
+                .as_str()
+                .unwrap()
+                .starts_with("production/port/5500/outside")
+        })
+        .unwrap_or_else(|| panic!("{report}"));
+    assert_eq!(outside["verdict"], "could-not-test");
+    assert_eq!(outside["text"], "não há ponto de observação para isto");
+    assert!(outcomes.iter().all(|it| it["verdict"] != "finding"));
+}
+
+#[tokio::test]
+async fn the_evidence_of_a_run_verifies_with_the_authoritys_certificate_and_not_when_changed() {
+    let rig = declared().await;
+    let number = checked(&rig).await["runs"][0]["run"].as_u64().unwrap();
+    let file = rig
+        .call(Method::GET, &format!("{AT}/{number}/evidence"), None)
+        .await;
+    let text = String::from_utf8(file.bytes).unwrap();
+    let authority = rig.get("/authority").await;
+    let pem = authority["certificate_pem"].as_str().unwrap();
+    let verified = verify_evidence(&text, pem).unwrap();
+    assert_eq!(verified.organization, "sefaz");
+    assert!(verified.disagreeing.is_empty());
+    let changed = text.replacen("203.0.113.10", "203.0.113.11", 1);
+    assert_ne!(changed, text);
+    assert!(verify_evidence(&changed, pem).is_err());
+    let page = rig
+        .call(Method::GET, &format!("{AT}/{number}/html?lang=pt"), None)
+        .await;
+    assert!(
+        String::from_utf8(page.bytes)
+            .unwrap()
+            .contains("Conformidade")
+    );
+}
+
+#[tokio::test]
+async fn runs_are_kept_the_newest_first_and_asking_twice_is_asking_once() {
+    let rig = declared().await;
+    let first = checked(&rig).await["runs"][0]["run"].clone();
+    let asked = rig.call(Method::POST, AT, Some(json!({}))).await.ok();
+    assert_eq!(asked["state"], "waiting");
+    let checks = checked(&rig).await;
+    let runs = checks["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 2);
+    assert_eq!(runs[1]["run"], first);
+    let tail = rig.get("/audit").await.to_string();
+    assert!(tail.contains("check.start"), "{tail}");
+}

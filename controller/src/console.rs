@@ -5,6 +5,7 @@
 mod activity;
 mod balancers;
 mod census;
+mod compliance;
 mod convergence;
 mod hops;
 mod moment;
@@ -33,18 +34,19 @@ use async_trait::async_trait;
 use malha_core::State;
 use malha_proto::Fingerprint;
 use malha_web::model::{
-    ActivityRow, BalancerId, BalancerRow, ChangeNotice, IssuedToken, Keep, Listing,
+    ActivityRow, BalancerId, BalancerRow, ChangeNotice, ComplianceDetail, ComplianceRow, EvidenceFile, IssuedToken, Keep, Listing,
     NewOrganization, NewRecordSet, NewRoute, NewService, NewSite, NewToken, NodeDetail, NodeId,
     NodeQuery, NodeRow, OrganizationRow, Outcome, Overview, RecordSetKey, Refused, RouteId,
     RouteRow, ServerMode, ServiceId, ServiceRow, SiteRow, TokenId, TokenRow, Unreadable,
     ZoneDetail, ZoneRow,
 };
-use malha_web::{Console, LoginAttempt, LoginRefused, SessionToken, Viewer};
+use malha_web::{ComplianceConsole, Console, LoginAttempt, LoginRefused, SessionToken, Viewer};
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Sessions;
 use crate::api::ApiContext;
+use crate::checks::Checks;
 use crate::coordinator::Handle;
 use crate::live::Live;
 use crate::pairs::Pairs;
@@ -60,6 +62,7 @@ pub struct ControllerConsole {
     registry: Arc<Registry>,
     pairs: Arc<Pairs>,
     sessions: Arc<Sessions>,
+    checks: Arc<Checks>,
     /// Goes into tokens.
     authority: Fingerprint,
     /// The port in the addresses of routes.
@@ -83,6 +86,7 @@ impl ControllerConsole {
             registry,
             pairs,
             authority,
+            checks,
             ..
         } = context.clone();
         let owing = Owing::everyone(&handle.state());
@@ -92,6 +96,7 @@ impl ControllerConsole {
             registry,
             pairs,
             sessions,
+            checks,
             authority,
             public_https_port,
             notices: broadcast::channel(NOTICE_CAPACITY).0,
@@ -250,6 +255,35 @@ impl Console for ControllerConsole {
         mode: ServerMode,
     ) -> Result<Outcome, Refused> {
         balancers::set_mode(self, viewer, balancer, service, mode).await
+    }
+}
+
+#[async_trait]
+impl ComplianceConsole for ControllerConsole {
+    async fn compliance(&self, _: &Viewer) -> Result<Listing<ComplianceRow>, Unreadable> {
+        Ok(compliance::list(self))
+    }
+
+    async fn compliance_of(
+        &self,
+        _: &Viewer,
+        organization: &str,
+        run: Option<u64>,
+    ) -> Result<ComplianceDetail, Unreadable> {
+        compliance::detail(self, organization, run)
+    }
+
+    async fn evidence(
+        &self,
+        _: &Viewer,
+        organization: &str,
+        run: u64,
+    ) -> Result<EvidenceFile, Unreadable> {
+        compliance::evidence(self, organization, run)
+    }
+
+    async fn start_check(&self, viewer: &Viewer, organization: &str) -> Result<(), Refused> {
+        compliance::start(self, viewer, organization).await
     }
 }
 

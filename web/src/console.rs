@@ -2,6 +2,7 @@
 //! what may be changed. This room implements none of it; every rule (roles, limits, validity) is
 //! the implementer's.
 
+mod compliance;
 mod policy;
 mod profile;
 
@@ -21,6 +22,7 @@ use crate::model::{
 };
 use crate::untrusted::Untrusted;
 
+pub use compliance::ComplianceConsole;
 pub use policy::PolicyConsole;
 pub use profile::ProfileConsole;
 
@@ -32,7 +34,7 @@ pub use profile::ProfileConsole;
 /// says how many have. A read answers from a snapshot and is cheap: open pages repeat it at most
 /// twice a second each.
 #[async_trait]
-pub trait Console: PolicyConsole + ProfileConsole {
+pub trait Console: PolicyConsole + ProfileConsole + ComplianceConsole {
     /// Checks credentials and opens a session. Limits attempts by user and by source address.
     async fn login(&self, attempt: LoginAttempt) -> Result<SessionToken, LoginRefused>;
     /// The operator behind a session, `None` when it is unknown or has ended.

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use http::header::ACCEPT_LANGUAGE;
 
 use crate::cookie;
-use crate::text::Text;
+use crate::text::Words;
 
 /// A sentence in both languages, for texts that the catalogue can't know in advance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct Bilingual {
 }
 
 impl Bilingual {
-    pub(crate) fn of(text: Text) -> Self {
+    pub(crate) fn of(text: impl Words) -> Self {
         let (pt, en) = text.both();
         Self {
             pt: pt.to_owned(),
@@ -82,7 +82,7 @@ impl Language {
         }
     }
 
-    pub(crate) fn say(self, text: Text) -> &'static str {
+    pub(crate) fn say(self, text: impl Words) -> &'static str {
         let (pt, en) = text.both();
         match self {
             Language::Portuguese => pt,
@@ -91,7 +91,7 @@ impl Language {
     }
 
     /// The text with its `{}` replaced in order.
-    pub(crate) fn fill(self, text: Text, values: &[&dyn std::fmt::Display]) -> String {
+    pub(crate) fn fill(self, text: impl Words, values: &[&dyn std::fmt::Display]) -> String {
         let mut filled = String::new();
         let mut values = values.iter();
         let mut rest = self.say(text);
@@ -143,6 +143,7 @@ const RANGES_MAX: usize = 32;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::Text;
 
     fn asked(header: &'static str) -> Language {
         let mut headers = HeaderMap::new();

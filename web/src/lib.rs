@@ -27,8 +27,8 @@ use axum::{Router, middleware};
 use tokio::sync::Semaphore;
 
 pub use crate::console::{
-    Console, CsrfSecret, LoginAttempt, LoginRefused, PolicyConsole, ProfileConsole, Role,
-    SessionToken, Viewer,
+    ComplianceConsole, Console, CsrfSecret, LoginAttempt, LoginRefused, PolicyConsole,
+    ProfileConsole, Role, SessionToken, Viewer,
 };
 pub use crate::language::Bilingual;
 pub use crate::untrusted::Untrusted;
@@ -88,10 +88,11 @@ pub fn router(console: Arc<dyn Console>, config: WebConfig) -> Router {
 }
 
 /// First path segments that belong to the dashboard.
-pub const RESERVED_PATHS: [&str; 14] = [
+pub const RESERVED_PATHS: [&str; 15] = [
     "activity",
     "assets",
     "balancers",
+    "compliance",
     "dns",
     "language",
     "live",
@@ -119,6 +120,15 @@ fn reading_routes() -> Router<Arc<Desk>> {
         .route("/policy", get(page::policy::show))
         .route("/balancers", get(page::balancers::show))
         .route("/profiles", get(page::profiles::show))
+        .route("/compliance", get(page::compliance::show))
+        .route(
+            "/compliance/{organization}",
+            get(page::compliance::show_one),
+        )
+        .route(
+            "/compliance/{organization}/{run}/evidence",
+            get(page::compliance::evidence),
+        )
 }
 
 fn writing_routes() -> Router<Arc<Desk>> {
@@ -158,6 +168,10 @@ fn writing_routes() -> Router<Arc<Desk>> {
         )
         .route("/policy/{version}/confirm", post(page::policy::confirm))
         .route("/policy/{version}/rollback", post(page::policy::roll_back))
+        .route(
+            "/compliance/{organization}/check",
+            post(page::compliance::start),
+        )
         .route("/dns/{zone}/record", post(page::zone::put))
         .route("/dns/{zone}/delete", post(page::zone::delete))
         .route(

@@ -4,6 +4,7 @@
 mod activity;
 mod balancing;
 mod change;
+mod compliance;
 mod enrolment;
 mod health;
 mod naming;
@@ -18,6 +19,10 @@ pub use balancing::{
 };
 pub use change::{
     ChangeNotice, Convergence, Outcome, RefusalKind, Refused, Topic, Topics, Unreadable,
+};
+pub use compliance::{
+    CheckRun, CheckStanding, ComplianceDetail, ComplianceRow, EvidenceFile, EvidenceRow,
+    FindingLevel, FindingRow, PassedRow, UntestedRow,
 };
 pub use enrolment::{
     IssuedToken, NewOrganization, NewSite, NewToken, OrganizationRow, Profile, Secret, SiteRow,

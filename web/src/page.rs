@@ -6,6 +6,7 @@ pub(crate) mod activity;
 mod aftermath;
 mod badge;
 pub(crate) mod balancers;
+pub(crate) mod compliance;
 pub(crate) mod error;
 mod fields;
 mod hops;

@@ -1,28 +1,16 @@
 //! Every word the pages say, in both languages. A key without both does not compile.
 
-macro_rules! catalogue {
-    ($($key:ident: $pt:literal, $en:literal;)*) => {
-        /// A text of the pages. `{}` marks a gap to fill.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Text {
-            $($key,)*
-        }
+mod catalogue;
+mod compliance;
 
-        impl Text {
-            /// The text in Portuguese and in English.
-            pub(crate) fn both(self) -> (&'static str, &'static str) {
-                match self {
-                    $(Text::$key => ($pt, $en),)*
-                }
-            }
+pub(crate) use catalogue::Words;
+pub(crate) use compliance::ComplianceText;
 
-            #[cfg(test)]
-            const ALL: &[Text] = &[$(Text::$key,)*];
-        }
-    };
-}
+use catalogue::catalogue;
 
 catalogue! {
+    /// A text of the pages. `{}` marks a gap to fill.
+    Text {
     // Shell
     Tagline: "A rede que alcança cada garagem e cada órgão", "The network that reaches every garage and every agency";
     SkipToContent: "Ir para o conteúdo", "Skip to content";
@@ -36,6 +24,7 @@ catalogue! {
     NavBalancers: "Balanceadores", "Balancers";
     NavPolicy: "Política", "Policy";
     NavProfiles: "Perfis e portas", "Profiles and ports";
+    NavCompliance: "Conformidade", "Compliance";
     NavDns: "DNS", "DNS";
     NavActivity: "Atividade", "Activity";
     SignOut: "Sair", "Sign out";
@@ -482,7 +471,7 @@ catalogue! {
     ErrorMethod: "Método não permitido", "Method not allowed";
     ErrorMethodWords: "Este endereço não aceita este tipo de pedido.", "This address does not take this kind of request.";
     BackToOverview: "Voltar à visão geral", "Back to the overview";
-}
+}}
 
 #[cfg(test)]
 mod tests;

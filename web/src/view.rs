@@ -25,6 +25,9 @@ pub(crate) enum View {
     Policy,
     Balancers,
     Profiles,
+    Compliance,
+    /// An organization, and a run that is not the newest.
+    ComplianceOf(String, Option<u64>),
 }
 
 impl View {
@@ -43,6 +46,11 @@ impl View {
             "policy" => View::Policy,
             "balancers" => View::Balancers,
             "profiles" => View::Profiles,
+            "compliance" => View::Compliance,
+            "organization" => {
+                let run = query.text("run").parse().ok();
+                View::ComplianceOf(query.exact("id").to_owned(), run)
+            }
             _ => return None,
         })
     }
@@ -63,6 +71,12 @@ impl View {
             View::Policy => format!("{path}?view=policy"),
             View::Balancers => format!("{path}?view=balancers"),
             View::Profiles => format!("{path}?view=profiles"),
+            View::Compliance => format!("{path}?view=compliance"),
+            View::ComplianceOf(name, run) => {
+                let name = address::encode(name);
+                let run = run.map(|run| format!("&run={run}")).unwrap_or_default();
+                format!("{path}?view=organization&id={name}{run}")
+            }
         }
     }
 
@@ -79,6 +93,7 @@ impl View {
             View::Balancers => Topic::Balancers | Topic::Services,
             // Every change of the policy, and of a profile, is a line of the activity.
             View::Activity | View::Policy | View::Profiles => Topic::Activity.into(),
+            View::Compliance | View::ComplianceOf(..) => Topic::Checks.into(),
         }
     }
 
@@ -95,6 +110,7 @@ impl View {
             View::Policy => "/policy",
             View::Balancers => "/balancers",
             View::Profiles => "/profiles",
+            View::Compliance | View::ComplianceOf(..) => "/compliance",
         }
     }
 
@@ -113,6 +129,8 @@ impl View {
             View::Policy => page::policy::draw(visit).await,
             View::Balancers => page::balancers::draw(visit).await,
             View::Profiles => page::profiles::draw(visit).await,
+            View::Compliance => page::compliance::draw(visit).await,
+            View::ComplianceOf(name, run) => page::compliance::draw_one(visit, name, *run).await,
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::console::{Console, SessionToken, Viewer};
 use crate::language::Language;
-use crate::text::Text;
+use crate::text::Words;
 use crate::{WebConfig, address, session};
 
 /// What all requests share.
@@ -40,7 +40,7 @@ impl Visit {
         self.desk.console.as_ref()
     }
 
-    pub(crate) fn say(&self, text: Text) -> &'static str {
+    pub(crate) fn say(&self, text: impl Words) -> &'static str {
         self.language.say(text)
     }
 

@@ -13,7 +13,7 @@ use malha_web::Role;
 use malha_web::model::Topic;
 use memory_console::MemoryConsole;
 
-const PAGES: [&str; 13] = [
+const PAGES: [&str; 15] = [
     "/",
     "/nodes",
     "/nodes/n2",
@@ -26,6 +26,8 @@ const PAGES: [&str; 13] = [
     "/dns/malha.example",
     "/activity",
     "/profiles",
+    "/compliance",
+    "/compliance/sedec",
     "/no-such-page",
 ];
 

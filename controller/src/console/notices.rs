@@ -18,6 +18,7 @@ pub(super) async fn run(console: &Arc<ControllerConsole>, stop: CancellationToke
     let mut verdicts = console.live.changes();
     let mut progress = console.registry.progress();
     let mut balanced = console.live.balancing.changes();
+    let mut checks = console.checks.changes();
     let mut stale = Topics::default();
     let mut due: Option<Instant> = None;
     loop {
@@ -36,6 +37,7 @@ pub(super) async fn run(console: &Arc<ControllerConsole>, stop: CancellationToke
             Ok(()) = verdicts.changed() => Topic::Nodes | Topic::Services | Topic::Routes,
             Ok(()) = balanced.changed() => Topic::Balancers.into(),
             Ok(()) = progress.changed() => Topic::Nodes | Topic::Convergence,
+            Ok(()) = checks.changed() => Topic::Checks.into(),
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 due = None;
                 // What balancers carry changes all the time, and says nothing of the nodes.
@@ -80,6 +82,7 @@ fn shown_by(changed: malha_core::Topic) -> Topics {
         malha_core::Topic::Nodes => Topic::Nodes | Topic::Sites | Topic::Services,
         malha_core::Topic::Services => Topic::Services | Topic::Nodes | Topic::Routes,
         malha_core::Topic::Routes => Topic::Routes.into(),
+        malha_core::Topic::Declarations => Topic::Checks.into(),
         malha_core::Topic::Zones => Topic::Dns.into(),
         malha_core::Topic::Balancers => Topic::Balancers.into(),
         malha_core::Topic::Leases
@@ -87,8 +90,7 @@ fn shown_by(changed: malha_core::Topic) -> Topics {
         | malha_core::Topic::Grants
         | malha_core::Topic::Operators
         | malha_core::Topic::ApiKeys
-        | malha_core::Topic::Requests
-        | malha_core::Topic::Declarations => Topics::default(),
+        | malha_core::Topic::Requests => Topics::default(),
     }
 }
 

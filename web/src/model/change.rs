@@ -77,6 +77,8 @@ pub enum Topic {
     Convergence = 128,
     /// Balancers and what they carry, which changes all the time.
     Balancers = 256,
+    /// Declarations of organizations, and what checks found.
+    Checks = 512,
 }
 
 /// A set of [`Topic`]s.

@@ -125,7 +125,7 @@ fn icon_menu() -> Markup {
     }
 }
 
-const SECTIONS: [(&str, Text); 10] = [
+const SECTIONS: [(&str, Text); 11] = [
     ("/", Text::NavOverview),
     ("/nodes", Text::NavNodes),
     ("/sites", Text::NavSites),
@@ -134,6 +134,7 @@ const SECTIONS: [(&str, Text); 10] = [
     ("/balancers", Text::NavBalancers),
     ("/policy", Text::NavPolicy),
     ("/profiles", Text::NavProfiles),
+    ("/compliance", Text::NavCompliance),
     ("/dns", Text::NavDns),
     ("/activity", Text::NavActivity),
 ];

@@ -13,3 +13,5 @@ pub(super) const ADD_ZONE: &str = "malha zone add example.com";
 pub(super) const ADD_BALANCER: &str =
     "malha balancer add balanceador xroad --port 5500 --backend ss-1/xroad,ss-2/xroad";
 pub(super) const VERIFY_AUDIT: &str = "malha audit verify";
+pub(super) const DECLARE: &str = "malha check declare sedec declaration.toml";
+pub(super) const VERIFY_EVIDENCE: &str = "malha check verify evidence.jsonl";

@@ -4,16 +4,17 @@ use super::*;
 
 #[test]
 fn every_text_speaks_both_languages_and_has_the_same_gaps() {
-    for text in Text::ALL {
-        let (pt, en) = text.both();
+    let pages = Text::ALL.iter().map(|text| text.both());
+    let compliance = ComplianceText::ALL.iter().map(|text| text.both());
+    for (pt, en) in pages.chain(compliance) {
         assert!(
             !pt.trim().is_empty() && !en.trim().is_empty(),
-            "{text:?} is empty"
+            "a text is empty beside {pt:?} and {en:?}"
         );
         assert_eq!(
             pt.matches("{}").count(),
             en.matches("{}").count(),
-            "{text:?} has different gaps"
+            "{pt:?} and {en:?} have different gaps"
         );
     }
 }

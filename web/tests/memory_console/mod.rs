@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)] // A panic fails the test that caused it.
 
 mod balancers;
+pub(crate) mod compliance;
 mod console;
 mod policy;
 mod profiles;
@@ -53,6 +54,9 @@ pub(crate) struct World {
     pub(crate) proposed: Vec<(String, bool)>,
     /// What an operator called a port of a profile.
     pub(crate) port_name: Option<Untrusted>,
+    /// Whether organizations were checked.
+    pub(crate) checked: bool,
+    pub(crate) standing: CheckStanding,
     pub(crate) lagging: Vec<Untrusted>,
     pub(crate) unavailable: bool,
     issued: u32,

@@ -12,6 +12,7 @@ use super::World;
 pub(super) fn fill(world: &mut World) {
     let now = OffsetDateTime::now_utc();
     world.revision = 418;
+    world.checked = true;
     world.organizations = vec!["estacione".into(), "saude".into()];
     for (organization, site) in [
         ("estacione", "garagem-01"),

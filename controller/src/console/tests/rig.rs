@@ -37,6 +37,7 @@ pub(super) struct Rig {
     pub(super) live: Arc<Live>,
     pub(super) registry: Arc<Registry>,
     pub(super) store: Arc<dyn Store>,
+    pub(super) checks: Arc<Checks>,
     pub(super) stop: CancellationToken,
     _stop: DropGuard,
     _audit_dir: TempDir,
@@ -118,6 +119,7 @@ impl Rig {
             started_ms: now_ms(),
             hub_ports: Arc::default(),
         };
+        let checks = context.checks.clone();
         let console = Arc::new(ControllerConsole::new(
             &context,
             Arc::new(Sessions::new().unwrap()),
@@ -130,6 +132,7 @@ impl Rig {
             live,
             registry,
             store,
+            checks,
             stop,
             _stop,
             _audit_dir: audit_dir,

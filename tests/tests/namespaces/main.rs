@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod balancing;
+mod compliance;
 mod guard;
 mod health;
 mod identity;

@@ -34,11 +34,11 @@ use async_trait::async_trait;
 use malha_core::State;
 use malha_proto::Fingerprint;
 use malha_web::model::{
-    ActivityRow, BalancerId, BalancerRow, ChangeNotice, ComplianceDetail, ComplianceRow, EvidenceFile, IssuedToken, Keep, Listing,
-    NewOrganization, NewRecordSet, NewRoute, NewService, NewSite, NewToken, NodeDetail, NodeId,
-    NodeQuery, NodeRow, OrganizationRow, Outcome, Overview, RecordSetKey, Refused, RouteId,
-    RouteRow, ServerMode, ServiceId, ServiceRow, SiteRow, TokenId, TokenRow, Unreadable,
-    ZoneDetail, ZoneRow,
+    ActivityRow, BalancerId, BalancerRow, ChangeNotice, ComplianceDetail, ComplianceRow,
+    EvidenceFile, IssuedToken, Keep, Listing, NewOrganization, NewRecordSet, NewRoute, NewService,
+    NewSite, NewToken, NodeDetail, NodeId, NodeQuery, NodeRow, OrganizationRow, Outcome, Overview,
+    RecordSetKey, Refused, RouteId, RouteRow, ServerMode, ServiceId, ServiceRow, SiteRow, TokenId,
+    TokenRow, Unreadable, ZoneDetail, ZoneRow,
 };
 use malha_web::{ComplianceConsole, Console, LoginAttempt, LoginRefused, SessionToken, Viewer};
 use tokio::sync::{Semaphore, broadcast};

@@ -167,7 +167,10 @@ pub(super) fn of_balancers(state: &State, live: &Live, checks: &[Check]) -> Vec<
             down: Vec::new(),
         };
         for service in found.backends.keys() {
-            let condition = live.backend(found.node, found.id, *service)?.condition;
+            let condition = live
+                .balancing
+                .backend(found.node, found.id, *service)?
+                .condition;
             let server = state.service(*service)?;
             let server = crate::api::node_path(state, server.node);
             match condition {

@@ -18,6 +18,30 @@ async fn a_source_that_is_not_listed_is_reset() {
 }
 
 #[tokio::test]
+async fn clients_by_ipv6_are_listed_limited_and_carried_like_others() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        println!("skipped: this machine has no IPv6");
+        return;
+    }
+    let server = Server::start(b'a').await;
+    let mut narrow = spec(&[&server]);
+    narrow.allowed_sources = vec!["2001:db8::/32".parse().unwrap()];
+    narrow.limits.connections_per_source = 1;
+    let rig = Rig::start_on_ipv6(narrow.clone()).await;
+    assert!(rig.meet().await.is_err());
+    narrow.allowed_sources.push("::1/128".parse().unwrap());
+    rig.balancer.change(narrow).unwrap();
+    let mut first = rig.connect().await;
+    assert_eq!(first.read_u8().await.unwrap(), b'a');
+    assert!(rig.meet().await.is_err(), "the /64 has its one place");
+    let status = rig.balancer.status();
+    assert_eq!(
+        (status.strange_connections, status.refused_connections),
+        (1, 1)
+    );
+}
+
+#[tokio::test]
 async fn one_source_can_not_take_every_place() {
     let server = Server::start(b'a').await;
     let mut narrow = spec(&[&server]);

@@ -171,7 +171,22 @@ impl Rig {
         wrap: fn(KernelListener) -> Box<dyn Listener>,
         connector: Arc<dyn Connector>,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at("127.0.0.1:0", spec, wrap, connector).await
+    }
+
+    /// Clients come by IPv6.
+    pub(crate) async fn start_on_ipv6(spec: Spec) -> Self {
+        let plain = |listener| -> Box<dyn Listener> { Box::new(listener) };
+        Self::at("[::1]:0", spec, plain, Arc::new(KernelConnector)).await
+    }
+
+    async fn at(
+        listen: &str,
+        spec: Spec,
+        wrap: fn(KernelListener) -> Box<dyn Listener>,
+        connector: Arc<dyn Connector>,
+    ) -> Self {
+        let listener = TcpListener::bind(listen).await.unwrap();
         let address = listener.local_addr().unwrap();
         let listeners = vec![wrap(KernelListener::new(listener))];
         let balancer = Balancer::start(spec, listeners, connector).unwrap();

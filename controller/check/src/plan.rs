@@ -460,6 +460,7 @@ fn within_limits(subject: &Subject) -> (Subject, bool) {
     cut(shorten(&mut subject.issuers_pem, MAX_ISSUERS));
     cut(shorten(&mut subject.web_issuers_pem, MAX_ISSUERS));
     cut(shorten(&mut subject.declared_ports, MAX_DECLARED_PORTS));
+    cut(shorten(&mut subject.profile, MAX_PORTS));
     (subject, is_cut)
 }
 

@@ -6,7 +6,7 @@ use malha_proto::NodeId;
 
 use crate::{
     Balancer, DeclaredPort, Direction, Exposure, NameServer, Node, Outside, Port, PortProbe,
-    Protocol, Server, Stage, Subject, Target, TargetKind,
+    ProfilePort, Protocol, Server, Stage, Subject, Target, TargetKind,
 };
 
 pub(crate) fn subject() -> Subject {
@@ -49,6 +49,20 @@ pub(crate) fn subject() -> Subject {
                 from_outside,
             })
             .to_vec(),
+        profile: [
+            (5500, Direction::In, Exposure::Public),
+            (5577, Direction::In, Exposure::Public),
+            (4000, Direction::In, Exposure::Tunnel),
+            (5588, Direction::In, Exposure::Tunnel),
+            (9011, Direction::In, Exposure::Never),
+            (4001, Direction::Out, Exposure::Tunnel),
+        ]
+        .map(|(number, direction, exposure)| ProfilePort {
+            number,
+            direction,
+            exposure,
+        })
+        .to_vec(),
         outside: Some(Outside {
             node: node(99, "fora"),
             control: vec![SocketAddr::from(([198, 51, 100, 1], 443))],

@@ -32,6 +32,8 @@ pub struct Subject {
     pub web_issuers_pem: Vec<String>,
     /// The ports as the organization itself wrote them down (seed document 000), whatever the profiles say.
     pub declared_ports: Vec<DeclaredPort>,
+    /// The ports of a security server as its profile has them.
+    pub profile: Vec<ProfilePort>,
     /// A node outside of the organization's networks that dials its public addresses.
     pub outside: Option<Outside>,
 }
@@ -185,6 +187,14 @@ pub enum TargetKind {
     Central,
     Ocsp,
     TimeStamp,
+}
+
+/// A port of a profile, whether or not a machine has it yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ProfilePort {
+    pub number: u16,
+    pub direction: Direction,
+    pub exposure: Exposure,
 }
 
 /// A line of the organization's own list of ports.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use malha_check::{
-    Balancer, DeclaredPort, Direction, Exposure, NameServer, Outside, Port, PortProbe, Protocol,
-    Server, Stage, Subject, Target, TargetKind,
+    Balancer, DeclaredPort, Direction, Exposure, NameServer, Outside, Port, PortProbe, ProfilePort,
+    Protocol, Server, Stage, Subject, Target, TargetKind,
 };
 use malha_core::declaration::{Host, StageStatement, Statement, WebAddress};
 use malha_core::profile::{self, Party, PortExposure, PortSpec, ProfileSpec};
@@ -66,6 +66,7 @@ pub(super) fn subject(
         issuers_pem: statement.issuers.clone(),
         web_issuers_pem: statement.web_issuers.clone(),
         declared_ports: declared_ports(statement),
+        profile: builder.profile(statement),
         outside: outside.as_ref().ok().map(|id| Outside {
             node: builder.named(*id),
             control: control.to_vec(),
@@ -154,6 +155,28 @@ impl Builder<'_> {
             ports: ports.into_values().collect(),
             has_egress: node.profile == Profile::SecurityServer,
         }
+    }
+
+    /// The ports of the security servers that the statement is about, in the release of its first stage.
+    fn profile(&self, statement: &Statement) -> Vec<ProfilePort> {
+        let path = |said: &StageStatement| format!("{}/{}", self.organization.name, said.site);
+        let site = statement.stages().next().map(|(_, said)| path(said));
+        let site = site.and_then(|path| self.state.site_by_path(&path));
+        let spec = self.state.profile_spec(Profile::SecurityServer);
+        let ports = spec.ports_at(site.and_then(|site| site.xroad));
+        let entries = ports.flat_map(|it| {
+            let direction = match it.direction {
+                profile::Direction::In => Direction::In,
+                profile::Direction::Out => Direction::Out,
+            };
+            let exposure = exposure(it);
+            it.ports.iter().map(move |port| ProfilePort {
+                number: port.number(),
+                direction,
+                exposure,
+            })
+        });
+        entries.collect()
     }
 
     fn port(&self, number: u16, exposure: Exposure, probe: PortProbe, around: &Around) -> Port {

@@ -1,13 +1,13 @@
 //! Verdicts about ports: open or closed, what answers behind them, and whether the organization's own list fits the profiles.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Case, Outcome, Trouble, failed, found, http_in_words, listed, unknown};
 use crate::check::Probe;
 use crate::observation::{HttpSeen, Seen, TcpSeen, UrlSeen};
 use crate::plan::host_of;
-use crate::subject::{Direction, Exposure, Subject};
+use crate::subject::{Direction, Exposure, ProfilePort, Subject};
 use crate::verdict::{Cause, Fault};
 
 pub(super) fn open(case: &Case<'_>, control: Option<SocketAddr>) -> Outcome {
@@ -168,9 +168,12 @@ pub(super) fn all_up(case: &Case<'_>) -> Outcome {
     }
 }
 
-/// Compares what the organization wrote down with the profiles of its servers, line by line.
+/// Compares what the organization wrote down with its servers' profile, line by line.
 pub(super) fn same(subject: &Subject) -> Outcome {
-    let profile = exposures(subject);
+    if subject.profile.is_empty() {
+        return Err(unknown(Cause::NothingDeclared, "profile"));
+    }
+    let (profile, egress) = by_direction(&subject.profile);
     let mut declared = Vec::new();
     let mut observed = Vec::new();
     let mut differ = |said: String, is: String| {
@@ -184,7 +187,7 @@ pub(super) fn same(subject: &Subject) -> Outcome {
         let is_right = match port.direction {
             Direction::In if port.from_outside => exposure == Some(Exposure::Public),
             Direction::In => exposure.is_some_and(|it| it != Exposure::Never),
-            Direction::Out => subject.egress.iter().any(|it| it.port == number),
+            Direction::Out => egress.contains(&number),
         };
         if !is_right {
             let (direction, is) = match port.direction {
@@ -206,9 +209,6 @@ pub(super) fn same(subject: &Subject) -> Outcome {
             differ(format!("{number} -"), format!("{number} public"));
         }
     }
-    let mut egress: Vec<u16> = subject.egress.iter().map(|it| it.port).collect();
-    egress.sort_unstable();
-    egress.dedup();
     for number in egress {
         if !says(number, Direction::Out) {
             differ(format!("{number} -"), format!("{number} out"));
@@ -224,18 +224,20 @@ pub(super) fn same(subject: &Subject) -> Outcome {
     ))
 }
 
-/// Each inbound port of the profiles, as widely exposed as on any server.
-fn exposures(subject: &Subject) -> BTreeMap<u16, Exposure> {
-    let stages = [&subject.production, &subject.development];
-    let servers = stages.iter().flat_map(|stage| &stage.servers);
-    let mut exposures = BTreeMap::new();
-    for port in servers.flat_map(|server| &server.ports) {
-        let known = exposures.entry(port.number).or_insert(port.exposure);
+/// What comes in with its widest exposure, and what goes out.
+fn by_direction(profile: &[ProfilePort]) -> (BTreeMap<u16, Exposure>, BTreeSet<u16>) {
+    let (mut inward, mut outward) = (BTreeMap::new(), BTreeSet::new());
+    for port in profile {
+        if port.direction == Direction::Out {
+            outward.insert(port.number);
+            continue;
+        }
+        let known = inward.entry(port.number).or_insert(port.exposure);
         if width(port.exposure) > width(*known) {
             *known = port.exposure;
         }
     }
-    exposures
+    (inward, outward)
 }
 
 fn width(exposure: Exposure) -> u8 {

@@ -175,4 +175,12 @@ fn the_organizations_list_is_compared_with_the_profiles_line_by_line() {
         line(4001, Direction::Out),
     ];
     assert!(judge(&list, &subject, &[], NOW).is_ok());
+    subject.production.servers.clear();
+    subject.egress.clear();
+    assert!(
+        judge(&list, &subject, &[], NOW).is_ok(),
+        "the list is about the profile, not about machines that came already"
+    );
+    subject.profile.clear();
+    assert_unknown(&judge(&list, &subject, &[], NOW), Cause::NothingDeclared);
 }

@@ -397,7 +397,7 @@ impl Device {
             };
             push_event(&mut self.events, &mut self.counters, event);
         }
-        if let Some(session) = peer.retire(now) {
+        while let Some(session) = peer.retire(now) {
             self.by_session.remove(&session);
         }
         peer.next_tick = self.ticks.plan(index, now + peer.rest(now));

@@ -2,6 +2,7 @@
 
 mod paths;
 mod probe;
+mod retiring;
 mod route;
 mod way;
 
@@ -22,6 +23,7 @@ use crate::wire::Wire;
 use paths::CANDIDATE_INTERVAL;
 pub(crate) use paths::News;
 use probe::Probe;
+use retiring::Retiring;
 use route::{Heard, Route};
 
 /// A peer's number within its device; never used twice.
@@ -31,7 +33,7 @@ pub(crate) struct PeerIndex(pub(crate) u32);
 pub(crate) struct Peer {
     pub(crate) config: PeerConfig,
     noise: Noise,
-    retiring: Option<Retiring>,
+    retiring: Retiring,
     route: Route,
     initiation: Option<SentInitiation>,
     retry: Retry,
@@ -52,12 +54,6 @@ pub(crate) struct Peer {
     /// What the device has yet to tell.
     news: VecDeque<News>,
     pub(crate) ingress: Ingress,
-}
-
-/// The machine before the last change of key material: it still opens what is under way, and seals until its successor can.
-struct Retiring {
-    noise: Noise,
-    until: Instant,
 }
 
 /// An initiation under way, kept to be shown to the next candidate.
@@ -88,7 +84,7 @@ impl Peer {
             ingress: Ingress::new(&config.ingress),
             config,
             noise,
-            retiring: None,
+            retiring: Retiring::default(),
             initiation: None,
             retry: Retry::default(),
             unconfirmed: None,
@@ -127,26 +123,11 @@ impl Peer {
         self.initiation = None;
         self.unconfirmed = None;
         self.retry = Retry::default();
-        let successor = Retiring {
-            noise: old,
-            until: now + RETIRE_AFTER,
-        };
-        match self.retiring.take() {
-            // The last change never got a session: the machine before it is the one that both sides still share.
-            Some(before) if before.noise.has_session() && !successor.noise.has_session() => {
-                self.retiring = Some(before);
-                Some(successor.noise.index())
-            }
-            before => {
-                self.retiring = Some(successor);
-                before.map(|before| before.noise.index())
-            }
-        }
+        self.retiring.push(old, now)
     }
 
     pub(crate) fn indexes(&self) -> impl Iterator<Item = SessionIndex> + '_ {
-        let retiring = self.retiring.iter().map(|retiring| retiring.noise.index());
-        std::iter::once(self.noise.index()).chain(retiring)
+        std::iter::once(self.noise.index()).chain(self.retiring.indexes())
     }
 
     pub(crate) fn note_port_unreachable(&mut self, now: Instant) {
@@ -184,8 +165,8 @@ impl Peer {
         let Some(room) = wire.room(path, sealed_bytes) else {
             return;
         };
-        let noise = match &mut self.retiring {
-            Some(old) if !self.noise.has_session() && old.noise.has_session() => &mut old.noise,
+        let noise = match self.retiring.sealer() {
+            Some(old) if !self.noise.has_session() => old,
             _ => &mut self.noise,
         };
         let message = noise.seal(padded, room);
@@ -240,14 +221,11 @@ impl Peer {
         wire: &mut Wire,
     ) -> Received {
         let source = path.source();
-        let noise = match (kind, &mut self.retiring) {
-            (Kind::Data { session }, Some(old))
-                if old.noise.index() == SessionIndex::of_session(session) =>
-            {
-                &mut old.noise
-            }
-            _ => &mut self.noise,
+        let old = match kind {
+            Kind::Data { session } => self.retiring.of_session(session),
+            _ => None,
         };
+        let noise = old.unwrap_or(&mut self.noise);
         let mut received = Received::default();
         let mut heard = Heard::Keepalive;
         match (kind, noise.open(source, datagram, plain)) {
@@ -309,9 +287,9 @@ impl Peer {
     pub(crate) fn tick(&mut self, now: Instant, wire: &mut Wire) -> bool {
         self.ticked = now;
         let mut sealed = std::mem::take(&mut wire.scratch);
-        if let Some(old) = &mut self.retiring {
-            // Only its session ages matter; the successor makes the handshakes.
-            let _ = old.noise.tick(&mut sealed);
+        for old in self.retiring.machines() {
+            // Only its session's age matters; the successor makes the handshakes.
+            let _ = old.tick(&mut sealed);
         }
         let expired = match self.noise.tick(&mut sealed) {
             Tick::Idle => false,
@@ -340,7 +318,7 @@ impl Peer {
     pub(crate) fn rest(&self, now: Instant) -> Duration {
         let used = |at: Instant| now.saturating_duration_since(at) < IN_USE;
         let waiting =
-            self.initiation.is_some() || self.retry.at.is_some() || self.retiring.is_some();
+            self.initiation.is_some() || self.retry.at.is_some() || !self.retiring.is_empty();
         if waiting || self.last_use.is_some_and(used) || !self.route.rests(now) {
             TICK
         } else if self.config.keepalive_s.is_some() {
@@ -352,8 +330,7 @@ impl Peer {
 
     /// The index of a retired machine whose time is over.
     pub(crate) fn retire(&mut self, now: Instant) -> Option<SessionIndex> {
-        let old = self.retiring.take_if(|old| now >= old.until)?;
-        Some(old.noise.index())
+        self.retiring.retire(now)
     }
 
     pub(crate) fn status(&self, now: Instant) -> PeerStatus {
@@ -384,9 +361,7 @@ impl Peer {
         self.retry = Retry::default();
         self.last_handshake = Some(now);
         self.port_unreachable = None;
-        if let Some(old) = &mut self.retiring {
-            old.until = old.until.min(now + RETIRE_GRACE);
-        }
+        self.retiring.hasten(now);
         let mut sealed = std::mem::take(&mut wire.scratch);
         for _ in 0..MAX_WAITING {
             let Some(message) = self.noise.flush(&mut sealed) else {
@@ -452,10 +427,6 @@ const KEEPALIVE_PRECISION: Duration = Duration::from_secs(1);
 const IDLE_REST: Duration = Duration::from_secs(5);
 /// As many packets as boringtun keeps while there is no session.
 const MAX_WAITING: usize = 256;
-/// REJECT_AFTER_TIME of the WireGuard paper §6.1: no session lives longer.
-const RETIRE_AFTER: Duration = Duration::from_secs(180);
-/// What is under way for an old session when the new one is proven arrives within this time.
-const RETIRE_GRACE: Duration = Duration::from_secs(10);
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// 64 s at most, times jitter.
 const RETRY_DOUBLINGS: u32 = 6;

@@ -547,6 +547,41 @@ fn a_changed_preshared_key_loses_no_packet_while_the_sides_disagree() {
 }
 
 #[test]
+fn a_key_that_changes_again_before_its_handshake_is_confirmed_cuts_nobody() {
+    let mut world = World::connected_pair();
+    let keys = [PresharedKey::generate(), PresharedKey::generate()];
+    let with_key = |config: PeerConfig, number: usize| PeerConfig {
+        preshared_key: Some(keys[number].clone()),
+        ..config
+    };
+    world.set_peer(2, with_key(peer(1), 0));
+    world.settle();
+    world.set_peer(1, with_key(dialled(2), 0));
+    for (_, initiation) in world.take(1) {
+        world.deliver(2, at(1), &initiation);
+    }
+    for (_, response) in world.take(2) {
+        world.deliver(1, at(2), &response);
+    }
+    // Node 1 has finished its handshake and seals with it; node 2 learns that only after its key has changed again.
+    let confirmation = world.take(1);
+    world.set_peer(2, with_key(peer(1), 1));
+    for (_, datagram) in confirmation {
+        world.deliver(2, at(1), &datagram);
+    }
+    assert!(world.passes(1, 2, b"sealed with the key between"));
+    assert!(world.passes(2, 1, b"and back"));
+    world.set_peer(1, with_key(dialled(2), 1));
+    world.settle();
+    assert!(world.passes(1, 2, b"both have the last one") && world.passes(2, 1, b"and back"));
+    world.tick(Duration::from_secs(200));
+    world.settle();
+    assert!(world.passes(1, 2, b"the old sessions are gone"));
+    assert_eq!(world.device(1).by_session.len(), 1);
+    assert_eq!(world.device(2).by_session.len(), 1);
+}
+
+#[test]
 fn different_preshared_keys_never_agree() {
     let mut world = World::new([1, 2]);
     let mut other = peer(1);

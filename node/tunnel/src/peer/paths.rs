@@ -155,8 +155,7 @@ impl Peer {
     }
 
     fn can_seal(&self) -> bool {
-        let old = self.retiring.as_ref();
-        self.noise.has_session() || old.is_some_and(|old| old.noise.has_session())
+        self.noise.has_session() || self.retiring.can_seal()
     }
 }
 

@@ -134,10 +134,18 @@ impl Raw {
         self.send(&keepalive).await;
     }
 
-    /// Waits to be called, and answers.
+    /// Waits to be called, answers, and waits for the confirmation.
     pub(crate) async fn is_called(&mut self) {
         let initiation = self.message(INITIATION).await;
         self.answers(&initiation).await;
+        self.is_confirmed().await;
+    }
+
+    /// Waits for the first message of the newest session. Who was called says nothing in it before that (paper §5.4.3): the
+    /// kernel handles responses and data apart, and drops data whose response it has not handled yet.
+    pub(crate) async fn is_confirmed(&self) {
+        let newest = self.sessions.last().expect("a session");
+        while newest.session.open(&self.datagram().await).is_none() {}
     }
 
     pub(crate) async fn answers(&mut self, initiation: &[u8]) {

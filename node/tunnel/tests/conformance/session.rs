@@ -146,6 +146,7 @@ pub(crate) async fn a_peer_that_fell_silent_is_called_again(ground: Ground) {
         initiation = raw.message(INITIATION) => raw.answers(&initiation).await,
     }
     let took = start.elapsed();
+    raw.is_confirmed().await;
     assert!(took < Duration::from_secs(20), "{took:?}");
     raw.pings().await;
 }

@@ -141,8 +141,8 @@ impl Raw {
         self.is_confirmed().await;
     }
 
-    /// Waits for the first message of the newest session. Who was called says nothing in it before that (paper §5.4.3): the
-    /// kernel handles responses and data apart, and drops data whose response it has not handled yet.
+    /// Waits for the first message of the newest session: a responder says nothing in it before the initiator has confirmed
+    /// it, and an initiator need not take data that overtakes the response.
     pub(crate) async fn is_confirmed(&self) {
         let newest = self.sessions.last().expect("a session");
         while newest.session.open(&self.datagram().await).is_none() {}

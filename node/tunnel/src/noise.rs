@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use boringtun::noise::errors::WireGuardError;
 use boringtun::noise::handshake::parse_handshake_anon;
@@ -50,6 +51,9 @@ pub(crate) struct Noise {
     /// last initiation, without which a recorded one would be answered.
     tunn: Box<Tunn>,
     index: SessionIndex,
+    /// The peer has proven that it has a session with us. boringtun takes one that we only answered for such a one when its place is that of
+    /// the last, which is one in eight.
+    established: bool,
     #[cfg(test)]
     expire: bool,
 }
@@ -93,6 +97,16 @@ impl Kind {
                 session: p.receiver_idx,
             },
         })
+    }
+
+    /// Our session that the message is for.
+    pub(crate) fn session(self) -> Option<u32> {
+        match self {
+            Self::Initiation => None,
+            Self::Response { session } | Self::Cookie { session } | Self::Data { session } => {
+                Some(session)
+            }
+        }
     }
 
     /// The kind of a message that we made ourselves.
@@ -155,6 +169,7 @@ impl Doorkeeper {
         Noise {
             tunn: Box::new(tunn),
             index,
+            established: false,
             #[cfg(test)]
             expire: false,
         }
@@ -179,7 +194,13 @@ impl Noise {
 
     /// Whether data can be sealed now.
     pub(crate) fn has_session(&self) -> bool {
-        self.tunn.time_since_last_handshake().is_some()
+        self.session_age().is_some()
+    }
+
+    /// How long ago the newest session that data can be sealed with was made.
+    pub(crate) fn session_age(&self) -> Option<Duration> {
+        let age = self.tunn.time_since_last_handshake();
+        age.filter(|_| self.established)
     }
 
     /// Verifies and opens one datagram into `buffer`.
@@ -197,10 +218,19 @@ impl Noise {
         if counter(datagram).is_some_and(|counter| counter >= REJECT_AFTER_MESSAGES) {
             return Opened::Refused;
         }
+        let is_data = datagram.first() == Some(&DATA_TYPE);
         match self.tunn.decapsulate(Some(source), datagram, buffer) {
-            TunnResult::Done => Opened::Done,
-            TunnResult::WriteToNetwork(reply) => Opened::Reply(reply),
+            TunnResult::Done => {
+                self.established |= is_data;
+                Opened::Done
+            }
+            TunnResult::WriteToNetwork(reply) => {
+                // The first packet of a session that we began.
+                self.established |= reply.first() == Some(&DATA_TYPE);
+                Opened::Reply(reply)
+            }
             TunnResult::WriteToTunnelV4(packet, _) | TunnResult::WriteToTunnelV6(packet, _) => {
+                self.established |= is_data;
                 Opened::Packet(packet)
             }
             TunnResult::Err(_) => Opened::Refused,
@@ -213,6 +243,10 @@ impl Noise {
         let needed = padded.len() + DATA_OVERHEAD_BYTES;
         if buffer.len() < needed.max(LONGEST_MESSAGE_BYTES) {
             return None;
+        }
+        if !self.established && self.tunn.time_since_last_handshake().is_some() {
+            // The peer could not open it; the packet is lost, which no queue of ours could mend.
+            return self.initiate_unless_under_way(buffer);
         }
         match self.tunn.encapsulate(padded, buffer) {
             TunnResult::WriteToNetwork(message) => Some(message),
@@ -237,7 +271,9 @@ impl Noise {
         if self.expire {
             return Tick::Expired;
         }
-        match self.tunn.update_timers(buffer) {
+        let result = self.tunn.update_timers(buffer);
+        self.established &= self.tunn.time_since_last_handshake().is_some();
+        match result {
             TunnResult::WriteToNetwork(message) => Tick::Send(message),
             TunnResult::Err(WireGuardError::ConnectionExpired) => Tick::Expired,
             _ => Tick::Idle,
@@ -250,7 +286,19 @@ impl Noise {
         {
             self.expire = false;
         }
-        match self.tunn.format_handshake_initiation(buffer, true) {
+        self.initiation(buffer, true)
+    }
+
+    /// A new initiation, unless another waits for its answer.
+    pub(crate) fn initiate_unless_under_way<'b>(
+        &mut self,
+        buffer: &'b mut [u8],
+    ) -> Option<&'b [u8]> {
+        self.initiation(buffer, false)
+    }
+
+    fn initiation<'b>(&mut self, buffer: &'b mut [u8], again: bool) -> Option<&'b [u8]> {
+        match self.tunn.format_handshake_initiation(buffer, again) {
             TunnResult::WriteToNetwork(message) => Some(message),
             _ => None,
         }

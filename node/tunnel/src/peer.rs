@@ -4,6 +4,7 @@ mod paths;
 mod probe;
 mod retiring;
 mod route;
+mod secrets;
 mod way;
 
 use std::collections::VecDeque;
@@ -25,6 +26,7 @@ pub(crate) use paths::News;
 use probe::Probe;
 use retiring::Retiring;
 use route::{Heard, Route};
+use secrets::Secrets;
 
 /// A peer's number within its device; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,8 +39,7 @@ pub(crate) struct Peer {
     route: Route,
     initiation: Option<SentInitiation>,
     retry: Retry,
-    /// A session that we answered and that the peer has not yet used: it may be a replay.
-    unconfirmed: Option<u32>,
+    secrets: Secrets,
     last_handshake: Option<Instant>,
     last_rx: Option<Instant>,
     /// When a packet, and not a mere keepalive, was last sent or received.
@@ -87,7 +88,7 @@ impl Peer {
             retiring: Retiring::default(),
             initiation: None,
             retry: Retry::default(),
-            unconfirmed: None,
+            secrets: Secrets::default(),
             last_handshake: None,
             last_rx: None,
             last_use: None,
@@ -120,10 +121,10 @@ impl Peer {
     /// Returns the index of the machine that is gone for good, if there is one.
     pub(crate) fn replace_noise(&mut self, noise: Noise, now: Instant) -> Option<SessionIndex> {
         let old = std::mem::replace(&mut self.noise, noise);
+        let Secrets { proven, .. } = std::mem::take(&mut self.secrets);
         self.initiation = None;
-        self.unconfirmed = None;
         self.retry = Retry::default();
-        self.retiring.push(old, now)
+        self.retiring.push(old, proven, now)
     }
 
     pub(crate) fn indexes(&self) -> impl Iterator<Item = SessionIndex> + '_ {
@@ -165,9 +166,11 @@ impl Peer {
         let Some(room) = wire.room(path, sealed_bytes) else {
             return;
         };
-        let noise = match self.retiring.sealer() {
-            Some(old) if !self.noise.has_session() => old,
-            _ => &mut self.noise,
+        let noise = if self.noise.has_session() {
+            &mut self.noise
+        } else {
+            let former = self.secrets.former_used;
+            self.retiring.sealer(former).unwrap_or(&mut self.noise)
         };
         let message = noise.seal(padded, room);
         // Without a session the packet waits inside, and the message is an initiation, whose length no batch expects.
@@ -188,7 +191,7 @@ impl Peer {
 
     /// Tells the peer where we are now, after our own address changed.
     pub(crate) fn announce(&mut self, now: Instant, wire: &mut Wire) {
-        if self.noise.has_session() {
+        if self.can_seal() {
             if self.may_send(0) {
                 self.seal(&[], now, wire);
             }
@@ -208,6 +211,7 @@ impl Peer {
             self.transmit(message, now, wire);
         }
         wire.scratch = sealed;
+        self.initiate_with_former(now, wire);
     }
 
     /// Opens one datagram; an IP packet inside is left at the start of `plain`.
@@ -221,11 +225,11 @@ impl Peer {
         wire: &mut Wire,
     ) -> Received {
         let source = path.source();
-        let old = match kind {
-            Kind::Data { session } => self.retiring.of_session(session),
-            _ => None,
+        let noise = match kind.session() {
+            Some(session) => self.retiring.of_session(session),
+            None => None,
         };
-        let noise = old.unwrap_or(&mut self.noise);
+        let noise = noise.unwrap_or(&mut self.noise);
         let mut received = Received::default();
         let mut heard = Heard::Keepalive;
         match (kind, noise.open(source, datagram, plain)) {
@@ -239,7 +243,8 @@ impl Peer {
                 match (kind, Kind::of(reply)) {
                     // An initiation may be a recording, so its source is answered but does not become the endpoint.
                     (Kind::Initiation, Some(Kind::Response { .. })) => {
-                        self.unconfirmed = announced_session(reply);
+                        let session = announced_session(reply);
+                        self.answered(path, session, datagram, plain, wire);
                         return received;
                     }
                     (Kind::Response { .. }, Some(Kind::Data { .. })) => {
@@ -265,17 +270,16 @@ impl Peer {
         }
         self.rx_bytes += datagram.len() as u64;
         self.last_rx = Some(now);
-        if let Kind::Data { session } = kind
-            && self.unconfirmed == Some(session)
-        {
-            received.handshake_completed = true;
-        }
-        if let Kind::Data { .. } = kind {
+        if let Kind::Data { session } = kind {
+            received.handshake_completed = self.secrets.is_unconfirmed(session);
+            if !self.secrets.proven {
+                self.retiring.prove(session, now);
+            }
             self.gaps.arrived(datagram);
         }
-        if received.handshake_completed {
+        if let Some(session) = kind.session().filter(|_| received.handshake_completed) {
             self.route.heard(path, Heard::Handshake, now);
-            self.handshake_completed(now, wire);
+            self.handshake_completed(session, now, wire);
         }
         self.route.heard(path, heard, now);
         self.obey(now, wire);
@@ -286,20 +290,21 @@ impl Peer {
     /// boringtun believes that the time is that of the last tick. True when the machine has just given up.
     pub(crate) fn tick(&mut self, now: Instant, wire: &mut Wire) -> bool {
         self.ticked = now;
+        self.tick_retiring(self.is_used(now), now, wire);
         let mut sealed = std::mem::take(&mut wire.scratch);
-        for old in self.retiring.machines() {
-            // Only its session's age matters; the successor makes the handshakes.
-            let _ = old.tick(&mut sealed);
-        }
-        let expired = match self.noise.tick(&mut sealed) {
-            Tick::Idle => false,
+        let (mut expired, mut asked) = (false, false);
+        match self.noise.tick(&mut sealed) {
+            Tick::Idle => {}
             Tick::Send(message) => {
+                asked = Kind::is_initiation(message);
                 self.transmit(message, now, wire);
-                false
             }
-            Tick::Expired => self.schedule_retry(now),
-        };
+            Tick::Expired => expired = self.schedule_retry(now),
+        }
         wire.scratch = sealed;
+        if asked && !self.can_seal() {
+            self.initiate_with_former(now, wire);
+        }
         if self.retry.at.is_some_and(|at| now >= at) {
             self.initiate(now, wire);
         }
@@ -316,10 +321,9 @@ impl Peer {
     /// How long after a tick nothing can come due. What ends sessions, asks for new ones or answers with keepalives follows
     /// use; an idle peer has only its session's end, which every use looks at first, and its own keepalives.
     pub(crate) fn rest(&self, now: Instant) -> Duration {
-        let used = |at: Instant| now.saturating_duration_since(at) < IN_USE;
         let waiting =
-            self.initiation.is_some() || self.retry.at.is_some() || !self.retiring.is_empty();
-        if waiting || self.last_use.is_some_and(used) || !self.route.rests(now) {
+            self.initiation.is_some() || self.retry.at.is_some() || self.retiring.is_pressing();
+        if waiting || self.is_used(now) || !self.route.rests(now) {
             TICK
         } else if self.config.keepalive_s.is_some() {
             KEEPALIVE_PRECISION
@@ -355,16 +359,29 @@ impl Peer {
         }
     }
 
-    fn handshake_completed(&mut self, now: Instant, wire: &mut Wire) {
-        self.unconfirmed = None;
+    /// A packet, and not a mere keepalive, went or came within the time in which that has consequences.
+    fn is_used(&self, now: Instant) -> bool {
+        let used = |at: Instant| now.saturating_duration_since(at) < IN_USE;
+        self.last_use.is_some_and(used)
+    }
+
+    /// With the machine that this session belongs to.
+    fn handshake_completed(&mut self, session: u32, now: Instant, wire: &mut Wire) {
         self.initiation = None;
-        self.retry = Retry::default();
         self.last_handshake = Some(now);
         self.port_unreachable = None;
-        self.retiring.hasten(now);
+        if self.retiring.of_session(session).is_some() {
+            self.secrets.fall_back();
+        } else {
+            self.retry = Retry::default();
+            self.secrets.prove();
+            self.retiring.hasten(now);
+        }
         let mut sealed = std::mem::take(&mut wire.scratch);
         for _ in 0..MAX_WAITING {
-            let Some(message) = self.noise.flush(&mut sealed) else {
+            let noise = self.retiring.of_session(session);
+            let noise = noise.unwrap_or(&mut self.noise);
+            let Some(message) = noise.flush(&mut sealed) else {
                 break;
             };
             self.transmit(message, now, wire);
@@ -380,6 +397,9 @@ impl Peer {
                 wire.push(path, message);
             }
             return;
+        }
+        if announced_session(message).map(SessionIndex::of_session) == Some(self.noise.index()) {
+            self.secrets.note_asked();
         }
         self.route.initiated(now);
         let at_once = self.route.at_once(now);

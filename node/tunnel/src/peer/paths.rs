@@ -154,7 +154,7 @@ impl Peer {
         }
     }
 
-    fn can_seal(&self) -> bool {
+    pub(super) fn can_seal(&self) -> bool {
         self.noise.has_session() || self.retiring.can_seal()
     }
 }

@@ -76,6 +76,144 @@ fn different_preshared_keys_never_agree() {
     assert!(!world.passes(1, 2, b"x"));
 }
 
+/// Two nodes that have met with the first of two keys; only node 2 has heard of the second.
+struct Missed {
+    world: World,
+    keys: [PresharedKey; 2],
+}
+
+impl Missed {
+    fn new() -> Self {
+        let mut missed = Self {
+            world: World::pair(),
+            keys: [PresharedKey::generate(), PresharedKey::generate()],
+        };
+        missed.keyed(2, dialled(1), 0);
+        missed.keyed(1, dialled(2), 0);
+        assert!(missed.world.passes(1, 2, b"the first key"));
+        missed.keyed(2, dialled(1), 1);
+        missed
+    }
+
+    fn keyed(&mut self, at: u8, config: PeerConfig, number: usize) {
+        let preshared_key = Some(self.keys[number].clone());
+        let config = PeerConfig {
+            preshared_key,
+            ..config
+        };
+        self.world.set_peer(at, config);
+        self.world.settle();
+    }
+
+    /// Node 1 has no session any more, and still only the first key.
+    fn forgets(&mut self, config: PeerConfig) {
+        let fresh = Device::new(&super::world::config(1), self.world.now).unwrap();
+        self.world.devices.insert(1, fresh);
+        self.keyed(1, config, 0);
+    }
+
+    /// One more initiation, as after 5 s without an answer.
+    fn calls(&mut self, from: u8) {
+        let now = self.world.now;
+        self.world.device(from).handle_refresh(now);
+        self.world.settle();
+    }
+}
+
+#[test]
+fn a_node_that_missed_a_new_key_gets_in_with_the_former_one() {
+    let mut missed = Missed::new();
+    missed.forgets(dialled(2));
+    assert_eq!(
+        missed.world.handshakes(1, 2),
+        0,
+        "the newest key is tried first"
+    );
+    missed.calls(1);
+    assert_eq!(missed.world.handshakes(1, 2), 1);
+    assert!(missed.world.passes(1, 2, b"with the former key"));
+    assert!(missed.world.passes(2, 1, b"and back"));
+    missed.calls(1);
+    assert_eq!(missed.world.handshakes(1, 2), 1, "now without delay");
+    missed.keyed(1, dialled(2), 1);
+    assert!(missed.world.passes(1, 2, b"it has heard of the newest"));
+    missed.world.tick(Duration::from_secs(11));
+    assert!(missed.world.passes(2, 1, b"which is the only one now"));
+    for number in [1, 2] {
+        assert_eq!(missed.world.device(number).by_session.len(), 1);
+    }
+}
+
+#[test]
+fn a_node_that_missed_a_new_key_is_called_with_the_former_one() {
+    let mut missed = Missed::new();
+    missed.forgets(peer(2));
+    missed.calls(2);
+    assert_eq!(missed.world.handshakes(1, 2), 1);
+    assert!(missed.world.passes(2, 1, b"with the former key"));
+    assert!(missed.world.passes(1, 2, b"and back"));
+}
+
+#[test]
+fn a_key_between_that_was_never_used_does_not_displace_the_former_one() {
+    let mut missed = Missed::new();
+    for _ in 0..5 {
+        missed.keys[1] = PresharedKey::generate();
+        missed.keyed(2, dialled(1), 1);
+    }
+    missed.forgets(dialled(2));
+    missed.calls(1);
+    assert!(
+        missed
+            .world
+            .passes(1, 2, b"with the last key that both had")
+    );
+}
+
+#[test]
+fn the_former_key_is_worth_nothing_once_the_newest_was_used() {
+    let mut missed = Missed::new();
+    missed.keyed(1, dialled(2), 1);
+    assert!(missed.world.passes(1, 2, b"the second key"));
+    missed.world.tick(Duration::from_secs(11));
+    missed.forgets(dialled(2));
+    for _ in 0..5 {
+        missed.calls(1);
+    }
+    assert_eq!(missed.world.handshakes(1, 2), 0);
+}
+
+#[test]
+fn the_former_key_opens_nothing_after_a_day() {
+    let mut missed = Missed::new();
+    missed.world.tick(Duration::from_secs(24 * 60 * 60));
+    missed.forgets(dialled(2));
+    for _ in 0..5 {
+        missed.calls(1);
+    }
+    assert_eq!(missed.world.handshakes(1, 2), 0);
+}
+
+/// Each answer is a session to boringtun, which seals with one in eight of them although nobody can open it.
+#[test]
+fn answers_that_the_peer_could_not_read_never_become_a_session() {
+    let mut world = World::new([1, 2]);
+    let shared = Some(PresharedKey::generate());
+    let other = PeerConfig {
+        preshared_key: shared,
+        ..peer(1)
+    };
+    world.set_peer(2, other);
+    world.set_peer(1, dialled(2));
+    for _ in 0..20 {
+        world.settle();
+        let peer = world.device(2).peers.values_mut().next().unwrap();
+        assert!(!peer.noise_mut().has_session());
+        let now = world.now;
+        world.device(1).handle_refresh(now);
+    }
+}
+
 #[test]
 fn a_peer_with_a_new_identity_takes_over_the_address() {
     let mut world = World::connected_pair();

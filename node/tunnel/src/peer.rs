@@ -152,7 +152,7 @@ impl Peer {
     pub(crate) fn seal(&mut self, padded: &[u8], now: Instant, wire: &mut Wire) {
         if !padded.is_empty() {
             self.last_use = Some(now);
-            self.route.wake(now);
+            self.route.sends(now);
             self.obey(now, wire);
         }
         if let Some(path) = self.route.path() {

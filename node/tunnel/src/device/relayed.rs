@@ -123,9 +123,9 @@ impl Device {
                     }
                     push_event(&mut self.events, &mut self.counters, event);
                 }
-                News::Bind(channel) => {
+                News::Bind(channel, since) => {
                     self.client.bind(channel, now);
-                    self.watch_hub(channel, now);
+                    self.suspect_hub(channel, since, now);
                 }
                 News::Left(left) => {
                     if let Some(path) = peer.path() {
@@ -156,11 +156,11 @@ impl Device {
     }
 
     /// A relay is about to be needed: whether its hub is there must be known before a connection waits for it.
-    fn watch_hub(&mut self, channel: ChannelId, now: Instant) {
+    fn suspect_hub(&mut self, channel: ChannelId, since: Instant, now: Instant) {
         let hub = self.client.via(channel);
         let index = hub.and_then(|hub| self.by_key.get(&hub));
         if let Some(hub) = index.and_then(|index| self.peers.get_mut(index)) {
-            hub.watch(now);
+            hub.suspect(since, now, &mut self.wire);
         }
     }
 

@@ -15,8 +15,8 @@ use crate::wire::Wire;
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum News {
     Event(TunnelEvent),
-    /// The relay channel to the peer should be bound anew.
-    Bind(ChannelId),
+    /// The relay channel to the peer, who is silent since then, should be bound anew.
+    Bind(ChannelId, Instant),
     /// The peer has moved from here.
     Left(Path),
 }
@@ -69,9 +69,11 @@ impl Peer {
         self.obey(now, wire);
     }
 
-    /// Looks closely at the path in use for a while, as if packets were sent.
-    pub(crate) fn watch(&mut self, now: Instant) {
-        self.route.wake(now);
+    /// Looks closely at the path in use for a while, as if packets were sent: somebody else is silent since then.
+    pub(crate) fn suspect(&mut self, since: Instant, now: Instant, wire: &mut Wire) {
+        self.route.set_session(self.can_seal());
+        self.route.suspect(since, now);
+        self.obey(now, wire);
     }
 
     /// To be called every 250 ms.
@@ -128,7 +130,7 @@ impl Peer {
                     self.initiate(now, wire);
                     continue;
                 }
-                Order::Bind(channel) => News::Bind(channel),
+                Order::Bind(channel, since) => News::Bind(channel, since),
                 Order::Left(path) => News::Left(path),
                 Order::TellSilent => News::Event(TunnelEvent::PathSilent { peer }),
                 Order::TellPath(path) => News::Event(TunnelEvent::PathChanged {

@@ -32,6 +32,8 @@ pub(crate) struct Route {
     /// Whether questions can be sealed.
     session: bool,
     active_until: Instant,
+    /// When a packet of somebody went by the path in use, and nothing has come by it since.
+    owed: Option<Instant>,
     rounds_left: u32,
     round_at: Instant,
     bind_at: Instant,
@@ -44,6 +46,8 @@ pub(crate) struct Route {
 struct Silence {
     since: Option<Instant>,
     told: Option<Instant>,
+    /// Another peer, which is reached by the same network, is silent since then.
+    around: Option<Instant>,
     /// A handshake was asked for because of it.
     restarted: bool,
     /// The peer is known to answer questions; until then any genuine packet is a sign.
@@ -59,8 +63,9 @@ pub(crate) enum Order {
     Announce(Path),
     /// Start a handshake.
     Initiate,
-    /// Bind the relay channel anew, and see whether its hub is there: a NAT may have moved us, or no datagram passes any more.
-    Bind(ChannelId),
+    /// Bind the relay channel anew, and see whether its hub is there: a NAT may have moved us, or no datagram passes any more
+    /// since the given time.
+    Bind(ChannelId, Instant),
     /// The peer is no longer here, but where packets now go.
     Left(Path),
     TellSilent,
@@ -94,6 +99,7 @@ impl Route {
             start: now,
             session: false,
             active_until: now,
+            owed: None,
             rounds_left: ROUNDS_ON_CHANGE,
             round_at: now,
             bind_at: now,
@@ -162,6 +168,9 @@ impl Route {
         // Now the socket is known by which it is heard.
         way.path = path;
         way.heard = Some(now);
+        if self.current == Some(path) {
+            self.owed = None;
+        }
         if !self.silence.answers {
             self.silence.end();
         }
@@ -200,7 +209,20 @@ impl Route {
     }
 
     /// A packet of somebody is about to go to the peer.
-    pub(crate) fn wake(&mut self, now: Instant) {
+    pub(crate) fn sends(&mut self, now: Instant) {
+        self.owed.get_or_insert(now);
+        self.wake(now);
+    }
+
+    /// Another peer is silent since then, which may be the network's fault: then it is this one's silence, too.
+    pub(crate) fn suspect(&mut self, since: Instant, now: Instant) {
+        self.silence.around = Some(since);
+        self.wake(now);
+        self.tick(now);
+    }
+
+    /// The path is looked at closely for a while.
+    fn wake(&mut self, now: Instant) {
         let slept = now >= self.active_until;
         self.active_until = now + ACTIVE_FOR;
         if !slept || !self.chooses() {
@@ -223,6 +245,7 @@ impl Route {
             return;
         }
         let active = self.is_active(now);
+        self.judge_silence(now);
         if self.session && (active || self.watched) {
             self.check_current(now);
         }
@@ -237,7 +260,6 @@ impl Route {
         } else if self.session {
             self.ask_elsewhere(now);
         }
-        self.judge_silence(now);
     }
 
     pub(crate) fn poll_order(&mut self) -> Option<Order> {
@@ -390,6 +412,7 @@ impl Route {
         if before == Some(next) {
             return;
         }
+        self.owed = None;
         if let Some(left) = before.filter(|_| !self.chooses()) {
             self.orders.push_back(Order::Left(left));
         }
@@ -415,6 +438,10 @@ impl Route {
         if lasts >= SILENT_AFTER && told.is_none_or(again) {
             self.silence.told = Some(now);
             self.orders.push_back(Order::TellSilent);
+            let current = self.current;
+            if let Some(way) = self.ways.iter_mut().find(|way| Some(way.path) == current) {
+                way.give_up();
+            }
         }
         // The peer may have lost the session by a restart; WireGuard itself would wait for 15 s.
         if lasts >= RESTART_AFTER && self.session && !self.silence.restarted {
@@ -428,6 +455,7 @@ impl Silence {
     fn end(&mut self) {
         self.since = None;
         self.told = None;
+        self.around = None;
         self.restarted = false;
     }
 }

@@ -40,6 +40,12 @@ impl Way {
         self.unanswered = None;
     }
 
+    /// Nothing counts any more that was proven before.
+    pub(super) fn give_up(&mut self) {
+        self.proof = None;
+        self.trusted_until = None;
+    }
+
     pub(super) fn note_asked(&mut self, now: Instant) {
         self.asked = Some(now);
         self.unanswered.get_or_insert(now);

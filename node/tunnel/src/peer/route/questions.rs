@@ -12,9 +12,11 @@ impl Route {
         let token = now.saturating_duration_since(self.start).as_micros() as Token;
         let way = self.way(path);
         way.note_asked(now);
-        let path = way.path;
+        let (path, heard) = (way.path, way.heard);
         if Some(path) == self.current {
-            self.silence.since.get_or_insert(now);
+            let around = self.silence.around;
+            let since = around.filter(|since| heard.is_none_or(|heard| heard < *since));
+            self.silence.since.get_or_insert(since.unwrap_or(now));
         }
         self.orders.push_back(Order::Ask(path, token));
     }
@@ -48,9 +50,12 @@ impl Route {
             return;
         };
         let active = self.is_active(now);
+        let owed = self.owed;
+        let quiet = owed.is_some_and(|owed| now.saturating_duration_since(owed) >= QUIET_AFTER);
         let way = self.way(current);
         let interval = match way.is_in_doubt(now) && way.is_fresh(now, active) {
             true => Duration::ZERO,
+            false if active && quiet => CHECK_QUIET,
             false if active => CHECK_ACTIVE,
             false => CHECK_IDLE,
         };
@@ -64,7 +69,8 @@ impl Route {
             && now >= self.bind_at
         {
             self.bind_at = now + BIND_INTERVAL;
-            self.orders.push_back(Order::Bind(channel));
+            let since = self.silence.since.unwrap_or(now);
+            self.orders.push_back(Order::Bind(channel, since));
         }
     }
 
@@ -96,7 +102,7 @@ impl Route {
         let used = current.filter(works).map(|way| rank(way.path));
         if used == Some(BEST_RANK) {
             self.rounds_left = 0;
-            self.round_at = now + ROUND_INTERVAL;
+            self.round_at = now + ROUND_INTERVAL_ACTIVE;
             return;
         }
         if now < self.round_at {
@@ -109,6 +115,7 @@ impl Route {
             }
         }
         let pause = match self.rounds_left {
+            0 if active => ROUND_INTERVAL_ACTIVE,
             0 => ROUND_INTERVAL,
             _ => ROUND_INTERVAL_FIRST,
         };
@@ -118,9 +125,13 @@ impl Route {
 }
 
 const CHECK_ACTIVE: Duration = Duration::from_secs(1);
+/// While what was sent is not answered by anything for so long.
+const CHECK_QUIET: Duration = Duration::from_millis(500);
+const QUIET_AFTER: Duration = Duration::from_millis(250);
 const CHECK_IDLE: Duration = Duration::from_secs(10);
 const ASK_BACK_INTERVAL: Duration = Duration::from_secs(1);
 const ROUND_INTERVAL_FIRST: Duration = Duration::from_millis(250);
+const ROUND_INTERVAL_ACTIVE: Duration = Duration::from_secs(5);
 const ROUND_INTERVAL: Duration = Duration::from_secs(15);
 /// Later answers say nothing about now.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);

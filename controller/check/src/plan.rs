@@ -8,8 +8,8 @@ use time::Duration;
 use crate::check::{Check, Expect, Issuers, Probe, Role, Vantage, View};
 use crate::subject::{
     Exposure, MAX_ADDRESSES, MAX_DECLARED_PORTS, MAX_ISSUERS, MAX_NAME_SERVERS, MAX_NAMES,
-    MAX_PORTS, MAX_SERVERS, MAX_TARGETS, MAX_URLS, Outside, Port, PortProbe, Protocol, Server,
-    Stage, Subject, TargetKind,
+    MAX_PORT_DIFFERENCES, MAX_PORTS, MAX_SERVERS, MAX_TARGETS, MAX_URLS, Outside, Port, PortProbe,
+    Protocol, Server, Stage, Subject, TargetKind,
 };
 
 /// Every check of the subject, each id once. What was not declared, and what is over the limits, stands in the list as a check
@@ -460,7 +460,9 @@ fn within_limits(subject: &Subject) -> (Subject, bool) {
     cut(shorten(&mut subject.issuers_pem, MAX_ISSUERS));
     cut(shorten(&mut subject.web_issuers_pem, MAX_ISSUERS));
     cut(shorten(&mut subject.declared_ports, MAX_DECLARED_PORTS));
-    cut(shorten(&mut subject.profile, MAX_PORTS));
+    if let Some(differences) = &mut subject.port_differences {
+        cut(shorten(differences, MAX_PORT_DIFFERENCES));
+    }
     (subject, is_cut)
 }
 

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use malha_proto::NodeId;
 
 use crate::{
-    Balancer, DeclaredPort, Direction, Exposure, NameServer, Node, Outside, Port, PortProbe,
-    ProfilePort, Protocol, Server, Stage, Subject, Target, TargetKind,
+    Balancer, DeclaredPort, Direction, Exposure, NameServer, Node, Outside, Port, PortDifference,
+    PortProbe, Protocol, Server, Stage, Subject, Target, TargetKind,
 };
 
 pub(crate) fn subject() -> Subject {
@@ -49,20 +49,20 @@ pub(crate) fn subject() -> Subject {
                 from_outside,
             })
             .to_vec(),
-        profile: [
-            (5500, Direction::In, Exposure::Public),
-            (5577, Direction::In, Exposure::Public),
-            (4000, Direction::In, Exposure::Tunnel),
-            (5588, Direction::In, Exposure::Tunnel),
-            (9011, Direction::In, Exposure::Never),
-            (4001, Direction::Out, Exposure::Tunnel),
-        ]
-        .map(|(number, direction, exposure)| ProfilePort {
-            number,
-            direction,
-            exposure,
-        })
-        .to_vec(),
+        port_differences: Some(
+            [
+                (4000, true, Some(Exposure::Tunnel)),
+                (8080, false, Some(Exposure::Tunnel)),
+            ]
+            .map(|(number, is_declared_outside, exposure)| PortDifference {
+                number,
+                direction: Direction::In,
+                is_declared_inside: false,
+                is_declared_outside,
+                exposure,
+            })
+            .to_vec(),
+        ),
         outside: Some(Outside {
             node: node(99, "fora"),
             control: vec![SocketAddr::from(([198, 51, 100, 1], 443))],

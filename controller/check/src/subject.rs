@@ -32,8 +32,8 @@ pub struct Subject {
     pub web_issuers_pem: Vec<String>,
     /// The ports as the organization itself wrote them down (seed document 000), whatever the profiles say.
     pub declared_ports: Vec<DeclaredPort>,
-    /// The ports of a security server as its profile has them.
-    pub profile: Vec<ProfilePort>,
+    /// Where that list and the profile of its servers differ, worst first. None: nobody compared them.
+    pub port_differences: Option<Vec<PortDifference>>,
     /// A node outside of the organization's networks that dials its public addresses.
     pub outside: Option<Outside>,
 }
@@ -189,12 +189,18 @@ pub enum TargetKind {
     TimeStamp,
 }
 
-/// A port of a profile, whether or not a machine has it yet.
+/// A port of which the organization's list and the profile of its servers do not say the same. Who compares them is the controller,
+/// by the rule that its pages show too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ProfilePort {
+pub struct PortDifference {
     pub number: u16,
     pub direction: Direction,
-    pub exposure: Exposure,
+    /// The list has it towards the organization's own network.
+    pub is_declared_inside: bool,
+    /// The list has it towards everything beyond.
+    pub is_declared_outside: bool,
+    /// What the profile says; None: it has no such port in this direction.
+    pub exposure: Option<Exposure>,
 }
 
 /// A line of the organization's own list of ports.
@@ -232,3 +238,4 @@ pub const MAX_NAME_SERVERS: usize = 16;
 pub const MAX_TARGETS: usize = 64;
 pub const MAX_ISSUERS: usize = 16;
 pub const MAX_DECLARED_PORTS: usize = 64;
+pub const MAX_PORT_DIFFERENCES: usize = MAX_DECLARED_PORTS + MAX_PORTS;

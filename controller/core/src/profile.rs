@@ -23,8 +23,8 @@ use crate::state::State;
 pub use document::ProfileError;
 pub use release::Release;
 pub use seed::{
-    DeclaredPort, DifferenceKind, Network, PortDifference, declared_ports, port_differences,
-    port_entries, seed_ports,
+    DeclaredPort, DifferenceKind, Network, PortDifference, declared_differences, declared_ports,
+    port_differences, port_entries, seed_ports,
 };
 
 /// What a profile says.

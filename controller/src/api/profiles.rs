@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State as Shared;
 use malha_core::profile::{
     DifferenceKind, Direction, Network, PROFILES, Party, PortDifference, PortExposure, PortProbe,
-    PortSpec, ProfileSpec, Release, port_differences, port_entries, seed_ports,
+    PortSpec, ProfileSpec, Release, declared_differences, port_differences, seed_ports,
 };
 use malha_core::{Command, State};
 use malha_proto::{Label, Port, Profile as Role, Protocol};
@@ -231,21 +231,15 @@ pub(super) async fn difference(
     Query(query): Query<ReleaseQuery>,
 ) -> Result<Json<Page<ProfileDifference>>, Problem> {
     let state = api.state();
-    let spec = state.profile_spec(role);
     let differences = match query.organization {
-        None => port_differences(&spec, query.xroad, seed_ports()),
+        None => port_differences(&state.profile_spec(role), query.xroad, seed_ports()),
         Some(reference) => {
             let id = reference.organization(&state)?;
             let statement = &state
                 .declaration(id)
                 .ok_or_else(|| Problem::not_found("declaration of organization", id))?
                 .statement;
-            let site = statement.production.as_ref().and_then(|it| {
-                let mut sites = state.sites_of(id);
-                sites.find(|site| site.name == it.site)
-            });
-            let release = query.xroad.or(site.and_then(|site| site.xroad));
-            port_differences(&spec, release, &port_entries(&statement.ports))
+            declared_differences(&state, role, id, statement, query.xroad)
         }
     };
     Ok(Json(Page {

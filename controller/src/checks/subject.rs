@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use malha_check::{
-    Balancer, DeclaredPort, Direction, Exposure, NameServer, Outside, Port, PortProbe, ProfilePort,
-    Protocol, Server, Stage, Subject, Target, TargetKind,
+    Balancer, DeclaredPort, Direction, Exposure, NameServer, Outside, Port, PortDifference,
+    PortProbe, Protocol, Server, Stage, Subject, Target, TargetKind,
 };
 use malha_core::declaration::{Host, StageStatement, Statement, WebAddress};
-use malha_core::profile::{self, Party, PortExposure, PortSpec, ProfileSpec};
+use malha_core::profile::{self, Network, Party, PortExposure, PortSpec, ProfileSpec};
 use malha_core::{Node, Organization, State};
 use malha_proto::{NodeId, Profile};
 
@@ -66,7 +66,7 @@ pub(super) fn subject(
         issuers_pem: statement.issuers.clone(),
         web_issuers_pem: statement.web_issuers.clone(),
         declared_ports: declared_ports(statement),
-        profile: builder.profile(statement),
+        port_differences: Some(builder.port_differences(statement)),
         outside: outside.as_ref().ok().map(|id| Outside {
             node: builder.named(*id),
             control: control.to_vec(),
@@ -157,26 +157,21 @@ impl Builder<'_> {
         }
     }
 
-    /// The ports of the security servers that the statement is about, in the release of its first stage.
-    fn profile(&self, statement: &Statement) -> Vec<ProfilePort> {
-        let path = |said: &StageStatement| format!("{}/{}", self.organization.name, said.site);
-        let site = statement.stages().next().map(|(_, said)| path(said));
-        let site = site.and_then(|path| self.state.site_by_path(&path));
-        let spec = self.state.profile_spec(Profile::SecurityServer);
-        let ports = spec.ports_at(site.and_then(|site| site.xroad));
-        let entries = ports.flat_map(|it| {
-            let direction = match it.direction {
+    fn port_differences(&self, statement: &Statement) -> Vec<PortDifference> {
+        let role = Profile::SecurityServer;
+        let own = self.organization.id;
+        let found = profile::declared_differences(self.state, role, own, statement, None);
+        let differences = found.iter().map(|it| PortDifference {
+            number: it.port.number(),
+            direction: match it.direction {
                 profile::Direction::In => Direction::In,
                 profile::Direction::Out => Direction::Out,
-            };
-            let exposure = exposure(it);
-            it.ports.iter().map(move |port| ProfilePort {
-                number: port.number(),
-                direction,
-                exposure,
-            })
+            },
+            is_declared_inside: it.declared.contains(&Network::Internal),
+            is_declared_outside: it.declared.contains(&Network::External),
+            exposure: it.entry.as_ref().map(exposure),
         });
-        entries.collect()
+        differences.collect()
     }
 
     fn port(&self, number: u16, exposure: Exposure, probe: PortProbe, around: &Around) -> Port {

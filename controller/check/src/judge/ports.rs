@@ -1,13 +1,12 @@
-//! Verdicts about ports: open or closed, what answers behind them, and whether the organization's own list fits the profiles.
+//! Verdicts about ports: open or closed, what answers behind them, and whether the organization's own list fits its servers' profile.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Case, Outcome, Trouble, failed, found, http_in_words, listed, unknown};
 use crate::check::Probe;
 use crate::observation::{HttpSeen, Seen, TcpSeen, UrlSeen};
 use crate::plan::host_of;
-use crate::subject::{Direction, Exposure, ProfilePort, Subject};
+use crate::subject::{Direction, Exposure, PortDifference, Subject};
 use crate::verdict::{Cause, Fault};
 
 pub(super) fn open(case: &Case<'_>, control: Option<SocketAddr>) -> Outcome {
@@ -168,84 +167,44 @@ pub(super) fn all_up(case: &Case<'_>) -> Outcome {
     }
 }
 
-/// Compares what the organization wrote down with its servers' profile, line by line.
+/// What the organization wrote down against its servers' profile, as they were compared.
 pub(super) fn same(subject: &Subject) -> Outcome {
-    if subject.profile.is_empty() {
+    let Some(differences) = &subject.port_differences else {
         return Err(unknown(Cause::NothingDeclared, "profile"));
-    }
-    let (profile, egress) = by_direction(&subject.profile);
-    let mut declared = Vec::new();
-    let mut observed = Vec::new();
-    let mut differ = |said: String, is: String| {
-        declared.push(said);
-        observed.push(is);
     };
-    for port in &subject.declared_ports {
-        let number = port.number;
-        let outside = if port.from_outside { ", outside" } else { "" };
-        let exposure = profile.get(&number).copied();
-        let is_right = match port.direction {
-            Direction::In if port.from_outside => exposure == Some(Exposure::Public),
-            Direction::In => exposure.is_some_and(|it| it != Exposure::Never),
-            Direction::Out => egress.contains(&number),
-        };
-        if !is_right {
-            let (direction, is) = match port.direction {
-                Direction::In => ("in", exposure.map_or("-", word)),
-                Direction::Out => ("out", "-"),
-            };
-            differ(
-                format!("{number} {direction}{outside}"),
-                format!("{number} {is}"),
-            );
-        }
-    }
-    let says = |number: u16, direction: Direction| {
-        let mut lines = subject.declared_ports.iter();
-        lines.any(|it| it.number == number && it.direction == direction)
-    };
-    for (number, exposure) in &profile {
-        if *exposure == Exposure::Public && !says(*number, Direction::In) {
-            differ(format!("{number} -"), format!("{number} public"));
-        }
-    }
-    for number in egress {
-        if !says(number, Direction::Out) {
-            differ(format!("{number} -"), format!("{number} out"));
-        }
-    }
-    if declared.is_empty() {
+    if differences.is_empty() {
         return Ok(format!("{} lines", subject.declared_ports.len()));
     }
-    Err(found(
-        Fault::PortsDiffer,
-        declared.join("; "),
-        observed.join("; "),
-    ))
+    let told = |tell: fn(&PortDifference) -> String| {
+        let each: Vec<String> = differences.iter().map(tell).collect();
+        each.join("; ")
+    };
+    Err(found(Fault::PortsDiffer, told(declared), told(in_profile)))
 }
 
-/// What comes in with its widest exposure, and what goes out.
-fn by_direction(profile: &[ProfilePort]) -> (BTreeMap<u16, Exposure>, BTreeSet<u16>) {
-    let (mut inward, mut outward) = (BTreeMap::new(), BTreeSet::new());
-    for port in profile {
-        if port.direction == Direction::Out {
-            outward.insert(port.number);
-            continue;
-        }
-        let known = inward.entry(port.number).or_insert(port.exposure);
-        if width(port.exposure) > width(*known) {
-            *known = port.exposure;
-        }
+fn declared(it: &PortDifference) -> String {
+    let number = it.number;
+    let places = match (it.is_declared_inside, it.is_declared_outside) {
+        (false, false) => return format!("{number} -"),
+        (true, false) => "inside",
+        (false, true) => "outside",
+        (true, true) => "inside, outside",
+    };
+    format!("{number} {} {places}", towards(it.direction))
+}
+
+fn in_profile(it: &PortDifference) -> String {
+    let number = it.number;
+    match it.exposure {
+        None => format!("{number} -"),
+        Some(exposure) => format!("{number} {} {}", towards(it.direction), word(exposure)),
     }
-    (inward, outward)
 }
 
-fn width(exposure: Exposure) -> u8 {
-    match exposure {
-        Exposure::Never => 0,
-        Exposure::Loopback => 1,
-        Exposure::Tunnel => 2,
-        Exposure::Public => 3,
+fn towards(direction: Direction) -> &'static str {
+    match direction {
+        Direction::In => "in",
+        Direction::Out => "out",
     }
 }
 

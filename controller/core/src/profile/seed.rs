@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use malha_proto::{Port, Protocol};
+use malha_proto::{OrganizationId, Port, Profile, Protocol};
 use serde::{Deserialize, Serialize};
 
 use super::{Direction, PortExposure, PortSpec, ProfileSpec, Release};
-use crate::declaration::DeclaredPorts;
+use crate::declaration::{DeclaredPorts, Statement};
+use crate::state::State;
 
 /// Ports that an agency declares. All are TCP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,6 +170,25 @@ pub fn port_differences(
     let mut differences: Vec<PortDifference> = of_declaration.chain(of_profile).collect();
     differences.sort_by_key(|it| (it.kind, it.direction, it.port));
     differences
+}
+
+/// Where an organization's own list differs from a profile, in the release of its first stage unless another is named.
+#[must_use]
+pub fn declared_differences(
+    state: &State,
+    profile: Profile,
+    organization: OrganizationId,
+    statement: &Statement,
+    release: Option<Release>,
+) -> Vec<PortDifference> {
+    let first = statement.stages().next();
+    let site = first.and_then(|(_, said)| {
+        let mut sites = state.sites_of(organization);
+        sites.find(|site| site.name == said.site)
+    });
+    let release = release.or(site.and_then(|site| site.xroad));
+    let declared = port_entries(&statement.ports);
+    port_differences(&state.profile_spec(profile), release, &declared)
 }
 
 fn kind(

@@ -3,8 +3,8 @@
 use super::{NOW, assert_unknown, check, sees, verdict};
 use crate::sample;
 use crate::{
-    BalancerSeen, Cause, DeclaredPort, Direction, Fault, HttpSeen, OcspCacheSeen, Probe, Seen,
-    TcpSeen, Verdict, judge,
+    BalancerSeen, Cause, Direction, Exposure, Fault, HttpSeen, OcspCacheSeen, PortDifference,
+    Probe, Seen, TcpSeen, Verdict, judge,
 };
 
 fn tcp(id: &str, seen: TcpSeen) -> Verdict {
@@ -148,39 +148,38 @@ fn a_balancer_with_a_server_down_is_a_finding() {
 }
 
 #[test]
-fn the_organizations_list_is_compared_with_the_profiles_line_by_line() {
+fn what_the_controller_found_to_differ_is_a_finding_line_by_line() {
     let mut subject = sample::subject();
     let list = check(&subject, "declared/ports");
+    let line =
+        |number, direction, is_declared_inside, is_declared_outside, exposure| PortDifference {
+            number,
+            direction,
+            is_declared_inside,
+            is_declared_outside,
+            exposure,
+        };
+    subject.port_differences = Some(vec![
+        line(4000, Direction::In, true, true, Some(Exposure::Tunnel)),
+        line(9011, Direction::In, false, true, Some(Exposure::Never)),
+        line(8888, Direction::In, true, false, None),
+        line(2080, Direction::Out, true, false, None),
+        line(8080, Direction::In, false, false, Some(Exposure::Tunnel)),
+    ]);
     let Verdict::Finding(finding) = judge(&list, &subject, &[], NOW) else {
-        panic!("the seed's list passed");
+        panic!("a list that differs passed");
     };
     assert_eq!(finding.fault, Fault::PortsDiffer);
     assert_eq!(
         finding.declared,
-        "4000 in, outside; 2080 in, outside; 8888 in; 5577 -; 4001 -"
+        "4000 in inside, outside; 9011 in outside; 8888 in inside; 2080 out inside; 8080 -"
     );
     assert_eq!(
         finding.observed,
-        "4000 tunnel; 2080 -; 8888 -; 5577 public; 4001 out"
+        "4000 in tunnel; 9011 in never; 8888 -; 2080 -; 8080 in tunnel"
     );
-    let line = |number, direction| DeclaredPort {
-        number,
-        direction,
-        from_outside: direction == Direction::In && number != 4000,
-    };
-    subject.declared_ports = vec![
-        line(5500, Direction::In),
-        line(5577, Direction::In),
-        line(4000, Direction::In),
-        line(4001, Direction::Out),
-    ];
+    subject.port_differences = Some(Vec::new());
     assert!(judge(&list, &subject, &[], NOW).is_ok());
-    subject.production.servers.clear();
-    subject.egress.clear();
-    assert!(
-        judge(&list, &subject, &[], NOW).is_ok(),
-        "the list is about the profile, not about machines that came already"
-    );
-    subject.profile.clear();
+    subject.port_differences = None;
     assert_unknown(&judge(&list, &subject, &[], NOW), Cause::NothingDeclared);
 }

@@ -3,6 +3,7 @@
 mod buffers;
 mod clock;
 mod connection;
+mod end;
 mod hurry;
 mod link;
 mod ports;

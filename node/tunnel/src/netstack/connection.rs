@@ -14,6 +14,7 @@ use tokio::io::ReadBuf;
 use tokio::sync::mpsc;
 
 use super::clock::Clock;
+use super::end::End;
 use super::hurry::{Hurry, Owed};
 use super::link::{Link, Outbox};
 use super::segment::{self, Expected};
@@ -35,6 +36,8 @@ pub(crate) struct Connection {
     peer_finished: bool,
     /// The sequence number of the peer's SYN.
     first_received: Option<u32>,
+    /// The last number that the peer acknowledged.
+    acked: Option<u32>,
     /// Bytes that the owner has read.
     read_bytes: u64,
     hurry: Hurry,
@@ -44,19 +47,6 @@ pub(crate) struct Connection {
     /// The peer has no room for more.
     closed_window: bool,
     end: Option<End>,
-}
-
-/// Why a connection ended out of order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    /// A reset came as the answer to our SYN.
-    Refused,
-    Reset,
-    TimedOut,
-    /// Its peer was removed, or the tunnel shut down.
-    Cut,
-    /// Our own side reset it.
-    Aborted,
 }
 
 /// A connection and its stack share it under this lock, which is held for one smoltcp call and never across an await.
@@ -134,6 +124,7 @@ impl Connection {
             attached: false,
             peer_finished: false,
             first_received: None,
+            acked: None,
             read_bytes: 0,
             hurry: Hurry::new(now),
             heard: now,
@@ -165,16 +156,23 @@ impl Connection {
         let expected = self.expected();
         let repaired = sequence.zip(expected).and_then(|(sequence, expected)| {
             let ack = segment::acceptable_ack(packet, sequence, expected)?;
-            Some((ack, sequence.has_data()))
+            Some((ack, sequence.wants_answer(expected)))
         });
         match repaired {
-            Some((ack, has_data)) => {
+            Some((ack, wants_answer)) => {
                 self.ingest(&ack, outbox, now);
-                if has_data {
+                if wants_answer {
                     self.ingest(packet, outbox, now);
                 }
             }
             None => self.ingest(packet, outbox, now),
+        }
+        let later = |ack: &u32| {
+            self.acked
+                .is_none_or(|acked| segment::is_later(*ack, acked))
+        };
+        if let Some(ack) = sequence.and_then(|sequence| sequence.ack).filter(later) {
+            self.acked = Some(ack);
         }
         let after = self.state();
         self.peer_finished |= finished_by_peer(after);
@@ -298,13 +296,14 @@ impl Connection {
     fn expected(&mut self) -> Option<Expected> {
         let first = self.first_received?;
         let finished = self.peer_finished;
-        let read_bytes = self.read_bytes;
+        let (read_bytes, acked) = (self.read_bytes, self.acked);
         let socket = self.socket();
         let received = read_bytes + socket.recv_queue() as u64 + u64::from(finished);
         // Sequence numbers wrap at 32 bits.
         let next = first.wrapping_add(1).wrapping_add(received as u32);
         Some(Expected {
             next,
+            acked,
             window_bytes: socket.recv_capacity() - socket.recv_queue(),
         })
     }
@@ -459,17 +458,6 @@ impl Connection {
             self.end(End::Aborted);
         }
         self.finish();
-    }
-}
-
-impl End {
-    fn error(self) -> io::Error {
-        match self {
-            Self::Refused => io::ErrorKind::ConnectionRefused.into(),
-            Self::Reset | Self::Cut => io::ErrorKind::ConnectionReset.into(),
-            Self::TimedOut => io::ErrorKind::TimedOut.into(),
-            Self::Aborted => io::ErrorKind::ConnectionAborted.into(),
-        }
     }
 }
 

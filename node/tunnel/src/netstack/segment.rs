@@ -1,19 +1,24 @@
-//! Makes acknowledgements acceptable to smoltcp, which judges a segment by its sequence number alone and drops one beyond its
+//! Makes acknowledgements acceptable to smoltcp, which judges a segment by its sequence number alone and drops one outside of its
 //! receive window together with the acknowledgement inside. It changes nothing that carries data.
 //!
 //! RFC 9293 §3.10.7.4 asks for more: "special allowance should be made to accept valid ACKs". A kernel that probes our full
 //! window counts the probed bytes as sent, so all its later acknowledgements lie beyond our window; without this, a
-//! connection whose reader waits for its own writer would stand still for ever. WireGuard has authenticated the sender, so
-//! the blind injection against which the number is checked (RFC 5961) is not a concern.
+//! connection whose reader waits for its own writer would stand still for ever. And two smoltcps whose acknowledgements crossed
+//! and were lost, or late, repeat what the other has: each one's answer is numbered from before that, and so neither would ever believe
+//! the other. WireGuard has authenticated the sender, so the blind injection against which the number is checked (RFC 5961) is not
+//! a concern.
 
 use std::net::IpAddr;
 
-use smoltcp::wire::{IpAddress, Ipv4Packet, Ipv6Packet, TcpPacket};
+use smoltcp::wire::{IpAddress, Ipv4Packet, Ipv6Packet, TcpPacket, TcpSeqNumber};
 
 /// What a segment says of the peer's sequence numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sequence {
     pub(crate) first: u32,
+    /// Behind the last byte, or the FIN.
+    end: u32,
+    pub(crate) ack: Option<u32>,
     pub(crate) syn: bool,
     has_data: bool,
     plain_ack: bool,
@@ -26,6 +31,8 @@ pub(crate) struct Sequence {
 pub(crate) struct Expected {
     /// RCV.NXT of RFC 9293.
     pub(crate) next: u32,
+    /// The last number that the peer acknowledged, SND.UNA there.
+    pub(crate) acked: Option<u32>,
     /// Free space of the receive buffer.
     pub(crate) window_bytes: usize,
 }
@@ -34,12 +41,16 @@ pub(crate) struct Expected {
 /// must have been found right, or it is joined from segments of which that is true.
 pub(crate) fn sequence(packet: &[u8]) -> Option<Sequence> {
     let tcp = TcpPacket::new_checked(packet.get(ip_header_bytes(packet)?..)?).ok()?;
-    let has_data = !tcp.payload().is_empty();
+    let number = |number: TcpSeqNumber| u32::from_ne_bytes(number.0.to_ne_bytes());
+    let first = number(tcp.seq_number());
+    let bytes = u32::try_from(tcp.payload().len()).ok()? + u32::from(tcp.fin());
     Some(Sequence {
-        first: u32::from_ne_bytes(tcp.seq_number().0.to_ne_bytes()),
+        first,
+        end: first.wrapping_add(bytes),
+        ack: tcp.ack().then(|| number(tcp.ack_number())),
         syn: tcp.syn(),
-        has_data,
-        plain_ack: tcp.ack() && !tcp.syn() && !tcp.rst() && !tcp.fin(),
+        has_data: bytes > 0,
+        plain_ack: tcp.ack() && !tcp.syn() && !tcp.rst(),
         closed_window: tcp.window_len() == 0,
     })
 }
@@ -51,22 +62,42 @@ pub(crate) fn acceptable_ack(
     sequence: Sequence,
     expected: Expected,
 ) -> Option<Vec<u8>> {
-    let ahead = sequence.first.wrapping_sub(expected.next);
-    let beyond = usize::try_from(ahead).ok()?;
-    let dropped = match sequence.has_data {
-        false => beyond > 0,
-        true => beyond >= expected.window_bytes,
-    };
-    if !sequence.plain_ack || !dropped || beyond > MAX_AHEAD_BYTES {
-        return None;
-    }
-    rewritten(packet, expected.next)
+    let repairs = sequence.is_beyond(expected) || sequence.is_behind(expected);
+    (sequence.plain_ack && repairs).then(|| rewritten(packet, expected.next))?
 }
 
 impl Sequence {
-    pub(crate) fn has_data(self) -> bool {
-        self.has_data
+    /// Whether smoltcp has to answer it, whatever it acknowledges: a FIN counts as data, and a keepalive wants an answer, too.
+    pub(crate) fn wants_answer(self, expected: Expected) -> bool {
+        self.has_data || self.first == expected.next.wrapping_sub(1)
     }
+
+    /// Further than the receive window.
+    fn is_beyond(self, expected: Expected) -> bool {
+        let beyond = distance(expected.next, self.first);
+        match self.has_data {
+            false => (1..=MAX_AHEAD_BYTES).contains(&beyond),
+            true => (expected.window_bytes..=MAX_AHEAD_BYTES).contains(&beyond),
+        }
+    }
+
+    /// All of it is known, but for what it acknowledges. One that acknowledges nothing new is late, or a question, and left alone.
+    fn is_behind(self, expected: Expected) -> bool {
+        let known = (1..=MAX_AHEAD_BYTES).contains(&distance(self.first, expected.next))
+            && distance(self.end, expected.next) <= MAX_AHEAD_BYTES;
+        let news = self.ack.zip(expected.acked);
+        known && news.is_some_and(|(ack, acked)| is_later(ack, acked))
+    }
+}
+
+/// Whether one acknowledgement says more than another.
+pub(crate) fn is_later(ack: u32, than: u32) -> bool {
+    (1..=MAX_AHEAD_BYTES).contains(&distance(than, ack))
+}
+
+/// How far it is on from one number to the other; they wrap.
+fn distance(from: u32, to: u32) -> usize {
+    usize::try_from(to.wrapping_sub(from)).unwrap_or(usize::MAX)
 }
 
 /// The same acknowledgement without data or options, at another sequence number.
@@ -93,10 +124,10 @@ fn rewritten(packet: &[u8], first: u32) -> Option<Vec<u8>> {
         }
     };
     let mut tcp = TcpPacket::new_unchecked(&mut copy[ip_bytes..]);
-    tcp.set_seq_number(smoltcp::wire::TcpSeqNumber(i32::from_ne_bytes(
-        first.to_ne_bytes(),
-    )));
+    tcp.set_seq_number(TcpSeqNumber(i32::from_ne_bytes(first.to_ne_bytes())));
     tcp.set_header_len(u8::try_from(TCP_HEADER_BYTES).ok()?);
+    tcp.set_fin(false);
+    tcp.set_psh(false);
     tcp.fill_checksum(&source, &destination);
     Some(copy)
 }
@@ -121,6 +152,8 @@ mod tests {
     use crate::packet::build;
 
     const ACK: u8 = 0x10;
+    /// What each [`segment`] acknowledges.
+    const ACKED: u32 = 7;
 
     fn segment(first: u32, body: &[u8]) -> Vec<u8> {
         let source: IpAddr = "10.0.0.2".parse().unwrap();
@@ -128,8 +161,8 @@ mod tests {
         let header = build::tcp("10.0.0.2:80", "10.0.0.1:4000", ACK).split_off(IPV4_HEADER_BYTES);
         let mut packet = build::ip(source, destination, 6, &[&header, body].concat());
         let mut tcp = TcpPacket::new_unchecked(&mut packet[IPV4_HEADER_BYTES..]);
-        tcp.set_seq_number(smoltcp::wire::TcpSeqNumber(first as i32));
-        tcp.set_ack_number(smoltcp::wire::TcpSeqNumber(7));
+        tcp.set_seq_number(TcpSeqNumber(first as i32));
+        tcp.set_ack_number(TcpSeqNumber(7));
         tcp.set_window_len(500);
         tcp.fill_checksum(&source.into(), &destination.into());
         packet
@@ -139,7 +172,11 @@ mod tests {
         acceptable_ack(
             packet,
             sequence(packet).unwrap(),
-            Expected { next, window_bytes },
+            Expected {
+                next,
+                acked: Some(ACKED),
+                window_bytes,
+            },
         )
     }
 
@@ -186,6 +223,33 @@ mod tests {
         let tcp = TcpPacket::new_checked(&packet[IPV4_HEADER_BYTES..]).unwrap();
         let address = |last| IpAddress::v4(10, 0, 0, last);
         assert!(tcp.verify_checksum(&address(2), &address(1)));
+    }
+
+    #[test]
+    fn news_in_a_segment_that_is_known_are_taken_out_and_nothing_else() {
+        let known = segment(900, b"known");
+        assert_eq!(repaired(&known, 1000, 4096), None, "no news");
+        let behind = |next, acked| {
+            let expected = Expected {
+                next,
+                acked: Some(acked),
+                window_bytes: 4096,
+            };
+            acceptable_ack(&known, sequence(&known).unwrap(), expected)
+        };
+        let packet = behind(1000, ACKED - 1).unwrap();
+        let taken = sequence(&packet).unwrap();
+        assert_eq!(
+            (taken.first, taken.ack, taken.has_data),
+            (1000, Some(ACKED), false)
+        );
+        assert_eq!(
+            behind(1000, ACKED + 1),
+            None,
+            "older than what is acknowledged"
+        );
+        assert_eq!(behind(903, ACKED - 1), None, "a part of it is new");
+        assert_eq!(behind(900, ACKED - 1), None, "all of it is new");
     }
 
     #[test]

@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 
 use super::buffers::Buffers;
 use super::clock::Clock;
-use super::connection::{Connection, End, Shared, Terms, lock};
+use super::connection::{Connection, Shared, Terms, lock};
+use super::end::End;
 use super::link::{Departure, Outbox};
 use super::ports::free_port;
 use super::refuser::Refuser;

@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connection::{End, Shared, lock};
+use super::connection::{Shared, lock};
+use super::end::End;
 use crate::stream::{BoxStream, KernelPart, Stream};
 
 pub(crate) struct NetstackStream(Shared);

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::error::TunnelError;
 use crate::path::CarrierId;
+use crate::shard::Place;
 
 /// A byte stream that both ends may read and write at the same time.
 pub type CarrierStream = Box<dyn ByteStream>;
@@ -31,6 +32,8 @@ pub(crate) struct Carriers {
     inbox: mpsc::Sender<(CarrierId, Vec<u8>)>,
     tasks: JoinSet<CarrierId>,
     next: u32,
+    /// Shards count in steps, so that a number names its shard.
+    step: u32,
     pub(crate) dropped: u64,
 }
 
@@ -47,14 +50,15 @@ pub(crate) enum Carried {
 }
 
 impl Carriers {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(place: Place) -> Self {
         let (inbox, incoming) = mpsc::channel(MAX_INCOMING);
         Self {
             outgoing: HashMap::new(),
             incoming,
             inbox,
             tasks: JoinSet::new(),
-            next: 0,
+            next: place.number() as u32,
+            step: place.count() as u32,
             dropped: 0,
         }
     }
@@ -68,7 +72,7 @@ impl Carriers {
             });
         }
         let id = CarrierId(self.next);
-        self.next += 1;
+        self.next += self.step;
         let (queue, waiting) = mpsc::channel(MAX_OUTGOING);
         let task = self
             .tasks

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use crate::error::TunnelError;
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
 use crate::relay::RelayGrant;
+use crate::shard::MAX_SHARDS;
 
 /// What a tunnel is: its key, its addresses on both sides, and its limits.
 #[derive(Debug, Clone)]
@@ -31,6 +32,9 @@ pub struct TunnelConfig {
     pub connection_buffer_bytes: usize,
     /// Which batches are given to the kernel whole, and taken from it whole.
     pub offload: Offload,
+    /// Threads among which the `userspace` engine spreads its peers, 1 to 16; `None` means 1 on a machine with fewer than four
+    /// cores, half of the cores on a larger one, and never more than 8. The other engines don't look at it.
+    pub shards: Option<usize>,
 }
 
 /// What the kernel may cut and join for us. All of it falls back by itself where a kernel or a driver can't; to turn it off is
@@ -97,6 +101,7 @@ impl TunnelConfig {
             max_connections: DEFAULT_MAX_CONNECTIONS,
             connection_buffer_bytes: DEFAULT_CONNECTION_BUFFER_BYTES,
             offload: Offload::ON,
+            shards: None,
         }
     }
 
@@ -126,6 +131,7 @@ impl TunnelConfig {
             MIN_CONNECTION_BUFFER_BYTES,
             MAX_CONNECTION_BUFFER_BYTES,
         )?;
+        between("shards", self.shards.unwrap_or(1), 1, MAX_SHARDS)?;
         let name_fits = (1..=MAX_INTERFACE_NAME_BYTES).contains(&self.interface.len());
         let name_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if !name_fits || !self.interface.chars().all(name_plain) || self.interface.starts_with('.')

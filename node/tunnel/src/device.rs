@@ -1,6 +1,11 @@
 //! The WireGuard device without I/O: datagrams and IP packets in, datagrams and IP packets out, `now` as an argument. It
 //! owns no socket, no task and no clock (but see `noise` about boringtun's own, and the time of day is asked once).
 
+#[cfg(test)]
+mod cluster;
+mod errands;
+mod foreign;
+mod membership;
 mod receive;
 mod relayed;
 mod send;
@@ -8,10 +13,11 @@ mod ticks;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::allowed_ips::AllowedIps;
-use crate::config::{PeerConfig, Protocol, TunnelConfig};
+use crate::config::{Protocol, TunnelConfig};
 use crate::error::TunnelError;
 use crate::filter::{Filter, Verdict};
 use crate::flood::InitiationLimit;
@@ -21,8 +27,12 @@ use crate::offload::join::{Arrival, Joiner, Joins};
 use crate::path::Transmit;
 use crate::peer::{Peer, PeerIndex};
 use crate::relay::{RelayClient, RelayServer};
+use crate::shard::Place;
+use crate::shard::ring::{Errand, Parcel};
 use crate::status::{DeviceCounters, FilterCounters, PeerStatus, TunnelEvent};
 use crate::wire::Wire;
+use foreign::Foreigners;
+pub(crate) use relayed::RELAY_SHARD;
 use ticks::{GRID, Ticks};
 
 /// A WireGuard interface as a machine without I/O.
@@ -36,15 +46,21 @@ use ticks::{GRID, Ticks};
 /// Every packet that comes out of `poll_packet` was decrypted, has a source address that the device-wide longest-prefix
 /// table gives to the peer that sent it, and was admitted by that peer's ingress rules or answers something this node
 /// opened.
+///
+/// A tunnel may have several, its shards: each holds some of the peers, and all know whose address is whose. What one has for
+/// another it leaves as errands, and does theirs.
 pub struct Device {
+    place: Place,
     doorkeeper: Doorkeeper,
-    limit: InitiationLimit,
+    limit: Arc<InitiationLimit>,
     filter: Filter,
     allowed_ips: AllowedIps,
     /// Boxed, since the table has nearly as many free places as taken ones.
     peers: BTreeMap<PeerIndex, Box<Peer>>,
     by_key: HashMap<PublicKey, PeerIndex>,
     by_session: HashMap<SessionIndex, PeerIndex>,
+    foreign: Foreigners,
+    errands: VecDeque<(usize, Parcel)>,
     next_peer: u32,
     ticks: Ticks,
     server: RelayServer,
@@ -61,6 +77,13 @@ pub struct Device {
     counters: DeviceCounters,
 }
 
+/// What the shards of a tunnel have together: who is let in, and how often.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    doorkeeper: Doorkeeper,
+    limit: Arc<InitiationLimit>,
+}
+
 /// Whose packet was let in, and why: what continues it is let in for the same reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Admitted {
@@ -74,16 +97,29 @@ impl Device {
     /// # Errors
     /// [`TunnelError`] names the value of `config` that is out of bounds.
     pub fn new(config: &TunnelConfig, now: Instant) -> Result<Self, TunnelError> {
+        Self::at(Place::ALONE, Gate::new(config, now), config, now)
+    }
+
+    /// One shard of a tunnel, without peers.
+    pub(crate) fn at(
+        place: Place,
+        Gate { doorkeeper, limit }: Gate,
+        config: &TunnelConfig,
+        now: Instant,
+    ) -> Result<Self, TunnelError> {
         config.check()?;
         let own = config.addresses.iter().map(|net| net.addr()).collect();
         Ok(Self {
-            doorkeeper: Doorkeeper::new(config.private_key.clone()),
-            limit: InitiationLimit::new(now),
+            place,
+            doorkeeper,
+            limit,
             filter: Filter::new(own),
             allowed_ips: AllowedIps::default(),
             peers: BTreeMap::new(),
             by_key: HashMap::new(),
             by_session: HashMap::new(),
+            foreign: Foreigners::default(),
+            errands: VecDeque::new(),
             next_peer: 0,
             ticks: Ticks::new(now),
             server: RelayServer::new(now)?,
@@ -96,39 +132,6 @@ impl Device {
             events: VecDeque::new(),
             counters: DeviceCounters::default(),
         })
-    }
-
-    /// Adds a peer, or changes one. Established sessions of all peers stay; a change of the preshared key or keepalive
-    /// starts a new handshake, and the old session carries the traffic until that has succeeded.
-    pub fn set_peer(&mut self, config: PeerConfig, now: Instant) -> Result<(), TunnelError> {
-        self.joiner.close_all();
-        config.check()?;
-        if config.public_key == self.doorkeeper.public_key() {
-            return Err(TunnelError::OwnKey);
-        }
-        match self.by_key.get(&config.public_key).copied() {
-            Some(index) => self.change_peer(index, config, now),
-            None => self.add_peer(config, now),
-        }
-    }
-
-    /// Forgets a peer at once: its sessions, its addresses and its flows. False if there was none.
-    pub fn remove_peer(&mut self, key: &PublicKey) -> bool {
-        self.joiner.close_all();
-        let Some(index) = self.by_key.remove(key) else {
-            return false;
-        };
-        if let Some(peer) = self.peers.remove(&index) {
-            for session in peer.indexes() {
-                self.by_session.remove(&session);
-            }
-            self.allowed_ips.release(index, &peer.config.allowed_ips);
-            if let Some(grant) = &peer.config.relay {
-                self.client.revoke(grant.channel);
-            }
-        }
-        self.filter.forget_peer(index);
-        true
     }
 
     /// Which arriving packets may be joined into super-packets; at first none.
@@ -171,8 +174,13 @@ impl Device {
         }
     }
 
-    /// A host on the underlay said that nothing listens at `remote`.
+    /// A host on the underlay said that nothing listens at `remote`. Whose datagram it was, is not said.
     pub fn handle_port_unreachable(&mut self, remote: SocketAddr, now: Instant) {
+        self.note_port_unreachable(remote, now);
+        self.tell_others(|| Errand::PortUnreachable(remote));
+    }
+
+    fn note_port_unreachable(&mut self, remote: SocketAddr, now: Instant) {
         for peer in self
             .peers
             .values_mut()
@@ -270,15 +278,23 @@ impl Device {
     /// The key of the peer that owns an overlay address.
     pub fn owner(&self, address: IpAddr) -> Option<PublicKey> {
         let index = self.allowed_ips.owner(address)?;
-        Some(self.peers.get(&index)?.config.public_key)
+        let own = self.peers.get(&index).map(|peer| peer.config.public_key);
+        own.or_else(|| self.foreign.key(index))
     }
 
-    /// Whether there is any address to which packets for `address` could be sent. False also when no peer owns it.
+    /// Whether there is any address to which packets for `address` could be sent. False also when no peer owns it, or one of
+    /// another shard.
     pub fn reachable(&self, address: IpAddr) -> bool {
         let owner = self.allowed_ips.owner(address);
         owner
             .and_then(|index| self.peers.get(&index))
             .is_some_and(|peer| peer.reachable())
+    }
+
+    /// Whether a peer of another shard owns this address.
+    pub(crate) fn is_foreign(&self, address: IpAddr) -> bool {
+        let owner = self.allowed_ips.owner(address);
+        owner.is_some_and(|owner| self.foreign.key(owner).is_some())
     }
 
     /// Whether a permission of the peer covers this port of this node. False for a stranger.
@@ -295,85 +311,6 @@ impl Device {
         };
         let verdict = self.filter.enter_stream(&mut peer.ingress, port);
         matches!(verdict, Verdict::Rule(_))
-    }
-
-    fn add_peer(&mut self, config: PeerConfig, now: Instant) -> Result<(), TunnelError> {
-        if self.peers.len() >= MAX_PEERS {
-            return Err(TunnelError::TooMany {
-                what: "peers",
-                count: self.peers.len() + 1,
-                limit: MAX_PEERS,
-            });
-        }
-        let index = PeerIndex(self.next_peer);
-        self.next_peer += 1;
-        let session = self.fresh_session()?;
-        let noise = self.doorkeeper.machine(
-            config.public_key,
-            config.preshared_key.as_ref(),
-            config.keepalive_s,
-            session,
-        );
-        self.by_session.insert(session, index);
-        self.by_key.insert(config.public_key, index);
-        self.allowed_ips.assign(index, &config.allowed_ips);
-        if let Some(grant) = &config.relay {
-            self.client.grant(config.public_key, grant, now);
-        }
-        let mut peer = Box::new(Peer::new(config, noise, now));
-        peer.initiate(now, &mut self.wire);
-        peer.next_tick = self.ticks.plan(index, now + GRID);
-        self.peers.insert(index, peer);
-        self.greet(now);
-        Ok(())
-    }
-
-    fn change_peer(
-        &mut self,
-        index: PeerIndex,
-        config: PeerConfig,
-        now: Instant,
-    ) -> Result<(), TunnelError> {
-        let session = self.fresh_session()?;
-        let Some(peer) = self.peers.get_mut(&index) else {
-            return Ok(());
-        };
-        let old = peer.reconfigure(config, now, &mut self.wire);
-        if old.allowed_ips != peer.config.allowed_ips {
-            self.allowed_ips.release(index, &old.allowed_ips);
-            self.allowed_ips.assign(index, &peer.config.allowed_ips);
-        }
-        let new_secret = old.preshared_key != peer.config.preshared_key;
-        if new_secret || old.keepalive_s != peer.config.keepalive_s {
-            let noise = self.doorkeeper.machine(
-                peer.config.public_key,
-                peer.config.preshared_key.as_ref(),
-                peer.config.keepalive_s,
-                session,
-            );
-            self.by_session.insert(session, index);
-            if let Some(gone) = peer.replace_noise(noise, now) {
-                self.by_session.remove(&gone);
-            }
-            peer.initiate(now, &mut self.wire);
-        } else if old.endpoints != peer.config.endpoints && !peer.config.endpoints.is_empty() {
-            peer.initiate(now, &mut self.wire);
-        }
-        peer.next_tick = self.ticks.plan(index, now + GRID);
-        self.change_grant(index, &old, now);
-        self.tell_news(index, now);
-        Ok(())
-    }
-
-    /// A random session index that no machine of this device has.
-    fn fresh_session(&self) -> Result<SessionIndex, TunnelError> {
-        // At most 2 in 2^24 indexes are taken per peer, so the first try nearly always succeeds.
-        loop {
-            let session = SessionIndex::random()?;
-            if !self.by_session.contains_key(&session) {
-                return Ok(session);
-            }
-        }
     }
 
     /// Ticks a peer that is about to be used after a rest.
@@ -413,6 +350,15 @@ impl Device {
         }
         if pace && let Some(peer) = self.peers.get_mut(&index) {
             peer.next_tick = self.ticks.plan(index, now + GRID);
+        }
+    }
+}
+
+impl Gate {
+    pub(crate) fn new(config: &TunnelConfig, now: Instant) -> Self {
+        Self {
+            doorkeeper: Doorkeeper::new(config.private_key.clone()),
+            limit: Arc::new(InitiationLimit::new(now)),
         }
     }
 }

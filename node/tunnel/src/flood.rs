@@ -3,15 +3,16 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A fixed table of rate limits. Prefixes share a slot by a keyed hash, so a flood of forged sources can't grow it and an
-/// outsider can't choose whose slot to exhaust.
+/// outsider can't choose whose slot to exhaust. One per tunnel, shared by its shards: a prefix has its rate once.
 pub(crate) struct InitiationLimit {
     hasher: RandomState,
     start: Instant,
-    /// For each slot the time, since `start`, at which its next initiation would be on schedule (GCRA).
-    due: Vec<Duration>,
+    /// For each slot the nanoseconds since `start` at which its next initiation would be on schedule (GCRA).
+    due: Vec<AtomicU64>,
 }
 
 impl InitiationLimit {
@@ -19,20 +20,23 @@ impl InitiationLimit {
         Self {
             hasher: RandomState::new(),
             start: now,
-            due: vec![Duration::ZERO; SLOTS],
+            due: std::iter::repeat_with(AtomicU64::default)
+                .take(SLOTS)
+                .collect(),
         }
     }
 
     /// Whether an initiation from `source` is within its prefix's rate.
-    pub(crate) fn admit(&mut self, source: IpAddr, now: Instant) -> bool {
+    pub(crate) fn admit(&self, source: IpAddr, now: Instant) -> bool {
         let slot = self.hasher.hash_one(prefix(source)) as usize % SLOTS;
-        let now = now.saturating_duration_since(self.start);
-        let due = self.due[slot].max(now);
-        if due - now > BURST {
-            return false;
-        }
-        self.due[slot] = due + INTERVAL;
-        true
+        let now = now.saturating_duration_since(self.start).as_nanos() as u64;
+        let next = |due: u64| {
+            let due = due.max(now);
+            (due - now <= BURST_NS).then_some(due + INTERVAL_NS)
+        };
+        self.due[slot]
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
+            .is_ok()
     }
 }
 
@@ -52,9 +56,9 @@ fn prefix(source: IpAddr) -> [u8; 6] {
 
 const SLOTS: usize = 8192;
 /// 50 initiations a second for a prefix: each costs about a quarter of a millisecond.
-const INTERVAL: Duration = Duration::from_millis(20);
+const INTERVAL_NS: u64 = Duration::from_millis(20).as_nanos() as u64;
 /// 200 initiations at once.
-const BURST: Duration = Duration::from_secs(4);
+const BURST_NS: u64 = Duration::from_secs(4).as_nanos() as u64;
 
 #[cfg(test)]
 mod tests {
@@ -64,7 +68,7 @@ mod tests {
     #[test]
     fn a_flood_from_one_prefix_leaves_other_prefixes_alone() {
         let now = Instant::now();
-        let mut limit = InitiationLimit::new(now);
+        let limit = InitiationLimit::new(now);
         let admitted = (0..10_000u32)
             .filter(|n| limit.admit([192, 0, 2, *n as u8].into(), now))
             .count();
@@ -81,7 +85,7 @@ mod tests {
     #[test]
     fn the_rate_returns_with_time() {
         let now = Instant::now();
-        let mut limit = InitiationLimit::new(now);
+        let limit = InitiationLimit::new(now);
         let source: IpAddr = "2001:db8::1".parse().unwrap();
         while limit.admit(source, now) {}
         let later = now + Duration::from_secs(1);
@@ -90,9 +94,23 @@ mod tests {
     }
 
     #[test]
+    fn shards_that_share_it_admit_no_more_than_one_alone() {
+        let now = Instant::now();
+        let limit = InitiationLimit::new(now);
+        let source: IpAddr = "192.0.2.1".parse().unwrap();
+        let flood = || (0..10_000).filter(|_| limit.admit(source, now)).count();
+        let admitted = std::thread::scope(|scope| {
+            let shards: Vec<_> = (0..4).map(|_| scope.spawn(flood)).collect();
+            let admitted = shards.into_iter().map(|shard| shard.join().unwrap());
+            admitted.sum::<usize>()
+        });
+        assert_eq!(admitted, 201);
+    }
+
+    #[test]
     fn each_carrier_and_each_channel_is_limited_for_itself() {
         let now = Instant::now();
-        let mut limit = InitiationLimit::new(now);
+        let limit = InitiationLimit::new(now);
         let flooded = Path::Relay(ChannelId(1)).source();
         while limit.admit(flooded, now) {}
         let others = (2..258).map(ChannelId).map(Path::Relay);

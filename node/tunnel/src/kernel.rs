@@ -22,7 +22,7 @@ use crate::nftables::{TableWatch, remove_table};
 use crate::status::{TunnelEvent, TunnelStats};
 use crate::tunnel::{Engine, MAX_COMMANDS, MAX_EVENTS_KEPT, Tunnel};
 use crate::underlay::Request;
-use crate::userspace::{Command, CutSignal, handle};
+use crate::userspace::{Command, Commands, CutSignal, handle};
 use crate::watched::Watched;
 use host::Host;
 use link::Link;
@@ -57,6 +57,7 @@ pub(crate) fn start(config: TunnelConfig) -> Result<Arc<dyn Tunnel>, TunnelError
         watched: Watched::default(),
     };
     tokio::spawn(task.run());
+    let commands = Commands::new(vec![commands]);
     Ok(handle(Engine::Kernel, commands, events, config))
 }
 
@@ -182,6 +183,13 @@ impl Task {
             }
             Request::DetachCarrier(_, reply) => {
                 let _ = reply.send(());
+            }
+            // Shards are asked this, and there are none.
+            Request::Unbind(reply) => {
+                let _ = reply.send(());
+            }
+            Request::Reachable(_, reply) => {
+                let _ = reply.send(false);
             }
             Request::TakeQuic(_, reply) => {
                 let _ = reply.send(Err(TunnelError::NotInKernel("QUIC side")));

@@ -5,18 +5,20 @@
 //!
 //! | layer | does | how many |
 //! |---|---|---|
-//! | `socket` | UDP sockets and their error queues | one per listen address |
+//! | `socket` | UDP sockets and their error queues | one per listen address and shard |
 //! | `quic` | hands QUIC datagrams to whoever speaks it, and sends theirs | at most one side per socket |
 //! | `carrier` | byte streams that carry datagrams where UDP does not pass | one per node in need |
 //! | `relay` | passes sealed datagrams between two nodes, and asks a hub to | one per tunnel |
-//! | [`Device`] | sans-IO WireGuard: peers, allowed IPs, handshakes, ingress filter | one per tunnel |
+//! | [`Device`] | sans-IO WireGuard: peers, allowed IPs, handshakes, ingress filter | one per shard |
+//! | `shard` | which shard a peer lives in, and what shards hand to each other | one tunnel has one, or more with `userspace` |
 //! | `netstack` | a TCP/IP stack in the process, for nodes without privilege | one per tunnel |
 //! | `userspace` | a TUN device and the kernel's TCP, for nodes with root | one per tunnel |
 //! | `kernel` | WireGuard, TCP and filter in the kernel | one per tunnel |
 //! | [`Tunnel`] | the door for agents and hubs | one per tunnel |
 //!
-//! All state of a tunnel belongs to one task; callers reach it by commands. Only a netstack connection is shared, between
-//! that task and its stream, under a lock that is never held across an await.
+//! All state of a shard belongs to one task; callers reach it by commands. Shards hand each other datagrams and packets by bounded
+//! queues without a lock, and share no more than the count of handshakes. Only a netstack connection is shared, between
+//! its task and its stream, under a lock that is never held across an await.
 
 #![forbid(unsafe_code)]
 
@@ -48,6 +50,7 @@ mod path;
 mod peer;
 mod quic;
 mod relay;
+mod shard;
 mod socket;
 mod status;
 mod stream;

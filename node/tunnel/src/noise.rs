@@ -14,6 +14,7 @@ use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::noise::{Packet, Tunn, TunnResult};
 
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
+use crate::shard::Place;
 
 /// Largest UDP payload.
 pub(crate) const DATAGRAM_MAX_BYTES: usize = 65_535;
@@ -29,7 +30,9 @@ pub(crate) enum Kind {
     Data { session: u32 },
 }
 
-/// The device-wide half of the handshake: finds out who knocks, and asks for a cookie when there is too much knocking.
+/// The half of the handshake that is the whole tunnel's: finds out who knocks, and asks for a cookie when there is too much
+/// knocking. Its copies count together.
+#[derive(Clone)]
 pub(crate) struct Doorkeeper {
     private_key: PrivateKey,
     public: x25519_dalek::PublicKey,
@@ -177,8 +180,9 @@ impl Doorkeeper {
 }
 
 impl SessionIndex {
-    pub(crate) fn random() -> Result<Self, getrandom::Error> {
-        Ok(Self(getrandom::u32()? >> SESSION_BITS))
+    /// Its low bits name the shard.
+    pub(crate) fn random(place: Place) -> Result<Self, getrandom::Error> {
+        Ok(Self(place.mark(getrandom::u32()? >> SESSION_BITS)))
     }
 
     /// The machine to which a session number belongs.

@@ -2,18 +2,21 @@
 //! as failures: a send error stops nothing.
 
 mod bound;
+mod group;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::{Context, Poll, ready};
 
 use quinn_udp::{EcnCodepoint, RecvMeta};
+use socket2::Socket;
 
 use crate::config::Offload;
 use crate::error::TunnelError;
 use crate::path::{Path, Transmit};
 use crate::status::UnderlayCounters;
 use bound::{Bound, Inbox};
+pub(crate) use group::bind_groups;
 
 /// The sockets of one tunnel, one per listen address.
 pub(crate) struct Sockets {
@@ -56,12 +59,42 @@ impl Sockets {
     pub(crate) fn bind(listen: &[SocketAddr], offload: Offload) -> Result<Self, TunnelError> {
         Ok(Self {
             sockets: bind_all(listen, offload)?,
+            ..Self::none(listen, offload)
+        })
+    }
+
+    /// No sockets yet.
+    pub(crate) fn none(listen: &[SocketAddr], offload: Offload) -> Self {
+        Self {
+            sockets: Vec::new(),
             listen: listen.to_vec(),
             offload,
             turn: 0,
             inbox: Inbox::new(),
             counters: UnderlayCounters::default(),
-        })
+        }
+    }
+
+    /// Takes sockets that were bound for one shard of a tunnel. Must be called within its runtime.
+    pub(crate) fn adopt(&mut self, sockets: Vec<Socket>) -> Result<(), TunnelError> {
+        self.sockets.clear();
+        for (number, socket) in sockets.into_iter().enumerate() {
+            let unknown = (Ipv4Addr::UNSPECIFIED, 0).into();
+            let address = self.listen.get(number).copied().unwrap_or(unknown);
+            let bound = Bound::adopt(socket, self.offload);
+            self.sockets
+                .push(bound.map_err(|source| TunnelError::Bind { address, source })?);
+        }
+        Ok(())
+    }
+
+    /// Binds them once for each shard, without taking any.
+    pub(crate) fn bind_for(&self, shards: usize) -> Result<Vec<Vec<Socket>>, TunnelError> {
+        bind_groups(&self.listen, shards)
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.sockets.clear();
     }
 
     /// Closes all sockets and binds them again. After an error there are none until the next call succeeds.

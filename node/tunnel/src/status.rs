@@ -1,5 +1,7 @@
 //! What a tunnel tells about itself: peers, counters, events. Plain data; it decides nothing.
 
+mod sum;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -136,6 +138,10 @@ pub struct UnderlayCounters {
     pub quic_dropped: u64,
     /// QUIC datagrams of theirs that were sent, or lost by an error of the network.
     pub quic_sent: u64,
+    /// Datagrams, and packets of this node, that one shard handed to another.
+    pub handed_over: u64,
+    /// Those that found the other shard's queue full.
+    pub handover_dropped: u64,
 }
 
 /// What the relay did with frames, as a hub and as a node.

@@ -1,10 +1,14 @@
 //! A device joined to its sockets: the half of an engine that is the same for all engines. It never looks inside the tunnel.
 
-use std::future::poll_fn;
+mod exchange;
+
+use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use socket2::Socket;
 use tokio::sync::{broadcast, oneshot};
 
 use crate::carrier::{Carried, CarrierStream, Carriers};
@@ -16,6 +20,8 @@ use crate::key::PublicKey;
 use crate::path::{CarrierId, Path, Transmit};
 use crate::quic::{QuicDoor, QuicSide};
 use crate::relay::RelayPair;
+use crate::shard::Place;
+use crate::shard::ring::{Errand, Neighbours};
 use crate::socket::{Batch, Envelope, Sent, Sockets};
 use crate::status::{PeerStatus, TunnelEvent, UnderlayCounters};
 
@@ -25,6 +31,10 @@ pub(crate) struct Underlay {
     carriers: Carriers,
     /// There once somebody has taken QUIC of a socket.
     quic: Option<QuicDoor>,
+    /// The other shards, if there are any.
+    neighbours: Option<Neighbours>,
+    /// Whether it is for us to bind sockets when there are none.
+    binds: bool,
     events: broadcast::Sender<TunnelEvent>,
     /// A socket had no room for the next datagram.
     blocked: bool,
@@ -38,6 +48,8 @@ pub(crate) enum Request {
     Peers(oneshot::Sender<Vec<PeerStatus>>),
     ListenAddrs(oneshot::Sender<Vec<SocketAddr>>),
     Rebind(oneshot::Sender<Result<(), TunnelError>>),
+    /// Closes the UDP sockets of a shard, which gets others later.
+    Unbind(oneshot::Sender<()>),
     Refresh(oneshot::Sender<()>),
     SetRelayPairs(Vec<RelayPair>, oneshot::Sender<Result<(), TunnelError>>),
     AttachCarrier(
@@ -47,6 +59,8 @@ pub(crate) enum Request {
     ),
     DetachCarrier(CarrierId, oneshot::Sender<()>),
     TakeQuic(usize, oneshot::Sender<Result<QuicSide, TunnelError>>),
+    /// Whether a shard has a peer that owns this address and can be reached.
+    Reachable(IpAddr, oneshot::Sender<bool>),
 }
 
 impl Underlay {
@@ -58,8 +72,34 @@ impl Underlay {
         Ok(Self {
             device: Device::new(config, now)?,
             sockets: Sockets::bind(&config.listen, config.offload)?,
-            carriers: Carriers::new(),
+            carriers: Carriers::new(Place::ALONE),
             quic: None,
+            neighbours: None,
+            binds: true,
+            events,
+            blocked: false,
+            next_error_check: now,
+        })
+    }
+
+    /// The half of one shard among several, with the sockets that were bound for it. The first binds others when it comes to that.
+    pub(crate) fn shard(
+        config: &TunnelConfig,
+        device: Device,
+        neighbours: Neighbours,
+        bound: Vec<Socket>,
+        events: broadcast::Sender<TunnelEvent>,
+        now: Instant,
+    ) -> Result<Self, TunnelError> {
+        let mut sockets = Sockets::none(&config.listen, config.offload);
+        sockets.adopt(bound)?;
+        Ok(Self {
+            device,
+            sockets,
+            carriers: Carriers::new(neighbours.place()),
+            quic: None,
+            binds: neighbours.place().number() == 0,
+            neighbours: Some(neighbours),
             events,
             blocked: false,
             next_error_check: now,
@@ -68,8 +108,17 @@ impl Underlay {
 
     /// Waits until the sockets have something to do, and gives the device a batch of what arrived. Cancel safe.
     pub(crate) async fn ready(&mut self) {
+        self.wait().await;
+        self.receive(|_| {});
+    }
+
+    /// Waits until there is something to [receive](Self::receive) or to do. Cancel safe.
+    pub(crate) async fn wait(&mut self) {
+        let bell = self.neighbours.as_ref().map(Neighbours::bell);
+        let mut rung = pin!(bell.as_ref().map(|bell| bell.notified()));
         poll_fn(|cx| {
-            let mut progress = false;
+            let rung = rung.as_mut().as_pin_mut();
+            let mut progress = rung.is_some_and(|rung| rung.poll(cx).is_ready());
             for _ in 0..CARRIER_BATCH {
                 let Poll::Ready(carried) = self.carriers.poll_next(cx) else {
                     break;
@@ -92,7 +141,6 @@ impl Underlay {
             }
         })
         .await;
-        self.receive(|_| {});
     }
 
     /// Gives the device a batch of what has arrived, and the device to `after` now and then. False if nothing has arrived.
@@ -101,19 +149,23 @@ impl Underlay {
         let mut total_bytes = 0;
         for number in 0..RECEIVE_CALLS {
             let (device, quic) = (&mut self.device, &mut self.quic);
+            let neighbours = &mut self.neighbours;
             let take = |batch: &Batch<'_>| {
-                let mut give = |datagrams: &[u8]| {
-                    device.handle_datagrams(batch.path(), datagrams, batch.stride(), now);
-                    after(device);
-                };
                 total_bytes += batch.datagrams.len();
-                let Some(door) = quic.as_mut().filter(|door| door.takes(batch.socket)) else {
-                    return give(batch.datagrams);
+                let Some(others) = neighbours else {
+                    return arrive(batch, device, quic, now, &mut after);
                 };
-                for (is_quic, run) in split_quic(batch.datagrams, batch.stride()) {
-                    match is_quic {
-                        true => door.arrive(batch, run),
-                        false => give(run),
+                let (socket, meta) = (batch.socket, batch.meta);
+                for (shard, datagrams) in others.place().split(batch.datagrams, batch.stride()) {
+                    if shard == others.place().number() {
+                        let run = Batch {
+                            datagrams,
+                            ..*batch
+                        };
+                        arrive(&run, device, quic, now, &mut after);
+                    } else {
+                        let errand = Errand::Arrived { socket, meta };
+                        others.datagrams(shard, errand, datagrams, batch.stride());
                     }
                 }
             };
@@ -140,6 +192,7 @@ impl Underlay {
         }
         self.transmit(Device::poll_transmit);
         self.transmit_quic();
+        self.settle();
         while let Some(event) = self.device.poll_event() {
             // Without a subscriber there is nobody to tell.
             let _ = self.events.send(event);
@@ -157,8 +210,12 @@ impl Underlay {
     pub(crate) fn counters(&self) -> UnderlayCounters {
         let quic = self.quic.as_ref().map(QuicDoor::counters);
         let quic = quic.unwrap_or_default();
+        let handed = self.neighbours.as_ref().map(|others| others.counters);
+        let handed = handed.unwrap_or_default();
         UnderlayCounters {
             carrier_dropped: self.carriers.dropped,
+            handed_over: handed.over,
+            handover_dropped: handed.dropped,
             quic_received: quic.received,
             quic_dropped: quic.dropped,
             quic_sent: quic.sent,
@@ -199,6 +256,10 @@ impl Underlay {
             Request::Rebind(reply) => {
                 let _ = reply.send(self.rebind(now));
             }
+            Request::Unbind(reply) => {
+                self.unbind();
+                let _ = reply.send(());
+            }
             Request::SetRelayPairs(pairs, reply) => {
                 let _ = reply.send(self.device.set_relay_pairs(pairs, now));
             }
@@ -214,6 +275,9 @@ impl Underlay {
             Request::Refresh(reply) => {
                 self.device.handle_refresh(now);
                 let _ = reply.send(());
+            }
+            Request::Reachable(ip, reply) => {
+                let _ = reply.send(self.device.reachable(ip));
             }
             Request::TakeQuic(socket, reply) => {
                 let _ = reply.send(self.take_quic(socket));
@@ -250,6 +314,17 @@ impl Underlay {
         let now = Instant::now();
         match carried {
             Carried::Datagram(id, datagram) => {
+                if let Some(others) = &mut self.neighbours {
+                    let shard = others.place().of_datagram(&datagram);
+                    if shard != others.place().number() {
+                        return others.datagrams(
+                            shard,
+                            Errand::Carried(id),
+                            &datagram,
+                            datagram.len(),
+                        );
+                    }
+                }
                 self.device
                     .handle_datagram(Path::Carrier(id), &datagram, now);
             }
@@ -259,9 +334,31 @@ impl Underlay {
 
     fn rebind(&mut self, now: Instant) -> Result<(), TunnelError> {
         self.blocked = false;
-        self.sockets.rebind()?;
+        match &mut self.neighbours {
+            None => self.sockets.rebind()?,
+            Some(others) => {
+                self.sockets.close();
+                // From now on it is tried until it succeeds.
+                self.binds = others.place().number() == 0;
+                let mut of_shards = self.sockets.bind_for(others.place().count())?.into_iter();
+                self.sockets.adopt(of_shards.next().unwrap_or_default())?;
+                for (shard, sockets) in others.place().others().zip(of_shards) {
+                    others.send_sockets(shard, sockets);
+                }
+            }
+        }
         self.device.handle_rebind(now);
         Ok(())
+    }
+
+    /// Closes the sockets of a shard. Until it is told to bind again, it does not.
+    fn unbind(&mut self) {
+        self.binds = false;
+        self.blocked = false;
+        self.sockets.close();
+        if let Some(others) = &mut self.neighbours {
+            drop(others.next_sockets());
+        }
     }
 
     /// Sends the batches that are full, so that the network has something to do meanwhile.
@@ -315,7 +412,7 @@ impl Underlay {
     /// Error queues wake nobody, so they are read at every tick of the device.
     fn check_errors(&mut self, now: Instant) {
         self.next_error_check = now + ERROR_CHECK_INTERVAL;
-        if !self.sockets.is_bound() {
+        if !self.sockets.is_bound() && self.binds {
             // A rebind failed: the address may be back by now.
             if let Err(error) = self.rebind(now) {
                 tracing::debug!(%error, "still without UDP sockets");
@@ -323,6 +420,29 @@ impl Underlay {
         }
         for remote in self.sockets.unreachable_ports() {
             self.device.handle_port_unreachable(remote, now);
+        }
+    }
+}
+
+/// A batch goes to whom it is for: QUIC out by the door, the rest to the device.
+fn arrive(
+    batch: &Batch<'_>,
+    device: &mut Device,
+    quic: &mut Option<QuicDoor>,
+    now: Instant,
+    after: &mut impl FnMut(&mut Device),
+) {
+    let mut give = |datagrams: &[u8]| {
+        device.handle_datagrams(batch.path(), datagrams, batch.stride(), now);
+        after(device);
+    };
+    let Some(door) = quic.as_mut().filter(|door| door.takes(batch.socket)) else {
+        return give(batch.datagrams);
+    };
+    for (is_quic, run) in split_quic(batch.datagrams, batch.stride()) {
+        match is_quic {
+            true => door.arrive(batch, run),
+            false => give(run),
         }
     }
 }

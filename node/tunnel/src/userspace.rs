@@ -1,9 +1,11 @@
 //! The engine for nodes with root: WireGuard in this process over a TUN device, TCP in the kernel. The interface is gone when
 //! the tunnel is; it never changes routes or settings of any other interface.
 
+mod commands;
 mod interface;
 mod kernel_stream;
 mod task;
+mod threads;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -17,31 +19,37 @@ use tokio_util::sync::CancellationToken;
 
 use crate::carrier::CarrierStream;
 use crate::config::{PeerConfig, TunnelConfig};
+use crate::device::RELAY_SHARD;
 use crate::error::TunnelError;
 use crate::key::PublicKey;
 use crate::listener::{TunnelListener, stopped};
 use crate::path::CarrierId;
 use crate::quic::QuicSide;
 use crate::relay::RelayPair;
+use crate::shard::{self, Place};
 use crate::status::{PeerStatus, TunnelEvent, TunnelStats};
 use crate::stream::BoxStream;
 use crate::tunnel::{Engine, MAX_COMMANDS, MAX_EVENTS_KEPT, Tunnel};
 use crate::underlay::Request;
+pub(crate) use commands::Commands;
 pub(crate) use kernel_stream::KernelListener;
 use kernel_stream::KernelStream;
 
-/// Starts the engine on a thread of its own.
+/// Starts the engine, each shard on a thread of its own.
 pub(crate) fn start(config: TunnelConfig) -> Result<Arc<dyn Tunnel>, TunnelError> {
-    let (commands, inbox) = mpsc::channel(MAX_COMMANDS);
+    config.check()?;
+    let shards = shard::count(config.shards);
+    let (senders, inboxes) = (0..shards).map(|_| mpsc::channel(MAX_COMMANDS)).unzip();
     let (events, _) = broadcast::channel(MAX_EVENTS_KEPT);
-    task::start(config.clone(), inbox, events.clone())?;
+    threads::start(config.clone(), inboxes, events.clone())?;
+    let commands = Commands::new(senders);
     Ok(handle(Engine::Userspace, commands, events, config))
 }
 
-/// The door to a task that takes these commands and has an interface of the kernel.
+/// The door to tasks that take these commands and have an interface of the kernel.
 pub(crate) fn handle(
     engine: Engine,
-    commands: mpsc::Sender<Command>,
+    commands: Commands,
     events: broadcast::Sender<TunnelEvent>,
     config: TunnelConfig,
 ) -> Arc<dyn Tunnel> {
@@ -56,7 +64,7 @@ pub(crate) fn handle(
 
 struct Userspace {
     engine: Engine,
-    commands: mpsc::Sender<Command>,
+    commands: Commands,
     events: broadcast::Sender<TunnelEvent>,
     addresses: Vec<IpAddr>,
     interface: String,
@@ -74,17 +82,41 @@ pub(crate) enum Command {
 pub(crate) type CutSignal = Arc<CancellationToken>;
 
 impl Userspace {
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
-        let (reply, answer) = oneshot::channel();
-        self.commands.send(command(reply)).await.ok()?;
-        answer.await.ok()
-    }
-
     async fn ask_device<T>(
         &self,
+        shard: usize,
         request: impl FnOnce(oneshot::Sender<T>) -> Request,
     ) -> Option<T> {
-        self.ask(|reply| Command::Device(request(reply))).await
+        let command = |reply| Command::Device(request(reply));
+        self.commands.ask(shard, command).await
+    }
+
+    async fn ask_devices<T>(
+        &self,
+        request: impl Fn(oneshot::Sender<T>) -> Request,
+    ) -> Option<Vec<T>> {
+        let command = |reply| Command::Device(request(reply));
+        self.commands.ask_all(command).await
+    }
+
+    /// The shard that has to do with a peer.
+    fn place(&self) -> Place {
+        Place::first_of(self.commands.count())
+    }
+
+    /// The signal that ends connections to an address which a peer owns that can be reached.
+    async fn watch(&self, remote: IpAddr) -> io::Result<CutSignal> {
+        let command = |reply| Command::Watch(remote, reply);
+        let answer = self.commands.ask(WATCHING_SHARD, command).await;
+        let signal = answer.unwrap_or_else(|| Err(stopped()))?;
+        if self.commands.count() > 1 {
+            // The shard that watches knows whose the address is, but not where a peer of another shard is.
+            let answers = self.ask_devices(|reply| Request::Reachable(remote, reply));
+            if !answers.await.ok_or_else(stopped)?.contains(&true) {
+                return Err(nowhere());
+            }
+        }
+        Ok(signal)
     }
 }
 
@@ -95,27 +127,29 @@ impl Tunnel for Userspace {
     }
 
     async fn set_peer(&self, peer: PeerConfig) -> Result<(), TunnelError> {
-        let answer = self
-            .ask_device(|reply| Request::SetPeer(Box::new(peer), reply))
+        let answers = self
+            .ask_devices(|reply| Request::SetPeer(Box::new(peer.clone()), reply))
             .await;
-        answer.unwrap_or(Err(TunnelError::Stopped))
+        let answers = answers.ok_or(TunnelError::Stopped)?;
+        answers.into_iter().collect()
     }
 
     async fn remove_peer(&self, key: PublicKey) -> Result<bool, TunnelError> {
-        let answer = self
-            .ask_device(|reply| Request::RemovePeer(key, reply))
+        let answers = self
+            .ask_devices(|reply| Request::RemovePeer(key, reply))
             .await;
-        answer.ok_or(TunnelError::Stopped)
+        let answers = answers.ok_or(TunnelError::Stopped)?;
+        Ok(answers.contains(&true))
     }
 
     async fn peers(&self) -> Vec<PeerStatus> {
-        self.ask_device(Request::Peers).await.unwrap_or_default()
+        let answers = self.ask_devices(Request::Peers).await;
+        answers.unwrap_or_default().concat()
     }
 
     async fn dial(&self, remote: SocketAddr, deadline: Instant) -> io::Result<BoxStream> {
         let dialled = async {
-            let answer = self.ask(|reply| Command::Watch(remote.ip(), reply)).await;
-            let cut = answer.unwrap_or_else(|| Err(stopped()))?;
+            let cut = self.watch(remote.ip()).await?;
             let same_family = |ip: &&IpAddr| ip.is_ipv4() == remote.is_ipv4();
             let local = self.addresses.iter().find(same_family).copied();
             let local = local.ok_or(io::ErrorKind::AddrNotAvailable)?;
@@ -126,7 +160,7 @@ impl Tunnel for Userspace {
     }
 
     async fn listen(&self, address: SocketAddr) -> io::Result<TunnelListener> {
-        if self.commands.is_closed() {
+        if self.commands.shard(WATCHING_SHARD).is_closed() {
             return Err(stopped());
         }
         let every = address.ip().is_unspecified();
@@ -143,9 +177,8 @@ impl Tunnel for Userspace {
     }
 
     async fn listen_addrs(&self) -> Vec<SocketAddr> {
-        self.ask_device(Request::ListenAddrs)
-            .await
-            .unwrap_or_default()
+        let answer = self.ask_device(FIRST_SHARD, Request::ListenAddrs).await;
+        answer.unwrap_or_default()
     }
 
     fn events(&self) -> broadcast::Receiver<TunnelEvent> {
@@ -153,18 +186,23 @@ impl Tunnel for Userspace {
     }
 
     async fn rebind(&self) -> Result<(), TunnelError> {
-        let answer = self.ask_device(Request::Rebind).await;
-        answer.unwrap_or(Err(TunnelError::Stopped))
+        let commands = self.commands.clone();
+        if commands.count() == 1 {
+            return commands.rebind().await;
+        }
+        // A caller who gives up must not leave the tunnel without sockets.
+        let rebound = tokio::spawn(async move { commands.rebind().await });
+        rebound.await.unwrap_or(Err(TunnelError::Stopped))
     }
 
     async fn refresh(&self) {
         // Without an answer there is nothing to refresh any more.
-        let _ = self.ask_device(Request::Refresh).await;
+        let _ = self.ask_devices(Request::Refresh).await;
     }
 
     async fn set_relay_pairs(&self, pairs: Vec<RelayPair>) -> Result<(), TunnelError> {
         let answer = self
-            .ask_device(|reply| Request::SetRelayPairs(pairs, reply))
+            .ask_device(RELAY_SHARD, |reply| Request::SetRelayPairs(pairs, reply))
             .await;
         answer.unwrap_or(Err(TunnelError::Stopped))
     }
@@ -174,8 +212,10 @@ impl Tunnel for Userspace {
         stream: CarrierStream,
         via: Option<PublicKey>,
     ) -> Result<CarrierId, TunnelError> {
+        // Where its peer is; what comes of an unknown one is for any.
+        let shard = via.map_or(FIRST_SHARD, |via| self.place().of_peer(&via));
         let answer = self
-            .ask_device(|reply| Request::AttachCarrier(stream, via, reply))
+            .ask_device(shard, |reply| Request::AttachCarrier(stream, via, reply))
             .await;
         answer.unwrap_or(Err(TunnelError::Stopped))
     }
@@ -183,23 +223,41 @@ impl Tunnel for Userspace {
     async fn detach_carrier(&self, id: CarrierId) {
         // A tunnel that has ended has no carriers.
         let _ = self
-            .ask_device(|reply| Request::DetachCarrier(id, reply))
+            .ask_device(self.place().of_number(id.0), |reply| {
+                Request::DetachCarrier(id, reply)
+            })
             .await;
     }
 
     async fn take_quic(&self, socket: usize) -> Result<QuicSide, TunnelError> {
         let answer = self
-            .ask_device(|reply| Request::TakeQuic(socket, reply))
+            .ask_device(FIRST_SHARD, |reply| Request::TakeQuic(socket, reply))
             .await;
         answer.unwrap_or(Err(TunnelError::Stopped))
     }
 
     async fn stats(&self) -> TunnelStats {
-        self.ask(Command::Stats).await.unwrap_or_default()
+        let shards = self.commands.ask_all(Command::Stats).await;
+        let mut all = TunnelStats::default();
+        for shard in shards.unwrap_or_default() {
+            all += shard;
+        }
+        all
     }
 
     async fn shutdown(&self) {
-        // No answer means that the task has already ended.
-        let _ = self.ask(Command::Shutdown).await;
+        self.commands.shutdown().await;
     }
 }
+
+fn nowhere() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::HostUnreachable,
+        "nobody knows where the peer of this overlay address is",
+    )
+}
+
+/// The shard that reads the interface, binds the sockets, speaks QUIC and has the carriers that others dialled.
+const FIRST_SHARD: usize = 0;
+/// The shard that knows the connections to every address. It need not be that of their peer: all know whose an address is.
+const WATCHING_SHARD: usize = FIRST_SHARD;

@@ -13,7 +13,7 @@ async fn next(carriers: &mut Carriers) -> Carried {
 
 fn attached(buffer_bytes: usize) -> (Carriers, CarrierId, tokio::io::DuplexStream) {
     let (near, far) = duplex(buffer_bytes);
-    let mut carriers = Carriers::new();
+    let mut carriers = Carriers::new(Place::ALONE);
     let id = carriers.attach(Box::new(near)).unwrap();
     (carriers, id, far)
 }
@@ -21,7 +21,7 @@ fn attached(buffer_bytes: usize) -> (Carriers, CarrierId, tokio::io::DuplexStrea
 #[tokio::test]
 async fn datagrams_of_every_length_arrive_in_order() {
     let (near, far) = duplex(1000);
-    let (mut left, mut right) = (Carriers::new(), Carriers::new());
+    let (mut left, mut right) = (Carriers::new(Place::ALONE), Carriers::new(Place::ALONE));
     let to = left.attach(Box::new(near)).unwrap();
     let at = right.attach(Box::new(far)).unwrap();
     for bytes in [1, 2, 1400, 9600, 3] {

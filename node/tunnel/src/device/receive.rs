@@ -9,18 +9,22 @@ use crate::noise::{DATAGRAM_MAX_BYTES, Kind, Knock, SessionIndex};
 use crate::packet::addresses;
 use crate::path::Path;
 use crate::peer::{PeerIndex, Received};
+use crate::shard::ring::Errand;
 use crate::status::TunnelEvent;
 
 impl Device {
     /// Datagrams of one sender arrived together from the underlay, each `stride` long but the last, which may be shorter.
     pub fn handle_datagrams(&mut self, path: Path, datagrams: &[u8], stride: usize, now: Instant) {
         self.greet(now);
-        if Demux::of(datagrams) == Demux::Relay && self.forward(path, datagrams, stride, now) {
+        if Demux::of(datagrams) == Demux::Relay
+            && (self.forward(path, datagrams, stride, now) || self.pass_on(path, datagrams, stride))
+        {
             return;
         }
         for datagram in datagrams.chunks(stride.max(1)) {
             match Demux::of(datagram) {
                 Demux::WireGuard => self.handle_sealed(path, datagram, now),
+                Demux::Relay if self.pass_on(path, datagram, datagram.len()) => {}
                 Demux::Relay => self.handle_frame(path, datagram, now),
                 Demux::Quic => self.counters.quic += 1,
                 Demux::Unknown => self.counters.malformed += 1,
@@ -55,9 +59,20 @@ impl Device {
                 owner
             }
         };
-        let Some(index) = index else {
-            return;
-        };
+        if let Some(index) = index {
+            self.open(index, path, kind, datagram, now);
+        }
+    }
+
+    /// A message for, or from, a peer of this shard.
+    pub(super) fn open(
+        &mut self,
+        index: PeerIndex,
+        path: Path,
+        kind: Kind,
+        datagram: &[u8],
+        now: Instant,
+    ) {
         self.refresh_time(index, now);
         let Some(peer) = self.peers.get_mut(&index) else {
             return;
@@ -78,7 +93,7 @@ impl Device {
         self.keep_up(index, news, pace, now);
     }
 
-    /// Finds out who sent an initiation, cheapest checks first.
+    /// Finds out who sent an initiation, cheapest checks first. `None` also if the rest is another shard's.
     fn knock(&mut self, path: Path, datagram: &[u8], now: Instant) -> Option<PeerIndex> {
         let source = path.source();
         if !self.limit.admit(source, now) {
@@ -94,6 +109,12 @@ impl Device {
             }
             Knock::Refused => None,
         };
+        if let Some(peer) = key.filter(|key| self.foreign.index(key).is_some()) {
+            let errand = Errand::Knock { path, peer };
+            let home = self.place.of_peer(&peer);
+            self.leave_datagrams(home, errand, datagram, datagram.len());
+            return None;
+        }
         let index = key.and_then(|key| self.by_key.get(&key).copied());
         self.counters.unknown_peer += u64::from(index.is_none());
         index

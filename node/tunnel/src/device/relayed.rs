@@ -10,6 +10,7 @@ use crate::key::PublicKey;
 use crate::path::{CarrierId, ChannelId, Path, Transmit};
 use crate::peer::{News, PeerIndex};
 use crate::relay::{Frame, RelayPair, all_on};
+use crate::shard::ring::{Errand, Parcel};
 use crate::status::{RelayCounters, TunnelEvent};
 
 impl Device {
@@ -40,6 +41,12 @@ impl Device {
     pub fn handle_carrier_closed(&mut self, id: CarrierId, now: Instant) {
         let closed = TunnelEvent::CarrierClosed { id };
         push_event(&mut self.events, &mut self.counters, closed);
+        self.forget_carrier(id, now);
+        self.tell_others(|| Errand::CarrierClosed(id));
+    }
+
+    /// Whoever of this shard's peers was reached by this carrier is somewhere else, or nowhere.
+    pub(super) fn forget_carrier(&mut self, id: CarrierId, now: Instant) {
         for index in self.peers.keys().copied().collect::<Vec<_>>() {
             if let Some(peer) = self.peers.get_mut(&index) {
                 peer.carrier_closed(id, now, &mut self.wire);
@@ -100,12 +107,21 @@ impl Device {
                 }
                 self.greet(now);
             }
-            Some(Frame::Data(channel, sealed)) if self.is_from_hub(channel, from) => {
-                self.client.touch(channel, now);
-                self.handle_sealed(Path::Relay(channel), sealed, now);
+            Some(Frame::Data(channel, _)) if self.is_from_hub(channel, from) => {
+                self.handle_relayed(channel, frame, now);
             }
             Some(Frame::Data(..)) => self.strays += 1,
         }
+    }
+
+    /// A frame that the hub of one of our channels has sent.
+    pub(super) fn handle_relayed(&mut self, channel: ChannelId, frame: &[u8], now: Instant) {
+        let Some(Frame::Data(_, sealed)) = Frame::parse(frame) else {
+            self.counters.malformed += 1;
+            return;
+        };
+        self.client.touch(channel, now);
+        self.handle_sealed(Path::Relay(channel), sealed, now);
     }
 
     /// Tells what happened to a peer's paths, and binds channels anew when the way to their hub has changed.
@@ -129,13 +145,16 @@ impl Device {
                 }
                 News::Left(left) => {
                     if let Some(path) = peer.path() {
-                        self.server.follow(left, path);
+                        self.follow(left, path);
                     }
                 }
             }
         }
         if let Some(hub) = moved {
             self.client.moved(Some(&hub), now);
+            if self.foreign.need(&hub) {
+                self.tell_others(|| Errand::HubMoved(hub));
+            }
         }
         self.greet(now);
     }
@@ -157,17 +176,41 @@ impl Device {
 
     /// A relay is about to be needed: whether its hub is there must be known before a connection waits for it.
     fn suspect_hub(&mut self, channel: ChannelId, since: Instant, now: Instant) {
-        let hub = self.client.via(channel);
-        let index = hub.and_then(|hub| self.by_key.get(&hub));
-        if let Some(hub) = index.and_then(|index| self.peers.get_mut(index)) {
-            hub.suspect(since, now, &mut self.wire);
+        let Some(hub) = self.client.via(channel) else {
+            return;
+        };
+        if self.foreign.index(&hub).is_some() {
+            let home = self.place.of_peer(&hub);
+            self.leave_to(home, Parcel::note(Errand::SuspectHub(hub, since)));
+        }
+        self.suspect(&hub, since, now);
+    }
+
+    /// Looks closely at the path to a peer of this shard, since another is silent.
+    pub(super) fn suspect(&mut self, key: &PublicKey, since: Instant, now: Instant) {
+        let index = self.by_key.get(key);
+        if let Some(peer) = index.and_then(|index| self.peers.get_mut(index)) {
+            peer.suspect(since, now, &mut self.wire);
+        }
+    }
+
+    /// The relay is in the first shard.
+    fn follow(&mut self, left: Path, path: Path) {
+        match self.place.number() {
+            RELAY_SHARD => self.server.follow(left, path),
+            _ => self.leave_to(RELAY_SHARD, Parcel::note(Errand::Left(left, path))),
         }
     }
 
     /// Only the hub of a channel may say that something came through it.
     fn is_from_hub(&self, channel: ChannelId, from: Path) -> bool {
         let hub = self.client.via(channel);
-        let index = hub.and_then(|hub| self.by_key.get(&hub));
+        hub.is_some_and(|hub| self.is_heard(&hub, from))
+    }
+
+    /// Whether a peer of this shard was heard by this path.
+    pub(super) fn is_heard(&self, key: &PublicKey, from: Path) -> bool {
+        let index = self.by_key.get(key);
         let peer = index.and_then(|index| self.peers.get(index));
         peer.is_some_and(|peer| peer.was_heard_by(from))
     }
@@ -185,12 +228,19 @@ impl Device {
         while let Some((via, hello)) = self.client.poll_hello(now) {
             if let Some(path) = self.path_to(&via) {
                 self.wire.push(path, &hello);
+            } else if self.foreign.index(&via).is_some() {
+                let home = self.place.of_peer(&via);
+                self.leave_datagrams(home, Errand::ToHub(via), &hello, hello.len());
             }
         }
     }
 
     /// Datagrams for a relay channel, whose frames are around them already, go to the hub.
     pub(super) fn resolve(&mut self, transmit: Transmit) -> Option<Transmit> {
+        let transmit = match self.place.is_alone() {
+            true => transmit,
+            false => self.resolve_elsewhere(transmit)?,
+        };
         let Path::Relay(channel) = transmit.path else {
             return Some(transmit);
         };
@@ -204,11 +254,14 @@ impl Device {
     }
 
     /// Where a hub is; never through a relay itself.
-    fn path_to(&self, hub: &PublicKey) -> Option<Path> {
+    pub(super) fn path_to(&self, hub: &PublicKey) -> Option<Path> {
         let peer = self.peers.get(self.by_key.get(hub)?)?;
         peer.path().filter(|path| !matches!(path, Path::Relay(_)))
     }
 }
+
+/// The shard that relays for others.
+pub(crate) const RELAY_SHARD: usize = 0;
 
 #[cfg(test)]
 mod tests;

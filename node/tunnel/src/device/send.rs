@@ -42,6 +42,8 @@ impl Device {
         };
         self.refresh_time(index, now);
         let Some(peer) = self.peers.get_mut(&index) else {
+            // It has gone to a peer of another shard meanwhile.
+            self.counters.no_peer += 1;
             return;
         };
         self.filter.leave(index, &peer.ingress, packet, now);

@@ -113,6 +113,14 @@ impl Pool {
     }
 }
 
+#[cfg(test)]
+impl Pool {
+    /// Small and large buffers that wait.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        (self.small.len(), self.large.len())
+    }
+}
+
 impl Deref for Buffer {
     type Target = [u8];
 

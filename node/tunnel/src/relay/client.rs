@@ -78,6 +78,11 @@ impl RelayClient {
         self.channels.get(&channel).map(|known| known.via)
     }
 
+    /// The peer that this channel leads to.
+    pub(crate) fn peer(&self, channel: ChannelId) -> Option<PublicKey> {
+        self.channels.get(&channel).map(|known| known.peer)
+    }
+
     /// Something came through the channel.
     pub(crate) fn touch(&mut self, channel: ChannelId, now: Instant) {
         if let Some(known) = self.channels.get_mut(&channel) {

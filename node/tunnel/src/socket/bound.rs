@@ -40,36 +40,25 @@ pub(super) struct Inbox {
 
 impl Bound {
     pub(super) fn bind(address: SocketAddr, offload: Offload) -> io::Result<Self> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::DGRAM,
-            Some(Protocol::UDP),
-        )?;
-        socket.set_nonblocking(true)?;
-        // Best effort: the kernel's own limit (net.core.rmem_max) may be lower.
-        let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
-        let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
-        // With CAP_NET_ADMIN the limit does not hold.
-        let _ = setsockopt(&socket, RcvBufForce, &SOCKET_BUFFER_BYTES);
-        let _ = setsockopt(&socket, SndBufForce, &SOCKET_BUFFER_BYTES);
-        if address.is_ipv6() {
-            socket.set_only_v6(true)?;
-            setsockopt(&socket, Ipv6RecvErr, &true)?;
-        } else {
-            setsockopt(&socket, Ipv4RecvErr, &true)?;
-        }
+        let socket = open(address)?;
         socket.bind(&address.into())?;
+        Self::adopt(socket, offload)
+    }
+
+    /// Takes a socket that was [opened](open) and bound. Must be called within the runtime that will use it.
+    pub(super) fn adopt(socket: Socket, offload: Offload) -> io::Result<Self> {
+        let local = socket.local_addr()?.as_socket();
+        let local = local.ok_or(io::ErrorKind::InvalidInput)?;
         let state = UdpSocketState::new((&socket).into())?;
-        let_fragment(&socket, address)?;
+        let_fragment(&socket, local)?;
         if !offload.udp_receive {
             // An old kernel has nothing to turn off.
             let _ = setsockopt(&socket, UdpGroSegment, &false);
         }
-        let socket = UdpSocket::from_std(socket.into())?;
         Ok(Self {
-            local: socket.local_addr()?,
+            local,
             segments: offload.udp_send && state.max_gso_segments() > 1,
-            socket,
+            socket: UdpSocket::from_std(socket.into())?,
             state,
         })
     }
@@ -183,6 +172,29 @@ impl Inbox {
             metas: [RecvMeta::default(); BATCH],
         }
     }
+}
+
+/// A socket with everything that must be set before it is bound.
+pub(super) fn open(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
+    socket.set_nonblocking(true)?;
+    // Best effort: the kernel's own limit (net.core.rmem_max) may be lower.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+    // With CAP_NET_ADMIN the limit does not hold.
+    let _ = setsockopt(&socket, RcvBufForce, &SOCKET_BUFFER_BYTES);
+    let _ = setsockopt(&socket, SndBufForce, &SOCKET_BUFFER_BYTES);
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+        setsockopt(&socket, Ipv6RecvErr, &true)?;
+    } else {
+        setsockopt(&socket, Ipv4RecvErr, &true)?;
+    }
+    Ok(socket)
 }
 
 /// `quinn_udp` forbids fragments, since QUIC looks for the path's MTU by itself. WireGuard doesn't: where its datagram is longer

@@ -4,8 +4,10 @@
 mod link;
 
 use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, OwnedFd};
 
 use ipnet::IpNet;
+use nix::sys::uio::writev;
 use tun_rs::{AsyncDevice, DeviceBuilder};
 
 use crate::config::TunnelConfig;
@@ -13,11 +15,19 @@ use crate::offload::join::{Arrival, Joins};
 use crate::offload::vnet::{HEADER_BYTES, Work};
 use crate::wire::super_packet_bytes;
 
+/// The side that reads, and makes the device. One per tunnel: several readers would take the packets of a flow in an order of
+/// their own.
 pub(super) struct Interface {
     device: AsyncDevice,
     /// Whether packets come with a header that says what is left to do to them.
     offload: bool,
     joins: Joins,
+}
+
+/// The side that writes. One per shard.
+pub(super) struct Outlet {
+    device: OwnedFd,
+    offload: bool,
 }
 
 impl Interface {
@@ -87,14 +97,27 @@ impl Interface {
         }
     }
 
+    /// One more way to write.
+    pub(super) fn outlet(&self) -> io::Result<Outlet> {
+        Ok(Outlet {
+            device: self.device.as_fd().try_clone_to_owned()?,
+            offload: self.offload,
+        })
+    }
+}
+
+impl Outlet {
     /// False if the kernel did not take it.
     pub(super) fn write(&self, arrival: &Arrival) -> bool {
-        if !self.offload {
-            return self.device.try_send(&arrival.packet).is_ok();
-        }
-        let header = arrival.work.header(&arrival.packet);
-        let parts = [IoSlice::new(&header), IoSlice::new(&arrival.packet)];
-        self.device.try_send_vectored(&parts).is_ok()
+        let packet = IoSlice::new(&arrival.packet);
+        let written = match self.offload {
+            true => {
+                let header = arrival.work.header(&arrival.packet);
+                writev(&self.device, &[IoSlice::new(&header), packet])
+            }
+            false => writev(&self.device, &[packet]),
+        };
+        written.is_ok()
     }
 }
 

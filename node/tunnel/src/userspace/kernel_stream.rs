@@ -10,10 +10,10 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::{Command, CutSignal};
+use super::{Command, Commands, CutSignal, WATCHING_SHARD};
 use crate::listener::stopped;
 use crate::stream::{BoxStream, KernelPart, Stream};
 
@@ -27,7 +27,7 @@ pub(crate) struct KernelStream {
 
 pub(crate) struct KernelListener {
     listeners: Vec<TcpListener>,
-    commands: mpsc::Sender<Command>,
+    commands: Commands,
     /// A connection whose peer is being looked up; kept here so that a cancelled accept loses nothing.
     arriving: Option<Arriving>,
 }
@@ -84,7 +84,7 @@ impl KernelListener {
         ips: &[IpAddr],
         port: u16,
         interface: &str,
-        commands: mpsc::Sender<Command>,
+        commands: Commands,
     ) -> io::Result<Self> {
         let mut listeners: Vec<TcpListener> = Vec::new();
         for ip in ips {
@@ -131,9 +131,10 @@ impl KernelListener {
     }
 
     async fn next_arrival(&self) -> io::Result<Option<Arriving>> {
-        let permit = self.commands.reserve().await.map_err(|_| stopped())?;
+        let commands = self.commands.shard(WATCHING_SHARD);
+        let permit = commands.reserve().await.map_err(|_| stopped())?;
         let accepted = tokio::select! {
-            () = self.commands.closed() => return Err(stopped()),
+            () = commands.closed() => return Err(stopped()),
             accepted = poll_fn(|cx| self.poll_accept(cx)) => accepted,
         };
         let Ok((tcp, remote)) = accepted else {

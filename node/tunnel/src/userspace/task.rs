@@ -1,98 +1,60 @@
-//! The event loop of the engine, on a thread of its own: TUN device on one side, sockets on the other. It owns all state of
-//! the tunnel, and takes batches from each side until there are none, so that small packets leave together, too.
+//! The event loop of a shard, on a thread of its own: TUN device on one side, sockets and other shards on the other. It owns all
+//! state of its part of the tunnel, and takes batches from each side until there are none, so that small packets leave
+//! together, too.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, Weak};
 use std::time::Instant as Time;
 
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
 
-use super::interface::Interface;
-use super::{Command, CutSignal};
-use crate::config::TunnelConfig;
+use super::interface::{Interface, Outlet};
+use super::{Command, CutSignal, nowhere};
 use crate::device::Device;
-use crate::error::TunnelError;
-use crate::offload::buffer::LARGE_BYTES;
+use crate::offload::buffer::{Buffer, Pool};
 use crate::offload::join::Arrival;
-use crate::status::{StackCounters, TunnelEvent, TunnelStats};
+use crate::status::{StackCounters, TunnelStats};
 use crate::underlay::{Request, Underlay};
+use crate::watched::Watched;
 
-/// Starts the thread, and returns when sockets and interface are there.
-pub(super) fn start(
-    config: TunnelConfig,
-    inbox: mpsc::Receiver<Command>,
-    events: broadcast::Sender<TunnelEvent>,
-) -> Result<(), TunnelError> {
-    let (started, ready) = std::sync::mpsc::sync_channel(1);
-    let work = move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        let runtime = match runtime {
-            Ok(runtime) => runtime,
-            Err(error) => {
-                let _ = started.send(Err(TunnelError::Thread(error)));
-                return;
-            }
-        };
-        runtime.block_on(async move {
-            let task = Task::create(&config, inbox, events);
-            let (task, outcome) = match task {
-                Ok(task) => (Some(task), Ok(())),
-                Err(error) => (None, Err(error)),
-            };
-            // Whoever started us waits for this.
-            let _ = started.send(outcome);
-            if let Some(task) = task {
-                task.run().await;
-            }
-        });
-    };
-    std::thread::Builder::new()
-        .name("malha-tunnel".into())
-        .spawn(work)
-        .map_err(TunnelError::Thread)?;
-    ready.recv().unwrap_or(Err(TunnelError::Stopped))
-}
-
-struct Task {
+/// One shard; mostly the only one of its tunnel.
+pub(super) struct Task {
     underlay: Underlay,
-    interface: Interface,
-    inbox: mpsc::Receiver<Command>,
+    /// The reading side of the interface. Only the first shard has it: one reader keeps the order of every flow.
+    inlet: Option<Interface>,
+    outlet: Outlet,
     /// Addresses to which there are, or were, connections.
-    watched: HashMap<IpAddr, Weak<CancellationToken>>,
+    watched: Watched,
     counters: StackCounters,
-    packet: Vec<u8>,
+    packet: Buffer,
+    /// The last to go: when it is closed, nothing is left of the shard.
+    inbox: mpsc::Receiver<Command>,
 }
 
 impl Task {
-    fn create(
-        config: &TunnelConfig,
+    pub(super) fn new(
+        underlay: Underlay,
+        inlet: Option<Interface>,
+        outlet: Outlet,
         inbox: mpsc::Receiver<Command>,
-        events: broadcast::Sender<TunnelEvent>,
-    ) -> Result<Self, TunnelError> {
-        let mut underlay = Underlay::start(config, events, Time::now())?;
-        let interface = Interface::create(config).map_err(|source| TunnelError::Interface {
-            name: config.interface.clone(),
-            source,
-        })?;
-        underlay.device.set_joins(interface.joins());
-        Ok(Self {
+    ) -> Self {
+        Self {
             underlay,
-            interface,
-            inbox,
-            watched: HashMap::new(),
+            inlet,
+            outlet,
+            watched: Watched::default(),
             counters: StackCounters::default(),
-            packet: vec![0; LARGE_BYTES],
-        })
+            packet: Pool::default().large(),
+            inbox,
+        }
     }
 
-    async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         let asked_by = loop {
+            if self.underlay.has_ended() {
+                break None;
+            }
             let more = match self.pump() {
                 Ok(more) => more,
                 Err(error) => {
@@ -110,15 +72,12 @@ impl Task {
                     Some(command) => self.handle(command),
                     None => break None,
                 },
-                // What is wrong with it shows when it is read.
-                _ = self.interface.readable(), if !self.underlay.blocked() => {}
-                () = self.underlay.ready() => {}
+                () = readable(&self.inlet), if self.underlay.is_shard() || !self.underlay.blocked() => {}
+                () = self.underlay.wait() => {}
                 () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {}
             }
         };
-        for signal in self.watched.values().filter_map(Weak::upgrade) {
-            signal.cancel();
-        }
+        self.watched.cut(|_| true);
         drop(self);
         if let Some(reply) = asked_by {
             let _ = reply.send(());
@@ -131,9 +90,9 @@ impl Task {
             let received = self.receive();
             while let Some(arrival) = self.underlay.device.poll_packet() {
                 let device = &mut self.underlay.device;
-                deliver(arrival, device, &self.interface, &mut self.counters);
+                deliver(arrival, device, &self.outlet, &mut self.counters);
             }
-            let read = !self.underlay.blocked() && self.read()?;
+            let read = self.read()?;
             self.underlay.work(Time::now());
             if !received && !read {
                 return Ok(false);
@@ -142,30 +101,46 @@ impl Task {
         Ok(true)
     }
 
-    /// From the sockets, by way of the device, to the kernel. False if there was nothing.
+    /// From the sockets and other shards, by way of the device, to the kernel. False if there was nothing.
     fn receive(&mut self) -> bool {
-        let (interface, counters) = (&self.interface, &mut self.counters);
-        self.underlay.receive(|device| {
+        let (outlet, counters) = (&self.outlet, &mut self.counters);
+        let mut deliver_full = |device: &mut Device| {
             while let Some(arrival) = device.poll_full_packet() {
-                deliver(arrival, device, interface, counters);
+                deliver(arrival, device, outlet, counters);
             }
-        })
+        };
+        let received = self.underlay.receive(&mut deliver_full);
+        self.underlay.take(&mut deliver_full) || received
     }
 
-    /// From the kernel to the device. False if there was nothing.
+    /// From the kernel to the device of the peer's shard. False if there was nothing.
     fn read(&mut self) -> io::Result<bool> {
+        let Some(inlet) = &self.inlet else {
+            return Ok(false);
+        };
         let now = Time::now();
         let mut total_bytes = 0;
         for number in 0..READ_PACKETS {
-            let room = self.packet.len() - SPARE_BYTES;
-            let Some((bytes, work)) = self.interface.read(&mut self.packet[..room])? else {
+            // With others to read for, our own packets find their queue full instead.
+            if self.underlay.blocked() && !self.underlay.is_shard() {
+                return Ok(number > 0);
+            }
+            let room = self.packet.capacity() - SPARE_BYTES;
+            let Some((bytes, work)) = inlet.read(&mut self.packet.room()[..room])? else {
                 return Ok(number > 0);
             };
-            let device = &mut self.underlay.device;
-            device.handle_super_packet(&mut self.packet, bytes, work, now);
-            self.underlay.transmit_full();
+            match self.underlay.other_shard(self.packet.peek(0..bytes)) {
+                Some(shard) => self
+                    .underlay
+                    .hand_over(shard, &mut self.packet, bytes, work),
+                None => {
+                    let device = &mut self.underlay.device;
+                    device.handle_super_packet(self.packet.room(), bytes, work, now);
+                    self.underlay.transmit_full();
+                }
+            }
             total_bytes += bytes;
-            if total_bytes >= READ_BYTES || self.underlay.blocked() {
+            if total_bytes >= READ_BYTES {
                 break;
             }
         }
@@ -176,17 +151,13 @@ impl Task {
         let now = Time::now();
         match command {
             Command::Device(request) => {
-                let remotes: Vec<_> = match request {
-                    Request::SetPeer(..) | Request::RemovePeer(..) => {
-                        self.watched.keys().copied().collect()
-                    }
+                let remotes = match request {
+                    Request::SetPeer(..) | Request::RemovePeer(..) => self.watched.remotes(),
                     _ => Vec::new(),
                 };
-                for gone in self.underlay.handle(request, &remotes, now) {
-                    if let Some(signal) = self.watched.remove(&gone).and_then(|weak| weak.upgrade())
-                    {
-                        signal.cancel();
-                    }
+                let gone = self.underlay.handle(request, &remotes, now);
+                if !gone.is_empty() {
+                    self.watched.cut(|remote| gone.contains(&remote));
                 }
             }
             Command::Watch(remote, reply) => {
@@ -201,33 +172,17 @@ impl Task {
     }
 
     fn watch(&mut self, remote: IpAddr) -> io::Result<CutSignal> {
-        if self.underlay.device.owner(remote).is_none() {
+        let device = &self.underlay.device;
+        if device.owner(remote).is_none() {
             return Err(io::Error::new(
                 io::ErrorKind::NetworkUnreachable,
                 "no peer owns this overlay address",
             ));
         }
-        if !self.underlay.device.reachable(remote) {
-            return Err(io::Error::new(
-                io::ErrorKind::HostUnreachable,
-                "nobody knows where the peer of this overlay address is",
-            ));
+        if !device.is_foreign(remote) && !device.reachable(remote) {
+            return Err(nowhere());
         }
-        if let Some(signal) = self.watched.get(&remote).and_then(Weak::upgrade) {
-            return Ok(signal);
-        }
-        if self.watched.len() >= MAX_WATCHED {
-            self.watched.retain(|_, signal| signal.strong_count() > 0);
-        }
-        if self.watched.len() >= MAX_WATCHED {
-            return Err(io::Error::new(
-                io::ErrorKind::QuotaExceeded,
-                "connections to too many addresses",
-            ));
-        }
-        let signal = CutSignal::default();
-        self.watched.insert(remote, Arc::downgrade(&signal));
-        Ok(signal)
+        self.watched.signal(remote)
     }
 
     fn stats(&self) -> TunnelStats {
@@ -241,13 +196,18 @@ impl Task {
     }
 }
 
-fn deliver(
-    arrival: Arrival,
-    device: &mut Device,
-    interface: &Interface,
-    counters: &mut StackCounters,
-) {
-    if !interface.write(&arrival) {
+/// Completes when there is something to read, the end perhaps: what is wrong shows when it is read.
+async fn readable(inlet: &Option<Interface>) {
+    match inlet {
+        Some(inlet) => {
+            let _ = inlet.readable().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn deliver(arrival: Arrival, device: &mut Device, outlet: &Outlet, counters: &mut StackCounters) {
+    if !outlet.write(&arrival) {
         counters.packets_dropped += 1;
     }
     device.recycle_packet(arrival);
@@ -260,4 +220,3 @@ const READ_PACKETS: usize = 128;
 const READ_BYTES: usize = 512 * 1024;
 /// Room that the device wants behind a packet.
 const SPARE_BYTES: usize = 64;
-const MAX_WATCHED: usize = 65_536;

@@ -130,20 +130,23 @@ pub(crate) async fn a_clock_set_back_costs_no_session(ground: Ground) {
 async fn start(ground: &Ground, deceived: Option<Deceived>) -> (Subject, Raw) {
     // The peer must be there before the process that dials it, and learns its address afterwards.
     let mut raw = Raw::at(2, ([127, 0, 0, 1], 1).into()).await;
-    let subject = Subject::start(ground.engine, raw.endpoint(), deceived);
+    let subject = Subject::start(ground, raw.endpoint(), deceived);
     raw.subject = subject.underlay;
     raw.is_called().await;
     (subject, raw)
 }
 
 impl Subject {
-    fn start(engine: Engine, dials: SocketAddr, deceived: Option<Deceived>) -> Self {
+    fn start(ground: &Ground, dials: SocketAddr, deceived: Option<Deceived>) -> Self {
         let clock = std::env::temp_dir().join(format!("malha-clock-{}", dials.port()));
         fs::write(&clock, "+0\n").unwrap();
         let mut command = this_program();
         command
             .args(["subject_of_another_process", "--exact", "--nocapture"])
-            .env(ASKED, format!("{engine} {dials}"))
+            .env(
+                ASKED,
+                format!("{} {} {dials}", ground.engine, ground.shards),
+            )
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         if let Some(deceived) = deceived {
@@ -209,7 +212,8 @@ pub(crate) fn serve_if_asked() {
     let Ok(asked) = std::env::var(ASKED) else {
         return;
     };
-    let (engine, dials) = asked.split_once(' ').unwrap();
+    let (engine, asked) = asked.split_once(' ').unwrap();
+    let (shards, dials) = asked.split_once(' ').unwrap();
     let engine = [Engine::Netstack, Engine::Userspace]
         .into_iter()
         .find(|it| it.to_string() == engine)
@@ -219,7 +223,8 @@ pub(crate) fn serve_if_asked() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let subject = Ground { engine }.subject().await;
+        let ground = Ground::new(engine, shards.parse().unwrap());
+        let subject = ground.subject().await;
         println!("{READY}{}", subject.underlay().await[0]);
         let mut config = peer(2, vec![dials.parse().unwrap()]);
         config.keepalive_s = Some(25);

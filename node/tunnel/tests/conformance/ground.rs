@@ -17,21 +17,23 @@ use crate::nodes::{self, Node};
 pub(crate) const SUBJECT: u8 = 1;
 
 /// One engine, and this thread's place on the network.
+#[derive(Clone, Copy)]
 pub(crate) struct Ground {
     pub(crate) engine: Engine,
+    pub(crate) shards: usize,
 }
 
 /// Plays a story on a thread of its own, in a network namespace of its own unless the engine needs no privilege.
-pub(crate) fn play<F>(engine: Engine, story: F)
+pub(crate) fn play<F>(ground: Ground, story: F)
 where
     F: AsyncFnOnce(Ground) + Send + 'static,
 {
-    if let Some(reason) = obstacle(engine) {
+    if let Some(reason) = obstacle(ground.engine) {
         println!("{reason}");
         return;
     }
     let played = std::thread::spawn(move || {
-        if engine != Engine::Netstack {
+        if ground.engine != Engine::Netstack {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
             ip("link set lo up");
         }
@@ -39,7 +41,7 @@ where
             .enable_all()
             .build()
             .unwrap();
-        runtime.block_on(story(Ground { engine }));
+        runtime.block_on(story(ground));
     });
     if let Err(panic) = played.join() {
         std::panic::resume_unwind(panic);
@@ -73,6 +75,10 @@ pub(crate) fn no_kernel() -> Option<String> {
 }
 
 impl Ground {
+    pub(crate) fn new(engine: Engine, shards: usize) -> Self {
+        Self { engine, shards }
+    }
+
     /// The tunnel under test, on loopback of either family.
     pub(crate) async fn subject(&self) -> Node {
         let subject = Node::start(self.engine, self.config(), SUBJECT);
@@ -94,6 +100,7 @@ impl Ground {
     pub(crate) fn config(&self) -> TunnelConfig {
         let mut config = nodes::config(SUBJECT);
         config.listen.push("[::1]:0".parse().unwrap());
+        config.shards = Some(self.shards);
         config
     }
 

@@ -29,8 +29,11 @@ mod virtual_machine;
 /// The stories, each played with this engine.
 macro_rules! battery {
     ($name:ident, $engine:ident) => {
+        battery!($name, $engine, 1);
+    };
+    ($name:ident, $engine:ident, $shards:literal) => {
         mod $name {
-            conforms! { $engine:
+            conforms! { $engine, $shards:
                 handshake {
                     either_side_may_begin
                     initiations_that_cross_end_in_one_session
@@ -77,11 +80,12 @@ macro_rules! battery {
 }
 
 macro_rules! conforms {
-    ($engine:ident: $($room:ident { $($story:ident)* })*) => {
+    ($engine:ident, $shards:literal: $($room:ident { $($story:ident)* })*) => {
         $($(
             #[test]
             fn $story() {
-                crate::ground::play(malha_tunnel::Engine::$engine, crate::$room::$story);
+                let ground = crate::ground::Ground::new(malha_tunnel::Engine::$engine, $shards);
+                crate::ground::play(ground, crate::$room::$story);
             }
         )*)*
     };
@@ -89,6 +93,8 @@ macro_rules! conforms {
 
 battery!(netstack, Netstack);
 battery!(userspace, Userspace);
+battery!(userspace_of_two_shards, Userspace, 2);
+battery!(userspace_of_three_shards, Userspace, 3);
 battery!(kernel, Kernel);
 
 /// Not a story: the process that `clock` stops, resumes and deceives about the time. It does nothing unless it is asked to.

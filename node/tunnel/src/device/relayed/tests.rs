@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{Allow, TunnelConfig};
+use crate::device::cluster::{Cluster, with_shards};
 use crate::key::{PrivateKey, RelayKey};
 use crate::packet::build;
 use crate::relay::{ChannelGrant, RelayGrant, data_header};
@@ -14,11 +15,11 @@ use crate::status::PathKind;
 
 /// Device `n` is at 192.0.2.n on the underlay and 10.0.0.n on the overlay; the hub is number 9.
 struct World {
-    devices: BTreeMap<u8, Device>,
+    devices: BTreeMap<u8, Cluster>,
     now: Instant,
     /// Pairs between which UDP does not pass, the smaller number first.
     blocked: BTreeSet<(u8, u8)>,
-    /// The node at the other end of the hub's carrier 0, which is the node's carrier 0 too.
+    /// The node at the other end of the hub's carrier 0.
     carried: Option<u8>,
     events: BTreeMap<u8, Vec<TunnelEvent>>,
     /// Everything that the hub received.
@@ -74,10 +75,8 @@ impl World {
         let now = Instant::now();
         let device = |n: u8| {
             let address = format!("10.0.0.{n}/24").parse().unwrap();
-            (
-                n,
-                Device::new(&TunnelConfig::new(key(n), vec![address]), now).unwrap(),
-            )
+            let config = TunnelConfig::new(key(n), vec![address]);
+            (n, Cluster::new(&config, now))
         };
         let mut world = Self {
             devices: [1, 2, HUB].map(device).into(),
@@ -108,7 +107,7 @@ impl World {
         world
     }
 
-    fn device(&mut self, n: u8) -> &mut Device {
+    fn device(&mut self, n: u8) -> &mut Cluster {
         self.devices.get_mut(&n).unwrap()
     }
 
@@ -122,7 +121,8 @@ impl World {
         for _ in 0..50 {
             let mut quiet = true;
             for from in [1, 2, HUB] {
-                while let Some(transmit) = self.device(from).poll_transmit() {
+                let now = self.now;
+                while let Some(transmit) = self.device(from).poll_transmit(now) {
                     quiet = false;
                     self.carry(from, transmit);
                 }
@@ -150,9 +150,9 @@ impl World {
                 }
                 (to, Path::Udp { local, remote })
             }
-            Path::Carrier(id) => match (self.carried, from) {
-                (Some(node), HUB) => (node, Path::Carrier(id)),
-                (Some(node), _) if node == from => (HUB, Path::Carrier(id)),
+            Path::Carrier(_) => match (self.carried, from) {
+                (Some(node), HUB) => (node, Path::Carrier(self.nodes_carrier())),
+                (Some(node), _) if node == from => (HUB, Path::Carrier(CarrierId(0))),
                 _ => return,
             },
             Path::Relay(_) => panic!("a relay path is resolved before it leaves the device"),
@@ -163,6 +163,12 @@ impl World {
         let (now, stride) = (self.now, transmit.segment_bytes);
         self.device(to)
             .handle_datagrams(path, &transmit.payload, stride, now);
+    }
+
+    /// The first carrier of the shard where a node has the hub.
+    fn nodes_carrier(&mut self) -> CarrierId {
+        let hub = key(HUB).public_key();
+        CarrierId(self.device(1).place().of_peer(&hub) as u32)
     }
 
     fn pass(&mut self, time: Duration) {
@@ -281,9 +287,8 @@ fn a_node_whose_udp_is_blocked_speaks_to_hub_and_relay_over_its_carrier() {
     world.carried = Some(1);
     let now = world.now;
     let hub = key(HUB).public_key();
-    world
-        .device(1)
-        .handle_carrier_opened(CarrierId(0), hub, now);
+    let id = world.nodes_carrier();
+    world.device(1).handle_carrier_opened(id, hub, now);
     world.pass(Duration::from_secs(1));
     assert!(world.passes(1, HUB, b"to the hub") && world.passes(HUB, 1, b"and back"));
     assert_eq!(world.path(1, HUB), Some(PathKind::Carrier));
@@ -299,8 +304,9 @@ fn a_node_whose_udp_is_blocked_speaks_to_hub_and_relay_over_its_carrier() {
     assert_eq!(world.path(HUB, 1), Some(PathKind::Direct));
     world.carried = None;
     let now = world.now;
-    for n in [1, HUB] {
-        world.device(n).handle_carrier_closed(CarrierId(0), now);
+    let id = world.nodes_carrier();
+    for (n, id) in [(1, id), (HUB, CarrierId(0))] {
+        world.device(n).handle_carrier_closed(id, now);
     }
     world.pass(Duration::from_secs(1));
     assert!(world.passes(1, HUB, b"to the hub") && world.passes(HUB, 1, b"and back"));
@@ -335,9 +341,7 @@ fn blocked_udp_is_noticed_soon_though_nobody_speaks_to_the_hub() {
 fn a_carrier_is_enough_from_the_first_handshake_on() {
     let mut world = World::new();
     let fresh = TunnelConfig::new(key(1), vec!["10.0.0.1/24".parse().unwrap()]);
-    world
-        .devices
-        .insert(1, Device::new(&fresh, world.now).unwrap());
+    world.devices.insert(1, Cluster::new(&fresh, world.now));
     world.blocked.insert((1, HUB));
     let hub = PeerConfig {
         endpoints: vec![place(HUB)],
@@ -356,9 +360,8 @@ fn a_carrier_is_enough_from_the_first_handshake_on() {
     world.carried = Some(1);
     let now = world.now;
     let hub = key(HUB).public_key();
-    world
-        .device(1)
-        .handle_carrier_opened(CarrierId(0), hub, now);
+    let id = world.nodes_carrier();
+    world.device(1).handle_carrier_opened(id, hub, now);
     world.settle();
     assert!(world.passes(1, HUB, b"at once"));
 }
@@ -380,7 +383,7 @@ fn only_the_hub_may_say_that_a_datagram_was_relayed() {
     assert_eq!(world.exchange(), 2);
     let (sealed, now) = (packet(2, 1, b"x"), world.now);
     world.device(2).handle_packet(&sealed, now);
-    let transmit = world.device(2).poll_transmit().unwrap();
+    let transmit = world.device(2).poll_transmit(now).unwrap();
     let inner = transmit.payload[8..].to_vec();
     let stranger = Path::udp(place(7));
     let frame = [&data_header(ChannelId(1))[..], &inner].concat();
@@ -407,9 +410,11 @@ fn a_batch_of_several_kinds_loses_none_of_them() {
         let packet = packet(1, to, body);
         world.device(1).handle_packet(&packet, now);
     }
-    while let Some(transmit) = world.device(1).poll_transmit() {
+    while let Some(transmit) = world.device(1).poll_transmit(now) {
         batch.extend(transmit.datagrams().map(<[u8]>::to_vec));
     }
+    // Shards send on their own; the kernel joins what is of one length.
+    batch.sort_by_key(|datagram| std::cmp::Reverse(datagram.len()));
     let stride = batch[0].len();
     assert!(batch.len() == 3 && batch[1].len() == stride && batch[2].len() < stride);
     let from = Path::Udp {
@@ -435,4 +440,24 @@ fn quic_is_left_to_others_and_counted() {
             .handle_datagram(Path::udp(place(7)), &[first; 40], now);
     }
     assert_eq!(world.device(1).counters().quic, 2);
+}
+
+#[test]
+fn nodes_of_several_shards_tell_the_same_stories() {
+    let stories = [
+        nodes_that_know_only_the_relay_speak_through_it_and_the_hub_can_not_read as fn(),
+        candidates_make_it_direct_and_a_cut_brings_the_relay_back_within_five_seconds as fn(),
+        a_node_whose_udp_is_blocked_speaks_to_hub_and_relay_over_its_carrier as fn(),
+        blocked_udp_is_noticed_soon_though_nobody_speaks_to_the_hub as fn(),
+        a_carrier_is_enough_from_the_first_handshake_on as fn(),
+        a_pair_that_leaves_the_table_is_cut_at_once as fn(),
+        only_the_hub_may_say_that_a_datagram_was_relayed as fn(),
+        a_batch_of_several_kinds_loses_none_of_them as fn(),
+        quic_is_left_to_others_and_counted as fn(),
+    ];
+    for shards in [2, 3, 5] {
+        for story in stories {
+            with_shards(shards, story);
+        }
+    }
 }

@@ -1,12 +1,14 @@
 //! Checks: each organization that has declared something is compared with what is there, on schedule and when somebody asks, one
 //! after the other. They change nothing; what they find is kept on disk beside the store.
 
+mod copies;
 mod history;
 mod looks;
 mod record;
 mod subject;
 mod vantage;
 
+pub use copies::{HistoryCopy, restore_file};
 pub use history::{History, HistoryError, MAX_RUNS_KEPT, RunFile, RunSummary};
 pub use vantage::{NoOutside, OUTSIDE_TAG};
 
@@ -217,7 +219,7 @@ impl Checks {
 
     /// What all runs left.
     #[must_use]
-    pub fn history(&self) -> &History {
+    pub fn history(&self) -> &Arc<History> {
         &self.context.history
     }
 

@@ -2,6 +2,10 @@
 //! authority. [`verify`] needs the file and the authority's certificate, no network and no trust in who kept the file. The format
 //! is in `docs/EVIDENCE.md`.
 
+mod chain;
+
+pub use chain::{Chain, ChainFault, ChainedRun, RunLink, chains};
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -37,6 +41,10 @@ pub struct Verified {
     pub ended: OffsetDateTime,
     pub lines: usize,
     pub counts: Counts,
+    /// The run's place among those of its organization.
+    pub link: RunLink,
+    /// SHA-256 of the whole file, hexadecimal: what the next run names.
+    pub sha256: String,
     /// Checks whose verdict does not follow, by this program's rules, from the observations in the file. None in a file that was
     /// written by this version.
     pub disagreeing: Vec<String>,
@@ -67,6 +75,10 @@ pub enum EvidenceError {
     Format { found: u32 },
     #[error("line 1 is not the header of an evidence file")]
     NoHeader,
+    #[error(
+        "the header says run {sequence} and names {previous} as the run before it, which does not go together"
+    )]
+    BadLink { sequence: u64, previous: String },
     #[error("the authority's certificate can't be read; it must be one certificate in PEM")]
     Authority,
     #[error("the authority's key is of a kind that signs no evidence; it must be P-256 or Ed25519")]
@@ -85,7 +97,8 @@ pub enum EvidenceError {
     Unwritten(#[from] serde_json::Error),
 }
 
-/// Writes the file of one run: a header with the subject, the observations, the verdicts, and the seal.
+/// Writes the file of one run: a header with the subject, the observations, the verdicts, and the seal. `link` is its place after
+/// the run before it.
 ///
 /// # Errors
 /// [`EvidenceError::Unsigned`] with the signer's reason.
@@ -93,6 +106,7 @@ pub fn write(
     report: &Report,
     subject: &Subject,
     observations: &[Observation],
+    link: &RunLink,
     signer: &dyn Signer,
 ) -> Result<String, EvidenceError> {
     let mut file = File::default();
@@ -101,6 +115,7 @@ pub fn write(
         program: format!("malha-check {}", env!("CARGO_PKG_VERSION")),
         started: report.started,
         ended: report.ended,
+        run: link.clone(),
         subject: subject.clone(),
     })))?;
     for observation in observations {
@@ -130,6 +145,7 @@ pub fn verify(file: &str, authority_pem: &str) -> Result<Verified, EvidenceError
         return Err(EvidenceError::TooLong);
     }
     let mut run = read(file)?;
+    run.header.run.check()?;
     let expected = fingerprint(authority);
     if run.seal.authority != expected {
         let found = run.seal.authority;
@@ -157,6 +173,8 @@ pub fn verify(file: &str, authority_pem: &str) -> Result<Verified, EvidenceError
         ended,
         lines: run.lines,
         counts: report.counts(),
+        link: run.header.run,
+        sha256: RunLink::sha256_of(file.as_bytes()),
         disagreeing,
         report,
     })
@@ -196,6 +214,7 @@ struct Header {
     started: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
     ended: OffsetDateTime,
+    run: RunLink,
     subject: Subject,
 }
 
@@ -362,14 +381,14 @@ fn check_signature(
 }
 
 fn fingerprint(certificate_der: &[u8]) -> String {
-    data_encoding::HEXLOWER.encode(&Sha256::digest(certificate_der))
+    RunLink::sha256_of(certificate_der)
 }
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// A run of the largest plan with the largest answers has less.
 pub const MAX_FILE_BYTES: usize = 64 * 1_024 * 1_024;
 /// No certificate, request or other thing that an authority signs begins like this.
-const SIGNED_AS: &str = "malha evidence of a compliance check, format 1";
+const SIGNED_AS: &str = "malha evidence of a compliance check, format 2";
 
 #[cfg(test)]
 mod tests;

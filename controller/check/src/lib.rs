@@ -22,8 +22,8 @@ mod verdict;
 
 pub use check::{Check, Expect, Issuers, Probe, Role, Vantage, View};
 pub use evidence::{
-    EvidenceError, MAX_FILE_BYTES, Signer, Verified, verify as verify_evidence,
-    write as write_evidence,
+    Chain, ChainFault, ChainedRun, EvidenceError, MAX_FILE_BYTES, RunLink, Signer, Verified,
+    chains, verify as verify_evidence, write as write_evidence,
 };
 pub use judge::judge;
 pub use observation::{

@@ -1,5 +1,5 @@
-//! The backup of the whole store as one download. It holds no key in clear: authorities are sealed with the master key,
-//! which is not in it.
+//! The backup of the whole store, and of what checks found, as one download. It holds no key in clear: authorities are sealed with
+//! the master key, which is not in it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +13,12 @@ use tokio_util::io::ReaderStream;
 use crate::api::Api;
 use crate::api::caller::{Admin, Caller};
 use crate::api::problem::{Kind, Problem};
+use crate::checks::HistoryCopy;
 use crate::clock::now_ms;
 
 /// Download a backup
 ///
-/// One moment of the store, while it goes on. The last bytes are a checksum: a download that was cut is refused by
+/// One moment of the store, while it goes on, and what checks found with its evidence. The last bytes are a checksum: a download that was cut is refused by
 /// `malha backup verify` and `malha restore`.
 #[utoipa::path(get, path = "/backup", tag = "backup",
     responses((status = 200, description = "The backup file", body = Vec<u8>, content_type = "application/octet-stream")),
@@ -31,14 +32,15 @@ pub(super) async fn download(
         .map_err(|_| Problem::new(Kind::Unavailable, "another backup is being taken").after_s(5))?;
     let (read, mut write) = tokio::io::duplex(BUFFER_BYTES);
     let store = api.context.store.clone();
+    let mut files = HistoryCopy::new(api.context.checks.history().clone());
     tokio::spawn(async move {
         let _place = place;
         // Without its last bytes the file is no backup: a reader that goes away, one that stalls, or an error ends it early.
-        match tokio::time::timeout(DEADLINE, malha_store::backup(&*store, now_ms(), &mut write))
-            .await
-        {
+        let backup = malha_store::backup(&*store, now_ms(), &mut files, &mut write);
+        match tokio::time::timeout(DEADLINE, backup).await {
             Ok(Ok(summary)) => {
-                tracing::info!(keys = summary.keys, revision = %summary.header.revision, "backup taken");
+                let (keys, files) = (summary.keys, summary.files);
+                tracing::info!(keys, files, revision = %summary.header.revision, "backup taken");
             }
             Ok(Err(error)) => tracing::warn!(%error, "backup not finished"),
             Err(_) => tracing::warn!("backup not finished: its reader is too slow"),

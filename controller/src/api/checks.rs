@@ -52,6 +52,10 @@ pub struct CheckRun {
     /// Names it among the organization's runs: when it began, milliseconds of the Unix epoch.
     pub run: u64,
     pub ended_ms: u64,
+    /// Its number in the chain of the organization's evidence, from 1; the oldest that is kept need not be 1.
+    pub sequence: u64,
+    /// SHA-256 of its evidence file, hexadecimal, which the next run's evidence names.
+    pub evidence_sha256: String,
     /// Who asked for it; absent: the schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
@@ -164,6 +168,8 @@ impl CheckRun {
         Self {
             run: it.started_ms,
             ended_ms: it.ended_ms,
+            sequence: it.sequence,
+            evidence_sha256: it.evidence_sha256,
             by: it.by,
             ok: it.ok,
             findings: it.findings,

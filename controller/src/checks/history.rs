@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use malha_check::Report;
+use malha_check::{Report, RunLink};
 use malha_proto::OrganizationId;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -24,6 +24,12 @@ pub struct RunSummary {
     /// Names the run: no two of one organization begin in the same millisecond.
     pub started_ms: u64,
     pub ended_ms: u64,
+    /// The number of the run in the chain of its organization's evidence, from 1; 0: it is older than the chain.
+    #[serde(default)]
+    pub sequence: u64,
+    /// SHA-256 of its evidence file, hexadecimal.
+    #[serde(default)]
+    pub evidence_sha256: String,
     /// Who asked for it; None: the schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
@@ -63,6 +69,24 @@ pub enum RunFile {
     Evidence,
 }
 
+impl RunFile {
+    /// As it is named beside those of other runs.
+    pub(super) fn name(self, started_ms: u64) -> String {
+        match self {
+            Self::Report => format!("{started_ms}.json"),
+            Self::Evidence => format!("{started_ms}.evidence"),
+        }
+    }
+
+    /// Which file has such a name.
+    pub(super) fn of_name(name: &str) -> Option<Self> {
+        let (number, _) = name.split_once('.')?;
+        let started_ms: u64 = number.parse().ok()?;
+        let files = [Self::Report, Self::Evidence];
+        files.into_iter().find(|file| file.name(started_ms) == name)
+    }
+}
+
 impl History {
     /// Opens the folder; none is an empty history.
     pub fn open(folder: &Path) -> Result<Self, HistoryError> {
@@ -98,6 +122,12 @@ impl History {
         })
     }
 
+    /// Those that were checked.
+    #[must_use]
+    pub fn organizations(&self) -> Vec<OrganizationId> {
+        self.lock().keys().copied().collect()
+    }
+
     /// The newest first.
     #[must_use]
     pub fn runs(&self, organization: OrganizationId) -> Vec<RunSummary> {
@@ -109,6 +139,15 @@ impl History {
     #[must_use]
     pub fn newest(&self, organization: OrganizationId) -> Option<RunSummary> {
         self.lock().get(&organization)?.last().cloned()
+    }
+
+    /// The place of the next run.
+    #[must_use]
+    pub fn next_link(&self, organization: OrganizationId) -> RunLink {
+        match self.newest(organization) {
+            Some(run) if run.sequence > 0 => RunLink::after(run.sequence, run.evidence_sha256),
+            _ => RunLink::first(),
+        }
     }
 
     /// A file of a run; None if there is no such run.
@@ -160,7 +199,8 @@ impl History {
             .create(&folder)
             .map_err(at(&folder))?;
         for (file, bytes) in [(RunFile::Report, report), (RunFile::Evidence, evidence)] {
-            write(&self.path(organization, run.started_ms, file), bytes)?;
+            let path = self.path(organization, run.started_ms, file);
+            write(&path, bytes).map_err(at(&path))?;
         }
         let mut kept = self.lock().get(&organization).cloned().unwrap_or_default();
         kept.push(run);
@@ -171,7 +211,7 @@ impl History {
             path: index.clone(),
             source,
         })?;
-        write(&index, &bytes)?;
+        write(&index, &bytes).map_err(at(&index))?;
         self.lock().insert(organization, kept);
         for run in forgotten {
             for file in [RunFile::Report, RunFile::Evidence] {
@@ -184,14 +224,15 @@ impl History {
         Ok(())
     }
 
-    fn path(&self, organization: OrganizationId, started_ms: u64, file: RunFile) -> PathBuf {
-        let extension = match file {
-            RunFile::Report => "json",
-            RunFile::Evidence => "evidence",
-        };
+    pub(super) fn path(
+        &self,
+        organization: OrganizationId,
+        started_ms: u64,
+        file: RunFile,
+    ) -> PathBuf {
         self.folder
             .join(organization.to_string())
-            .join(format!("{started_ms}.{extension}"))
+            .join(file.name(started_ms))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<OrganizationId, Vec<RunSummary>>> {
@@ -200,22 +241,19 @@ impl History {
 }
 
 /// Whole or not at all, also after a power cut.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), HistoryError> {
+pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let staged = path.with_extension("new");
-    let written = || {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&staged)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&staged, path)?;
-        let folder = path.parent().unwrap_or_else(|| Path::new("."));
-        File::open(folder)?.sync_all()
-    };
-    written().map_err(at(path))
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&staged)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&staged, path)?;
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    File::open(folder)?.sync_all()
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> HistoryError + use<> {
@@ -223,7 +261,7 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> HistoryError + use<> {
     move |source| HistoryError::Io { path, source }
 }
 
-const INDEX_FILE: &str = "runs.json";
+pub(super) const INDEX_FILE: &str = "runs.json";
 
 #[cfg(test)]
 mod tests {
@@ -235,6 +273,8 @@ mod tests {
         RunSummary {
             started_ms,
             ended_ms: started_ms + 1,
+            sequence: started_ms / 1_000,
+            evidence_sha256: "11".repeat(32),
             by: None,
             ok: 3,
             findings: 1,
@@ -263,6 +303,26 @@ mod tests {
                 .is_none()
         );
         assert!(history.newest(OrganizationId(8)).is_none());
+    }
+
+    #[test]
+    fn the_next_run_follows_the_newest_also_where_older_ones_are_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let history = History::open(folder.path()).unwrap();
+        assert_eq!(history.next_link(SEDEC), RunLink::first());
+        let unchained = RunSummary {
+            sequence: 0,
+            ..run(500)
+        };
+        history.add(SEDEC, unchained, b"{}", b"seen").unwrap();
+        assert_eq!(history.next_link(SEDEC), RunLink::first());
+        let last = u64::try_from(MAX_RUNS_KEPT).unwrap() + 3;
+        for number in 1..=last {
+            let run = run(number * 1_000);
+            history.add(SEDEC, run, b"{}", b"seen").unwrap();
+        }
+        let link = History::open(folder.path()).unwrap().next_link(SEDEC);
+        assert_eq!(link, RunLink::after(last, "11".repeat(32)));
     }
 
     #[test]

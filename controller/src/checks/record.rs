@@ -1,6 +1,6 @@
 //! What is kept of a run: its report, and the evidence file that the overlay's authority signs.
 
-use malha_check::{EvidenceError, Observation, Report, Signer, Subject, write_evidence};
+use malha_check::{EvidenceError, Observation, Report, RunLink, Signer, Subject, write_evidence};
 use malha_pki::Authority;
 use malha_proto::OrganizationId;
 use time::OffsetDateTime;
@@ -30,11 +30,14 @@ pub(super) fn keep(
     let ended = OffsetDateTime::now_utc();
     let report = Report::new(&run.subject, &run.observations, run.started, ended);
     let signer = OverlayAuthority(authority);
-    let evidence = write_evidence(&report, &run.subject, &run.observations, &signer)?;
+    let link = history.next_link(run.organization);
+    let evidence = write_evidence(&report, &run.subject, &run.observations, &link, &signer)?;
     let counts = report.counts();
     let summary = RunSummary {
         started_ms: milliseconds(run.started),
         ended_ms: milliseconds(ended),
+        sequence: link.sequence,
+        evidence_sha256: RunLink::sha256_of(evidence.as_bytes()),
         by: run.by,
         ok: counts.ok,
         findings: counts.findings,

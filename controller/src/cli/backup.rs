@@ -1,14 +1,16 @@
-//! `malha backup`, `malha backup verify` and `malha restore`. A backup appears under its name only when it is whole and
-//! verified, and a restore writes over nothing.
+//! `malha backup`, `malha backup verify` and `malha restore`: the store, and what checks found. A backup appears under its name only
+//! when it is whole and verified, and a restore writes over nothing.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use malha_store::{BackupSummary, Batch, CommitOutcome, Op, Prefix, Store, verify_backup};
 use serde_json::{Value, json};
 
+use crate::checks::{History, HistoryCopy, restore_file};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::screen::Screen;
 use crate::cli::session::Session;
@@ -82,7 +84,11 @@ pub(super) async fn run_local(local: LocalBackup, screen: &Screen) -> Result<(),
             let store = malha_store::open(&folder::store_dir(&data), &folder::schema())?;
             let partial = Partial::create(&file)?;
             let mut writer = tokio::fs::File::from_std(partial.handle()?);
-            malha_store::backup(&*store, now_ms(), &mut writer).await?;
+            let history = History::open(&folder::checks_dir(&data));
+            let history =
+                history.map_err(|error| Failure::new(Exit::Damaged, error.to_string()))?;
+            let mut files = HistoryCopy::new(Arc::new(history));
+            malha_store::backup(&*store, now_ms(), &mut files, &mut writer).await?;
             tokio::io::AsyncWriteExt::flush(&mut writer)
                 .await
                 .map_err(|error| Failure::file(&file, &error))?;
@@ -96,18 +102,72 @@ pub(super) async fn run_local(local: LocalBackup, screen: &Screen) -> Result<(),
 pub(super) async fn restore(args: RestoreArgs, screen: &Screen) -> Result<(), Failure> {
     let mut file = File::open(&args.file).map_err(|error| Failure::file(&args.file, &error))?;
     let store_dir = folder::store_dir(&args.data);
+    let history = StagedHistory::read(&mut file, &args.data)?;
     let restored = malha_store::restore(&mut file, &store_dir, &folder::schema())?;
+    history.publish()?;
     forget_leases(&*malha_store::open(&store_dir, &folder::schema())?).await?;
+    let is_kept = history.is_kept && restored.backup.files > 0;
     if screen.json {
-        screen.json(&json!({ "data": args.data, "backup": summary(&restored.backup) }));
-    } else {
-        screen.note(&text::restored(
-            screen.lang,
-            args.data.display(),
-            restored.backup.keys,
-        ));
+        let mut document = json!({ "data": args.data, "backup": summary(&restored.backup) });
+        document["checks_kept"] = is_kept.into();
+        screen.json(&document);
+        return Ok(());
+    }
+    let (lang, data) = (screen.lang, args.data.display());
+    screen.note(&text::restored(lang, data, restored.backup.keys));
+    if is_kept {
+        let checks = folder::checks_dir(&args.data);
+        screen.note(&text::checks_kept(lang, checks.display()));
     }
     Ok(())
+}
+
+/// What checks found, taken out of a backup but not yet where a controller looks for it; removed unless it is published.
+struct StagedHistory {
+    staged: PathBuf,
+    target: PathBuf,
+    /// There is a history already. It goes on from there: it may be newer than the backup's, and evidence is never written over.
+    is_kept: bool,
+}
+
+impl StagedHistory {
+    fn read(backup: &mut File, data: &Path) -> Result<Self, Failure> {
+        let target = folder::checks_dir(data);
+        let history = Self {
+            staged: target.with_extension("unfinished"),
+            is_kept: target.exists(),
+            target,
+        };
+        // A folder that holds a store is refused by the restore itself, with its own words.
+        if history.is_kept || folder::store_dir(data).exists() {
+            return Ok(history);
+        }
+        history.clear();
+        let mut take = |file| restore_file(&history.staged, &file);
+        malha_store::read_backup_files(backup, &mut take)?;
+        Ok(history)
+    }
+
+    fn publish(&self) -> Result<(), Failure> {
+        if !self.staged.exists() {
+            return Ok(());
+        }
+        let published = std::fs::rename(&self.staged, &self.target).and_then(|()| {
+            let data = self.target.parent().unwrap_or(Path::new("."));
+            File::open(data)?.sync_all()
+        });
+        published.map_err(|error| Failure::file(&self.target, &error))
+    }
+
+    fn clear(&self) {
+        let _ = std::fs::remove_dir_all(&self.staged);
+    }
+}
+
+impl Drop for StagedHistory {
+    fn drop(&mut self) {
+        self.clear();
+    }
 }
 
 /// Nodes hold newer leases than the backup knows. Without a record of a lease each may go on with the one it has; with an
@@ -174,6 +234,7 @@ fn summary(backup: &BackupSummary) -> Value {
         "store_revision": backup.header.revision.0,
         "taken_at_ms": backup.header.taken_at_ms,
         "keys": backup.keys,
+        "files": backup.files,
         "sha256": backup.sha256,
     })
 }

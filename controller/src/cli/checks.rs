@@ -1,7 +1,8 @@
 //! `malha check`: what an organization declares of itself, whether it is so, and what earlier checks found. `verify` needs no
-//! controller: an evidence file and the authority's certificate are enough.
+//! controller: evidence files and the authority's certificate are enough.
 
 mod show;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,7 +10,6 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use http::Method;
-use malha_check::{MAX_FILE_BYTES, verify_evidence};
 use malha_core::limits::MAX_DECLARATION_BYTES;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -17,11 +17,10 @@ use tokio::time::{Instant, sleep};
 use crate::api::{CheckReport, CheckState, Checks, Declaration, NewCheck, OverlayAuthority};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::screen::Screen;
-use crate::cli::session::{Connection, Session, data_folder, parse};
+use crate::cli::session::{Connection, Session, parse};
 use crate::cli::text::{self, Lang, Word};
 use crate::cli::text_file;
 use crate::client::part;
-use crate::folder::overlay_authority_file;
 
 /// Check an organization, or one of the commands below.
 #[derive(Clone, Debug, Args)]
@@ -72,10 +71,11 @@ pub(super) enum CheckCommand {
     },
     /// Print the certificate of the authority that signs evidence, for auditors
     Authority,
-    /// Check an evidence file without a controller
+    /// Check evidence files without a controller: each by itself, and that no run between them is missing
     Verify {
-        /// As `--evidence` wrote it
-        file: PathBuf,
+        /// As `--evidence` wrote them; a folder stands for all evidence in it
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
         /// PEM file with the authority's certificate [default: overlay-ca.pem in the data folder]
         #[arg(long, env = "MALHA_AUTHORITY", value_name = "FILE")]
         authority: Option<PathBuf>,
@@ -103,13 +103,13 @@ pub(super) async fn run(
         }
         (
             Some(CheckCommand::Verify {
-                file,
+                files,
                 authority,
                 all,
             }),
             _,
         ) => {
-            return verify(&file, authority.as_deref(), all, &screen);
+            return verify::run(&files, authority.as_deref(), all, &screen);
         }
         (command, _) => command,
     };
@@ -262,44 +262,6 @@ async fn authority(session: &Session) -> Result<(), Failure> {
     Ok(())
 }
 
-fn verify(
-    file: &Path,
-    authority: Option<&Path>,
-    all: bool,
-    screen: &Screen,
-) -> Result<ExitCode, Failure> {
-    let authority = match authority {
-        Some(authority) => authority.to_owned(),
-        None => overlay_authority_file(&data_folder(None)?),
-    };
-    let pem = text_file::read(&authority, MAX_PEM_BYTES)?;
-    let evidence = text_file::read(file, MAX_FILE_BYTES)?;
-    let verified = verify_evidence(&evidence, &pem).map_err(|error| {
-        let text = format!("{}: {error}", file.display());
-        Failure::new(Exit::Damaged, text)
-    })?;
-    if screen.json {
-        let document = json!({
-            "organization": verified.organization,
-            "started_ms": verified.started.unix_timestamp() * 1_000,
-            "ended_ms": verified.ended.unix_timestamp() * 1_000,
-            "lines": verified.lines,
-            "ok": verified.counts.ok,
-            "findings": verified.counts.findings,
-            "could_not_test": verified.counts.could_not_test,
-            "disagreeing": verified.disagreeing,
-        });
-        screen.json(&document);
-    } else {
-        show::verified(&verified, all, screen);
-    }
-    Ok(match verified.disagreeing.is_empty() {
-        true => Exit::Success.into(),
-        false => Exit::Damaged.into(),
-    })
-}
-
 /// How long a run is waited for.
 const PATIENCE: Duration = Duration::from_secs(20 * 60);
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
-const MAX_PEM_BYTES: usize = 64 * 1_024;

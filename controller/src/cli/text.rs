@@ -286,6 +286,10 @@ macro_rules! sentences {
     )*};
 }
 
+mod checks;
+
+pub(super) use checks::*;
+
 sentences! {
     ago(span) { "há {span}", "{span} ago" }
     ahead(span) { "em {span}", "in {span}" }
@@ -347,6 +351,10 @@ sentences! {
     restored(data, keys) {
         "{data}: {keys} registros restaurados. A chave mestra não está no backup: ponha o arquivo dela no lugar antes de iniciar.",
         "{data}: {keys} records restored. The master key is not in the backup: put its file in place before you start."
+    }
+    checks_kept(folder) {
+        "{folder}: já existia e ficou como estava; o que o backup tem das verificações não foi restaurado.",
+        "{folder}: was there already and stays as it is; what the backup has of checks was not restored."
     }
     store_right(keys, revision, bytes) {
         "inteiro: {keys} registros, revisão {revision}, {bytes} bytes", "whole: {keys} records, revision {revision}, {bytes} bytes"
@@ -459,26 +467,6 @@ sentences! {
     }
     agency_left_out(rules) {
         "Só com uma política em vigor (malha policy apply): {rules}", "Only with a policy in force (malha policy apply): {rules}"
-    }
-    finding(level, check, vantage) {
-        "DIVERGÊNCIA ({level}) {check} · {vantage}", "FINDING ({level}) {check} · {vantage}"
-    }
-    untested(check, vantage) { "SEM TESTE {check} · {vantage}", "NOT TESTED {check} · {vantage}" }
-    in_order(check, vantage, observed) {
-        "em ordem {check} · {vantage}: {observed}", "in order {check} · {vantage}: {observed}"
-    }
-    no_outside(why) { "ninguém olhou de fora: {why}", "nobody looked from outside: {why}" }
-    verdicts(ok, findings, untested) {
-        "em ordem: {ok}, divergências: {findings}, sem teste: {untested} (o que não foi testado não está em ordem nem fechado)",
-        "in order: {ok}, findings: {findings}, not tested: {untested} (what was not tested is neither in order nor closed)"
-    }
-    file_written(file) { "{file}: gravado", "{file}: written" }
-    disagrees(check) {
-        "o veredito de {check} não segue do que está no arquivo", "the verdict of {check} does not follow from what is in the file"
-    }
-    evidence_right(organization, lines, ended) {
-        "evidência inteira: {organization}, {lines} linhas, terminada em {ended}",
-        "the evidence is whole: {organization}, {lines} lines, ended {ended}"
     }
     replaces_note(node) {
         "A máquina que usar este token fica com o lugar de {node}.", "The machine that uses this token takes the place of {node}."

@@ -1,10 +1,11 @@
 //! Writes everything in a store as one stream that no engine's format shows in: header, records in the order of their
-//! keys, trailer with count and SHA-256. It leaves out the change log, which means nothing in another life of the store.
+//! keys, files that go along, trailer with count and SHA-256. It leaves out the change log, which means nothing in another life of the store.
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
+use crate::backup_file::{BackupFile, BackupFiles};
 use crate::error::StoreError;
 use crate::key::Prefix;
 use crate::limits::MAX_PAGE_ENTRIES;
@@ -28,14 +29,17 @@ pub struct BackupHeader {
 pub struct BackupSummary {
     pub header: BackupHeader,
     pub keys: u64,
+    /// Files that go along.
+    pub files: u64,
     /// SHA-256 over all bytes before it, in hex.
     pub sha256: String,
 }
 
-/// Writes a backup of one moment while the store goes on. The caller makes the file private and durable.
+/// Writes a backup of one moment while the store goes on, and then the files. The caller makes the file private and durable.
 pub async fn backup<W: AsyncWrite + Unpin + Send>(
     store: &dyn Store,
     taken_at_ms: u64,
+    files: &mut dyn BackupFiles,
     writer: &mut W,
 ) -> Result<BackupSummary, StoreError> {
     let snapshot = store.snapshot().await?;
@@ -71,10 +75,21 @@ pub async fn backup<W: AsyncWrite + Unpin + Send>(
             format!("it has {keys} keys and should have {}", snapshot.keys()),
         ));
     }
+    drop(snapshot);
+    let mut carried: u64 = 0;
+    while let Some(file) = files.next().await? {
+        if let Some(problem) = file.problem() {
+            return Err(StoreError::InvalidBackupFile { problem });
+        }
+        output.write(&encode_file_head(&file)).await?;
+        output.write(&file.content).await?;
+        carried += 1;
+    }
     let sha256 = output.finish(keys).await?;
     Ok(BackupSummary {
         header,
         keys,
+        files: carried,
         sha256,
     })
 }
@@ -133,7 +148,22 @@ fn encode_record(item: &Item) -> Vec<u8> {
     .concat()
 }
 
+fn encode_file_head(file: &BackupFile) -> Vec<u8> {
+    let name = file.name.as_bytes();
+    [
+        [TAG_FILE].as_slice(),
+        &(name.len() as u32).to_be_bytes(),
+        name,
+        &(file.content.len() as u32).to_be_bytes(),
+    ]
+    .concat()
+}
+
 pub(crate) const MAGIC: [u8; 8] = *b"MALHABAK";
-pub(crate) const FORMAT: u16 = 1;
+pub(crate) const FORMAT: u16 = 2;
+/// Without files.
+pub(crate) const FIRST_FORMAT: u16 = 1;
 pub(crate) const TAG_RECORD: u8 = 1;
 pub(crate) const TAG_TRAILER: u8 = 2;
+/// Behind the records.
+pub(crate) const TAG_FILE: u8 = 3;

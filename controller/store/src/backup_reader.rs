@@ -1,24 +1,48 @@
-//! Reads a backup record by record and refuses anything but a complete, unchanged one. Nothing it gives may be kept before
-//! its trailer has been read.
+//! Reads a backup record by record and file by file, and refuses anything but a complete, unchanged one. Nothing it gives may be
+//! kept before its trailer has been read.
 
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
-use crate::backup::{BackupHeader, BackupSummary, FORMAT, MAGIC, TAG_RECORD, TAG_TRAILER};
+use crate::backup::{
+    BackupHeader, BackupSummary, FIRST_FORMAT, FORMAT, MAGIC, TAG_FILE, TAG_RECORD, TAG_TRAILER,
+};
+use crate::backup_file::BackupFile;
 use crate::error::StoreError;
 use crate::key::{Key, Value};
-use crate::limits::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
+use crate::limits::{
+    MAX_BACKUP_FILE_BYTES, MAX_BACKUP_FILE_NAME_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES,
+};
 use crate::meta::Epoch;
 use crate::page::Item;
 use crate::record::{Entry, StoreRevision};
 
 /// Reads a backup to its end and checks all of it. Blocks on the reader.
 pub fn verify_backup(reader: &mut dyn Read) -> Result<BackupSummary, StoreError> {
+    read_backup_files(reader, &mut |_| Ok(()))
+}
+
+/// The same, and gives each file that goes along. What was made of them counts for nothing unless this ends well.
+pub fn read_backup_files(
+    reader: &mut dyn Read,
+    take: &mut dyn FnMut(BackupFile) -> io::Result<()>,
+) -> Result<BackupSummary, StoreError> {
     let mut backup = BackupReader::start(reader)?;
-    while backup.next()?.is_some() {}
+    while let Some(part) = backup.next()? {
+        if let Part::File(file) = part {
+            let taken = take(file);
+            taken.map_err(|error| StoreError::io("taking a file out of the backup", &error))?;
+        }
+    }
     backup.finish()
+}
+
+/// What stands between a backup's header and its trailer.
+pub(crate) enum Part {
+    Record(Item),
+    File(BackupFile),
 }
 
 /// A backup that is being read.
@@ -26,6 +50,7 @@ pub(crate) struct BackupReader<'a> {
     input: HashedInput<'a>,
     header: BackupHeader,
     keys: u64,
+    files: u64,
     last: Option<Key>,
 }
 
@@ -40,9 +65,9 @@ impl<'a> BackupReader<'a> {
             return Err(input.invalid("this is not a Malha backup"));
         }
         let format = u16::from_be_bytes(input.array()?);
-        if format != FORMAT {
+        if !(FIRST_FORMAT..=FORMAT).contains(&format) {
             return Err(input.invalid(&format!(
-                "its format is {format} and this program reads format {FORMAT}"
+                "its format is {format} and this program reads formats {FIRST_FORMAT} to {FORMAT}"
             )));
         }
         let header = BackupHeader {
@@ -55,6 +80,7 @@ impl<'a> BackupReader<'a> {
             input,
             header,
             keys: 0,
+            files: 0,
             last: None,
         })
     }
@@ -63,10 +89,14 @@ impl<'a> BackupReader<'a> {
         &self.header
     }
 
-    /// The next record, or `None` where the trailer begins.
-    pub(crate) fn next(&mut self) -> Result<Option<Item>, StoreError> {
+    /// The next record or file, or `None` where the trailer begins.
+    pub(crate) fn next(&mut self) -> Result<Option<Part>, StoreError> {
         match self.input.array()? {
-            [TAG_RECORD] => self.record().map(Some),
+            [TAG_RECORD] if self.files > 0 => {
+                Err(self.input.invalid("a record stands behind the files"))
+            }
+            [TAG_RECORD] => self.record().map(Part::Record).map(Some),
+            [TAG_FILE] => self.file().map(Part::File).map(Some),
             [TAG_TRAILER] => Ok(None),
             [tag] => Err(self.input.invalid(&format!("no record begins with {tag}"))),
         }
@@ -91,6 +121,7 @@ impl<'a> BackupReader<'a> {
         Ok(BackupSummary {
             header: self.header,
             keys: self.keys,
+            files: self.files,
             sha256: HEXLOWER.encode(&hash),
         })
     }
@@ -118,6 +149,19 @@ impl<'a> BackupReader<'a> {
             modified,
         };
         Ok(Item { key, entry })
+    }
+
+    fn file(&mut self) -> Result<BackupFile, StoreError> {
+        let input = &mut self.input;
+        let name = input.field(MAX_BACKUP_FILE_NAME_BYTES)?;
+        let name = String::from_utf8(name).map_err(|error| input.invalid(&error.to_string()))?;
+        let content = input.field(MAX_BACKUP_FILE_BYTES)?;
+        let file = BackupFile { name, content };
+        if let Some(problem) = file.problem() {
+            return Err(input.invalid(&problem));
+        }
+        self.files += 1;
+        Ok(file)
     }
 }
 
@@ -154,8 +198,13 @@ impl HashedInput<'_> {
                 "a field of {length} bytes is over the limit of {limit}"
             )));
         }
-        let mut bytes = vec![0; length];
-        self.fill(&mut bytes)?;
+        // A length that the file does not keep must not take the memory that it names.
+        let mut bytes = Vec::new();
+        while bytes.len() < length {
+            let start = bytes.len();
+            bytes.resize(length.min(start + PIECE_BYTES), 0);
+            self.fill(&mut bytes[start..])?;
+        }
         Ok(bytes)
     }
 
@@ -174,3 +223,5 @@ impl HashedInput<'_> {
         }
     }
 }
+
+const PIECE_BYTES: usize = 1024 * 1024;

@@ -99,6 +99,10 @@ pub enum StoreError {
     #[error("backup refused at byte {offset}: {problem}; nothing was written, use another backup")]
     InvalidBackup { offset: u64, problem: String },
 
+    /// The caller's file can't go along with a backup.
+    #[error("backup not finished: {problem}")]
+    InvalidBackupFile { problem: String },
+
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,
@@ -112,7 +116,9 @@ impl StoreError {
         }
     }
 
-    pub(crate) fn io(attempt: &'static str, error: &std::io::Error) -> Self {
+    /// What the operating system refused while somebody did this.
+    #[must_use]
+    pub fn io(attempt: &'static str, error: &std::io::Error) -> Self {
         Self::Io {
             attempt,
             problem: error.to_string(),

@@ -22,6 +22,7 @@
 
 pub mod audit;
 mod backup;
+mod backup_file;
 mod backup_reader;
 mod batch;
 mod blocking;
@@ -48,15 +49,16 @@ mod watch;
 mod writer;
 
 pub use backup::{BackupHeader, BackupSummary, backup};
-pub use backup_reader::verify_backup;
+pub use backup_file::{BackupFile, BackupFiles, NoFiles};
+pub use backup_reader::{read_backup_files, verify_backup};
 pub use batch::{Batch, CommitOutcome, Conflict, Op, Precondition};
 pub use change::{Event, Transaction};
 pub use error::StoreError;
 pub use inspect::{CheckReport, check};
 pub use key::{Key, Prefix, Value};
 pub use limits::{
-    MAX_BATCH_BYTES, MAX_KEY_BYTES, MAX_LOG_BYTES, MAX_LOG_TRANSACTIONS, MAX_OPS, MAX_PAGE_BYTES,
-    MAX_PAGE_ENTRIES, MAX_VALUE_BYTES,
+    MAX_BACKUP_FILE_BYTES, MAX_BATCH_BYTES, MAX_KEY_BYTES, MAX_LOG_BYTES, MAX_LOG_TRANSACTIONS,
+    MAX_OPS, MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, MAX_VALUE_BYTES,
 };
 pub use local::{create, memory, open, open_or_create};
 pub use meta::Epoch;

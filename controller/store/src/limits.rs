@@ -45,5 +45,9 @@ pub(crate) const FIRST_REOPEN_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause between attempts to reopen.
 pub(crate) const LONGEST_REOPEN_PAUSE: Duration = Duration::from_secs(30);
 
+/// Longest file that goes along with a backup.
+pub const MAX_BACKUP_FILE_BYTES: usize = 64 * MIB;
+pub(crate) const MAX_BACKUP_FILE_NAME_BYTES: usize = 200;
+
 /// Damaged records a check names; it counts the rest.
 pub(crate) const MAX_NAMED_DAMAGES: usize = 100;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::backup::BackupSummary;
-use crate::backup_reader::{BackupReader, verify_backup};
+use crate::backup_reader::{BackupReader, Part, verify_backup};
 use crate::engine::memory::MemoryEngine;
 use crate::engine::redb::RedbEngine;
 use crate::engine::{Engine, Writes};
@@ -88,7 +88,9 @@ fn load(reader: &mut dyn Read, engine: &dyn Engine) -> Result<Restored, StoreErr
     let mut input = BackupReader::start(reader)?;
     let mut writes = Writes::new();
     let mut bytes = 0;
-    while let Some(item) = input.next()? {
+    while let Some(part) = input.next()? {
+        // Files are for who asks for them.
+        let Part::Record(item) = part else { continue };
         let key = layout::data_key(&item.key);
         let entry = item.entry;
         let sealed = seal(&key, entry.created, entry.modified, entry.value.as_bytes());

@@ -93,7 +93,14 @@ fn run() -> (Subject, Vec<Observation>, Report) {
 
 fn file(authority: &Authority) -> String {
     let (subject, observations, report) = run();
-    write(&report, &subject, &observations, authority).unwrap()
+    write(
+        &report,
+        &subject,
+        &observations,
+        &RunLink::first(),
+        authority,
+    )
+    .unwrap()
 }
 
 fn lines(file: &str) -> Vec<String> {
@@ -229,12 +236,29 @@ fn a_signature_by_a_key_that_is_not_the_authoritys_is_refused() {
 }
 
 #[test]
+fn a_first_run_that_names_one_before_it_and_a_later_one_that_names_none_are_refused() {
+    let authority = Authority::usual();
+    let (subject, observations, report) = run();
+    let some = RunLink::after(1, "11".repeat(32));
+    for (sequence, previous) in [
+        (1, some.previous),
+        (2, RunLink::first().previous),
+        (2, "x".to_owned()),
+    ] {
+        let link = RunLink { sequence, previous };
+        let file = write(&report, &subject, &observations, &link, &authority).unwrap();
+        let error = verify(&file, &authority.pem).unwrap_err();
+        assert!(matches!(error, EvidenceError::BadLink { .. }), "{error}");
+    }
+}
+
+#[test]
 fn a_newer_format_is_refused_by_number() {
     let authority = Authority::usual();
-    let newer = file(&authority).replacen("\"format\":1", "\"format\":2", 1);
+    let newer = file(&authority).replacen("\"format\":2", "\"format\":3", 1);
     let error = verify(&newer, &authority.pem).unwrap_err();
     assert!(
-        matches!(error, EvidenceError::Format { found: 2 }),
+        matches!(error, EvidenceError::Format { found: 3 }),
         "{error}"
     );
 }
@@ -253,7 +277,14 @@ fn verdicts_that_do_not_follow_from_the_observations_are_named() {
         evidence: Vec::new(),
     };
     let id = found.check.id.clone();
-    let file = write(&report, &subject, &observations, &authority).unwrap();
+    let file = write(
+        &report,
+        &subject,
+        &observations,
+        &RunLink::first(),
+        &authority,
+    )
+    .unwrap();
     let verified = verify(&file, &authority.pem).unwrap();
     assert_eq!(verified.disagreeing, [id]);
 }

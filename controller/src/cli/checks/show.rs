@@ -1,8 +1,9 @@
 //! How a check's report, its history and verified evidence look on a terminal.
 
-use malha_check::{Outcome, Verdict, Verified};
+use malha_check::{Chain, ChainedRun, Outcome, Verdict, Verified};
 
 use crate::api::{CheckOutcome, CheckReport, CheckRun, CheckVerdict, Checks};
+use crate::checks::MAX_RUNS_KEPT;
 use crate::cli::screen::{Screen, span};
 use crate::cli::text::{self, Word};
 
@@ -87,10 +88,7 @@ pub(super) fn history(it: &Checks, screen: &Screen) {
 }
 
 pub(super) fn verified(it: &Verified, all: bool, screen: &Screen) {
-    let lang = match screen.lang {
-        text::Lang::Pt => malha_check::Lang::Pt,
-        text::Lang::En => malha_check::Lang::En,
-    };
+    let lang = lang_of(screen);
     for Outcome { check, verdict } in &it.report.outcomes {
         let vantage = lang.vantage(&check.vantage);
         match verdict {
@@ -122,4 +120,59 @@ pub(super) fn verified(it: &Verified, all: bool, screen: &Screen) {
         it.lines,
         it.ended.replace_nanosecond(0).unwrap_or(it.ended),
     ));
+    let link = &it.link;
+    screen.note(&match link.sequence {
+        1 => text::evidence_first(screen.lang),
+        sequence => text::evidence_place(screen.lang, sequence, &link.previous),
+    });
+}
+
+/// One of several files that are sound.
+pub(super) fn run(it: &ChainedRun, disagreeing: &[String], screen: &Screen) {
+    let started = it.started.replace_nanosecond(0).unwrap_or(it.started);
+    let sequence = it.link.sequence;
+    screen.line(&text::evidence_run(
+        screen.lang,
+        sequence,
+        started,
+        &it.file,
+    ));
+    for check in disagreeing {
+        screen.note(&text::disagrees(screen.lang, check));
+    }
+}
+
+/// Where each organization's runs begin and end, and what is wrong between them.
+pub(super) fn chains(chains: &[Chain], screen: &Screen) {
+    let lang = screen.lang;
+    for chain in chains {
+        let organization = &chain.organization;
+        for fault in &chain.faults {
+            let fault = fault.words(lang_of(screen));
+            screen.note(&text::chain_broken(lang, organization, fault));
+        }
+        if chain.faults.is_empty() {
+            screen.note(&text::chain_whole(
+                lang,
+                organization,
+                chain.first,
+                chain.last,
+            ));
+        }
+        if chain.first > 1 {
+            screen.note(&text::chain_pruned(
+                lang,
+                organization,
+                chain.first,
+                MAX_RUNS_KEPT,
+            ));
+        }
+    }
+}
+
+fn lang_of(screen: &Screen) -> malha_check::Lang {
+    match screen.lang {
+        text::Lang::Pt => malha_check::Lang::Pt,
+        text::Lang::En => malha_check::Lang::En,
+    }
 }

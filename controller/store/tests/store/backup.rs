@@ -4,10 +4,14 @@ use std::fs;
 use std::io::Cursor;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use malha_store::{
-    Batch, Migration, Prefix, Schema, Store, StoreError, StoreRevision, Value, WatchItem, backup,
-    check, create, open, restore, restore_to_memory, verify_backup,
+    BackupFile, BackupFiles, Batch, Migration, NoFiles, Prefix, Schema, Store, StoreError,
+    StoreRevision, Value, WatchItem, backup, check, create, open, read_backup_files, restore,
+    restore_to_memory, verify_backup,
 };
+
+use sha2::Digest;
 
 use super::{committed, everything, key, put, text_of};
 
@@ -25,7 +29,9 @@ async fn fill(store: &dyn Store) {
 
 async fn backed_up(store: &dyn Store) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let summary = backup(store, TAKEN_AT_MS, &mut bytes).await.unwrap();
+    let summary = backup(store, TAKEN_AT_MS, &mut NoFiles, &mut bytes)
+        .await
+        .unwrap();
     assert_eq!(verify_backup(&mut bytes.as_slice()).unwrap(), summary);
     bytes
 }
@@ -90,7 +96,11 @@ async fn a_backup_shows_one_moment_while_commits_go_on() {
             put(&*store, &format!("later/{number}"), "here").await;
         }
     };
-    let (summary, ()) = tokio::join!(backup(&*store, TAKEN_AT_MS, &mut bytes), writing);
+    let mut no_files = NoFiles;
+    let (summary, ()) = tokio::join!(
+        backup(&*store, TAKEN_AT_MS, &mut no_files, &mut bytes),
+        writing
+    );
     let restored = restore_to_memory(&mut Cursor::new(&bytes), &Schema::first()).unwrap();
     let later = restored
         .range(&Prefix::new("later/").unwrap(), None, 100)
@@ -209,4 +219,87 @@ async fn a_restore_leaves_no_unfinished_file() {
         .collect();
     names.sort();
     assert_eq!(names, ["lock", "store.redb"]);
+}
+
+/// Files that are there already.
+struct Ready(Vec<BackupFile>);
+
+#[async_trait]
+impl BackupFiles for Ready {
+    async fn next(&mut self) -> Result<Option<BackupFile>, StoreError> {
+        Ok(self.0.pop())
+    }
+}
+
+fn file(name: &str, content: &[u8]) -> BackupFile {
+    BackupFile {
+        name: name.to_owned(),
+        content: content.to_vec(),
+    }
+}
+
+#[tokio::test]
+async fn files_go_along_and_the_store_is_restored_beside_them() {
+    let store = filled_in_memory().await;
+    let files = vec![
+        file("checks/o7/2.evidence", &[7; 3_000_000]),
+        file("checks/o7/runs.json", b""),
+    ];
+    let mut bytes = Vec::new();
+    let mut ready = Ready(files.clone());
+    let summary = backup(&*store, TAKEN_AT_MS, &mut ready, &mut bytes)
+        .await
+        .unwrap();
+    assert_eq!(summary.files, 2);
+    assert_eq!(verify_backup(&mut bytes.as_slice()).unwrap(), summary);
+    let mut found = Vec::new();
+    let mut take = |file| {
+        found.push(file);
+        Ok(())
+    };
+    let read = read_backup_files(&mut bytes.as_slice(), &mut take).unwrap();
+    assert_eq!(read, summary);
+    found.reverse();
+    assert_eq!(found, files);
+    let restored = restore_to_memory(&mut Cursor::new(&bytes), &Schema::first()).unwrap();
+    assert_eq!(
+        text_of(&*restored, "node/7").await.as_deref(),
+        Some("changed")
+    );
+    for length in [bytes.len() / 2, bytes.len() - 1] {
+        assert!(verify_backup(&mut &bytes[..length]).is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_file_whose_name_leads_elsewhere_is_neither_written_nor_read() {
+    let store = filled_in_memory().await;
+    let mut bytes = Vec::new();
+    let mut wrong = Ready(vec![file("../master.key", b"mine")]);
+    let refused = backup(&*store, TAKEN_AT_MS, &mut wrong, &mut bytes).await;
+    assert!(matches!(refused, Err(StoreError::InvalidBackupFile { .. })));
+
+    let mut bytes = Vec::new();
+    let mut right = Ready(vec![file("aa/master.key", b"mine")]);
+    backup(&*store, TAKEN_AT_MS, &mut right, &mut bytes)
+        .await
+        .unwrap();
+    let at = bytes.windows(3).rposition(|it| it == b"aa/").unwrap();
+    bytes[at..at + 2].copy_from_slice(b"..");
+    let refusal = verify_backup(&mut bytes.as_slice()).unwrap_err();
+    assert!(
+        refusal.to_string().contains("no name of a file"),
+        "{refusal}"
+    );
+}
+
+#[tokio::test]
+async fn a_backup_of_the_first_format_is_read() {
+    let mut bytes = backed_up(&*filled_in_memory().await).await;
+    bytes[9] = 1;
+    let end = bytes.len() - 32;
+    let hash = sha2::Sha256::digest(&bytes[..end]);
+    bytes[end..].copy_from_slice(&hash);
+    assert_eq!(verify_backup(&mut bytes.as_slice()).unwrap().files, 0);
+    restore_to_memory(&mut Cursor::new(&bytes), &Schema::first()).unwrap();
 }

@@ -448,6 +448,11 @@ catalogue! {
     DidSetBalancer: "alterou o balanceador", "changed the balancer";
     DidRemoveBalancer: "removeu o balanceador", "removed the balancer";
     DidSetServerMode: "alterou o modo de um servidor do balanceador", "changed the mode of a server of the balancer";
+    DidAskForCheck: "pediu uma verificação de conformidade", "asked for a compliance check";
+    DidPutDeclaration: "gravou o que o órgão declara de si", "kept what the agency declares of itself";
+    DidRemoveDeclaration: "retirou o que o órgão declarava de si", "withdrew what the agency declared of itself";
+    DidSetProfile: "alterou um perfil de portas", "changed a profile's ports";
+    DidResetProfile: "voltou um perfil de portas ao original", "put a profile's ports back to the original";
 
     // Wrong input that is seen before the console is asked
     WrongProfile: "Escolha um dos perfis da lista.", "Choose one of the profiles in the list.";

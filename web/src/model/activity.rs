@@ -107,6 +107,11 @@ pub enum Action {
     BalancerSet,
     BalancerRemoved,
     ServerModeSet,
+    CheckAsked,
+    DeclarationPut,
+    DeclarationRemoved,
+    ProfileSet,
+    ProfileReset,
     /// An action that has no words of its own here; shown as it is.
     Other(Untrusted),
 }

@@ -112,6 +112,11 @@ fn words(visit: &Visit, action: &Action) -> Markup {
         Action::BalancerSet => Text::DidSetBalancer,
         Action::BalancerRemoved => Text::DidRemoveBalancer,
         Action::ServerModeSet => Text::DidSetServerMode,
+        Action::CheckAsked => Text::DidAskForCheck,
+        Action::DeclarationPut => Text::DidPutDeclaration,
+        Action::DeclarationRemoved => Text::DidRemoveDeclaration,
+        Action::ProfileSet => Text::DidSetProfile,
+        Action::ProfileReset => Text::DidResetProfile,
         Action::Other(name) => return html! { code { (name) } },
     };
     html! { (visit.say(text)) }

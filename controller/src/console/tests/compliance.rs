@@ -1,8 +1,9 @@
 //! Compliance on the dashboard: who has declared, what a run found, who may ask for one.
 
 use malha_core::Command;
-use malha_web::model::{CheckStanding, RefusalKind, Unreadable};
-use malha_web::{ComplianceConsole, Role};
+use malha_proto::Profile;
+use malha_web::model::{Action, CheckStanding, RefusalKind, Unreadable};
+use malha_web::{ComplianceConsole, Console, Role};
 use tokio_util::sync::CancellationToken;
 
 use super::rig::{Rig, owner, viewer};
@@ -65,6 +66,31 @@ async fn a_check_is_asked_for_run_and_shown_with_its_evidence() {
     assert!(file.bytes.starts_with(b"{"));
     let other = console.compliance_of(&owner(), "prefeitura", Some(7)).await;
     assert_eq!(other.err(), Some(Unreadable::NotFound));
+}
+
+#[tokio::test]
+async fn what_was_declared_edited_and_asked_for_stands_in_the_activity_in_words() {
+    let rig = Rig::new().await;
+    declare(&rig).await;
+    let console = &rig.console;
+    console.start_check(&owner(), "prefeitura").await.unwrap();
+    let organization = rig.state().organization_by_name("prefeitura").unwrap().id;
+    let text = rig.state().profile_text(Profile::Garage).to_owned();
+    rig.does(Command::SetProfile { text }).await;
+    let profile = Profile::Garage;
+    rig.does(Command::ResetProfile { profile }).await;
+    rig.does(Command::WithdrawDeclaration { organization })
+        .await;
+    let rows = console.activity(&owner()).await.unwrap().rows;
+    let done: Vec<&Action> = rows.iter().take(5).map(|row| &row.action).collect();
+    let wanted = [
+        &Action::DeclarationRemoved,
+        &Action::ProfileReset,
+        &Action::ProfileSet,
+        &Action::CheckAsked,
+        &Action::DeclarationPut,
+    ];
+    assert_eq!(done, wanted);
 }
 
 #[tokio::test]

@@ -17,5 +17,5 @@ mod udp;
 
 pub use counters::{DnsCounters, DnsEvent};
 pub use error::DnsError;
-pub use limits::{Limits, UdpRate};
+pub use limits::{Clients, Limits, UdpRate};
 pub use server::{DnsServer, MAX_ADDRESSES};

@@ -84,7 +84,7 @@ impl DnsServer {
             loops.spawn(udp::serve(
                 socket,
                 zones.clone(),
-                self.limits.udp_rate,
+                self.limits,
                 Arc::clone(&self.counters),
                 cancel.clone(),
             ));

@@ -75,6 +75,10 @@ impl Acceptor {
 
     fn admit(&mut self, stream: TcpStream, client: SocketAddr) {
         self.first = (self.first + 1) % self.listeners.len();
+        let asked = stream.local_addr();
+        if !asked.is_ok_and(|asked| self.limits.clients.includes(client, asked)) {
+            return self.counters.count(DnsEvent::TcpRefused);
+        }
         let network = connection_network(client.ip());
         let open = self.per_network.get(&network).copied().unwrap_or(0);
         let full = self.connections.len() >= self.limits.tcp_connections;

@@ -12,20 +12,27 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::counters::{DnsCounters, DnsEvent};
-use crate::limits::{MAX_QUERY_BYTES, UdpRate};
+use crate::limits::{Clients, Limits, MAX_QUERY_BYTES};
 use crate::rate::{RateLimiter, Verdict};
 
 pub(crate) async fn serve(
     socket: UdpSocket,
     zones: watch::Receiver<Arc<Zones>>,
-    rate: Option<UdpRate>,
+    limits: Limits,
     counters: Arc<DnsCounters>,
     cancel: CancellationToken,
 ) {
+    let Ok(asked) = socket.local_addr() else {
+        return;
+    };
     let mut service = Service {
         socket,
+        asked,
+        clients: limits.clients,
         zones,
-        limiter: rate.map(|rate| RateLimiter::new(rate, Instant::now())),
+        limiter: limits
+            .udp_rate
+            .map(|rate| RateLimiter::new(rate, Instant::now())),
         counters,
     };
     cancel.run_until_cancelled(service.run()).await;
@@ -33,6 +40,9 @@ pub(crate) async fn serve(
 
 struct Service {
     socket: UdpSocket,
+    /// Its own address.
+    asked: SocketAddr,
+    clients: Clients,
     zones: watch::Receiver<Arc<Zones>>,
     limiter: Option<RateLimiter>,
     counters: Arc<DnsCounters>,
@@ -54,7 +64,7 @@ impl Service {
     }
 
     async fn handle(&mut self, query: &[u8], client: SocketAddr) {
-        if client.port() == 0 {
+        if client.port() == 0 || !self.clients.includes(client, self.asked) {
             return self.counters.count(DnsEvent::Ignored);
         }
         let verdict = match &mut self.limiter {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::served::{open_limits, serve, serve_on, zone};
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
-use malha_dns::{DnsError, DnsEvent, DnsServer, Limits, UdpRate};
+use malha_dns::{Clients, DnsError, DnsEvent, DnsServer, Limits, UdpRate};
 use malha_zone::{Rcode, Transport, Zones};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
@@ -74,6 +74,21 @@ async fn pipelined_queries_are_all_answered_in_order() {
         assert_eq!((answer.id, answer.answers.len()), (id, 1));
     }
     assert_eq!(served.counters.answers(Transport::Tcp, Rcode::NoError), 50);
+}
+
+#[tokio::test]
+async fn programs_on_the_machine_are_answered_where_nobody_else_is() {
+    let served = serve(Limits {
+        clients: Clients::ThisMachine,
+        ..open_limits()
+    });
+    let client = udp_client(served.address).await;
+    let question = query(7, "www.example.org.", RecordType::A);
+    client.send(&question).await.unwrap();
+    assert_eq!(receive(&client).await.answers.len(), 1);
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    stream.write_all(&framed(&question)).await.unwrap();
+    assert_eq!(read_message(&mut stream).await.answers.len(), 1);
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ impl Target {
         let judge: fn(&[u8]) = match name {
             "control_frame" => malha_proto::fuzz::control_frame,
             "dns_message" => malha_zone::fuzz_answer,
+            "node_names" => malha_node::names::fuzz::query,
             "token" => malha_proto::fuzz::token,
             "tunnel_datagram" => malha_tunnel::fuzz::datagram,
             "tunnel_filter" => malha_tunnel::fuzz::filter,

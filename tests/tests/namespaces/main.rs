@@ -9,6 +9,7 @@ mod health;
 mod identity;
 mod keys;
 mod listening;
+mod names;
 mod one_port;
 mod recovery;
 mod roaming;

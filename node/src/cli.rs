@@ -149,6 +149,7 @@ async fn run_until_end(
         },
         engine_reason,
         probes: settings.probes,
+        names: settings.names,
     };
     let ending = run(folder, identity, config, CancellationToken::new())
         .await

@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::engine::EngineChoice;
 use crate::guard::{GuardChoice, GuardConfig};
+use crate::names::NamesChoice;
 use crate::port_probe::ProbeChoice;
 
 /// Read when it is there and no other file is named.
@@ -43,6 +44,8 @@ pub struct Wishes {
     pub guard_except: Option<BTreeSet<u16>>,
     /// What a controller may have this machine look at, for checks.
     pub probes: Option<ProbeChoice>,
+    /// Which names programs are to ask the agent for.
+    pub names: Option<NamesChoice>,
     pub log: Option<String>,
     pub log_format: Option<LogFormat>,
 }
@@ -61,6 +64,7 @@ pub struct Settings {
     pub guard: GuardChoice,
     pub guard_except: BTreeSet<u16>,
     pub probes: ProbeChoice,
+    pub names: NamesChoice,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -86,6 +90,7 @@ impl Wishes {
             guard: self.guard.or(other.guard),
             guard_except: self.guard_except.or(other.guard_except),
             probes: self.probes.or(other.probes),
+            names: self.names.or(other.names),
             log: self.log.or(other.log),
             log_format: self.log_format.or(other.log_format),
         }
@@ -107,6 +112,7 @@ impl Wishes {
             guard: self.guard.unwrap_or_default(),
             guard_except: (self.guard_except).unwrap_or_else(|| GUARD_EXCEPT.into()),
             probes: self.probes.unwrap_or_default(),
+            names: self.names.unwrap_or_default(),
             log: self.log.unwrap_or_else(|| DEFAULT_LOG.into()),
             log_format: self.log_format.unwrap_or_default(),
         };

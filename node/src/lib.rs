@@ -17,6 +17,7 @@ pub mod enrol;
 pub mod exit;
 pub mod guard;
 pub mod machine;
+pub mod names;
 pub mod notify;
 pub mod plane;
 pub mod port_probe;

@@ -38,8 +38,11 @@ pub async fn probe_ports(
 ) -> ProbeResult {
     let number = order.number;
     if choice == ProbeChoice::Off {
-        let outcome = ProbeOutcome::Off;
-        return ProbeResult { number, outcome };
+        return ProbeResult {
+            number,
+            outcome: ProbeOutcome::Off,
+            names: Vec::new(),
+        };
     }
     let limit = Duration::from_millis(order.timeout_ms.into());
     let looks = order
@@ -50,6 +53,7 @@ pub async fn probe_ports(
     ProbeResult {
         number,
         outcome: ProbeOutcome::Seen(states.await),
+        names: Vec::new(),
     }
 }
 
@@ -146,6 +150,7 @@ mod tests {
             number: 7,
             timeout_ms: MAX_PROBE_TIMEOUT_MS,
             targets: addresses.iter().map(target).collect(),
+            names: vec![],
         }
     }
 

@@ -4,6 +4,7 @@ mod contact;
 mod disk;
 mod inbox;
 mod links;
+mod names;
 mod network;
 #[cfg(test)]
 mod tests;
@@ -24,8 +25,9 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::{
     Action, Agent, AgentConfig, Ending, Event, LinkError, LinkFault, LinkId, Millis,
 };
-use crate::control::{Credentials, NodeCredentials};
+use crate::control::Credentials;
 use crate::engine::EngineReason;
+use crate::names::NamesChoice;
 use crate::notify::Notifier;
 use crate::plane::{MAX_ORDERS, PlaneConfig, PlaneEvent, PlaneOrder, PlaneView, run_plane};
 use crate::port_probe::ProbeChoice;
@@ -37,6 +39,8 @@ use crate::{exit, machine};
 use contact::ContactWatch;
 use disk::{DiskAnswer, DiskJob, MAX_JOBS, run_disk};
 use inbox::{Inbox, Input};
+use links::credentials;
+use names::Names;
 use network::NetworkWatch;
 
 /// How long the last words, the tunnel and the disk may take after the end.
@@ -58,6 +62,8 @@ pub struct RunConfig {
     pub engine_reason: EngineReason,
     /// What a controller may have this machine look at.
     pub probes: ProbeChoice,
+    /// Which names this machine's programs are to ask for.
+    pub names: NamesChoice,
 }
 
 #[derive(Debug, Error)]
@@ -166,6 +172,7 @@ struct Shell {
     pairs: watch::Sender<Option<Arc<PairTable>>>,
     plane: PlaneView,
     contact: ContactWatch,
+    names: Names,
     /// What runs of the overlay, for looks at ports.
     overlay: watch::Receiver<Option<Overlay>>,
     probes: ProbeChoice,
@@ -198,6 +205,7 @@ impl Shell {
         let (overlay, running) = watch::channel(None);
         let mut tasks = JoinSet::new();
         let contact = ContactWatch::start(engine, running.clone(), &mut tasks);
+        let names = Names::start(&config, &identity, running.clone(), &mut tasks);
         let inbox = Inbox::new(event_inbox, plane_inbox, answer_inbox, status, stop)?.with_tasks(
             tokio::spawn(run_plane(
                 config.plane,
@@ -229,6 +237,7 @@ impl Shell {
             pairs,
             plane: PlaneView::default(),
             contact,
+            names,
             overlay: running,
             probes: config.probes,
             network: NetworkWatch::new(),
@@ -312,12 +321,16 @@ impl Shell {
             Action::SaveNetmap(map) => self.write(DiskJob::SaveNetmap(map)),
             Action::SavePairs(pairs) => self.write(DiskJob::SavePairs(pairs)),
             Action::Share(pairs) => drop(self.pairs.send_replace(Some(pairs))),
-            Action::SaveControllers(list) => self.write(DiskJob::SaveControllers(list)),
+            Action::SaveControllers(list) => {
+                self.names.protect(&list);
+                self.write(DiskJob::SaveControllers(list));
+            }
             Action::MakeKeys { wireguard } => self.write(DiskJob::MakeKeys { wireguard }),
             Action::AdoptKeys { certificate } => self.write(DiskJob::AdoptKeys { certificate }),
             Action::RecordEnding(ending) => self.write(DiskJob::RecordEnding(ending)),
             Action::Apply(map) => {
                 let revision = map.revision;
+                self.names.follow(&map);
                 if self.orders.try_send(PlaneOrder::Apply(map)).is_err() {
                     let result = Err("the data plane does not take orders".into());
                     self.next.push_back(Event::Applied { revision, result });
@@ -409,6 +422,7 @@ impl Shell {
             engine_reason: &self.engine_reason,
             plane: &self.plane,
             streams: self.contact.streams(),
+            names: self.names.status(),
             started: 0,
             now: self.now(),
             wall_ms: u64::try_from(now_s()).unwrap_or(0) * 1_000,
@@ -454,9 +468,10 @@ impl Shell {
             disk,
             orders,
             contact,
+            names,
             ..
         } = self;
-        drop((links, disk, orders, callers, contact));
+        drop((links, disk, orders, callers, contact, names));
         let (plane, disk) = inbox.into_tasks();
         let drained = timeout(DRAIN_LIMIT, async {
             let _ = tokio::join!(plane, disk);
@@ -465,18 +480,6 @@ impl Shell {
         if drained.await.is_err() {
             tracing::warn!("not everything ended in time");
         }
-    }
-}
-
-fn credentials(identity: &Identity, keys: &Keys) -> Credentials {
-    let certificate = keys.certificate.clone();
-    Credentials {
-        authority: identity.authority,
-        authority_certificate: Some(identity.authority_certificate.clone().into()),
-        node: certificate.map(|certificate| NodeCredentials {
-            certificate,
-            key: keys.tls_key(),
-        }),
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::agent::{AgentView, ControlState, PolicyView};
 use crate::engine::EngineReason;
 use crate::guard::GuardStatus;
+use crate::names::NamesStatus;
 use crate::plane::PlaneView;
 use crate::streams::StreamsView;
 
@@ -61,6 +62,8 @@ pub struct StatusDocument {
     pub balancers: Vec<BalancerStatus>,
     #[serde(default)]
     pub guard: GuardStatus,
+    #[serde(default)]
+    pub names: NamesStatus,
     /// Why something could not be written to the state folder.
     pub save_error: Option<String>,
 }
@@ -154,6 +157,7 @@ pub struct Surroundings<'a> {
     pub engine_reason: &'a EngineReason,
     pub plane: &'a PlaneView,
     pub streams: Option<StreamsView>,
+    pub names: NamesStatus,
     pub started: u64,
     pub now: u64,
     /// Milliseconds of the Unix epoch.
@@ -203,6 +207,7 @@ impl StatusDocument {
             peers: peers(map, about.plane, about.wall_ms),
             balancers: balancers::balancers(map, &about.plane.balanced),
             guard: about.plane.guard.clone(),
+            names: about.names.clone(),
             save_error: view.save_error.clone(),
         }
     }

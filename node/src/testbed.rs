@@ -287,6 +287,7 @@ pub(crate) fn netmap(revision: u64) -> Netmap {
         allow: vec![],
         hub: true,
         former: None,
+        names: vec![],
     };
     let service = Service {
         id: ServiceId(3),
@@ -306,11 +307,13 @@ pub(crate) fn netmap(revision: u64) -> Netmap {
             prefix_v6: 48,
             profile: Profile::Garage,
             quarantined: false,
+            names: vec![],
         },
         peers: [(peer.id, peer)].into(),
         services: [(service.id, service)].into(),
         balancers: [].into(),
         closed: None,
+        zone: Some("malha.internal".parse().unwrap()),
     }
 }
 

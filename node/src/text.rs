@@ -39,6 +39,7 @@ macro_rules! texts {
 }
 
 pub(crate) mod balancers;
+pub(crate) mod names;
 
 texts! {
     about() {

@@ -60,13 +60,13 @@ impl Vantage {
     }
 }
 
-/// One look. [`Probe::TcpConnect`] is the only one that nodes take; the others are the controller's.
+/// One look. Nodes take [`Probe::TcpConnect`] and the names inside; the others are the controller's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Probe {
     /// Opens a connection and closes it; nothing is sent.
     TcpConnect { address: SocketAddr },
-    /// Asks each server of the view for A and AAAA: one observation per server.
+    /// Asks for A and AAAA: in public each server, one observation per server; inside the member that looks.
     Dns { name: String, view: View },
     /// A handshake as far as the server lets a client without a certificate come.
     Tls { address: SocketAddr },
@@ -97,7 +97,9 @@ impl Probe {
     /// Whether a node takes this look when it is the vantage point.
     #[must_use]
     pub fn is_for_nodes(&self) -> bool {
+        let view = View::Internal;
         matches!(self, Self::TcpConnect { .. })
+            || matches!(self, Self::Dns { view: inside, .. } if *inside == view)
     }
 }
 
@@ -175,7 +177,7 @@ pub enum Expect {
 pub enum View {
     /// Every authoritative server of the subject.
     Public,
-    /// The overlay's own resolver.
+    /// The resolver of a member's agent, and what programs on that machine get.
     Internal,
 }
 

@@ -254,6 +254,7 @@ fn in_words(seen: &Seen) -> String {
             ),
             None => handshakes::in_words(&url.tls),
         },
+        Seen::Inside(inside) => names::inside_in_words(inside),
         Seen::Ocsp(ocsp) => http_in_words(&ocsp.http),
         Seen::TimeStamp(stamp) => http_in_words(&stamp.http),
         Seen::Balancer(balancer) => format!(

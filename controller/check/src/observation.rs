@@ -29,6 +29,7 @@ pub enum Seen {
     /// How the connection ended; for other probes than [`Probe::TcpConnect`], that there was none.
     Tcp(TcpSeen),
     Dns(DnsSeen),
+    Inside(InsideSeen),
     Tls(TlsSeen),
     Http(HttpSeen),
     OcspCache(OcspCacheSeen),
@@ -109,6 +110,15 @@ pub enum Failure {
 pub struct DnsSeen {
     pub server: String,
     pub answer: DnsAnswer,
+}
+
+/// What a member of the overlay gets for one name, A and AAAA together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InsideSeen {
+    /// What the resolver of its agent answered.
+    pub resolver: DnsAnswer,
+    /// What programs on the machine get, from whatever resolver it is set to; None where that was not looked up.
+    pub programs: Option<Vec<IpAddr>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

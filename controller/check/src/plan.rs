@@ -154,7 +154,9 @@ impl Plan<'_> {
             let inside = seen_in(View::Internal, name);
             let addresses = own.internal_addresses.clone();
             let view = Expect::InternalView { addresses };
-            self.add(id("internal-view"), at, &inside, view);
+            let node = own.asker.clone();
+            let member = Vantage::MemberWithGrant { node };
+            self.add(id("internal-view"), &member, &inside, view);
         }
     }
 

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 
 use self::dial::Missed;
 pub use self::dial::{CONNECT_LIMIT, Dial, Stream, SystemDial};
-use crate::check::{Check, Issuers, Probe, Vantage};
+use crate::check::{Check, Issuers, Probe, Vantage, View};
 use crate::observation::{
     Der, Failure, HttpSeen, Observation, OcspCacheSeen, Seen, TcpSeen, UrlSeen,
 };
@@ -45,10 +45,13 @@ pub async fn look_all(checks: &[Check], subject: &Subject, dial: &dyn Dial) -> V
 
 /// Takes one look. DNS gives an observation per server, a balancer or a declaration gives none, the others one.
 pub async fn look(probe: &Probe, subject: &Subject, dial: &dyn Dial) -> Vec<Observation> {
-    if let Probe::Dns { name, view } = probe {
-        let servers = subject.servers_of(*view);
-        let asked = servers.iter().map(|server| async move {
-            let answer = names::ask(name, server, *view, dial).await;
+    if let Probe::Dns {
+        name,
+        view: View::Public,
+    } = probe
+    {
+        let asked = subject.name_servers.iter().map(|server| async move {
+            let answer = names::ask(name, server, dial).await;
             let seen = answer.map_or_else(|why| Seen::Failed { why }, Seen::Dns);
             observation(probe, Some(server.address), seen)
         });

@@ -16,6 +16,7 @@ pub(crate) fn subject() -> Subject {
             names: vec!["xvia.sedec.mt.gov.br".to_owned()],
             public_addresses: vec![ip("201.49.10.7")],
             internal_addresses: vec![ip("10.90.0.10")],
+            asker: Some(node(31, "par")),
             urls: vec!["https://xvia.sedec.mt.gov.br/".to_owned()],
             servers: vec![server(11, "servidor-1", "10.90.0.11")],
             balancers: vec![Balancer {
@@ -26,12 +27,12 @@ pub(crate) fn subject() -> Subject {
             names: vec!["xvia-dev.sedec.mt.gov.br".to_owned()],
             public_addresses: vec![ip("201.49.10.8")],
             internal_addresses: vec![ip("10.90.0.21")],
+            asker: Some(node(31, "par")),
             urls: vec!["https://xvia-dev.sedec.mt.gov.br/".to_owned()],
             servers: vec![server(21, "desenv-1", "10.90.0.21")],
             balancers: Vec::new(),
         },
         name_servers: vec![name_server("ns1", 1), name_server("ns2", 2)],
-        internal_resolver: Some(SocketAddr::from(([10, 90, 0, 1], 53))),
         egress: vec![Target {
             kind: TargetKind::Central,
             name: "central.mt.gov.br".to_owned(),

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use malha_proto::NodeId;
 use serde::{Deserialize, Serialize};
 
-use crate::check::{Issuers, View};
+use crate::check::Issuers;
 
 /// Everything that a run of checks is about. Who builds it keeps to the limits beside it; [`crate::plan`] cuts what is over them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,8 +17,6 @@ pub struct Subject {
     pub development: Stage,
     /// Every authoritative server of the names' zones, one entry per address.
     pub name_servers: Vec<NameServer>,
-    /// Who answers names inside the overlay; without it the internal view can't be tested.
-    pub internal_resolver: Option<SocketAddr>,
     /// What each production and development server must reach.
     pub egress: Vec<Target>,
     /// OCSP responders, as URLs like `http://ocsp.example:8888/`.
@@ -39,21 +37,6 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// The servers that a name is asked of.
-    #[must_use]
-    pub fn servers_of(&self, view: View) -> Vec<NameServer> {
-        match view {
-            View::Public => self.name_servers.clone(),
-            View::Internal => {
-                let overlay = |address| NameServer {
-                    name: "overlay".to_owned(),
-                    address,
-                };
-                self.internal_resolver.map(overlay).into_iter().collect()
-            }
-        }
-    }
-
     /// The PEM texts of the issuers.
     #[must_use]
     pub fn issuers(&self, which: Issuers) -> &[String] {
@@ -73,6 +56,9 @@ pub struct Stage {
     pub public_addresses: Vec<IpAddr>,
     /// The addresses that the names must have inside the overlay.
     pub internal_addresses: Vec<IpAddr>,
+    /// A member that may open something at those addresses and can say what its names lead to.
+    #[serde(default)]
+    pub asker: Option<Node>,
     /// Web addresses that people and systems are given, `https://`.
     pub urls: Vec<String>,
     pub servers: Vec<Server>,

@@ -9,6 +9,7 @@ use malha_zone::ZoneName;
 
 use crate::change::{Change, Entity, EntityKey};
 use crate::model::{Grant, Node};
+use crate::names::named_otherwise;
 use crate::state::{State, seconds};
 
 /// What a change touched, for those who must act on it.
@@ -182,6 +183,8 @@ pub(crate) fn delta(old: &State, new: &State, id: NodeId) -> Option<NetmapDelta>
         balancers: Vec::new(),
         balancers_gone: Vec::new(),
         closed: None,
+        // Settled once, by `malha init`.
+        zone: None,
     };
     if is_guarded_otherwise(old, new, id) {
         delta.closed = Some(new.closed_on(after));
@@ -201,8 +204,8 @@ fn entry(state: &State, viewer: NodeId, subject: NodeId) -> Option<Peer> {
     state.peer(state.node(viewer)?, state.node(subject)?)
 }
 
-/// The nodes of which every netmap difference has one on at least one side: the nodes, the owners of the services and the balancers, and the
-/// smaller side of the grants that differ. Unchanged parts of the states are skipped whole.
+/// The nodes of which every netmap difference has one on at least one side: the nodes, the owners of the services and the balancers, those
+/// that have other declared names, and the smaller side of the grants that differ. Unchanged parts of the states are skipped whole.
 fn subjects(old: &State, new: &State) -> BTreeSet<NodeId> {
     let mut subjects = BTreeSet::new();
     for item in old.nodes.diff(&new.nodes) {
@@ -242,6 +245,7 @@ fn subjects(old: &State, new: &State) -> BTreeSet<NodeId> {
         }
     }
     subjects.extend(waiting(old, new));
+    subjects.extend(named_otherwise(old, new));
     for item in old.balancers.diff(&new.balancers) {
         match item {
             DiffItem::Add(_, balancer)

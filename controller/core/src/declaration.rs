@@ -1,5 +1,5 @@
 //! Declarations: what an organization says of itself, for checks to compare with what is there. One text per organization;
-//! it opens nothing and closes nothing.
+//! it opens nothing and closes nothing. Its names lead to its servers inside the overlay.
 
 mod statement;
 mod web_address;
@@ -11,6 +11,7 @@ use crate::apply::found;
 use crate::change::EntityKey;
 use crate::command::{Answer, Rejection};
 use crate::draft::Draft;
+use crate::names::names;
 use crate::state::State;
 
 pub use statement::{DeclaredPorts, Stage, StageStatement, Statement, StatementError};
@@ -84,6 +85,7 @@ pub(crate) fn declare(
     {
         return Ok(Answer::Done);
     }
+    check_names(&draft.state, organization, &statement)?;
     let declared_ms = draft.now_ms();
     draft.put(Declaration {
         organization,
@@ -93,6 +95,27 @@ pub(crate) fn declare(
         declared_ms,
     });
     Ok(Answer::Done)
+}
+
+/// A name leads to one organization's servers inside the overlay, and nobody takes it from who has it.
+fn check_names(
+    state: &State,
+    organization: OrganizationId,
+    statement: &Statement,
+) -> Result<(), Rejection> {
+    for name in names(statement) {
+        let other = state.declarer_of(name).filter(|it| *it != organization);
+        if let Some(other) = other.and_then(|id| state.organization(id)) {
+            return Err(Rejection::Invalid {
+                field: "names",
+                problem: format!(
+                    "organization {} has declared {name}; a name is one organization's",
+                    other.name
+                ),
+            });
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn withdraw(

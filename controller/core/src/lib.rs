@@ -26,6 +26,7 @@ pub mod health;
 mod history;
 pub mod limits;
 mod model;
+mod names;
 mod netmap;
 mod nodes;
 mod operators;

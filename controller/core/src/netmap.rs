@@ -30,6 +30,7 @@ impl State {
             services: self.offered(me),
             balancers: self.balanced_by(me),
             closed: Some(self.closed_on(me)),
+            zone: Some(self.settings.overlay_zone.clone()),
         })
     }
 
@@ -42,6 +43,7 @@ impl State {
             prefix_v6: self.settings.pools.v6.prefix_len(),
             profile: node.profile,
             quarantined: !node.is_active(),
+            names: self.declared_names_of(node),
         })
     }
 
@@ -105,6 +107,7 @@ impl State {
             former: self.former_allow(other, me, &allow),
             allow,
             hub: other.hub,
+            names: self.names_shown_to(me, other),
         })
     }
 

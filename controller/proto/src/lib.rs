@@ -37,9 +37,9 @@ pub use id::{
 pub use key::{Fingerprint, KeyError, Lease, MachineId, Secret32, WgKey};
 pub use message::{
     ALPN, CARRIER_PATH, CARRIER_PROTOCOL, CONTROLLER_TLS_NAME, EnrolReply, EnrolRequest,
-    FarewellReason, HEARTBEAT_INTERVAL_MS, Hello, MachineFacts, PAIRS_SINCE_VERSION,
-    PROBES_SINCE_VERSION, PROTOCOL_VERSION, RefusalCode, SESSION_TIMEOUT_MS, ToController, ToNode,
-    Welcome,
+    FarewellReason, HEARTBEAT_INTERVAL_MS, Hello, MachineFacts, NAMES_SINCE_VERSION,
+    PAIRS_SINCE_VERSION, PROBES_SINCE_VERSION, PROTOCOL_VERSION, RefusalCode, SESSION_TIMEOUT_MS,
+    ToController, ToNode, Welcome,
 };
 pub use name::{HostName, Label, NameError};
 pub use netmap::{
@@ -50,8 +50,8 @@ pub use pair::{
     MAX_CANDIDATES, MAX_PAIRS, MAX_PAIRS_PER_MESSAGE, Pair, PairKey, PairTable, Pairs, RelayGrant,
 };
 pub use probe::{
-    MAX_PROBE_TARGETS, MAX_PROBE_TIMEOUT_MS, PortState, ProbeOrder, ProbeOutcome, ProbeResult,
-    ProbeTarget, ProbeWay,
+    MAX_PROBE_ADDRESSES, MAX_PROBE_NAMES, MAX_PROBE_TARGETS, MAX_PROBE_TIMEOUT_MS, NameAnswer,
+    NameSeen, PortState, ProbeOrder, ProbeOutcome, ProbeResult, ProbeTarget, ProbeWay,
 };
 pub use stream::{
     ALPN_STREAM, Family, MAX_STREAMS, PathLoss, STREAM_BROKEN, StreamAnswer, StreamOpen,

@@ -177,6 +177,10 @@ pub struct Peer {
     /// While a policy waits for its confirmation, where it changes what this peer may open: what holds again otherwise.
     #[n(8)]
     pub former: Option<FormerAllow>,
+    /// Further names at its addresses, whole ones: those that its organization declared, where this node may open something on it.
+    #[n(9)]
+    #[cbor(default, skip_if = "Vec::is_empty")]
+    pub names: Vec<HostName>,
 }
 
 /// What a peer could open under the policy that an unconfirmed one replaced.
@@ -231,6 +235,10 @@ pub struct Me {
     /// Held apart because two machines showed this identity: no peers, no services, until the operator chooses.
     #[n(6)]
     pub quarantined: bool,
+    /// Further names at its addresses, whole ones: those that its organization declared.
+    #[n(7)]
+    #[cbor(default, skip_if = "Vec::is_empty")]
+    pub names: Vec<HostName>,
 }
 
 /// Everything one node must know at one revision.
@@ -253,6 +261,9 @@ pub struct Netmap {
     /// agent; one that knows it always says it.
     #[n(5)]
     pub closed: Option<BTreeSet<ClosedPort>>,
+    /// The overlay zone, below which nodes have their names. None from an older controller.
+    #[n(6)]
+    pub zone: Option<HostName>,
 }
 
 /// The difference of two netmaps of one node.
@@ -283,6 +294,9 @@ pub struct NetmapDelta {
     /// All of them, if they differ.
     #[n(9)]
     pub closed: Option<BTreeSet<ClosedPort>>,
+    /// If it differs.
+    #[n(10)]
+    pub zone: Option<HostName>,
 }
 
 /// Why a delta can't be applied. The node then asks for the whole map.
@@ -311,6 +325,9 @@ impl Netmap {
             balancers_gone,
             closed: (self.closed != newer.closed)
                 .then(|| newer.closed.clone())
+                .flatten(),
+            zone: (self.zone != newer.zone)
+                .then(|| newer.zone.clone())
                 .flatten(),
         }
     }
@@ -347,6 +364,9 @@ impl Netmap {
         if delta.closed.is_some() {
             self.closed = delta.closed;
         }
+        if delta.zone.is_some() {
+            self.zone = delta.zone;
+        }
         Ok(())
     }
 
@@ -365,6 +385,10 @@ impl Netmap {
             .and_then(|()| match &self.closed {
                 None => Ok(()),
                 Some(closed) => minicbor::encode(closed, &mut bytes),
+            })
+            .and_then(|()| match &self.zone {
+                None => Ok(()),
+                Some(zone) => minicbor::encode(zone, &mut bytes),
             });
         match encoded {
             Ok(()) => Sha256::digest(&bytes).into(),
@@ -385,6 +409,7 @@ impl NetmapDelta {
             && self.balancers.is_empty()
             && self.balancers_gone.is_empty()
             && self.closed.is_none()
+            && self.zone.is_none()
     }
 }
 

@@ -1,9 +1,11 @@
-//! Ports that a controller has a node look at, and what the node saw: whether a TCP connection comes about, never what is
-//! behind it.
+//! Ports that a controller has a node look at and names that it has it resolve, and what the node saw: whether a TCP connection
+//! comes about, never what is behind it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use minicbor::{Decode, Encode};
+
+use crate::HostName;
 
 /// The wish to know which ports answer, as this node sees them. A node serves one at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -17,6 +19,10 @@ pub struct ProbeOrder {
     /// At most [`MAX_PROBE_TARGETS`].
     #[n(2)]
     pub targets: Vec<ProbeTarget>,
+    /// At most [`MAX_PROBE_NAMES`]; nodes before [`crate::NAMES_SINCE_VERSION`] pass over them.
+    #[n(3)]
+    #[cbor(default, skip_if = "Vec::is_empty")]
+    pub names: Vec<HostName>,
 }
 
 /// One port.
@@ -73,6 +79,41 @@ pub struct ProbeResult {
     pub number: u64,
     #[n(1)]
     pub outcome: ProbeOutcome,
+    /// What was seen of each name, in the order's order; none unless [`ProbeOutcome::Seen`].
+    #[n(2)]
+    #[cbor(default, skip_if = "Vec::is_empty")]
+    pub names: Vec<NameSeen>,
+}
+
+/// What a node sees of one name.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct NameSeen {
+    /// What the resolver of its agent answers.
+    #[n(0)]
+    pub resolver: NameAnswer,
+    /// What programs on the machine get for it. None: not looked up, because the agent does not know the name.
+    #[n(1)]
+    pub system: Option<Vec<IpAddr>>,
+}
+
+/// What a resolver said of a name, both address families together.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum NameAnswer {
+    /// At most [`MAX_PROBE_ADDRESSES`], sorted; none where the name has other records only.
+    #[n(0)]
+    Addresses(#[n(0)] Vec<IpAddr>),
+    /// There is no such name in the overlay.
+    #[n(1)]
+    NoName,
+    /// It answers nothing for such names.
+    #[n(2)]
+    Refused,
+    /// It did not answer, or not to the question.
+    #[n(3)]
+    Silent,
+    /// It does not run here.
+    #[n(4)]
+    Off,
 }
 
 /// What became of an order.
@@ -98,8 +139,15 @@ impl ProbeOrder {
     pub fn is_within_limits(&self) -> bool {
         (1..=MAX_PROBE_TIMEOUT_MS).contains(&self.timeout_ms)
             && self.targets.len() <= MAX_PROBE_TARGETS
+            && self.names.len() <= MAX_PROBE_NAMES
     }
 }
+
+/// Names in one order.
+pub const MAX_PROBE_NAMES: usize = 16;
+
+/// Addresses that are told of one name.
+pub const MAX_PROBE_ADDRESSES: usize = 64;
 
 /// Ports in one order.
 pub const MAX_PROBE_TARGETS: usize = 64;

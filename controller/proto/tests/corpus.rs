@@ -186,6 +186,7 @@ fn messages_to_controller() -> Vec<ToController> {
         ToController::ProbeResult(Box::new(ProbeResult {
             number: 7,
             outcome: ProbeOutcome::Seen(vec![PortState::Open, PortState::Silent]),
+            names: vec![],
         })),
     ]
 }
@@ -219,6 +220,7 @@ fn messages_to_node() -> Vec<ToNode> {
             balancers: vec![],
             balancers_gone: vec![],
             closed: None,
+            zone: None,
         })),
         ToNode::Heartbeat,
         ToNode::Renewed {
@@ -263,6 +265,7 @@ fn messages_to_node() -> Vec<ToNode> {
                     way: ProbeWay::Underlay,
                 },
             ],
+            names: vec![],
         })),
     ]
 }
@@ -321,6 +324,7 @@ fn peer() -> Peer {
         }],
         hub: true,
         former: None,
+        names: vec![],
     }
 }
 
@@ -343,11 +347,13 @@ fn netmap() -> Netmap {
             prefix_v6: 48,
             profile: Profile::Garage,
             quarantined: false,
+            names: vec![],
         },
         peers: [(NodeId(1), peer())].into(),
         services: [(ServiceId(5), service)].into(),
         balancers: [].into(),
         closed: None,
+        zone: None,
     }
 }
 

@@ -1,5 +1,7 @@
-//! The looks of a run: nodes look at ports on this controller's order, the controller takes the rest itself, overlay addresses
+//! The looks of a run: nodes look at ports and names on this controller's order, the controller takes the rest itself, overlay addresses
 //! through its hub. What was not seen is told with the reason, and never as closed.
+
+mod names;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -27,31 +29,40 @@ use super::subject::balancer_name;
 use crate::live::Live;
 use crate::session::{ProbeError, Registry};
 
+type Ports = Vec<(Vantage, SocketAddr)>;
+type Names = Vec<(Vantage, String)>;
+
 /// Has nodes take the looks that are theirs: each node one order after the other, a few nodes at a time.
 pub(super) async fn by_nodes(
     registry: &Registry,
     pools: &OverlayPools,
     checks: &[Check],
 ) -> Vec<Observation> {
-    let mut of_node: BTreeMap<NodeId, Vec<(Vantage, SocketAddr)>> = BTreeMap::new();
+    let mut of_node: BTreeMap<NodeId, (Ports, Names)> = BTreeMap::new();
     for (vantage, probe) in probes(checks) {
-        if let (Some(node), Probe::TcpConnect { address }) = (vantage.node(), &probe) {
-            of_node
-                .entry(node.id)
-                .or_default()
-                .push((vantage, *address));
+        let Some(node) = vantage.node().map(|node| node.id) else {
+            continue;
+        };
+        let (ports, names) = of_node.entry(node).or_default();
+        match probe {
+            Probe::TcpConnect { address } => ports.push((vantage, address)),
+            Probe::Dns { name, .. } => names.push((vantage, name)),
+            _ => {}
         }
     }
     let ends = Instant::now() + RUN_LIMIT;
-    let nodes = of_node.into_iter().map(|(node, looks)| async move {
-        let mut seen = look(registry, pools, node, &looks, ends).await;
-        let silent: Vec<(Vantage, SocketAddr)> = seen.iter().filter_map(silent_door).collect();
-        if !silent.is_empty() && Instant::now() + SECOND_LOOK_PAUSE < ends {
-            sleep(SECOND_LOOK_PAUSE).await;
-            seen.extend(look(registry, pools, node, &silent, ends).await);
-        }
-        seen
-    });
+    let nodes = of_node
+        .into_iter()
+        .map(|(node, (looks, names))| async move {
+            let mut seen = look(registry, pools, node, &looks, ends).await;
+            seen.extend(names::look(registry, node, &names, ends).await);
+            let silent: Vec<(Vantage, SocketAddr)> = seen.iter().filter_map(silent_door).collect();
+            if !silent.is_empty() && Instant::now() + SECOND_LOOK_PAUSE < ends {
+                sleep(SECOND_LOOK_PAUSE).await;
+                seen.extend(look(registry, pools, node, &silent, ends).await);
+            }
+            seen
+        });
     let observations = stream::iter(nodes).buffered(NODES_AT_ONCE);
     observations.collect::<Vec<_>>().await.concat()
 }
@@ -93,7 +104,6 @@ fn silent_door(it: &Observation) -> Option<(Vantage, SocketAddr)> {
     Some((it.vantage.clone(), address))
 }
 
-/// One order, again while the node is busy with another.
 async fn ask(
     registry: &Registry,
     pools: &OverlayPools,
@@ -105,10 +115,21 @@ async fn ask(
         address: *address,
         way: way(pools, address.ip()),
     };
-    loop {
+    patiently(ends, || {
         let targets = looks.iter().map(target).collect();
-        match registry.probe(node, targets, LOOK_LIMIT_MS).await {
-            Ok(states) => return Ok(states),
+        registry.probe(node, targets, LOOK_LIMIT_MS)
+    })
+    .await
+}
+
+/// One order, again while the node is busy with another.
+async fn patiently<T, F: Future<Output = Result<T, ProbeError>>>(
+    ends: Instant,
+    order: impl Fn() -> F,
+) -> Result<T, Failure> {
+    loop {
+        match order().await {
+            Ok(seen) => return Ok(seen),
             Err(ProbeError::Busy) if Instant::now() + BUSY_PAUSE < ends => sleep(BUSY_PAUSE).await,
             Err(ProbeError::Busy) => return Err(Failure::NoTime),
             Err(ProbeError::Offline) => return Err(Failure::NodeOffline),

@@ -58,8 +58,6 @@ pub(super) fn subject(
         production: stage(&statement.production),
         development: stage(&statement.development),
         name_servers: name_servers(statement, addresses),
-        // Nobody answers names inside the overlay yet.
-        internal_resolver: None,
         egress: egress(state, statement, addresses),
         ocsp_urls: texts(&statement.ocsp),
         timestamp_urls: texts(&statement.time_stamps),
@@ -91,13 +89,14 @@ impl Builder<'_> {
             .filter(|node| node.is_active())
             .filter(|node| matches!(node.profile, Profile::SecurityServer | Profile::Balancer))
             .collect();
-        let overlay = |profile| {
-            let of_profile = nodes.iter().filter(move |node| node.profile == profile);
-            of_profile
-                .flat_map(|node| overlay_addresses(node))
-                .collect::<Vec<_>>()
+        let bearers: Vec<&Node> = self.state.bearers(self.organization.id, said).collect();
+        let asker = self.lookouts.asker(&bearers);
+        // A member hears of the names of those alone that it may reach.
+        let is_shown = |node: &&&Node| {
+            let reached = asker.as_ref().map(|(_, reached)| reached);
+            reached.is_none_or(|reached| reached.contains(&node.id))
         };
-        let balanced = overlay(Profile::Balancer);
+        let shown = bearers.iter().filter(is_shown);
         let balancers = nodes
             .iter()
             .flat_map(|node| self.state.balancers_of(node.id).map(|it| (node.id, it)))
@@ -107,10 +106,8 @@ impl Builder<'_> {
         Stage {
             names: said.names.iter().map(ToString::to_string).collect(),
             public_addresses: said.addresses.clone(),
-            internal_addresses: match balanced.is_empty() {
-                true => overlay(Profile::SecurityServer),
-                false => balanced,
-            },
+            internal_addresses: shown.flat_map(|node| overlay_addresses(node)).collect(),
+            asker: asker.as_ref().map(|(id, _)| self.named(*id)),
             urls: said.urls.iter().map(WebAddress::to_string).collect(),
             balancers: balancers.collect(),
             servers: nodes.iter().map(|node| self.server(node)).collect(),

@@ -1,12 +1,15 @@
 //! Who can look at an organization's servers from where: members with and without a grant, as the compiled policy says, and a node
 //! outside. It asks nobody.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use malha_check::Lang;
 use malha_core::{Node, State, Tag};
-use malha_proto::{Allow, NodeId, OrganizationId, PROBES_SINCE_VERSION, Protocol};
+use malha_proto::{
+    Allow, NAMES_SINCE_VERSION, NodeId, OrganizationId, PROBES_SINCE_VERSION, Profile, Protocol,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::live::Live;
@@ -20,6 +23,8 @@ pub const OUTSIDE_TAG: &str = "outside";
 pub(super) struct Lookouts<'a> {
     state: &'a State,
     places: BTreeMap<NodeId, Vec<IpAddr>>,
+    /// Those of them that can say what names lead to.
+    resolving: BTreeSet<NodeId>,
 }
 
 /// What the other members may open on a server.
@@ -78,9 +83,15 @@ impl<'a> Lookouts<'a> {
             let places = [Some(session.remote), seen].into_iter().flatten();
             can_look.then(|| (node.id, places.map(|at| at.ip().to_canonical()).collect()))
         };
+        let places: BTreeMap<NodeId, Vec<IpAddr>> = state.nodes().filter_map(place).collect();
+        let resolves = |id: &NodeId| {
+            let session = registry.find(*id);
+            session.is_some_and(|it| it.version >= NAMES_SINCE_VERSION)
+        };
         Self {
             state,
-            places: state.nodes().filter_map(place).collect(),
+            resolving: places.keys().copied().filter(resolves).collect(),
+            places,
         }
     }
 
@@ -104,6 +115,26 @@ impl<'a> Lookouts<'a> {
                 .map(|(id, peer)| (id, peer.allow))
                 .collect(),
         }
+    }
+
+    /// A member that may open something on some of these nodes and can say what their names lead to, and those nodes: one that
+    /// reaches as many as any, and rather a server, whose programs need the names.
+    pub(super) fn asker(&self, bearers: &[&Node]) -> Option<(NodeId, BTreeSet<NodeId>)> {
+        let mut reached = BTreeMap::<NodeId, BTreeSet<NodeId>>::new();
+        for bearer in bearers {
+            let peers = self.state.netmap(bearer.id).map(|map| map.peers);
+            for (id, peer) in peers.into_iter().flatten() {
+                if !peer.allow.is_empty() && self.resolving.contains(&id) {
+                    reached.entry(id).or_default().insert(bearer.id);
+                }
+            }
+        }
+        let is_server = |id: NodeId| {
+            let profile = self.state.node(id).map(|node| node.profile);
+            profile.is_some_and(|it| matches!(it, Profile::SecurityServer | Profile::Central))
+        };
+        let candidates = reached.into_iter();
+        candidates.max_by_key(|(id, nodes)| (nodes.len(), is_server(*id), Reverse(*id)))
     }
 
     /// A node outside of the organization: it has the tag, is another organization's, and shares no address with this one, be it

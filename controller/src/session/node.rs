@@ -62,7 +62,7 @@ struct Session {
     /// None for a node that knows nothing of pairs.
     pairs: Option<PairSession>,
     /// The order to look at ports that the node has.
-    probing: Option<(u64, oneshot::Sender<ProbeOutcome>)>,
+    probing: Option<(u64, oneshot::Sender<ProbeResult>)>,
 }
 
 /// Why the session's loop ended.
@@ -295,7 +295,11 @@ impl Session {
         let ProbeRequest { order, reply } = request;
         let waits = |(_, reply): &(u64, oneshot::Sender<_>)| !reply.is_closed();
         if self.probing.as_ref().is_some_and(waits) {
-            let _ = reply.send(ProbeOutcome::Busy);
+            let _ = reply.send(ProbeResult {
+                number: order.number,
+                outcome: ProbeOutcome::Busy,
+                names: Vec::new(),
+            });
             return Ok(());
         }
         self.probing = Some((order.number, reply));
@@ -306,7 +310,7 @@ impl Session {
     fn probed(&mut self, result: ProbeResult) {
         let asked = self.probing.take_if(|(number, _)| *number == result.number);
         if let Some((_, reply)) = asked {
-            let _ = reply.send(result.outcome);
+            let _ = reply.send(result);
         }
     }
 

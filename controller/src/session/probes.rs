@@ -1,9 +1,12 @@
-//! Orders to look at ports, from whoever runs checks to the session of the node that shall look, and the answers back. Who may
-//! be asked for what is not decided here.
+//! Orders to look at ports and names, from whoever runs checks to the session of the node that shall look, and the answers back.
+//! Who may be asked for what is not decided here.
 
 use std::time::Duration;
 
-use malha_proto::{NodeId, PROBES_SINCE_VERSION, PortState, ProbeOrder, ProbeOutcome, ProbeTarget};
+use malha_proto::{
+    HostName, NAMES_SINCE_VERSION, NameSeen, NodeId, PROBES_SINCE_VERSION, PortState, ProbeOrder,
+    ProbeOutcome, ProbeResult, ProbeTarget,
+};
 use thiserror::Error;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
@@ -32,7 +35,7 @@ pub enum ProbeError {
 /// An order on its way to a session.
 pub struct ProbeRequest {
     pub order: ProbeOrder,
-    pub reply: oneshot::Sender<ProbeOutcome>,
+    pub reply: oneshot::Sender<ProbeResult>,
 }
 
 impl Registry {
@@ -43,30 +46,67 @@ impl Registry {
         targets: Vec<ProbeTarget>,
         limit_ms: u32,
     ) -> Result<Vec<PortState>, ProbeError> {
-        let (version, orders) = self.probe_orders(node).ok_or(ProbeError::Offline)?;
-        if version < PROBES_SINCE_VERSION {
-            return Err(ProbeError::TooOld);
-        }
-        let (reply, answer) = oneshot::channel();
         let count = targets.len();
         let order = ProbeOrder {
             number: self.next_probe_number(),
             timeout_ms: limit_ms,
             targets,
+            names: Vec::new(),
         };
+        let (states, _) = self.give(node, order, PROBES_SINCE_VERSION).await?;
+        match states.len() == count {
+            true => Ok(states),
+            false => Err(ProbeError::Strange),
+        }
+    }
+
+    /// Has a node say what names lead to there: an answer for each, in their order. `limit_ms` is for each question.
+    pub async fn resolve(
+        &self,
+        node: NodeId,
+        names: Vec<HostName>,
+        limit_ms: u32,
+    ) -> Result<Vec<NameSeen>, ProbeError> {
+        let count = names.len();
+        let order = ProbeOrder {
+            number: self.next_probe_number(),
+            timeout_ms: limit_ms,
+            targets: Vec::new(),
+            names,
+        };
+        let (_, names) = self.give(node, order, NAMES_SINCE_VERSION).await?;
+        match names.len() == count {
+            true => Ok(names),
+            false => Err(ProbeError::Strange),
+        }
+    }
+
+    async fn give(
+        &self,
+        node: NodeId,
+        order: ProbeOrder,
+        since_version: u16,
+    ) -> Result<(Vec<PortState>, Vec<NameSeen>), ProbeError> {
+        let (version, orders) = self.probe_orders(node).ok_or(ProbeError::Offline)?;
+        if version < since_version {
+            return Err(ProbeError::TooOld);
+        }
+        let (reply, answer) = oneshot::channel();
         let request = ProbeRequest { order, reply };
         orders.try_send(request).map_err(|error| match error {
             TrySendError::Full(_) => ProbeError::Busy,
             TrySendError::Closed(_) => ProbeError::Offline,
         })?;
-        match tokio::time::timeout(ANSWER_PATIENCE, answer).await {
-            Ok(Ok(ProbeOutcome::Seen(states))) if states.len() == count => Ok(states),
-            Ok(Ok(ProbeOutcome::Seen(_))) => Err(ProbeError::Strange),
-            Ok(Ok(ProbeOutcome::Busy)) => Err(ProbeError::Busy),
-            Ok(Ok(ProbeOutcome::TooMuch)) => Err(ProbeError::TooMuch),
-            Ok(Ok(ProbeOutcome::Off)) => Err(ProbeError::Off),
-            Ok(Err(_)) => Err(ProbeError::Offline),
-            Err(_) => Err(ProbeError::Late),
+        let result = match tokio::time::timeout(ANSWER_PATIENCE, answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => return Err(ProbeError::Offline),
+            Err(_) => return Err(ProbeError::Late),
+        };
+        match result.outcome {
+            ProbeOutcome::Seen(states) => Ok((states, result.names)),
+            ProbeOutcome::Busy => Err(ProbeError::Busy),
+            ProbeOutcome::TooMuch => Err(ProbeError::TooMuch),
+            ProbeOutcome::Off => Err(ProbeError::Off),
         }
     }
 }
@@ -131,7 +171,12 @@ mod tests {
         let node = async {
             let request = seat.probes.recv().await.unwrap();
             assert_eq!(request.order.targets, [target()]);
-            request.reply.send(outcome).unwrap();
+            let result = ProbeResult {
+                number: request.order.number,
+                outcome,
+                names: vec![],
+            };
+            request.reply.send(result).unwrap();
         };
         tokio::join!(probe(&registry), node).0
     }
@@ -158,6 +203,10 @@ mod tests {
         let mut seat = seated(&registry, PROBES_SINCE_VERSION - 1);
         assert_eq!(probe(&registry).await, Err(ProbeError::TooOld));
         assert!(seat.probes.try_recv().is_err());
+        let _seat = seated(&registry, NAMES_SINCE_VERSION - 1);
+        let names = vec!["xvia.sedec.mt.gov.br".parse().unwrap()];
+        let met = registry.resolve(NODE, names, MAX_PROBE_TIMEOUT_MS).await;
+        assert_eq!(met, Err(ProbeError::TooOld));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,13 +1,13 @@
-//! Orders to look at ports: which the agent takes, and how fast. The looking is the shell's.
+//! Orders to look at ports and names: which the agent takes, and how fast. The looking is the shell's.
 
 use malha_proto::{ProbeOrder, ProbeOutcome, ProbeResult, ToController};
 
 use super::{Action, Agent, LinkId, Millis};
 
-/// Ports that may be looked at at once after a pause; each comes back after [`PROBE_TARGET_INTERVAL_MS`].
+/// Ports and names that may be looked at at once after a pause; each comes back after [`PROBE_TARGET_INTERVAL_MS`].
 pub const PROBE_TARGETS_AT_ONCE: u64 = 256;
 
-/// The pace of looks in the long run, milliseconds for each port.
+/// The pace of looks in the long run, milliseconds for each port or name.
 pub const PROBE_TARGET_INTERVAL_MS: Millis = 125;
 
 /// An order whose answer does not come in this time is given up, milliseconds.
@@ -28,8 +28,9 @@ impl PortProbes {
         if !order.is_within_limits() {
             return Err(ProbeOutcome::TooMuch);
         }
-        let targets = u64::try_from(order.targets.len()).unwrap_or(u64::MAX);
-        let cost_ms = targets.saturating_mul(PROBE_TARGET_INTERVAL_MS);
+        let looks = order.targets.len() + order.names.len();
+        let looks = u64::try_from(looks).unwrap_or(u64::MAX);
+        let cost_ms = looks.saturating_mul(PROBE_TARGET_INTERVAL_MS);
         let paid_at = self.paid_at.max(now).saturating_add(cost_ms);
         let is_busy = self.under_way.is_some_and(|(_, until)| now < until);
         if is_busy || paid_at > now + PROBE_TARGETS_AT_ONCE * PROBE_TARGET_INTERVAL_MS {
@@ -51,9 +52,12 @@ impl Agent {
         match self.probes.take(&order, self.now) {
             Ok(()) => self.actions.push_back(Action::ProbePorts(Box::new(order))),
             Err(outcome) => {
-                let number = order.number;
-                let result = Box::new(ProbeResult { number, outcome });
-                self.send(link, ToController::ProbeResult(result));
+                let result = ProbeResult {
+                    number: order.number,
+                    outcome,
+                    names: Vec::new(),
+                };
+                self.send(link, ToController::ProbeResult(Box::new(result)));
             }
         }
     }

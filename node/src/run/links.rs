@@ -1,18 +1,33 @@
 //! The ways out of this machine that the agent asks for, each as a task: links to a controller, the carrier of the tunnel, and
-//! looks at services and ports.
+//! looks at services, ports and names.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use malha_proto::{ProbeOrder, ServiceId, ServiceKind, ToController};
+use malha_proto::{ProbeOrder, ProbeResult, ServiceId, ServiceKind, ToController};
 use tokio::sync::mpsc;
 
 use super::Shell;
 use crate::agent::{Event, LinkError, LinkFault, LinkId, Transport};
-use crate::control::{MAX_LINK_QUEUE, dial_carrier, run_link};
+use crate::control::{Credentials, MAX_LINK_QUEUE, NodeCredentials, dial_carrier, run_link};
 use crate::plane::{Carried, PlaneOrder};
-use crate::port_probe::probe_ports;
+use crate::port_probe::{ProbeChoice, probe_ports};
 use crate::probe::probe;
+use crate::state::{Identity, Keys};
+
+/// What links show of this node, and whom they believe.
+pub(super) fn credentials(identity: &Identity, keys: &Keys) -> Credentials {
+    let certificate = keys.certificate.clone();
+    Credentials {
+        authority: identity.authority,
+        authority_certificate: Some(identity.authority_certificate.clone().into()),
+        node: certificate.map(|certificate| NodeCredentials {
+            certificate,
+            key: keys.tls_key(),
+        }),
+    }
+}
 
 impl Shell {
     pub(super) fn connect(&mut self, link: LinkId, controller: Arc<str>, transport: Transport) {
@@ -60,16 +75,24 @@ impl Shell {
         });
     }
 
-    pub(super) fn probe_ports(&mut self, order: ProbeOrder) {
+    pub(super) fn probe_ports(&mut self, mut order: ProbeOrder) {
         tracing::info!(
             ports = order.targets.len(),
-            "the controller has ports looked at"
+            names = order.names.len(),
+            "the controller has ports and names looked at"
         );
         let (events, choice) = (self.events.clone(), self.probes);
         let overlay = self.overlay.borrow().clone();
+        let names = match choice {
+            ProbeChoice::Off => Vec::new(),
+            ProbeChoice::Public | ProbeChoice::Any => std::mem::take(&mut order.names),
+        };
+        let limit = Duration::from_millis(order.timeout_ms.into());
+        let names = self.names.look_up(names, limit);
         self.tasks.spawn(async move {
+            let looks = async { tokio::join!(probe_ports(order, choice, overlay.as_ref()), names) };
             let result = tokio::select! {
-                result = probe_ports(order, choice, overlay.as_ref()) => result,
+                (result, names) = looks => ProbeResult { names, ..result },
                 // The end does not wait for silent ports.
                 () = events.closed() => return,
             };

@@ -67,6 +67,7 @@ impl Scene {
             },
             engine_reason: EngineReason::Chosen,
             probes: crate::port_probe::ProbeChoice::default(),
+            names: crate::names::NamesChoice::Off,
         };
         let stop = CancellationToken::new();
         let agent = tokio::spawn(run(folder, identity, config, stop.clone()));

@@ -23,6 +23,7 @@ impl StatusDocument {
         lines.push(text::status_engine(lang, &self.tunnel.engine, why));
         lines.extend(self.streams.map(|streams| streams.line(lang)));
         lines.push(text::status_guard(lang, self.guard.say(lang)));
+        lines.extend(self.names.lines(lang));
         self.netmap_lines(lang, &mut lines);
         if let Some(why) = &self.save_error {
             lines.push(text::status_save_error(lang, why));

@@ -65,6 +65,7 @@ fn healthy() -> StatusDocument {
         }],
         balancers: vec![],
         guard: crate::guard::GuardStatus::Off,
+        names: NamesStatus::default(),
         save_error: None,
     }
 }

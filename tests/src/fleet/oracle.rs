@@ -78,6 +78,8 @@ pub(super) fn netmap(state: &State, id: NodeId) -> Option<Netmap> {
             allow: allowed(state, other, me).into_iter().collect(),
             hub: other.hub,
             former: None,
+            // Nobody declares anything in the fleet.
+            names: Vec::new(),
         };
         (other.id, peer)
     });
@@ -103,6 +105,7 @@ pub(super) fn netmap(state: &State, id: NodeId) -> Option<Netmap> {
             prefix_v6: pools.v6.prefix_len(),
             profile: me.profile,
             quarantined: !may_speak(me),
+            names: Vec::new(),
         },
         peers: peers.collect::<BTreeMap<_, _>>(),
         services: services.collect::<BTreeMap<_, _>>(),
@@ -110,6 +113,7 @@ pub(super) fn netmap(state: &State, id: NodeId) -> Option<Netmap> {
         balancers: BTreeMap::new(),
         // It edits no profile either.
         closed: Some(ProfileSpec::shipped(me.profile).closed_at(None)),
+        zone: Some(state.settings().overlay_zone.clone()),
     })
 }
 

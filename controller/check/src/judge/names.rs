@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Case, Outcome, Trouble, dns_in_words, failed, found, listed, unknown};
 use crate::check::Probe;
-use crate::observation::{DnsAnswer, DnsSeen, Observation, Seen};
+use crate::observation::{DnsAnswer, DnsSeen, InsideSeen, Observation, Seen};
 use crate::verdict::{Cause, Fault};
 
 pub(super) fn exists(case: &Case<'_>) -> Outcome {
@@ -81,17 +81,13 @@ pub(super) fn agree(case: &Case<'_>) -> Outcome {
         return Err(found(Fault::NameServersDisagree, said(first), said(other)));
     }
     // Findings come first; only then does it matter that some server could not be asked.
-    let servers = match &case.check.probe {
-        Probe::Dns { view, .. } => case.subject.servers_of(*view),
-        _ => Vec::new(),
-    };
-    for server in servers {
+    for server in &case.subject.name_servers {
         let observation = case
             .own
             .iter()
             .find(|it| it.address == Some(server.address));
         match observation.map(|it| &it.seen) {
-            None => return Err(unknown(Cause::NotObserved, server.name)),
+            None => return Err(unknown(Cause::NotObserved, &server.name)),
             Some(Seen::Failed { why }) => return Err(failed(why)),
             Some(_) => {}
         }
@@ -135,21 +131,42 @@ pub(super) fn not_on(case: &Case<'_>, other_stage: &[IpAddr]) -> Outcome {
 }
 
 pub(super) fn internal_view(case: &Case<'_>, declared: &[IpAddr]) -> Outcome {
-    let answers = answers(case, &case.own)?;
+    let observation = case.own.iter().max_by_key(|it| it.time);
+    let seen = match observation.map(|it| &it.seen) {
+        Some(Seen::Inside(seen)) => seen,
+        Some(Seen::Failed { why }) => return Err(failed(why)),
+        _ => return Err(unknown(Cause::NotObserved, "")),
+    };
     if declared.is_empty() {
         return Err(unknown(Cause::NothingDeclared, ""));
     }
     let declared: BTreeSet<IpAddr> = declared.iter().copied().collect();
-    let addresses = addresses(&answers);
-    if addresses == declared {
-        return Ok(shown(&addresses));
+    let resolved = match &seen.resolver {
+        DnsAnswer::Records { addresses, .. } => addresses.iter().copied().collect(),
+        DnsAnswer::Silent => return Err(unknown(Cause::NoConnection, "agent")),
+        DnsAnswer::Error { .. } | DnsAnswer::NoName => BTreeSet::new(),
+    };
+    // One family is enough for programs: a machine may have an entry of its own for it.
+    let leads_inside = |programs: &Vec<IpAddr>| {
+        !programs.is_empty() && programs.iter().all(|it| declared.contains(it))
+    };
+    match resolved == declared && seen.programs.as_ref().is_some_and(leads_inside) {
+        true => Ok(shown(&declared)),
+        false => Err(found(
+            Fault::InternalViewWrong,
+            shown(&declared),
+            inside_in_words(seen),
+        )),
     }
-    let said: Vec<String> = answers.iter().map(|it| dns_in_words(&it.answer)).collect();
-    Err(found(
-        Fault::InternalViewWrong,
-        shown(&declared),
-        listed(&said),
-    ))
+}
+
+pub(super) fn inside_in_words(seen: &InsideSeen) -> String {
+    let resolver = dns_in_words(&seen.resolver);
+    match seen.programs.as_deref() {
+        None => format!("agent: {resolver}"),
+        Some([]) => format!("agent: {resolver}; programs: no address"),
+        Some(programs) => format!("agent: {resolver}; programs: {}", listed(programs)),
+    }
 }
 
 /// What the servers said; an error where none was asked, could be asked, or answered.
@@ -157,9 +174,7 @@ fn answers<'o>(
     case: &Case<'_>,
     observations: &[&'o Observation],
 ) -> Result<Vec<&'o DnsSeen>, Trouble> {
-    if let Probe::Dns { view, .. } = case.check.probe
-        && case.subject.servers_of(view).is_empty()
-    {
+    if case.subject.name_servers.is_empty() {
         return Err(unknown(Cause::NothingDeclared, "name servers"));
     }
     let mut answers = Vec::new();

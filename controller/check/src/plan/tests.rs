@@ -69,7 +69,7 @@ fn without_a_vantage_point_the_check_stays_and_nobody_looks() {
 }
 
 #[test]
-fn only_connections_are_asked_of_nodes() {
+fn only_connections_and_names_inside_are_asked_of_nodes() {
     for (vantage, probe) in probes(&plan(&sample::subject())) {
         assert_eq!(
             vantage != Vantage::Controller,

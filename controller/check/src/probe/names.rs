@@ -13,7 +13,6 @@ use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 use super::dial::{self, Dial, Missed};
-use crate::check::View;
 use crate::observation::{DnsAnswer, DnsSeen, Failure};
 use crate::subject::NameServer;
 
@@ -21,7 +20,6 @@ use crate::subject::NameServer;
 pub(super) async fn ask(
     name: &str,
     server: &NameServer,
-    view: View,
     dial: &dyn Dial,
 ) -> Result<DnsSeen, Failure> {
     let mut name = Name::from_ascii(name).map_err(|error| Failure::Local {
@@ -30,7 +28,6 @@ pub(super) async fn ask(
     name.set_fqdn(true);
     let mut walk = Walk {
         address: server.address,
-        is_recursive: view == View::Internal,
         dial,
         is_authoritative: true,
         aliases: Vec::new(),
@@ -59,7 +56,6 @@ enum Stop {
 
 struct Walk<'d> {
     address: SocketAddr,
-    is_recursive: bool,
     dial: &'d dyn Dial,
     is_authoritative: bool,
     aliases: Vec<String>,
@@ -144,7 +140,7 @@ impl Walk<'_> {
 
     async fn exchange(&self, name: &Name, rtype: RecordType) -> Result<Message, Stop> {
         let mut message = Message::new(id()?, MessageType::Query, OpCode::Query);
-        message.metadata.recursion_desired = self.is_recursive;
+        message.metadata.recursion_desired = false;
         message.add_query(Query::query(name.clone(), rtype));
         let mut edns = Edns::new();
         edns.set_max_payload(MAX_DATAGRAM_BYTES);

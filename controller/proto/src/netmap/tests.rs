@@ -35,6 +35,10 @@ fn peer(id: u64, variant: u8) -> Peer {
             within_ms: 60_000,
             allow: Vec::new(),
         }),
+        names: (variant > 0)
+            .then(|| "xvia.fazenda.mt.gov.br".parse().unwrap())
+            .into_iter()
+            .collect(),
     }
 }
 
@@ -91,6 +95,7 @@ fn netmap(revision: u64, peers: &[(u64, u8)], services: &[(u64, u8)], quarantine
             prefix_v6: 48,
             profile: Profile::Garage,
             quarantined,
+            names: Vec::new(),
         },
         peers: peers
             .iter()
@@ -105,6 +110,10 @@ fn netmap(revision: u64, peers: &[(u64, u8)], services: &[(u64, u8)], quarantine
             .map(|(id, variant)| (BalancerId(*id), balancer(*id, *variant)))
             .collect(),
         closed: Some(services.iter().map(|(id, _)| closed(*id)).collect()),
+        zone: Some(match quarantined {
+            true => "malha.internal".parse().unwrap(),
+            false => "rede.example".parse().unwrap(),
+        }),
     }
 }
 

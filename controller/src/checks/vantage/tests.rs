@@ -82,6 +82,22 @@ impl Scene {
     }
 }
 
+#[tokio::test]
+async fn names_are_asked_of_a_member_that_may_open_something_and_knows_how() {
+    let scene = Scene::new().await;
+    let asker = || {
+        let state = scene.rig.state();
+        let lookouts = Lookouts::new(&state, &scene.rig.context.registry, &scene.rig.context.live);
+        let server = state.node(scene.server).unwrap();
+        lookouts.asker(&[server])
+    };
+    scene.connects(scene.stranger, "198.51.100.7", PROTOCOL_VERSION);
+    scene.connects(scene.member, "203.0.113.9", NAMES_SINCE_VERSION - 1);
+    assert_eq!(asker(), None);
+    scene.connects(scene.member, "203.0.113.9", NAMES_SINCE_VERSION);
+    assert_eq!(asker(), Some((scene.member, [scene.server].into())));
+}
+
 fn inside(node: &str) -> NoOutside {
     NoOutside::Inside {
         node: node.to_owned(),

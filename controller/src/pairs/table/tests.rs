@@ -28,6 +28,7 @@ fn peer(id: NodeId) -> Peer {
         allow: vec![],
         hub: id == HUB,
         former: None,
+        names: vec![],
     }
 }
 

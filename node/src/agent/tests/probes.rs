@@ -15,6 +15,7 @@ fn order(number: u64, targets: usize) -> ProbeOrder {
         number,
         timeout_ms: 3_000,
         targets: vec![target; targets],
+        names: vec![],
     }
 }
 
@@ -39,7 +40,11 @@ fn outcomes(actions: &[Action]) -> Vec<ProbeOutcome> {
 
 fn seen(world: &mut World, number: u64) -> Vec<Action> {
     let outcome = ProbeOutcome::Seen(vec![PortState::Open]);
-    let result = ProbeResult { number, outcome };
+    let result = ProbeResult {
+        number,
+        outcome,
+        names: vec![],
+    };
     world.tell(Event::PortsProbed { result })
 }
 

@@ -1,15 +1,13 @@
 //! Names: existence, addresses, agreement of servers, and the two stages kept apart.
 
-use std::net::SocketAddr;
-
 use proptest::prelude::*;
 
 use super::{NOW, assert_unknown, check, sees, verdict};
 use crate::judge::names::is_private;
 use crate::sample::{self, ip};
 use crate::{
-    Cause, DnsAnswer, DnsSeen, Failure, Fault, Observation, Probe, Seen, Subject, Verdict, View,
-    judge,
+    Cause, DnsAnswer, DnsSeen, Failure, Fault, InsideSeen, Observation, Probe, Seen, Subject,
+    Verdict, View, judge,
 };
 
 const NAME: &str = "xvia.sedec.mt.gov.br";
@@ -207,29 +205,39 @@ fn one_name_for_both_stages_is_a_finding() {
 fn inside_the_name_has_exactly_the_overlays_addresses() {
     let subject = sample::subject();
     let check = check(&subject, &format!("production/dns/{NAME}/internal-view"));
-    let inside = |answer: DnsAnswer| {
-        let mut seen = sees(
-            &check,
-            Seen::Dns(DnsSeen {
-                server: "overlay".to_owned(),
-                answer,
-            }),
-        );
-        seen.address = Some(SocketAddr::from(([10, 90, 0, 1], 53)));
-        judge(&check, &subject, &[seen], NOW)
+    let inside = |resolver: DnsAnswer, programs: Option<&[&str]>| {
+        let programs = programs.map(|all| all.iter().map(|it| ip(it)).collect());
+        let seen = Seen::Inside(InsideSeen { resolver, programs });
+        judge(&check, &subject, &[sees(&check, seen)], NOW)
     };
-    assert!(inside(records(&["10.90.0.10"])).is_ok());
+    let right = || records(&["10.90.0.10"]);
+    assert!(inside(right(), Some(&["10.90.0.10"])).is_ok());
     for wrong in [
         records(&["201.49.10.7"]),
         records(&["10.90.0.10", "10.90.0.11"]),
         DnsAnswer::NoName,
     ] {
-        assert_eq!(inside(wrong).fault(), Some(Fault::InternalViewWrong));
+        let verdict = inside(wrong, Some(&["10.90.0.10"]));
+        assert_eq!(verdict.fault(), Some(Fault::InternalViewWrong));
     }
-    let mut nobody = subject.clone();
-    nobody.internal_resolver = None;
-    let verdict = judge(&check, &nobody, &[], NOW);
-    assert_unknown(&verdict, Cause::NothingDeclared);
+    // The agent is right, and the machine's programs ask somebody else.
+    for wrong in [Some(&["201.49.10.7"][..]), Some(&[]), None] {
+        let verdict = inside(right(), wrong);
+        assert_eq!(verdict.fault(), Some(Fault::InternalViewWrong));
+    }
+    let silent = inside(DnsAnswer::Silent, None);
+    assert_unknown(&silent, Cause::NoConnection);
+}
+
+#[test]
+fn without_a_member_that_can_look_the_internal_view_is_not_known() {
+    let mut subject = sample::subject();
+    let id = format!("production/dns/{NAME}/internal-view");
+    let unseen = judge(&check(&subject, &id), &subject, &[], NOW);
+    assert_unknown(&unseen, Cause::NotObserved);
+    subject.production.asker = None;
+    let unmanned = judge(&check(&subject, &id), &subject, &[], NOW);
+    assert_unknown(&unmanned, Cause::NoVantagePoint);
 }
 
 proptest! {

@@ -2,6 +2,7 @@
 //! nothing, and the check says what members really get.
 
 use std::fs;
+use std::slice;
 
 use anyhow::{Context, Result, bail, ensure};
 use malha_tests::lab::{
@@ -137,9 +138,9 @@ fn members_find_each_other_by_name_as_far_as_they_are_granted() {
         // At its overlay address the agent answers the machine, and nobody who comes through the tunnel, whatever is granted.
         let own = address(lab, &granted.node(), "address_v4")?;
         let question = [SERVER_NAME, "A"];
-        ensure!(dig(namespace, &own, &question)?.1 == [v4.clone()]);
+        ensure!(dig(namespace, &own, &question)?.1 == slice::from_ref(&v4));
         let tcp = [SERVER_NAME, "A", "+tcp"];
-        ensure!(dig(namespace, &own, &tcp)?.1 == [v4.clone()]);
+        ensure!(dig(namespace, &own, &tcp)?.1 == slice::from_ref(&v4));
         grant(lab, SERVER, &granted.node(), "53")?;
         let path = format!("/dev/tcp/{own}/53");
         eventually("the port is open to the server", PATIENCE, || {

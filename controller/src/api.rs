@@ -13,6 +13,7 @@ mod declarations;
 mod document;
 mod grants;
 mod guard;
+mod language;
 mod listing;
 mod nodes;
 mod operators;

@@ -268,7 +268,12 @@ fn report(failure: &Failure, screen: &Screen) {
         );
         return screen.note(&document.to_string());
     }
-    screen.note(&format!("malha: {}", failure.text));
+    let portuguese = failure.portuguese.as_ref();
+    let text = match screen.lang {
+        Lang::Pt => portuguese.unwrap_or(&failure.text),
+        Lang::En => &failure.text,
+    };
+    screen.note(&format!("malha: {text}"));
     let status = failure
         .problem
         .as_ref()

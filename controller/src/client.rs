@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use data_encoding::HEXLOWER;
+use http::header::{ACCEPT_LANGUAGE, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -31,6 +32,8 @@ pub struct Client {
     /// Scheme, host and port.
     base: String,
     authorization: HeaderValue,
+    /// What the people before this client speak.
+    language: Option<HeaderValue>,
 }
 
 /// Why there is no answer.
@@ -48,6 +51,12 @@ pub enum ClientError {
     /// Nobody answered.
     #[error("{url} can't be reached: {problem}")]
     Unreachable { url: String, problem: String },
+    /// Something was sent, and no answer came.
+    #[error(
+        "{url} broke the connection before its answer ({problem}); what was asked may have happened: look before you \
+         ask again"
+    )]
+    Broken { url: String, problem: String },
     #[error("{url} gave no whole answer within {} s", TIMEOUT.as_secs())]
     TimedOut { url: String },
     /// The controller said no.
@@ -92,7 +101,15 @@ impl Client {
             http: HttpClient::builder(TokioExecutor::new()).build(connector),
             base,
             authorization,
+            language: None,
         })
+    }
+
+    /// The same client, whose refusals are in this language (a tag like `pt-BR`) where the controller has words for them.
+    #[must_use]
+    pub fn speaking(mut self, language: &'static str) -> Self {
+        self.language = Some(HeaderValue::from_static(language));
+        self
     }
 
     /// Reads a resource.
@@ -107,7 +124,43 @@ impl Client {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<Value, ClientError> {
-        let response = self.request(method, path, body).await?;
+        self.answer(method, path, body, None).await
+    }
+
+    /// Creates something. If the connection breaks, the same is asked again under the same `Idempotency-Key`, so that it
+    /// happens once.
+    pub async fn create(&self, path: &str, body: &impl Serialize) -> Result<Value, ClientError> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|error| self.address(error.to_string()))?;
+        let key = HeaderValue::from_str(&HEXLOWER.encode(&random)).ok();
+        let mut pauses = REPETITION_PAUSES.into_iter();
+        let mut sent = false;
+        loop {
+            let answer = self.answer(Method::POST, path, Some(body), key.as_ref());
+            let error = match answer.await {
+                Err(error @ ClientError::Broken { .. }) => error,
+                // It went down with what was asked before.
+                Err(ClientError::Unreachable { url, problem }) if sent => {
+                    ClientError::Broken { url, problem }
+                }
+                other => return other,
+            };
+            sent = true;
+            let Some(pause) = pauses.next() else {
+                return Err(error);
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn answer(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+        key: Option<&HeaderValue>,
+    ) -> Result<Value, ClientError> {
+        let response = self.request(method, path, body, key).await?;
         let status = response.status();
         let whole = tokio::time::timeout(
             TIMEOUT,
@@ -122,7 +175,7 @@ impl Client {
                     format!("it is longer than {MAX_ANSWER_BYTES} bytes"),
                 ));
             }
-            Ok(Err(error)) => return Err(self.unreachable(&*error)),
+            Ok(Err(error)) => return Err(self.broken(&*error)),
             Err(_) => {
                 return Err(ClientError::TimedOut {
                     url: self.base.clone(),
@@ -142,7 +195,7 @@ impl Client {
         path: &str,
         writer: &mut (impl AsyncWrite + Unpin),
     ) -> Result<u64, ClientError> {
-        let response = self.request(Method::GET, path, None::<&()>).await?;
+        let response = self.request(Method::GET, path, None::<&()>, None).await?;
         let status = response.status();
         let mut body = response.into_body();
         if !status.is_success() {
@@ -157,7 +210,7 @@ impl Client {
                 url: self.base.clone(),
             })?;
             let Some(frame) = frame else { break };
-            if let Ok(data) = frame.map_err(|error| self.unreachable(&error))?.into_data() {
+            if let Ok(data) = frame.map_err(|error| self.broken(&error))?.into_data() {
                 writer.write_all(&data).await.map_err(ClientError::Write)?;
                 bytes += data.len() as u64;
             }
@@ -171,12 +224,19 @@ impl Client {
         method: Method,
         path: &str,
         body: Option<&impl Serialize>,
+        key: Option<&HeaderValue>,
     ) -> Result<Response<Incoming>, ClientError> {
         let url = format!("{}/api/v1{path}", self.base);
         let mut request = Request::builder()
             .method(method)
             .uri(url)
             .header(AUTHORIZATION, &self.authorization);
+        if let Some(language) = &self.language {
+            request = request.header(ACCEPT_LANGUAGE, language);
+        }
+        if let Some(key) = key {
+            request = request.header(IDEMPOTENCY_KEY, key);
+        }
         let body = match body {
             Some(body) => {
                 request = request.header(CONTENT_TYPE, "application/json");
@@ -191,7 +251,11 @@ impl Client {
             .map_err(|error| self.address(error.to_string()))?;
         match tokio::time::timeout(TIMEOUT, self.http.request(request)).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(self.unreachable(&error)),
+            Ok(Err(error)) if error.is_connect() => Err(ClientError::Unreachable {
+                url: self.base.clone(),
+                problem: innermost(&error),
+            }),
+            Ok(Err(error)) => Err(self.broken(&error)),
             Err(_) => Err(ClientError::TimedOut {
                 url: self.base.clone(),
             }),
@@ -220,17 +284,21 @@ impl Client {
         }
     }
 
-    /// The innermost cause says what happened; the outer ones only that something did.
-    fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> ClientError {
-        let mut cause = error;
-        while let Some(inner) = cause.source() {
-            cause = inner;
-        }
-        ClientError::Unreachable {
+    fn broken(&self, error: &(dyn std::error::Error + 'static)) -> ClientError {
+        ClientError::Broken {
             url: self.base.clone(),
-            problem: cause.to_string(),
+            problem: innermost(error),
         }
     }
+}
+
+/// The innermost cause says what happened; the outer ones only that something did.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }
 
 /// A part of a path, percent-encoded so that `org/site` is one part.
@@ -317,6 +385,14 @@ fn tls(ca: Option<&Path>) -> Result<ClientConfig, ClientError> {
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// Before a creation is asked for again: long enough together for a controller that starts anew.
+const REPETITION_PAUSES: [Duration; 4] = [
+    Duration::from_millis(100),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+];
 /// Longer than the controller gives itself.
 const TIMEOUT: Duration = Duration::from_secs(65);
 /// A page of a thousand nodes is about two.
@@ -324,7 +400,65 @@ const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::*;
+
+    /// The head of a request, with its body.
+    async fn request(stream: &mut TcpStream) -> String {
+        let mut text = Vec::new();
+        let mut buffer = [0; 4096];
+        while !text.ends_with(b"}") {
+            let read = stream.read(&mut buffer).await.unwrap();
+            assert_ne!(read, 0);
+            text.extend_from_slice(&buffer[..read]);
+        }
+        String::from_utf8(text).unwrap()
+    }
+
+    fn key(request: &str) -> String {
+        let mut lines = request.lines();
+        let line = lines.find(|line| line.starts_with("idempotency-key: "));
+        line.unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_creation_whose_answer_was_lost_is_asked_for_again_under_the_same_key() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let client = Client::new(&url, "malha_key_x", None).unwrap();
+        let body = serde_json::json!({});
+        let controller = async {
+            let (mut lost, _) = listener.accept().await.unwrap();
+            let first = key(&request(&mut lost).await);
+            drop(lost);
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let second = key(&request(&mut stream).await);
+            let answer = b"HTTP/1.1 201 Created\r\ncontent-length: 8\r\n\r\n{\"id\":1}";
+            stream.write_all(answer).await.unwrap();
+            (first, second)
+        };
+        let (answer, (first, second)) = tokio::join!(client.create("/sites", &body), controller);
+        assert_eq!(answer.unwrap()["id"], 1);
+        assert_eq!(first, second);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_creation_is_asked_for_once_and_said_to_be_unknown() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let client = Client::new(&url, "malha_key_x", None).unwrap();
+        let body = serde_json::json!({});
+        let controller = async {
+            let (mut lost, _) = listener.accept().await.unwrap();
+            request(&mut lost).await
+        };
+        let asked = client.send(Method::POST, "/psk/rotate", Some(&body));
+        let (answer, text) = tokio::join!(asked, controller);
+        assert!(matches!(answer, Err(ClientError::Broken { .. })));
+        assert!(!text.contains("idempotency-key"));
+    }
 
     fn problem(url: &str) -> String {
         Client::new(url, "malha_key_x", None)

@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod pairs;
 pub mod publish;
 pub mod rate;
+mod refusals;
 pub mod serve;
 pub mod session;
 pub mod streams;

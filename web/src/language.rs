@@ -23,7 +23,8 @@ impl Bilingual {
         }
     }
 
-    pub(crate) fn in_language(&self, language: Language) -> &str {
+    #[must_use]
+    pub fn in_language(&self, language: Language) -> &str {
         match language {
             Language::Portuguese => &self.pt,
             Language::English => &self.en,
@@ -31,8 +32,9 @@ impl Bilingual {
     }
 }
 
+/// One of the two languages that people are spoken to in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Language {
+pub enum Language {
     Portuguese,
     English,
 }
@@ -107,8 +109,9 @@ impl Language {
 }
 
 /// The better liked of our languages in an `Accept-Language` (RFC 9110 §12.5.4); Portuguese wins a
-/// tie.
-fn preferred(header: &str) -> Option<Language> {
+/// tie. None where it names neither.
+#[must_use]
+pub fn preferred(header: &str) -> Option<Language> {
     let weight_of = |primary: &str| {
         header
             .split(',')

@@ -30,7 +30,7 @@ pub use crate::console::{
     ComplianceConsole, Console, CsrfSecret, LoginAttempt, LoginRefused, PolicyConsole,
     ProfileConsole, Role, SessionToken, Viewer,
 };
-pub use crate::language::Bilingual;
+pub use crate::language::{Bilingual, Language, preferred};
 pub use crate::untrusted::Untrusted;
 
 use crate::visit::Desk;

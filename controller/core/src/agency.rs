@@ -24,8 +24,10 @@ use crate::limits::{
     MAX_AGENCY_ADDRESSES, MAX_AGENCY_BALANCERS, MAX_AGENCY_NAME_CHARS, MAX_AGENCY_SERVERS,
 };
 use crate::model::Site;
+use crate::noun::{Noun, Plenty};
 use crate::policy::Author;
 use crate::profile::{Direction, Party, PortExposure, PortProbe, ProfileSpec, Release};
+use crate::reason::Reason;
 use crate::{organizations, sites, tokens};
 use names::{add_name, declare};
 use opening::open;
@@ -82,14 +84,12 @@ pub struct PlannedMachine {
 /// How the agency's ports were opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgencyPolicy {
-    /// The version that has them; None where grants were added because no policy is in force.
+    /// The version that has them.
     pub version: Option<u64>,
     /// They wait for another operator's approval.
     pub proposal: Option<u64>,
     /// What was added, as a policy's text says it.
     pub text: String,
-    /// Rules that can only be written once a policy is in force.
-    pub left_out: Vec<Label>,
 }
 
 /// A DNS name that the requirement asks for.
@@ -118,7 +118,6 @@ pub(crate) fn add(draft: &mut Draft, new: &NewAgency) -> Result<Answer, Rejectio
             version: None,
             proposal: None,
             text: String::new(),
-            left_out: Vec::new(),
         },
         names: Vec::new(),
     };
@@ -167,7 +166,7 @@ impl NewAgency {
 
 /// Before anything is made, so that each mistake is named by its field.
 fn check(new: &NewAgency) -> Result<(), Rejection> {
-    let refuse = |field, problem: String| Err(Rejection::Invalid { field, problem });
+    let refuse = |field, reason| Err(Rejection::Invalid { field, reason });
     let counts = [
         ("production", new.production, 1..=MAX_AGENCY_SERVERS),
         ("development", new.development, 0..=MAX_AGENCY_SERVERS),
@@ -176,16 +175,14 @@ fn check(new: &NewAgency) -> Result<(), Rejection> {
     for (field, count, bounds) in counts {
         if !bounds.contains(&count) {
             let (least, most) = bounds.into_inner();
-            return refuse(field, format!("it must be {least} to {most}, not {count}"));
+            let (least, most, given) = (least.into(), most.into(), count.into());
+            return refuse(field, Reason::OutOfBounds { least, most, given });
         }
     }
     for (field, name) in [("name", &new.name), ("host", &new.host)] {
         if name.as_str().len() > MAX_AGENCY_NAME_CHARS {
-            let problem = format!(
-                "{name} has {} characters; at most {MAX_AGENCY_NAME_CHARS} leave room for the names that are made of it",
-                name.as_str().len()
-            );
-            return refuse(field, problem);
+            let name = name.to_string();
+            return refuse(field, Reason::AgencyNameLong { name });
         }
     }
     let addresses = [
@@ -193,12 +190,13 @@ fn check(new: &NewAgency) -> Result<(), Rejection> {
         ("development_addresses", &new.development_addresses),
     ];
     for (field, list) in addresses {
-        crate::apply::check_count("addresses of one name", list.len(), MAX_AGENCY_ADDRESSES)?;
+        crate::apply::check_count(Plenty::AddressesOfName, list.len(), MAX_AGENCY_ADDRESSES)?;
         let wrong = list
             .iter()
             .find(|it| it.is_unspecified() || it.is_multicast() || it.is_loopback());
         if let Some(wrong) = wrong {
-            return refuse(field, format!("{wrong} is nobody's public address"));
+            let address = wrong.to_string();
+            return refuse(field, Reason::AgencyAddress { address });
         }
     }
     if let Some(both) = new
@@ -206,14 +204,12 @@ fn check(new: &NewAgency) -> Result<(), Rejection> {
         .intersection(&new.development_addresses)
         .next()
     {
-        let problem = format!(
-            "{both} is a production address too; each stage needs its own, or requests for one reach the other"
-        );
-        return refuse("development_addresses", problem);
+        let address = both.to_string();
+        let reason = Reason::AgencyAddressTwice { address };
+        return refuse("development_addresses", reason);
     }
     if new.development == 0 && !new.development_addresses.is_empty() {
-        let problem = "there is no development server to give them to".to_owned();
-        return refuse("development_addresses", problem);
+        return refuse("development_addresses", Reason::AgencyWithoutDevelopment);
     }
     Ok(())
 }
@@ -227,7 +223,7 @@ fn add_site(
     let Answer::Site(id) = sites::create(draft, organization, &stage.site_name(), "")? else {
         unreachable!("a created site has an id");
     };
-    let site = found(draft.state.site(id), "site", id)?.clone();
+    let site = found(draft.state.site(id), Noun::Site, id)?.clone();
     let balanced = match stage {
         Stage::Production => {
             planned_balancers(&draft.state.profile_spec(Profile::SecurityServer), new)

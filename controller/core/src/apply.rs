@@ -2,6 +2,7 @@
 
 use crate::command::{Answer, Command, Context, Rejection};
 use crate::draft::{Draft, Outcome};
+use crate::noun::{Noun, Plenty};
 use crate::state::State;
 use crate::{
     agency, balancers, controller, declaration, enrolment, grants, nodes, operators, organizations,
@@ -221,7 +222,7 @@ fn run(draft: &mut Draft, command: &Command) -> Result<Answer, Rejection> {
 }
 
 /// Refuses a list of more than `limit`.
-pub(crate) fn check_count(what: &'static str, count: usize, limit: usize) -> Result<(), Rejection> {
+pub(crate) fn check_count(what: Plenty, count: usize, limit: usize) -> Result<(), Rejection> {
     if count <= limit {
         Ok(())
     } else {
@@ -230,7 +231,7 @@ pub(crate) fn check_count(what: &'static str, count: usize, limit: usize) -> Res
 }
 
 /// Refuses one more where there are `count` of at most `limit`.
-pub(crate) fn check_limit(what: &'static str, count: usize, limit: usize) -> Result<(), Rejection> {
+pub(crate) fn check_limit(what: Plenty, count: usize, limit: usize) -> Result<(), Rejection> {
     if count < limit {
         Ok(())
     } else {
@@ -239,11 +240,7 @@ pub(crate) fn check_limit(what: &'static str, count: usize, limit: usize) -> Res
 }
 
 /// The entity, or the rejection that says it does not exist.
-pub(crate) fn found<T>(
-    it: Option<T>,
-    what: &'static str,
-    name: impl ToString,
-) -> Result<T, Rejection> {
+pub(crate) fn found<T>(it: Option<T>, what: Noun, name: impl ToString) -> Result<T, Rejection> {
     it.ok_or_else(|| Rejection::NotFound {
         what,
         name: name.to_string(),

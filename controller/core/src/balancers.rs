@@ -18,7 +18,9 @@ use crate::limits::{
     MAX_HEALTH_PATH_CHARS, MIN_HEALTH_INTERVAL_MS,
 };
 use crate::model::{Balancer, BalancerSettings, Node};
+use crate::noun::{Noun, Plenty};
 use crate::policy::check_balancer;
+use crate::reason::Reason;
 use crate::state::State;
 
 pub(crate) fn add(
@@ -30,19 +32,18 @@ pub(crate) fn add(
     backends: &BTreeSet<ServiceId>,
     settings: &BalancerSettings,
 ) -> Result<Answer, Rejection> {
-    check_node(found(draft.state.node(node), "node", node)?)?;
+    check_node(found(draft.state.node(node), Noun::Node, node)?)?;
     check_settings(settings)?;
     check_backends(&draft.state, node, backends)?;
     if draft.state.balancer_by_name(node, name).is_some() {
         return Err(Rejection::Exists {
-            what: "balancer",
+            what: Noun::Balancer,
             name: name.to_string(),
-            hint: " on this node",
         });
     }
     check_port(&draft.state, node, port)?;
     check_limit(
-        "balancers on one node",
+        Plenty::BalancersOnNode,
         draft.state.balancers_of(node).count(),
         MAX_BALANCERS_PER_NODE,
     )?;
@@ -69,7 +70,7 @@ pub(crate) fn set(
     backends: &BTreeSet<ServiceId>,
     settings: &BalancerSettings,
 ) -> Result<Answer, Rejection> {
-    let former = found(draft.state.balancer(id), "balancer", id)?.clone();
+    let former = found(draft.state.balancer(id), Noun::Balancer, id)?.clone();
     check_settings(settings)?;
     check_backends(&draft.state, former.node, backends)?;
     let mode = |id: &ServiceId| former.backends.get(id).copied();
@@ -92,14 +93,16 @@ pub(crate) fn set_mode(
     service: ServiceId,
     mode: BackendMode,
 ) -> Result<Answer, Rejection> {
-    let mut balancer = found(draft.state.balancer(id), "balancer", id)?.clone();
+    let mut balancer = found(draft.state.balancer(id), Noun::Balancer, id)?.clone();
     match balancer.backends.get_mut(&service) {
         Some(held) => *held = mode,
         None => {
-            let problem = format!("balancer {} has no server {service}", balancer.name);
             return Err(Rejection::Invalid {
                 field: "service",
-                problem,
+                reason: Reason::BalancerLacksServer {
+                    balancer: balancer.name.to_string(),
+                    service: service.to_string(),
+                },
             });
         }
     }
@@ -108,7 +111,7 @@ pub(crate) fn set_mode(
 }
 
 pub(crate) fn remove(draft: &mut Draft, id: BalancerId) -> Result<Answer, Rejection> {
-    found(draft.state.balancer(id), "balancer", id)?;
+    found(draft.state.balancer(id), Noun::Balancer, id)?;
     draft.delete(EntityKey::Balancer(id));
     Ok(Answer::Done)
 }
@@ -141,16 +144,20 @@ pub(crate) fn check_port(state: &State, node: NodeId, port: Port) -> Result<(), 
     let balancer = index.balancer_by_port.get(&(node, port));
     let holder = service
         .and_then(|id| state.service(*id))
-        .map(|it| format!("service {}", it.name))
+        .map(|it| (Noun::Service, it.name.to_string()))
         .or_else(|| {
             let holder = state.balancer(*balancer?)?;
-            Some(format!("balancer {}", holder.name))
+            Some((Noun::Balancer, holder.name.to_string()))
         });
     match holder {
         None => Ok(()),
-        Some(holder) => Err(Rejection::Invalid {
+        Some((by, name)) => Err(Rejection::Invalid {
             field: "port",
-            problem: format!("{holder} has port {port} on this node; choose another"),
+            reason: Reason::PortTaken {
+                by,
+                name,
+                port: port.number(),
+            },
         }),
     }
 }
@@ -243,10 +250,9 @@ fn check_node(node: &Node) -> Result<(), Rejection> {
     }
     Err(Rejection::Invalid {
         field: "node",
-        problem: format!(
-            "node {} has neither profile balancer nor edge; enrol one of those, or take the hub",
-            node.name
-        ),
+        reason: Reason::BalancerNode {
+            node: node.name.to_string(),
+        },
     })
 }
 
@@ -255,23 +261,22 @@ fn check_backends(
     node: NodeId,
     backends: &BTreeSet<ServiceId>,
 ) -> Result<(), Rejection> {
-    let refuse = |problem| {
+    let refuse = |reason| {
         Err(Rejection::Invalid {
             field: "backends",
-            problem,
+            reason,
         })
     };
     if backends.is_empty() {
-        return refuse("a balancer needs at least one service".to_owned());
+        return refuse(Reason::BalancerWithoutServer);
     }
-    check_count("services behind one balancer", backends.len(), MAX_BACKENDS)?;
+    check_count(Plenty::ServicesBehindBalancer, backends.len(), MAX_BACKENDS)?;
     for id in backends {
-        let service = found(state.service(*id), "service", id)?;
+        let service = found(state.service(*id), Noun::Service, id)?;
         if service.node == node {
-            return refuse(format!(
-                "service {} is on the balancer's own node; a balancer reaches its servers through the tunnel",
-                service.name
-            ));
+            return refuse(Reason::ServerOnBalancerNode {
+                service: service.name.to_string(),
+            });
         }
     }
     Ok(())
@@ -287,9 +292,7 @@ fn check_settings(it: &BalancerSettings) -> Result<(), Rejection> {
         if !path.starts_with('/') || path.len() > MAX_HEALTH_PATH_CHARS || !visible {
             return Err(Rejection::Invalid {
                 field: "health",
-                problem: format!(
-                    "the path starts with / and has at most {MAX_HEALTH_PATH_CHARS} visible ASCII characters, like /"
-                ),
+                reason: Reason::HealthPath,
             });
         }
     }
@@ -310,12 +313,16 @@ fn check_settings(it: &BalancerSettings) -> Result<(), Rejection> {
             let (least, most) = bounds.into_inner();
             return Err(Rejection::Invalid {
                 field,
-                problem: format!("it must be {least} to {most}, not {value}"),
+                reason: Reason::OutOfBounds {
+                    least: least.into(),
+                    most: most.into(),
+                    given: value.into(),
+                },
             });
         }
     }
     check_count(
-        "source prefixes of one balancer",
+        Plenty::SourcesOfBalancer,
         it.allowed_sources.len(),
         MAX_BALANCER_SOURCES,
     )

@@ -12,9 +12,12 @@ use thiserror::Error;
 
 use crate::agency::{AddedAgency, NewAgency};
 use crate::model::{BalancerSettings, Role, Scope, Selector};
+use crate::noun::{Noun, Plenty, User};
 use crate::policy::Author;
 use crate::profile::Release;
+use crate::reason::Reason;
 use crate::tags::Tag;
+use crate::text_error::TextError;
 
 /// What comes from outside the pure floor with each command.
 pub struct Context {
@@ -352,35 +355,23 @@ pub enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Rejection {
     #[error("there is no {what} {name}")]
-    NotFound { what: &'static str, name: String },
-    #[error("{what} {name} exists already{hint}")]
-    Exists {
-        what: &'static str,
-        name: String,
-        hint: &'static str,
-    },
-    #[error("{field}: {problem}")]
-    Invalid {
-        field: &'static str,
-        problem: String,
-    },
+    NotFound { what: Noun, name: String },
+    #[error("{what} {name} exists already{}", .what.place())]
+    Exists { what: Noun, name: String },
+    #[error("{field}: {reason}")]
+    Invalid { field: &'static str, reason: Reason },
     #[error("{what} {name} is still in use: {by}")]
-    InUse {
-        what: &'static str,
-        name: String,
-        by: String,
-    },
+    InUse { what: Noun, name: String, by: User },
     /// A refusal that a node hears.
     #[error("{text}")]
     Refused { code: RefusalCode, text: String },
     #[error("at most {limit} {what} are allowed")]
-    Limit { what: &'static str, limit: usize },
+    Limit { what: Plenty, limit: usize },
     #[error("this Idempotency-Key was used for another request")]
     OtherRequest,
+    /// A text with lines: a policy, a profile, a declaration.
     #[error(transparent)]
-    Policy(#[from] crate::policy::PolicyError),
-    #[error(transparent)]
-    Profile(#[from] crate::profile::ProfileError),
+    Text(#[from] TextError),
     #[error(transparent)]
     Zone(#[from] malha_zone::ZoneError),
 }

@@ -9,6 +9,8 @@ use crate::command::{Answer, Rejection};
 use crate::draft::Draft;
 use crate::limits::MAX_EDGE_ADDRESSES;
 use crate::model::Settings;
+use crate::noun::Plenty;
+use crate::reason::Reason;
 use crate::zones;
 
 /// Each address must survive in a token, and all of them together.
@@ -16,25 +18,21 @@ pub(crate) fn set_controllers(
     draft: &mut Draft,
     controllers: &[String],
 ) -> Result<Answer, Rejection> {
-    check_count("controllers", controllers.len(), MAX_TOKEN_ADDRESSES)?;
-    let refuse = |problem| {
+    check_count(Plenty::Controllers, controllers.len(), MAX_TOKEN_ADDRESSES)?;
+    let refuse = |reason| {
         Err(Rejection::Invalid {
             field: "controllers",
-            problem,
+            reason,
         })
     };
     for address in controllers {
         if !fits_a_token(std::slice::from_ref(address)) {
-            let shown: String = address.chars().take(MAX_SHOWN_CHARS).collect();
-            return refuse(format!(
-                "{shown:?} is not host:port, like \"malha.example.org:443\""
-            ));
+            let address = address.chars().take(MAX_SHOWN_CHARS).collect();
+            return refuse(Reason::ControllerAddress { address });
         }
     }
     if !fits_a_token(controllers) {
-        return refuse(
-            "give at least one, and shorter names if they don't fit a token together".to_owned(),
-        );
+        return refuse(Reason::ControllersFitNoToken);
     }
     let settings = Settings {
         controllers: controllers.to_vec(),
@@ -49,15 +47,16 @@ pub(crate) fn set_edge_addresses(
     draft: &mut Draft,
     addresses: &[IpAddr],
 ) -> Result<Answer, Rejection> {
-    check_count("edge addresses", addresses.len(), MAX_EDGE_ADDRESSES)?;
+    check_count(Plenty::EdgeAddresses, addresses.len(), MAX_EDGE_ADDRESSES)?;
     if let Some(wrong) = addresses
         .iter()
         .find(|address| address.is_unspecified() || address.is_multicast())
     {
-        let problem = format!("{wrong} is not an address that a client can connect to");
         return Err(Rejection::Invalid {
             field: "addresses",
-            problem,
+            reason: Reason::EdgeAddress {
+                address: wrong.to_string(),
+            },
         });
     }
     let mut unique = Vec::with_capacity(addresses.len());

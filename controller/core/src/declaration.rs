@@ -12,9 +12,12 @@ use crate::change::EntityKey;
 use crate::command::{Answer, Rejection};
 use crate::draft::Draft;
 use crate::names::names;
+use crate::noun::Noun;
+use crate::reason::Reason;
 use crate::state::State;
+use crate::text_error::TextError;
 
-pub use statement::{DeclaredPorts, Stage, StageStatement, Statement, StatementError};
+pub use statement::{DeclaredPorts, Stage, StageStatement, Statement};
 pub use web_address::{Host, NameServer, PlaceError, WebAddress};
 
 /// What an organization has declared.
@@ -40,9 +43,9 @@ struct Stored {
 }
 
 impl TryFrom<Stored> for Declaration {
-    type Error = StatementError;
+    type Error = TextError;
 
-    fn try_from(it: Stored) -> Result<Self, StatementError> {
+    fn try_from(it: Stored) -> Result<Self, TextError> {
         Ok(Self {
             organization: it.organization,
             statement: Statement::parse(&it.text)?,
@@ -73,13 +76,10 @@ pub(crate) fn declare(
 ) -> Result<Answer, Rejection> {
     found(
         draft.state.organization(organization),
-        "organization",
+        Noun::Organization,
         organization,
     )?;
-    let statement = Statement::parse(text).map_err(|error| Rejection::Invalid {
-        field: "text",
-        problem: error.to_string(),
-    })?;
+    let statement = Statement::parse(text)?;
     if let Some(present) = draft.state.declaration(organization)
         && present.text == text
     {
@@ -108,10 +108,10 @@ fn check_names(
         if let Some(other) = other.and_then(|id| state.organization(id)) {
             return Err(Rejection::Invalid {
                 field: "names",
-                problem: format!(
-                    "organization {} has declared {name}; a name is one organization's",
-                    other.name
-                ),
+                reason: Reason::NameDeclared {
+                    organization: other.name.to_string(),
+                    name: name.to_string(),
+                },
             });
         }
     }
@@ -124,7 +124,7 @@ pub(crate) fn withdraw(
 ) -> Result<Answer, Rejection> {
     let organization = found(
         draft.state.declaration(organization),
-        "declaration of organization",
+        Noun::Declaration,
         organization,
     )?
     .organization;

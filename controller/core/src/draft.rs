@@ -9,6 +9,7 @@ use crate::change::{Change, Entity, EntityKey};
 use crate::command::{Answer, Context, Rejection};
 use crate::limits::MAX_CHANGES;
 use crate::model::{RecordSource, Settings};
+use crate::noun::Plenty;
 use crate::state::State;
 
 /// What a command did.
@@ -100,7 +101,7 @@ impl<'a> Draft<'a> {
             .collect();
         if changes.len() > MAX_CHANGES {
             return Err(Rejection::Limit {
-                what: "records changed by one command",
+                what: Plenty::RecordsAtOnce,
                 limit: MAX_CHANGES,
             });
         }

@@ -17,6 +17,7 @@ use crate::draft::Draft;
 use crate::limits::{MAX_NODES, MAX_OFFERED_LEASES};
 use crate::model::{Lease, Node, NodeState, Token};
 use crate::nodes::{check_keys, refuse};
+use crate::noun::Plenty;
 use crate::sessions::fresh_lease;
 use crate::state::State;
 use crate::text::clean_fact;
@@ -144,7 +145,7 @@ pub(crate) fn offer(offered: &mut Vec<Fingerprint>, hash: Fingerprint) {
 }
 
 fn add_node(draft: &mut Draft, token: &Token, machine: &Machine) -> Result<NodeId, Rejection> {
-    check_limit("nodes", draft.state.nodes.len(), MAX_NODES)?;
+    check_limit(Plenty::Nodes, draft.state.nodes.len(), MAX_NODES)?;
     let addresses = addresses::allocate(draft)?;
     let id = NodeId(draft.next_id());
     let name = match planned_name(&draft.state, token, machine) {

@@ -8,6 +8,8 @@ use crate::command::{Answer, Rejection};
 use crate::draft::Draft;
 use crate::limits::MAX_GRANTS;
 use crate::model::{Grant, GrantOrigin, Opening, Selector};
+use crate::noun::{Noun, Plenty};
+use crate::reason::Reason;
 
 pub(crate) fn add(
     draft: &mut Draft,
@@ -26,12 +28,11 @@ pub(crate) fn add(
         .find(|grant| grant.allow == Opening::Ports(allow));
     if let Some(grant) = same {
         return Err(Rejection::Exists {
-            what: "grant",
+            what: Noun::Grant,
             name: grant.id.to_string(),
-            hint: " and says the same",
         });
     }
-    check_limit("grants", draft.state.grants.len(), MAX_GRANTS)?;
+    check_limit(Plenty::Grants, draft.state.grants.len(), MAX_GRANTS)?;
     let id = GrantId(draft.next_id());
     draft.put(Grant {
         id,
@@ -46,7 +47,7 @@ pub(crate) fn add(
 pub(crate) fn remove(draft: &mut Draft, id: GrantId) -> Result<Answer, Rejection> {
     refuse_beside_policy(draft)?;
     refuse_alone(draft)?;
-    found(draft.state.grant(id), "grant", id)?;
+    found(draft.state.grant(id), Noun::Grant, id)?;
     draft.delete(EntityKey::Grant(id));
     Ok(Answer::Done)
 }
@@ -66,9 +67,11 @@ pub(crate) fn remove_naming(draft: &mut Draft, selector: Selector) {
 fn check_exists(draft: &Draft, selector: Selector) -> Result<(), Rejection> {
     let state = &draft.state;
     match selector {
-        Selector::Organization(id) => found(state.organization(id), "organization", id).map(drop),
-        Selector::Site(id) => found(state.site(id), "site", id).map(drop),
-        Selector::Node(id) => found(state.node(id), "node", id).map(drop),
+        Selector::Organization(id) => {
+            found(state.organization(id), Noun::Organization, id).map(drop)
+        }
+        Selector::Site(id) => found(state.site(id), Noun::Site, id).map(drop),
+        Selector::Node(id) => found(state.node(id), Noun::Node, id).map(drop),
         Selector::Profile(_) | Selector::Tag(_) => Ok(()),
     }
 }
@@ -79,14 +82,11 @@ fn refuse_alone(draft: &Draft) -> Result<(), Rejection> {
     let Some(asking) = organizations.find(|it| it.second_approver) else {
         return Ok(());
     };
-    let problem = format!(
-        "organization {} asks for a second approver: write the grants as a policy, which can be approved \
-         (`malha policy show > FILE`, `malha policy apply FILE`)",
-        asking.name
-    );
     Err(Rejection::Invalid {
         field: "grant",
-        problem,
+        reason: Reason::GrantNeedsApproval {
+            organization: asking.name.to_string(),
+        },
     })
 }
 
@@ -95,32 +95,29 @@ fn refuse_beside_policy(draft: &Draft) -> Result<(), Rejection> {
     let Some(policy) = draft.state.policy() else {
         return Ok(());
     };
-    let problem = format!(
-        "policy version {} is in force, and grants stand in its text: write it out with `malha policy show > FILE`, \
-         edit its [[grant]] entries, and put it in force with `malha policy apply FILE`",
-        policy.version
-    );
     Err(Rejection::Invalid {
         field: "grant",
-        problem,
+        reason: Reason::GrantBesidePolicy {
+            version: policy.version,
+        },
     })
 }
 
 fn check_allow(allow: &Allow) -> Result<(), Rejection> {
-    let refuse = |problem| {
+    let refuse = |reason| {
         Err(Rejection::Invalid {
             field: "allow",
-            problem,
+            reason,
         })
     };
     match allow.protocol {
-        Protocol::Icmp if (allow.from_port, allow.to_port) != (0, 0) => {
-            refuse("ICMP has no ports; write 0 to 0".to_owned())
+        Protocol::Icmp if (allow.from_port, allow.to_port) != (0, 0) => refuse(Reason::IcmpPorts),
+        Protocol::Tcp | Protocol::Udp if allow.from_port > allow.to_port => {
+            refuse(Reason::PortsBackwards {
+                from: allow.from_port,
+                to: allow.to_port,
+            })
         }
-        Protocol::Tcp | Protocol::Udp if allow.from_port > allow.to_port => refuse(format!(
-            "the first port {} is above the last one {}; exchange them",
-            allow.from_port, allow.to_port
-        )),
         _ => Ok(()),
     }
 }

@@ -29,11 +29,13 @@ mod model;
 mod names;
 mod netmap;
 mod nodes;
+mod noun;
 mod operators;
 mod organizations;
 pub mod policy;
 pub mod profile;
 mod quarantine;
+mod reason;
 mod requests;
 mod restore;
 mod routes;
@@ -45,6 +47,7 @@ mod sweep;
 mod sync;
 mod tags;
 mod text;
+mod text_error;
 mod tokens;
 mod zones;
 
@@ -65,7 +68,10 @@ pub use model::{
     Node, NodeState, Opening, Operator, Organization, Quarantine, RecordSource, RequestRecord,
     RetiredAddress, Role, Route, Scope, Selector, Service, Settings, Site, Token, ZoneHead,
 };
+pub use noun::{Noun, Plenty, User};
+pub use reason::Reason;
 pub use restore::RestoreError;
 pub use state::State;
 pub use sync::{MAX_UNACKNOWLEDGED, NodeSync};
 pub use tags::{Tag, TagError};
+pub use text_error::TextError;

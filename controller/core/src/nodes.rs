@@ -13,6 +13,8 @@ use crate::command::{Answer, Rejection};
 use crate::draft::Draft;
 use crate::limits::{MAX_ENDPOINTS, MAX_NODES};
 use crate::model::{Node, NodeState, Selector};
+use crate::noun::{Noun, Plenty};
+use crate::reason::Reason;
 use crate::state::State;
 use crate::text::clean_fact;
 use crate::{addresses, balancers, grants, routes, tokens};
@@ -27,7 +29,7 @@ pub(crate) fn adopt_hub(
     endpoints: &[SocketAddr],
     facts: &MachineFacts,
 ) -> Result<Answer, Rejection> {
-    found(draft.state.site(site), "site", site)?;
+    found(draft.state.site(site), Noun::Site, site)?;
     let endpoints = checked_endpoints(endpoints)?;
     let known = draft
         .state
@@ -47,7 +49,7 @@ pub(crate) fn adopt_hub(
     }
     check_keys(&draft.state, wg_key, tls_key, None)?;
     check_name(&draft.state, site, name)?;
-    check_limit("nodes", draft.state.nodes.len(), MAX_NODES)?;
+    check_limit(Plenty::Nodes, draft.state.nodes.len(), MAX_NODES)?;
     let addresses = addresses::allocate(draft)?;
     let id = NodeId(draft.next_id());
     let hub = Node {
@@ -76,7 +78,7 @@ pub(crate) fn adopt_hub(
 }
 
 pub(crate) fn rename(draft: &mut Draft, id: NodeId, name: &Label) -> Result<Answer, Rejection> {
-    let node = found(draft.state.node(id), "node", id)?.clone();
+    let node = found(draft.state.node(id), Noun::Node, id)?.clone();
     if node.name != *name {
         check_name(&draft.state, node.site, name)?;
         draft.put(Node {
@@ -93,7 +95,7 @@ pub(crate) fn set_endpoints(
     endpoints: &[SocketAddr],
 ) -> Result<Answer, Rejection> {
     let endpoints = checked_endpoints(endpoints)?;
-    let node = found(draft.state.node(id), "node", id)?.clone();
+    let node = found(draft.state.node(id), Noun::Node, id)?.clone();
     draft.put(Node { endpoints, ..node });
     Ok(Answer::Done)
 }
@@ -103,20 +105,18 @@ pub(crate) fn refuse_hub(node: &Node) -> Result<(), Rejection> {
     if !node.hub {
         return Ok(());
     }
-    let problem = format!(
-        "node {} is a hub: it lives and dies with its controller",
-        node.name
-    );
     Err(Rejection::Invalid {
         field: "id",
-        problem,
+        reason: Reason::HubStays {
+            node: node.name.to_string(),
+        },
     })
 }
 
 /// The node goes with its services and balancers, its part in routes and other balancers, the grants that name it and the tokens for its place; its
 /// addresses rest.
 pub(crate) fn remove(draft: &mut Draft, id: NodeId) -> Result<Answer, Rejection> {
-    let node = found(draft.state.node(id), "node", id)?.clone();
+    let node = found(draft.state.node(id), Noun::Node, id)?.clone();
     refuse_hub(&node)?;
     let services: Vec<ServiceId> = draft
         .state
@@ -184,9 +184,8 @@ pub(crate) fn refuse<T>(code: RefusalCode, text: &str) -> Result<T, Rejection> {
 fn check_name(state: &State, site: SiteId, name: &Label) -> Result<(), Rejection> {
     match state.index.node_by_name.contains_key(&(site, name.clone())) {
         true => Err(Rejection::Exists {
-            what: "node",
+            what: Noun::Node,
             name: name.to_string(),
-            hint: " on this site",
         }),
         false => Ok(()),
     }
@@ -194,17 +193,16 @@ fn check_name(state: &State, site: SiteId, name: &Label) -> Result<(), Rejection
 
 /// Keeps the order, which says what is best.
 fn checked_endpoints(endpoints: &[SocketAddr]) -> Result<Vec<SocketAddr>, Rejection> {
-    check_count("endpoints", endpoints.len(), MAX_ENDPOINTS)?;
+    check_count(Plenty::Endpoints, endpoints.len(), MAX_ENDPOINTS)?;
     let mut checked = Vec::with_capacity(endpoints.len());
     for endpoint in endpoints {
         let ip = endpoint.ip();
         if endpoint.port() == 0 || ip.is_unspecified() || ip.is_multicast() {
-            let problem = format!(
-                "{endpoint} can't be reached; write an address and port like 198.51.100.7:51820"
-            );
             return Err(Rejection::Invalid {
                 field: "endpoints",
-                problem,
+                reason: Reason::EndpointUnreachable {
+                    endpoint: endpoint.to_string(),
+                },
             });
         }
         if !checked.contains(endpoint) {

@@ -10,6 +10,8 @@ use crate::command::{Answer, Rejection};
 use crate::draft::Draft;
 use crate::limits::{MAX_API_KEYS, MAX_OPERATORS, MAX_PASSWORD_HASH_CHARS};
 use crate::model::{ApiKey, Operator, Role, Scope};
+use crate::noun::{Noun, Plenty, User};
+use crate::reason::Reason;
 
 pub(crate) fn add(
     draft: &mut Draft,
@@ -20,12 +22,15 @@ pub(crate) fn add(
     check_hash(password_hash)?;
     if draft.state.index.operator_by_name.contains_key(name) {
         return Err(Rejection::Exists {
-            what: "operator",
+            what: Noun::Operator,
             name: name.to_string(),
-            hint: "",
         });
     }
-    check_limit("operators", draft.state.operators.len(), MAX_OPERATORS)?;
+    check_limit(
+        Plenty::Operators,
+        draft.state.operators.len(),
+        MAX_OPERATORS,
+    )?;
     let id = OperatorId(draft.next_id());
     let created_ms = draft.now_ms();
     draft.put(Operator {
@@ -44,7 +49,7 @@ pub(crate) fn set_password(
     password_hash: &str,
 ) -> Result<Answer, Rejection> {
     check_hash(password_hash)?;
-    let operator = found(draft.state.operator(id), "operator", id)?;
+    let operator = found(draft.state.operator(id), Noun::Operator, id)?;
     let changed = Operator {
         password_hash: password_hash.to_owned(),
         ..operator.clone()
@@ -54,16 +59,16 @@ pub(crate) fn set_password(
 }
 
 pub(crate) fn remove(draft: &mut Draft, id: OperatorId) -> Result<Answer, Rejection> {
-    let operator = found(draft.state.operator(id), "operator", id)?;
+    let operator = found(draft.state.operator(id), Noun::Operator, id)?;
     let other_owner = draft
         .state
         .operators()
         .any(|other| other.id != id && other.role == Role::Owner);
     if operator.role == Role::Owner && !other_owner {
         return Err(Rejection::InUse {
-            what: "operator",
+            what: Noun::Operator,
             name: operator.name.to_string(),
-            by: "the overlay, as its last owner; add another owner first".to_owned(),
+            by: User::LastOwner,
         });
     }
     // A key that goes on working would be the person going on.
@@ -84,30 +89,27 @@ pub(crate) fn add_key(
     operator: Option<OperatorId>,
 ) -> Result<Answer, Rejection> {
     if let Some(id) = operator {
-        found(draft.state.operator(id), "operator", id)?;
+        found(draft.state.operator(id), Noun::Operator, id)?;
     }
     if scopes.is_empty() {
-        let problem = "a key without scopes can do nothing; give at least one".to_owned();
         return Err(Rejection::Invalid {
             field: "scopes",
-            problem,
+            reason: Reason::KeyWithoutScopes,
         });
     }
     if expires_ms.is_some_and(|expires_ms| expires_ms <= draft.now_ms()) {
-        let problem = "the key would be expired from the start; give a time to come".to_owned();
         return Err(Rejection::Invalid {
             field: "expires_ms",
-            problem,
+            reason: Reason::KeyExpiredAlready,
         });
     }
     if draft.state.index.api_key_by_name.contains_key(name) {
         return Err(Rejection::Exists {
-            what: "API key",
+            what: Noun::ApiKey,
             name: name.to_string(),
-            hint: "",
         });
     }
-    check_limit("API keys", draft.state.api_keys.len(), MAX_API_KEYS)?;
+    check_limit(Plenty::ApiKeys, draft.state.api_keys.len(), MAX_API_KEYS)?;
     let secret = Secret32(draft.context.random);
     let id = ApiKeyId(draft.next_id());
     let created_ms = draft.now_ms();
@@ -124,7 +126,7 @@ pub(crate) fn add_key(
 }
 
 pub(crate) fn remove_key(draft: &mut Draft, id: ApiKeyId) -> Result<Answer, Rejection> {
-    found(draft.state.api_key(id), "API key", id)?;
+    found(draft.state.api_key(id), Noun::ApiKey, id)?;
     draft.delete(EntityKey::ApiKey(id));
     Ok(Answer::Done)
 }
@@ -134,9 +136,8 @@ fn check_hash(hash: &str) -> Result<(), Rejection> {
     if hash.starts_with("$argon2id$") && hash.len() <= MAX_PASSWORD_HASH_CHARS && hash.is_ascii() {
         return Ok(());
     }
-    let problem = "it is not the PHC string of an argon2id hash".to_owned();
     Err(Rejection::Invalid {
         field: "password_hash",
-        problem,
+        reason: Reason::PasswordHash,
     })
 }

@@ -8,6 +8,7 @@ use crate::command::{Answer, Rejection};
 use crate::draft::Draft;
 use crate::limits::MAX_ORGANIZATIONS;
 use crate::model::{Organization, Selector};
+use crate::noun::{Noun, Plenty, User};
 use crate::policy;
 use crate::text::check_display_name;
 use crate::{declaration, grants};
@@ -20,13 +21,12 @@ pub(crate) fn create(
     check_display_name(display_name)?;
     if draft.state.index.organization_by_name.contains_key(name) {
         return Err(Rejection::Exists {
-            what: "organization",
+            what: Noun::Organization,
             name: name.to_string(),
-            hint: "",
         });
     }
     check_limit(
-        "organizations",
+        Plenty::Organizations,
         draft.state.organizations.len(),
         MAX_ORGANIZATIONS,
     )?;
@@ -43,12 +43,12 @@ pub(crate) fn create(
 }
 
 pub(crate) fn remove(draft: &mut Draft, id: OrganizationId) -> Result<Answer, Rejection> {
-    let organization = found(draft.state.organization(id), "organization", id)?;
+    let organization = found(draft.state.organization(id), Noun::Organization, id)?;
     if let Some(site) = draft.state.sites_of(id).next() {
         return Err(Rejection::InUse {
-            what: "organization",
+            what: Noun::Organization,
             name: organization.name.to_string(),
-            by: format!("site {}", site.name),
+            by: User::Thing(Noun::Site, site.name.to_string()),
         });
     }
     grants::remove_naming(draft, Selector::Organization(id));

@@ -26,6 +26,8 @@ use crate::limits::{
     EMERGENCY_WITHIN_MS, MAX_CONFIRM_WITHIN_MS, MAX_POLICY_VERSIONS, MIN_CONFIRM_WITHIN_MS,
 };
 use crate::model::Grant;
+use crate::noun::Noun;
+use crate::reason::Reason;
 use crate::state::State;
 use crate::text::check_reason;
 use approval::Asked;
@@ -37,12 +39,12 @@ pub(crate) use balanced::check_balancer;
 pub use cases::{CaseOutcome, CaseVerdict, Trial};
 pub use compile::Unresolved;
 pub use diff::{Difference, Row, Side};
-pub(crate) use document::position;
-pub use document::{Case, Policy, PolicyError, Rule};
+pub use document::{Case, Policy, Rule};
 pub use evaluate::{RuleReason, RuleVerdict};
 pub use in_force::{Emergency, PendingPolicy, PolicyInForce, PolicyVersion, VersionOrigin};
 pub(crate) use in_force::{Rules, follow};
 pub use schedule::Schedule;
+pub(crate) use who::PROFILE_WORDS;
 pub use who::{Who, profile_name};
 
 /// A text to put in force, as its author saw it.
@@ -63,12 +65,9 @@ pub(crate) fn apply(draft: &mut Draft, wish: &Wish, author: Author) -> Result<An
     let policy = Policy::parse(text)?;
     let seen = draft.state.policy_difference(&policy, text, now_ms)?;
     if seen.hash != wish.difference {
-        let problem = format!(
-            "what this text changes is not what was seen (now {} pairs gain and {} lose): look at the difference again \
-             and give its hash",
-            seen.gaining, seen.losing
-        );
-        return Err(invalid("difference", problem));
+        let (gaining, losing) = (seen.gaining, seen.losing);
+        let reason = Reason::DifferenceChanged { gaining, losing };
+        return Err(invalid("difference", reason));
     }
     draft.state.check_tests(&policy, now_ms)?;
     let change = ProposedChange::Text {
@@ -99,31 +98,25 @@ pub(crate) fn confirm(
     author: Author,
 ) -> Result<Answer, Rejection> {
     let now_ms = draft.now_ms();
-    let head = found(draft.state.policy(), "policy", "in force")?.clone();
+    let head = found(draft.state.policy(), Noun::Policy, "in force")?.clone();
     let Some(pending) = head.pending.as_ref().filter(|_| head.version == version) else {
-        let problem = format!(
-            "version {version} waits for no confirmation; in force is version {}",
-            head.version
-        );
-        return Err(invalid("version", problem));
+        let in_force = head.version;
+        let reason = Reason::PolicyNotPending { version, in_force };
+        return Err(invalid("version", reason));
     };
     if pending.deadline_ms <= now_ms {
-        let problem = "the time for the confirmation is over, and the former policy comes back: apply it again";
-        return Err(invalid("policy", problem.to_owned()));
+        return Err(invalid("policy", Reason::PolicyConfirmLate));
     }
     if let Some(emergency) = &pending.emergency {
         let person = author.person(&draft.state)?;
         if person.id == emergency.operator {
-            let problem = format!(
-                "operator {} put it in force alone, so another one confirms it",
-                person.name
-            );
-            return Err(invalid("approval", problem));
+            let operator = person.name.to_string();
+            return Err(invalid("approval", Reason::EmergencyOwn { operator }));
         }
         let approver = author.name(&draft.state)?;
         let it = found(
             draft.state.policy_version(version),
-            "policy version",
+            Noun::PolicyVersion,
             version,
         )?;
         let it = PolicyVersion {
@@ -147,7 +140,7 @@ pub(crate) fn roll_back(
     emergency: Option<&str>,
     author: Author,
 ) -> Result<Answer, Rejection> {
-    let former = found(draft.state.policy_version(to), "policy version", to)?;
+    let former = found(draft.state.policy_version(to), Noun::PolicyVersion, to)?;
     let policy = Policy::parse(&former.text)?;
     let text = former.text.clone();
     let seen = draft
@@ -191,8 +184,7 @@ fn take(
         (None, false) => return approval::propose(draft, asked, author),
         (None, true) => None,
         (Some(_), true) => {
-            let problem = "it needs no second approver: leave the emergency out".to_owned();
-            return Err(invalid("emergency", problem));
+            return Err(invalid("emergency", Reason::EmergencyNeedless));
         }
         (Some(reason), false) => {
             check_reason(reason)?;
@@ -326,10 +318,12 @@ fn forget_oldest(draft: &mut Draft) {
 
 fn check_confirm_within(confirm_within_ms: Option<u64>) -> Result<(), Rejection> {
     match confirm_within_ms {
-        Some(ms) if !(MIN_CONFIRM_WITHIN_MS..=MAX_CONFIRM_WITHIN_MS).contains(&ms) => Err(invalid(
-            "confirm_within_ms",
-            format!("give {MIN_CONFIRM_WITHIN_MS} to {MAX_CONFIRM_WITHIN_MS}, not {ms}"),
-        )),
+        Some(given_ms) if !(MIN_CONFIRM_WITHIN_MS..=MAX_CONFIRM_WITHIN_MS).contains(&given_ms) => {
+            Err(invalid(
+                "confirm_within_ms",
+                Reason::ConfirmWithin { given_ms },
+            ))
+        }
         _ => Ok(()),
     }
 }
@@ -337,25 +331,22 @@ fn check_confirm_within(confirm_within_ms: Option<u64>) -> Result<(), Rejection>
 fn refuse_while_pending(state: &State) -> Result<(), Rejection> {
     match state.policy() {
         Some(head) if head.pending.is_some() => {
-            let problem = format!(
-                "version {} waits for its confirmation: confirm it or roll it back first",
-                head.version
-            );
-            Err(invalid("policy", problem))
+            let version = head.version;
+            Err(invalid("policy", Reason::PolicyPending { version }))
         }
         _ => Ok(()),
     }
 }
 
-fn invalid(field: &'static str, problem: String) -> Rejection {
-    Rejection::Invalid { field, problem }
+fn invalid(field: &'static str, reason: Reason) -> Rejection {
+    Rejection::Invalid { field, reason }
 }
 
 impl State {
     /// Refuses a policy whose tests don't hold or don't cover it.
     fn check_tests(&self, policy: &Policy, now_ms: u64) -> Result<(), Rejection> {
         match self.try_policy(policy, now_ms)?.refusal() {
-            Some(problem) => Err(invalid("test", problem)),
+            Some(reason) => Err(invalid("test", reason)),
             None => Ok(()),
         }
     }

@@ -18,9 +18,9 @@ use crate::change::EntityKey;
 use crate::command::{Answer, Rejection};
 use crate::draft::Draft;
 use crate::model::Node;
+use crate::noun::Noun;
 use crate::state::State;
 
-pub use document::ProfileError;
 pub use release::Release;
 pub use seed::{
     DeclaredPort, DifferenceKind, Network, PortDifference, declared_differences, declared_ports,
@@ -224,7 +224,7 @@ pub(crate) fn set(draft: &mut Draft, text: &str) -> Result<Answer, Rejection> {
 pub(crate) fn reset(draft: &mut Draft, profile: Profile) -> Result<Answer, Rejection> {
     found(
         draft.state.edited_profile(profile),
-        "edited profile",
+        Noun::EditedProfile,
         crate::policy::profile_name(profile),
     )?;
     draft.delete(EntityKey::Profile(profile));

@@ -6,6 +6,8 @@ use crate::apply::found;
 use crate::command::{Answer, Rejection};
 use crate::draft::Draft;
 use crate::model::{Binding, Contender, Lease, Node, NodeState, Quarantine};
+use crate::noun::Noun;
+use crate::reason::Reason;
 use crate::sessions::Hello;
 use crate::text::clean_fact;
 
@@ -36,24 +38,25 @@ pub(crate) fn resolve(
     keep: MachineId,
     instance: u64,
 ) -> Result<Answer, Rejection> {
-    let node = found(draft.state.node(id), "node", id)?.clone();
+    let node = found(draft.state.node(id), Noun::Node, id)?.clone();
     let NodeState::Quarantined(quarantine) = &node.state else {
-        let problem = format!("node {} is not quarantined", node.name);
         return Err(Rejection::Invalid {
             field: "node",
-            problem,
+            reason: Reason::NotQuarantined {
+                node: node.name.to_string(),
+            },
         });
     };
     let Quarantine { holder, rival, .. } = quarantine.clone();
     let keeps_holder = holder.is(keep, instance);
     if !keeps_holder && !rival.is(keep, instance) {
-        let problem = format!(
-            "it is neither of the two: {} instance {} and {} instance {}",
-            holder.machine, holder.instance, rival.machine, rival.instance
-        );
+        let shown = |it: &Contender| format!("{} instance {}", it.machine, it.instance);
         return Err(Rejection::Invalid {
             field: "keep",
-            problem,
+            reason: Reason::NeitherContender {
+                holder: shown(&holder),
+                rival: shown(&rival),
+            },
         });
     }
     let held = draft.state.lease(id).cloned();

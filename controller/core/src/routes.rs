@@ -10,6 +10,8 @@ use crate::command::{Answer, Rejection};
 use crate::draft::Draft;
 use crate::limits::{MAX_ROUTES, MAX_SERVICES_PER_ROUTE};
 use crate::model::Route;
+use crate::noun::{Noun, Plenty};
+use crate::reason::Reason;
 use crate::state::{host_key, seconds};
 use crate::text::check_path;
 use crate::zones;
@@ -30,12 +32,11 @@ pub(crate) fn add(
         .contains_key(&(host_key(host.as_str()), path.clone()))
     {
         return Err(Rejection::Exists {
-            what: "route",
+            what: Noun::Route,
             name: format!("{host}{path}"),
-            hint: "",
         });
     }
-    check_limit("routes", draft.state.routes.len(), MAX_ROUTES)?;
+    check_limit(Plenty::Routes, draft.state.routes.len(), MAX_ROUTES)?;
     zones::check_no_conflict(&draft.state, host)?;
     let id = RouteId(draft.next_id());
     let created_ms = draft.now_ms();
@@ -51,7 +52,7 @@ pub(crate) fn add(
 }
 
 pub(crate) fn remove(draft: &mut Draft, id: RouteId) -> Result<Answer, Rejection> {
-    let host = found(draft.state.route(id), "route", id)?.host.clone();
+    let host = found(draft.state.route(id), Noun::Route, id)?.host.clone();
     draft.delete(EntityKey::Route(id));
     zones::follow_host(draft, &host)?;
     Ok(Answer::Done)
@@ -80,45 +81,43 @@ pub(crate) fn detach(draft: &mut Draft, service: ServiceId) -> Result<(), Reject
 fn check_host(draft: &Draft, host: &HostName) -> Result<(), Rejection> {
     let overlay_zone = &draft.state.settings.overlay_zone;
     if host.is_within(overlay_zone.as_str()) {
-        let problem = format!(
-            "{host} is an overlay name, and {overlay_zone} is not public; choose a public name"
-        );
         return Err(Rejection::Invalid {
             field: "host",
-            problem,
+            reason: Reason::RouteInsideOverlay {
+                host: host.to_string(),
+                zone: overlay_zone.to_string(),
+            },
         });
     }
     Ok(())
 }
 
 fn check_services(draft: &Draft, services: &BTreeSet<ServiceId>) -> Result<(), Rejection> {
-    let refuse = |problem| {
+    let refuse = |reason| {
         Err(Rejection::Invalid {
             field: "services",
-            problem,
+            reason,
         })
     };
     if services.is_empty() {
-        return refuse("a route needs at least one service".to_owned());
+        return refuse(Reason::RouteWithoutService);
     }
     check_count(
-        "services of one route",
+        Plenty::ServicesOfRoute,
         services.len(),
         MAX_SERVICES_PER_ROUTE,
     )?;
     for id in services {
-        let service = found(draft.state.service(*id), "service", id)?;
+        let service = found(draft.state.service(*id), Noun::Service, id)?;
         if service.exposure != Exposure::Public {
-            return refuse(format!(
-                "service {} is for the tunnel only; add it with exposure public",
-                service.name
-            ));
+            return refuse(Reason::ServiceNotPublic {
+                service: service.name.to_string(),
+            });
         }
         if service.kind != ServiceKind::Http {
-            return refuse(format!(
-                "service {} does not speak HTTP; a route leads to HTTP services",
-                service.name
-            ));
+            return refuse(Reason::ServiceNotHttp {
+                service: service.name.to_string(),
+            });
         }
     }
     Ok(())

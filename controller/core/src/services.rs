@@ -11,6 +11,8 @@ use crate::command::{Answer, Rejection};
 use crate::draft::Draft;
 use crate::limits::MAX_SERVICES_PER_NODE;
 use crate::model::Service;
+use crate::noun::{Noun, Plenty, User};
+use crate::reason::Reason;
 
 pub(crate) fn add(
     draft: &mut Draft,
@@ -21,19 +23,18 @@ pub(crate) fn add(
     kind: ServiceKind,
     exposure: Exposure,
 ) -> Result<Answer, Rejection> {
-    found(draft.state.node(node), "node", node)?;
+    found(draft.state.node(node), Noun::Node, node)?;
     check_target(target)?;
     let index = &draft.state.index;
     if index.service_by_name.contains_key(&(node, name.clone())) {
         return Err(Rejection::Exists {
-            what: "service",
+            what: Noun::Service,
             name: name.to_string(),
-            hint: " on this node",
         });
     }
     check_port(&draft.state, node, port)?;
     check_limit(
-        "services on one node",
+        Plenty::ServicesOnNode,
         draft.state.services_of(node).count(),
         MAX_SERVICES_PER_NODE,
     )?;
@@ -51,19 +52,19 @@ pub(crate) fn add(
 }
 
 pub(crate) fn remove(draft: &mut Draft, id: ServiceId) -> Result<Answer, Rejection> {
-    let service = found(draft.state.service(id), "service", id)?;
+    let service = found(draft.state.service(id), Noun::Service, id)?;
     if let Some(route) = draft.state.routes_to(id).next() {
         return Err(Rejection::InUse {
-            what: "service",
+            what: Noun::Service,
             name: service.name.to_string(),
-            by: format!("route {}{}", route.host, route.path),
+            by: User::Thing(Noun::Route, format!("{}{}", route.host, route.path)),
         });
     }
     if let Some(balancer) = draft.state.balancers_to(id).next() {
         return Err(Rejection::InUse {
-            what: "service",
+            what: Noun::Service,
             name: service.name.to_string(),
-            by: format!("balancer {}", balancer.name),
+            by: User::Thing(Noun::Balancer, balancer.name.to_string()),
         });
     }
     draft.delete(EntityKey::Service(id));
@@ -73,11 +74,11 @@ pub(crate) fn remove(draft: &mut Draft, id: ServiceId) -> Result<Answer, Rejecti
 fn check_target(target: SocketAddr) -> Result<(), Rejection> {
     let ip = target.ip();
     if target.port() == 0 || ip.is_unspecified() || ip.is_multicast() {
-        let problem =
-            format!("{target} is not an address to connect to; write one like 127.0.0.1:8080");
         return Err(Rejection::Invalid {
             field: "target",
-            problem,
+            reason: Reason::ServiceTarget {
+                target: target.to_string(),
+            },
         });
     }
     Ok(())

@@ -28,6 +28,7 @@ use crate::draft::Draft;
 use crate::enrolment::offer;
 use crate::model::{Lease, Node, NodeState};
 use crate::nodes::{check_keys, refuse, with_facts};
+use crate::noun::Noun;
 use crate::quarantine;
 
 /// The SHA-256 of a lease that a node showed.
@@ -219,7 +220,7 @@ pub(crate) fn renew(
             "this node was removed by the operator",
         );
     };
-    let lease = found(draft.state.lease(id), "session of node", id)?;
+    let lease = found(draft.state.lease(id), Noun::SessionOfNode, id)?;
     if lease.instance != instance {
         return refuse(
             RefusalCode::Busy,

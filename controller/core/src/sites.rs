@@ -9,6 +9,7 @@ use crate::draft::Draft;
 use crate::grants;
 use crate::limits::MAX_SITES;
 use crate::model::{Selector, Site};
+use crate::noun::{Noun, Plenty, User};
 use crate::profile::Release;
 use crate::state::seconds;
 use crate::text::check_display_name;
@@ -22,7 +23,7 @@ pub(crate) fn create(
     check_display_name(display_name)?;
     found(
         draft.state.organization(organization),
-        "organization",
+        Noun::Organization,
         organization,
     )?;
     if draft
@@ -32,12 +33,11 @@ pub(crate) fn create(
         .contains_key(&(organization, name.clone()))
     {
         return Err(Rejection::Exists {
-            what: "site",
+            what: Noun::Site,
             name: name.to_string(),
-            hint: " in this organization",
         });
     }
-    check_limit("sites", draft.state.sites.len(), MAX_SITES)?;
+    check_limit(Plenty::Sites, draft.state.sites.len(), MAX_SITES)?;
     let id = SiteId(draft.next_id());
     let created_ms = draft.now_ms();
     draft.put(Site {
@@ -58,18 +58,18 @@ pub(crate) fn set_release(
     id: SiteId,
     xroad: Option<Release>,
 ) -> Result<Answer, Rejection> {
-    let site = found(draft.state.site(id), "site", id)?.clone();
+    let site = found(draft.state.site(id), Noun::Site, id)?.clone();
     draft.put(Site { xroad, ..site });
     Ok(Answer::Done)
 }
 
 pub(crate) fn remove(draft: &mut Draft, id: SiteId) -> Result<Answer, Rejection> {
-    let site = found(draft.state.site(id), "site", id)?;
+    let site = found(draft.state.site(id), Noun::Site, id)?;
     if let Some(node) = draft.state.nodes_of(id).next() {
         return Err(Rejection::InUse {
-            what: "site",
+            what: Noun::Site,
             name: site.name.to_string(),
-            by: format!("node {}", node.name),
+            by: User::Thing(Noun::Node, node.name.to_string()),
         });
     }
     let tokens: Vec<TokenId> = seconds(&draft.state.index.tokens_of_site, id, TokenId(0)).collect();

@@ -13,6 +13,7 @@ use crate::command::{Answer, Rejection};
 use crate::draft::Draft;
 use crate::limits::MAX_TAGS;
 use crate::model::Node;
+use crate::noun::{Noun, Plenty};
 
 /// A label of at most 32 characters. It is kept in place, so that a selector stays a plain value.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,8 +33,8 @@ pub(crate) fn set(
     id: NodeId,
     tags: &BTreeSet<Tag>,
 ) -> Result<Answer, Rejection> {
-    check_count("tags on one node", tags.len(), MAX_TAGS)?;
-    let node = found(draft.state.node(id), "node", id)?.clone();
+    check_count(Plenty::TagsOnNode, tags.len(), MAX_TAGS)?;
+    let node = found(draft.state.node(id), Noun::Node, id)?.clone();
     draft.put(Node {
         tags: tags.clone(),
         ..node
@@ -99,7 +100,7 @@ impl<'de> Deserialize<'de> for Tag {
     }
 }
 
-const MAX_TAG_CHARS: usize = 32;
+pub(crate) const MAX_TAG_CHARS: usize = 32;
 const OPERATOR: &str = "operator";
 
 #[cfg(test)]

@@ -2,28 +2,29 @@
 
 use crate::Rejection;
 use crate::limits::{MAX_DISPLAY_NAME_CHARS, MAX_FACT_CHARS, MAX_PATH_CHARS};
+use crate::reason::Reason;
 
 /// A name for people: short, on one line, and shown as it is written.
 pub(crate) fn check_display_name(text: &str) -> Result<(), Rejection> {
-    let refuse = |problem| {
-        Err(Rejection::Invalid {
+    match display_name_flaw(text) {
+        Some(reason) => Err(Rejection::Invalid {
             field: "display_name",
-            problem,
-        })
-    };
-    let chars = text.chars().count();
-    if chars > MAX_DISPLAY_NAME_CHARS {
-        return refuse(format!(
-            "it has {chars} characters; at most {MAX_DISPLAY_NAME_CHARS} are allowed"
-        ));
-    }
-    match text.chars().find(|c| is_unprintable(*c)) {
-        Some(wrong) => refuse(format!(
-            "it has the character {}; use letters, digits and signs",
-            wrong.escape_unicode()
-        )),
+            reason,
+        }),
         None => Ok(()),
     }
+}
+
+/// Why a text is no name for people; None if it is one.
+pub(crate) fn display_name_flaw(text: &str) -> Option<Reason> {
+    let chars = text.chars().count();
+    if chars > MAX_DISPLAY_NAME_CHARS {
+        return Some(Reason::DisplayNameLong { chars });
+    }
+    let wrong = text.chars().find(|c| is_unprintable(*c))?;
+    Some(Reason::DisplayNameCharacter {
+        character: wrong.escape_unicode().to_string(),
+    })
 }
 
 /// Why somebody did something, in words for whoever reads the history.
@@ -33,9 +34,7 @@ pub(crate) fn check_reason(text: &str) -> Result<(), Rejection> {
     if blank || chars > MAX_DISPLAY_NAME_CHARS || text.chars().any(is_unprintable) {
         return Err(Rejection::Invalid {
             field: "emergency",
-            problem: format!(
-                "say why in 1 to {MAX_DISPLAY_NAME_CHARS} characters on one line, like \"ss-1 was broken into\""
-            ),
+            reason: Reason::EmergencyReason,
         });
     }
     Ok(())
@@ -51,40 +50,31 @@ pub(crate) fn clean_fact(text: &str) -> String {
 
 /// A route's path in its one form: it starts with `/`, and ends with it only when it is nothing else.
 pub(crate) fn check_path(text: &str) -> Result<String, Rejection> {
-    let refuse = |problem: String| {
+    let refuse = |reason| {
         Err(Rejection::Invalid {
             field: "path",
-            problem,
+            reason,
         })
     };
     if text.len() > MAX_PATH_CHARS {
-        return refuse(format!(
-            "it has {} bytes; at most {MAX_PATH_CHARS} are allowed",
-            text.len()
-        ));
+        return refuse(Reason::PathLong { bytes: text.len() });
     }
     if !text.starts_with('/') {
-        return refuse("it must start with '/', like \"/\" or \"/painel\"".to_owned());
+        return refuse(Reason::PathStart);
     }
     if let Some(wrong) = text.chars().find(|c| !is_path_char(*c)) {
-        return refuse(format!(
-            "it has {}; write other characters percent-encoded",
-            wrong.escape_default()
-        ));
+        return refuse(Reason::PathCharacter {
+            character: wrong.escape_default().to_string(),
+        });
     }
     if text.contains("//")
         || text.split('/').any(|segment| matches!(segment, "." | ".."))
         || text.contains("..")
     {
-        return refuse(
-            "it has \"//\", \".\" or \"..\"; write the path as servers see it".to_owned(),
-        );
+        return refuse(Reason::PathDots);
     }
     if !percent_encoding_is_plain(text) {
-        return refuse(
-            "a '%' must start the code of a character that is not '/', '.', '\\' or a control"
-                .to_owned(),
-        );
+        return refuse(Reason::PathEncoding);
     }
     let trimmed = text.trim_end_matches('/');
     Ok(if trimmed.is_empty() {

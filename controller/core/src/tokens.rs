@@ -9,6 +9,8 @@ use crate::draft::Draft;
 use crate::limits::{MAX_TOKEN_TTL_S, MAX_TOKEN_USES, MAX_TOKENS, MIN_TOKEN_TTL_S};
 use crate::model::Token;
 use crate::nodes::refuse_hub;
+use crate::noun::{Noun, Plenty};
+use crate::reason::Reason;
 use crate::state::seconds;
 
 pub(crate) fn create(
@@ -18,12 +20,11 @@ pub(crate) fn create(
     uses: u32,
     ttl_s: u64,
 ) -> Result<Answer, Rejection> {
-    found(draft.state.site(site), "site", site)?;
+    found(draft.state.site(site), Noun::Site, site)?;
     if !(1..=MAX_TOKEN_USES).contains(&uses) {
-        let problem = format!("a token is for 1 to {MAX_TOKEN_USES} machines, not {uses}");
         return Err(Rejection::Invalid {
             field: "uses",
-            problem,
+            reason: Reason::TokenUses { given: uses },
         });
     }
     let secret = Secret32(draft.context.random);
@@ -53,7 +54,7 @@ pub(crate) fn create_for_replacement(
     id: NodeId,
     ttl_s: u64,
 ) -> Result<Answer, Rejection> {
-    let node = found(draft.state.node(id), "node", id)?;
+    let node = found(draft.state.node(id), Noun::Node, id)?;
     refuse_hub(node)?;
     let (site, profile) = (node.site, node.profile);
     revoke_replacing(draft, id);
@@ -67,7 +68,7 @@ pub(crate) fn create_for_replacement(
 }
 
 pub(crate) fn revoke(draft: &mut Draft, id: TokenId) -> Result<Answer, Rejection> {
-    let token = found(draft.state.token(id), "token", id)?;
+    let token = found(draft.state.token(id), Noun::Token, id)?;
     let revoked = Token {
         revoked: true,
         ..token.clone()
@@ -121,15 +122,12 @@ fn issue(
     secret: &Secret32,
 ) -> Result<TokenId, Rejection> {
     if !(MIN_TOKEN_TTL_S..=MAX_TOKEN_TTL_S).contains(&ttl_s) {
-        let problem = format!(
-            "a token is good for {MIN_TOKEN_TTL_S} to {MAX_TOKEN_TTL_S} seconds, not {ttl_s}"
-        );
         return Err(Rejection::Invalid {
             field: "ttl_s",
-            problem,
+            reason: Reason::TokenLifetime { given_s: ttl_s },
         });
     }
-    check_limit("tokens", draft.state.tokens.len(), MAX_TOKENS)?;
+    check_limit(Plenty::Tokens, draft.state.tokens.len(), MAX_TOKENS)?;
     let id = TokenId(draft.next_id());
     let created_ms = draft.now_ms();
     draft.put(Token {

@@ -16,6 +16,8 @@ use crate::command::{Answer, Rejection};
 use crate::draft::Draft;
 use crate::limits::{MAX_NAME_SERVERS, MAX_ZONES};
 use crate::model::RecordSource;
+use crate::noun::{Noun, Plenty};
+use crate::reason::Reason;
 use crate::state::State;
 
 pub(crate) use managed::{check_no_conflict, follow_edges, follow_host, with_managed};
@@ -27,7 +29,7 @@ pub(crate) fn add(
     contact: &HostName,
 ) -> Result<Answer, Rejection> {
     check_origin(&draft.state, origin)?;
-    check_limit("zones", draft.state.zones.len(), MAX_ZONES)?;
+    check_limit(Plenty::Zones, draft.state.zones.len(), MAX_ZONES)?;
     let zone = new_zone(draft, origin, name_servers, contact)?;
     draft.touch_zone(&zone);
     draft.state.zones = draft.state.zones.with(zone.clone());
@@ -39,7 +41,7 @@ pub(crate) fn add(
 
 /// Routes in it lose their names, unless a zone above takes them.
 pub(crate) fn remove(draft: &mut Draft, origin: &ZoneName) -> Result<Answer, Rejection> {
-    let zone = found(draft.state.zones.get(origin), "zone", origin)?.clone();
+    let zone = found(draft.state.zones.get(origin), Noun::Zone, origin)?.clone();
     draft.touch_zone(&zone);
     draft.delete(EntityKey::Zone(origin.clone()));
     for host in managed::hosts_within(&draft.state, origin) {
@@ -54,7 +56,7 @@ pub(crate) fn put_set(
     origin: &ZoneName,
     set: &RecordSet,
 ) -> Result<Answer, Rejection> {
-    let zone = found(draft.state.zones.get(origin), "zone", origin)?.clone();
+    let zone = found(draft.state.zones.get(origin), Noun::Zone, origin)?.clone();
     let set = RecordSet::new(
         set.name().clone(),
         set.rtype(),
@@ -75,10 +77,10 @@ pub(crate) fn delete_set(
     name: &RecordName,
     rtype: RecordType,
 ) -> Result<Answer, Rejection> {
-    let zone = found(draft.state.zones.get(origin), "zone", origin)?.clone();
+    let zone = found(draft.state.zones.get(origin), Noun::Zone, origin)?.clone();
     found(
         zone.set(name, rtype),
-        "record set",
+        Noun::RecordSet,
         format!("{name} {rtype}"),
     )?;
     edit(
@@ -105,20 +107,18 @@ fn edit(draft: &mut Draft, zone: &Zone, edits: &[Edit]) -> Result<(), Rejection>
 fn check_origin(state: &State, origin: &ZoneName) -> Result<(), Rejection> {
     if state.zones.get(origin).is_some() {
         return Err(Rejection::Exists {
-            what: "zone",
+            what: Noun::Zone,
             name: origin.to_string(),
-            hint: "",
         });
     }
     let overlay = state.settings.overlay_zone.as_str();
     let text = origin.to_string();
     if text == overlay || text.ends_with(&format!(".{overlay}")) {
-        let problem = format!(
-            "{overlay} holds the overlay's own names and is not public; choose another zone"
-        );
         return Err(Rejection::Invalid {
             field: "origin",
-            problem,
+            reason: Reason::ZoneIsOverlay {
+                zone: overlay.to_owned(),
+            },
         });
     }
     Ok(())
@@ -131,20 +131,24 @@ fn new_zone(
     name_servers: &[HostName],
     contact: &HostName,
 ) -> Result<Zone, Rejection> {
-    let refuse = |field, problem: String| Err(Rejection::Invalid { field, problem });
-    let Some(primary) = name_servers.first() else {
-        return refuse(
-            "name_servers",
-            "a zone needs at least one, like ns1.example.org".to_owned(),
-        );
+    let refuse = |reason| {
+        Err(Rejection::Invalid {
+            field: "name_servers",
+            reason,
+        })
     };
-    check_count("name servers", name_servers.len(), MAX_NAME_SERVERS)?;
+    let Some(primary) = name_servers.first() else {
+        return refuse(Reason::ZoneWithoutServers);
+    };
+    check_count(Plenty::NameServers, name_servers.len(), MAX_NAME_SERVERS)?;
     if let Some(wildcard) = name_servers
         .iter()
         .chain([contact])
         .find(|host| host.is_wildcard())
     {
-        return refuse("name_servers", format!("{wildcard} names no host"));
+        return refuse(Reason::WildcardIsNoHost {
+            name: wildcard.to_string(),
+        });
     }
     let soa = Soa::new(domain(primary)?, domain(contact)?);
     let mut servers: Vec<DomainName> = name_servers.iter().map(domain).collect::<Result<_, _>>()?;

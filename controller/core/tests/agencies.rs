@@ -6,7 +6,9 @@ mod world;
 use std::collections::BTreeSet;
 
 use malha_core::policy::Policy;
-use malha_core::{AddedAgency, Answer, Command, NewAgency, Node, Question, Rejection, Verdict};
+use malha_core::{
+    AddedAgency, Answer, Command, NewAgency, Node, Noun, Question, Rejection, Verdict,
+};
 use malha_proto::{Fingerprint, Profile, Protocol};
 use world::shaping::agency;
 use world::{World, enrol_command, host, label};
@@ -176,17 +178,47 @@ expect = "allow"
 }
 
 #[test]
-fn without_a_policy_grants_say_what_they_can() {
+fn without_a_policy_the_first_one_is_written_with_names_and_tests() {
     let mut world = World::bare();
     let added = add(&mut world, agency("sedec"));
-    assert_eq!(added.policy.version, None);
-    assert_eq!(added.policy.left_out, [label("sedec-producao-cluster")]);
+    assert_eq!(
+        added.policy.version,
+        Some(2),
+        "version 1 is what was before"
+    );
+    let text = world.state.policy_text();
+    assert!(text.contains("name = \"sedec-producao-cluster\"") && !text.contains("grant-g"));
+    let policy = Policy::parse(&text).unwrap();
+    let trial = world.state.try_policy(&policy, world.now_ms).unwrap();
+    assert!(trial.refusal().is_none() && policy.cases.len() > policy.rules.len());
     let other = add(&mut world, agency("sefaz"));
     enrol(&mut world, &added, 0..4);
     enrol(&mut world, &other, 0..4);
     let (ours, theirs) = ("sedec/producao/xvia1", "sefaz/producao/xvia1");
     assert!(opens(&world, ours, theirs, 5500));
     assert!(!opens(&world, ours, theirs, 4000));
+}
+
+#[test]
+fn grants_that_stood_alone_stay_in_the_first_policy() {
+    let mut world = World::bare();
+    let organization = malha_core::Selector::Profile(Profile::Garage);
+    let grant = Command::AddGrant {
+        from: organization,
+        to: malha_core::Selector::Tag("impressoras".parse().unwrap()),
+        allow: malha_proto::Allow {
+            protocol: Protocol::Tcp,
+            from_port: 631,
+            to_port: 631,
+        },
+    };
+    world.run(grant).unwrap();
+    add(&mut world, agency("sedec"));
+    let text = world.state.policy_text();
+    assert!(text.contains("tag:impressoras") && text.contains("port = 631"));
+    let policy = Policy::parse(&text).unwrap();
+    let trial = world.state.try_policy(&policy, world.now_ms).unwrap();
+    assert_eq!(trial.refusal(), None);
 }
 
 #[test]
@@ -278,7 +310,7 @@ fn the_names_that_the_requirement_asks_for_get_their_addresses() {
     assert!(matches!(
         refused,
         Err(Rejection::Exists {
-            what: "record set",
+            what: Noun::RecordSet,
             ..
         })
     ));
@@ -364,8 +396,10 @@ fn each_mistake_is_named_and_makes_nothing() {
         let rejection = world.run(Command::AddAgency(Box::new(new))).unwrap_err();
         match &rejection {
             Rejection::Invalid { field: named, .. } => assert_eq!(*named, field),
-            Rejection::NotFound { what, .. } => assert_eq!(*what, field),
-            Rejection::Exists { what, .. } => assert_eq!((*what, field), ("organization", "name")),
+            Rejection::NotFound { what, .. } => assert_eq!(what.as_str(), field),
+            Rejection::Exists { what, .. } => {
+                assert_eq!((*what, field), (Noun::Organization, "name"))
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -300,7 +300,7 @@ fn a_failing_test_or_a_missed_profile_keeps_a_policy_out() {
     let failing = XROAD.replace("\"allow\"", "\"deny\"");
     let refused = apply(&mut world, &failing, None).unwrap_err().to_string();
     assert!(
-        refused.contains("line 9: deny profile:security-server"),
+        refused.contains("L9: deny profile:security-server"),
         "{refused}"
     );
     let missing = XROAD.replacen(

@@ -97,7 +97,7 @@ fn a_wrong_text_changes_nothing() {
     let mut world = World::furnished();
     let before = world.state.clone();
     let text = LESS.replace("\"5500\"", "\"70000\"");
-    let Err(Rejection::Profile(error)) = world.run(Command::SetProfile { text }) else {
+    let Err(Rejection::Text(error)) = world.run(Command::SetProfile { text }) else {
         panic!("taken");
     };
     assert_eq!(error.line, 8);

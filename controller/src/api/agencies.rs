@@ -124,7 +124,7 @@ pub struct AgencyMachine {
 /// How an agency's ports were opened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AgencyPolicy {
-    /// The version of the policy that has them; absent where grants were added because no policy is in force.
+    /// The version of the policy that has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
     /// They wait for another operator's approval: `malha policy approve`.
@@ -132,8 +132,6 @@ pub struct AgencyPolicy {
     pub proposal: Option<u64>,
     /// What was added, as a policy's text says it.
     pub text: String,
-    /// Rules that can only be written once a policy is in force.
-    pub left_out: Vec<String>,
 }
 
 /// A DNS name that the requirement asks for.
@@ -276,12 +274,6 @@ impl Agency {
                 version: added.policy.version,
                 proposal: added.policy.proposal,
                 text: added.policy.text.clone(),
-                left_out: added
-                    .policy
-                    .left_out
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect(),
             }),
             names: names.collect(),
             note: None,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::response::Response;
-use malha_core::{Answer, Command, Scope, State};
+use malha_core::{Answer, Command, Noun, Scope, State};
 use malha_proto::{ApiKeyId, Label};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -167,7 +167,7 @@ pub(super) async fn show(
     let id = reference.api_key(&state)?;
     ApiKey::of(&state, id)
         .map(Json)
-        .ok_or_else(|| Problem::not_found("API key", id))
+        .ok_or_else(|| Problem::not_found(Noun::ApiKey, id))
 }
 
 /// Remove an API key; it is refused from then on

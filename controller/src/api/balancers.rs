@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::response::Response;
-use malha_core::{Answer, Command, State};
+use malha_core::{Answer, Command, Noun, State};
 use malha_proto::{
     Algorithm, BackendCondition, BackendMode, BalancerCounts, BalancerId, Exposure, HealthPort,
     Label, NodeId, Port, Prefix, ProxyProtocol, ServiceId,
@@ -333,7 +333,7 @@ pub(super) async fn show(
     let id = reference.balancer(&state)?;
     Balancer::of(&api, &state, id)
         .map(Json)
-        .ok_or_else(|| Problem::not_found("balancer", id))
+        .ok_or_else(|| Problem::not_found(Noun::Balancer, id))
 }
 
 /// Change the services and settings of a balancer
@@ -406,8 +406,8 @@ async fn changed(
     command: Command,
 ) -> Result<Json<Written<Balancer>>, Problem> {
     let accepted = api.change(caller, query, command).await?;
-    let resource =
-        Balancer::of(api, &api.state(), id).ok_or_else(|| Problem::not_found("balancer", id))?;
+    let resource = Balancer::of(api, &api.state(), id)
+        .ok_or_else(|| Problem::not_found(Noun::Balancer, id))?;
     api.written(&accepted, query, resource).await.map(Json)
 }
 

@@ -5,10 +5,13 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::{header, request::Parts};
+use malha_proto::{HostName, Label};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
+use serde_path_to_error::Segment;
 
 use crate::api::problem::{Kind, Problem};
+use crate::refusals;
 
 /// A JSON body. Broken JSON is a 400 that names line and column, a wrong value a 422 that names the field.
 pub(super) struct Body<T>(pub(super) T);
@@ -106,11 +109,36 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let path = error.path().to_string();
-        refuse(error.inner(), &path)
+        let problem = refuse(error.inner(), &error.path().to_string());
+        match name_words(bytes, error.path(), &error.inner().to_string()) {
+            Some(words) => problem.in_portuguese(&format!("{}: {}", error.path(), words.pt)),
+            None => problem,
+        }
     })?;
     json.end().map_err(|error| refuse(&error, "."))?;
     Ok(value)
+}
+
+/// The words for a text that should be a name. The reader of JSON keeps only the English ones, so the name is read again.
+fn name_words(
+    bytes: &[u8],
+    path: &serde_path_to_error::Path,
+    problem: &str,
+) -> Option<malha_web::Bilingual> {
+    let body: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    let mut at = &body;
+    for segment in path.iter() {
+        at = match segment {
+            Segment::Map { key } => at.get(key)?,
+            Segment::Seq { index } => at.get(index)?,
+            Segment::Enum { .. } | Segment::Unknown => return None,
+        };
+    }
+    let text = at.as_str()?;
+    let errors = [text.parse::<Label>().err(), text.parse::<HostName>().err()];
+    let mut fitting = errors.into_iter().flatten();
+    let error = fitting.find(|error| problem.starts_with(&error.to_string()))?;
+    Some(refusals::name(&error))
 }
 
 fn refuse(error: &serde_json::Error, path: &str) -> Problem {

@@ -18,6 +18,7 @@ use crate::api::Api;
 use crate::api::problem::{Kind, Problem};
 use crate::clock::now_ms;
 use crate::coordinator::Actor;
+use crate::refusals;
 
 /// What a handler needs its caller to be allowed.
 pub(super) trait Permission: Send + Sync {
@@ -87,11 +88,8 @@ impl<P: Permission> FromRequestParts<Arc<Api>> for Caller<P> {
                 .after_s(wait_ms.div_ceil(1_000))
         })?;
         if !key.scopes.iter().any(|scope| includes(*scope, P::SCOPE)) {
-            let needed = scope_text(P::SCOPE);
-            return Err(Problem::new(
-                Kind::Forbidden,
-                format!("this needs an API key with the scope {needed}"),
-            ));
+            let words = refusals::another_scope(scope_text(P::SCOPE));
+            return Err(Problem::said(Kind::Forbidden, &words));
         }
         let actor = Actor {
             name: format!("key:{}", key.name),
@@ -143,10 +141,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// One answer for a missing, an unknown, a removed and an expired key.
 fn unauthenticated() -> Problem {
-    Problem::new(
-        Kind::Unauthenticated,
-        "send a valid key as \"Authorization: Bearer malha_key_…\"",
-    )
+    Problem::said(Kind::Unauthenticated, &refusals::no_key())
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {

@@ -1,5 +1,6 @@
 //! Checks over HTTP: having an organization checked, what the runs found, and their evidence. They change nothing of the overlay.
 
+use malha_core::Noun;
 use std::sync::Arc;
 
 use axum::Json;
@@ -345,7 +346,7 @@ pub(super) async fn evidence(
     let (organization, summary, _) = found(&api, &reference, &run)?;
     let history = api.context.checks.history();
     let bytes = history.read(organization, summary.started_ms, RunFile::Evidence)?;
-    let bytes = bytes.ok_or_else(|| Problem::not_found("run", &run))?;
+    let bytes = bytes.ok_or_else(|| Problem::not_found(Noun::Run, &run))?;
     Ok(([(header::CONTENT_TYPE, "application/jsonl")], bytes).into_response())
 }
 
@@ -394,7 +395,7 @@ fn found(
         "newest" => runs.next(),
         number => runs.find(|it| it.started_ms.to_string() == number),
     };
-    let missing = || Problem::not_found("run", run);
+    let missing = || Problem::not_found(Noun::Run, run);
     let summary = summary.ok_or_else(missing)?;
     let report = checks.report(organization, summary.started_ms)?;
     Ok((organization, summary, report.ok_or_else(missing)?))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State as Shared;
-use malha_core::{Command, State};
+use malha_core::{Command, Noun, State};
 use malha_proto::OrganizationId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -42,7 +42,7 @@ impl Declaration {
         let name = name.unwrap_or_else(|| id.to_string());
         let it = state
             .declaration(id)
-            .ok_or_else(|| Problem::not_found("declaration of organization", &name))?;
+            .ok_or_else(|| Problem::not_found(Noun::Declaration, &name))?;
         Ok(Self {
             organization: name,
             text: it.text.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::response::Response;
-use malha_core::{Answer, Command, GrantOrigin, Opening, State};
+use malha_core::{Answer, Command, GrantOrigin, Noun, Opening, State};
 use malha_proto::{Allow, GrantId, Protocol};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -150,7 +150,7 @@ pub(super) async fn show(
     let id = reference.grant(&state)?;
     Grant::of(&state, id)
         .map(Json)
-        .ok_or_else(|| Problem::not_found("grant", id))
+        .ok_or_else(|| Problem::not_found(Noun::Grant, id))
 }
 
 /// Remove a grant

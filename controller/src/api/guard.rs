@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use data_encoding::HEXLOWER;
 
 use crate::api::problem::{Kind, Problem};
-use crate::api::{Api, MAX_BODY_BYTES, caller};
+use crate::api::{Api, MAX_BODY_BYTES, caller, language};
 use crate::clock::now_ms;
 
 /// The router behind all of it.
@@ -45,10 +45,11 @@ pub(super) async fn method_not_allowed() -> Problem {
 async fn finish(request: Request, next: Next) -> Response {
     let id = request_id();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let spoken = language::of(request.headers());
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         tracing::debug!(request = %id, %method, path, status = problem.status, kind = %problem.kind, "API request refused");
-        let mut document = problem.render(&id);
+        let mut document = problem.render(&id, spoken);
         if let Some(allow) = response.headers().get(header::ALLOW) {
             document.headers_mut().insert(header::ALLOW, allow.clone());
         }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::response::Response;
-use malha_core::{Command, Contender, NodeState, Tag};
+use malha_core::{Command, Contender, NodeState, Noun, Tag};
 use malha_proto::{Label, MachineId, NodeId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -310,5 +310,5 @@ pub(super) async fn resolve_quarantine(
 }
 
 fn shown(api: &Api, id: NodeId) -> Result<Node, Problem> {
-    Node::of(api, &api.state(), id).ok_or_else(|| Problem::not_found("node", id))
+    Node::of(api, &api.state(), id).ok_or_else(|| Problem::not_found(Noun::Node, id))
 }

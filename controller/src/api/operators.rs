@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::response::Response;
-use malha_core::{Answer, Command, Role, State};
+use malha_core::{Answer, Command, Noun, Role, State};
 use malha_proto::{Label, OperatorId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -148,7 +148,7 @@ pub(super) async fn show(
     let id = reference.operator(&state)?;
     Operator::of(&state, id)
         .map(Json)
-        .ok_or_else(|| Problem::not_found("operator", id))
+        .ok_or_else(|| Problem::not_found(Noun::Operator, id))
 }
 
 /// Give an operator another password
@@ -168,7 +168,7 @@ pub(super) async fn set_password(
         .change(&caller, &query, Command::SetPassword { id, password_hash })
         .await?;
     let operator =
-        Operator::of(&api.state(), id).ok_or_else(|| Problem::not_found("operator", id))?;
+        Operator::of(&api.state(), id).ok_or_else(|| Problem::not_found(Noun::Operator, id))?;
     api.written(&accepted, &query, operator).await.map(Json)
 }
 

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use malha_core::{Answer, Command, State};
+use malha_core::{Answer, Command, Noun, State};
 use malha_proto::{Label, OrganizationId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -121,7 +121,7 @@ pub(super) async fn show(
     let id = reference.organization(&state)?;
     Organization::of(&state, id)
         .map(Json)
-        .ok_or_else(|| Problem::not_found("organization", id))
+        .ok_or_else(|| Problem::not_found(Noun::Organization, id))
 }
 
 /// Remove an organization without sites
@@ -168,7 +168,7 @@ pub(super) async fn set_second_approver(
         _ => (StatusCode::OK, None),
     };
     let mut resource = Organization::of(&api.state(), organization)
-        .ok_or_else(|| Problem::not_found("organization", organization))?;
+        .ok_or_else(|| Problem::not_found(Noun::Organization, organization))?;
     resource.proposed = proposed;
     let written = api.written(&accepted, &query, resource).await?;
     Ok((status, Json(written)).into_response())

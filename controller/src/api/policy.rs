@@ -11,7 +11,7 @@ use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use malha_core::policy::Policy as Words;
-use malha_core::{Answer, Command, Question, State};
+use malha_core::{Answer, Command, Noun, Question, State};
 use malha_proto::{Fingerprint, Protocol};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -20,6 +20,7 @@ use crate::api::Api;
 use crate::api::body::{Body, Path, Query};
 use crate::api::caller::{Caller, Read, Write};
 use crate::api::grants::GrantProtocol;
+use crate::api::language::Speech;
 use crate::api::listing::{Listing, Page, page};
 use crate::api::problem::Problem;
 use crate::api::reference::Reference;
@@ -119,6 +120,7 @@ pub(super) async fn show(
     responses((status = 200, body = PolicyCheck)), security(("api_key" = ["read"])))]
 pub(super) async fn check(
     _caller: Caller<Read>,
+    Speech(language): Speech,
     Shared(api): Shared<Arc<Api>>,
     Body(asked): Body<PolicyText>,
 ) -> Result<Json<PolicyCheck>, Problem> {
@@ -126,10 +128,10 @@ pub(super) async fn check(
     let text = asked.text.unwrap_or_else(|| state.policy_text());
     let policy = match Words::parse(&text) {
         Ok(policy) => policy,
-        Err(error) => return Ok(Json(PolicyCheck::mistaken(&error))),
+        Err(error) => return Ok(Json(PolicyCheck::mistaken(&error, language))),
     };
     let trial = state.try_policy(&policy, now_ms())?;
-    Ok(Json(PolicyCheck::of(&state, &trial)))
+    Ok(Json(PolicyCheck::of(&state, &trial, language)))
 }
 
 /// Show what a policy would change
@@ -255,7 +257,7 @@ pub(super) async fn version(
 ) -> Result<Json<PolicyVersion>, Problem> {
     version_of(&api.state(), version, true)
         .map(Json)
-        .ok_or_else(|| Problem::not_found("policy version", version))
+        .ok_or_else(|| Problem::not_found(Noun::PolicyVersion, version))
 }
 
 async fn change(
@@ -278,7 +280,7 @@ async fn change(
 }
 
 fn parse(text: &str) -> Result<Words, Problem> {
-    Words::parse(text).map_err(|error| Problem::invalid("text", error))
+    Ok(Words::parse(text)?)
 }
 
 fn version_of(state: &State, version: u64, with_text: bool) -> Option<PolicyVersion> {

@@ -3,14 +3,16 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use malha_core::Rejection;
+use malha_core::{Noun, Rejection, TextError};
 use malha_proto::RefusalCode;
 use malha_store::StoreError;
 use malha_store::audit::AuditError;
+use malha_web::{Bilingual, Language};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::coordinator::SubmitError;
+use crate::refusals;
 
 /// A problem document, `application/problem+json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -23,7 +25,11 @@ pub struct ProblemDocument {
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// What was wrong this time, and what would be right.
+    /// Names the cause for programs: `token-uses`. It stays the same between releases.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub code: String,
+    /// What was wrong this time, and what would be right. In English, or in Portuguese where `Accept-Language` asks for it
+    /// and there are words for it.
     pub detail: String,
     /// Names this request; it is in `X-Request-Id` and in the controller's log too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,13 +44,21 @@ pub struct ProblemDocument {
 
 /// The error of every handler: a document to be, boxed because it travels through every result.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Problem(Box<ProblemDocument>);
+pub(crate) struct Problem(Box<Draft>);
+
+/// A document before its language is chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Draft {
+    document: ProblemDocument,
+    /// What `detail` says, in Portuguese.
+    portuguese: Option<String>,
+}
 
 impl std::ops::Deref for Problem {
     type Target = ProblemDocument;
 
     fn deref(&self) -> &ProblemDocument {
-        &self.0
+        &self.0.document
     }
 }
 
@@ -145,48 +159,96 @@ impl Kind {
 impl Problem {
     pub(crate) fn new(kind: Kind, detail: impl AsRef<str>) -> Self {
         let (status, slug, title) = kind.parts();
-        Self(Box::new(ProblemDocument {
+        let document = ProblemDocument {
             kind: format!("{TYPE_PREFIX}{slug}"),
             title: title.to_owned(),
             status: status.as_u16(),
+            code: slug.to_owned(),
             detail: shown(detail.as_ref(), MAX_DETAIL_CHARS),
             instance: None,
             field: None,
             retry_after_s: None,
+        };
+        Self(Box::new(Draft {
+            document,
+            portuguese: None,
         }))
+    }
+
+    /// With words for people of both languages.
+    pub(crate) fn said(kind: Kind, words: &Bilingual) -> Self {
+        Self::new(kind, &words.en).in_portuguese(&words.pt)
+    }
+
+    /// A value that is not right, with words for people of both languages.
+    pub(crate) fn wrong(field: impl AsRef<str>, words: &Bilingual) -> Self {
+        let field = field.as_ref();
+        Self::new(Kind::Invalid, format!("{field}: {}", words.en))
+            .in_portuguese(&format!("{field}: {}", words.pt))
+            .at(field)
     }
 
     pub(crate) fn invalid(field: impl AsRef<str>, problem: impl std::fmt::Display) -> Self {
         Self::new(Kind::Invalid, format!("{}: {problem}", field.as_ref())).at(field)
     }
 
-    pub(crate) fn not_found(what: &str, name: impl std::fmt::Display) -> Self {
+    pub(crate) fn not_found(what: Noun, name: impl std::fmt::Display) -> Self {
+        let name = name.to_string();
         Self::new(Kind::NotFound, format!("there is no {what} {name}"))
+            .in_portuguese(&refusals::not_found(what, &name).pt)
+    }
+
+    /// The same problem with what its detail says in Portuguese.
+    pub(crate) fn in_portuguese(mut self, detail: &str) -> Self {
+        self.0.portuguese = Some(shown(detail, MAX_DETAIL_CHARS));
+        self
+    }
+
+    /// The same problem with the code of its cause, where that says more than its kind.
+    fn because(mut self, code: &str) -> Self {
+        self.0.document.code = code.to_owned();
+        self
     }
 
     /// The same problem with the field it is about.
     pub(crate) fn at(mut self, field: impl AsRef<str>) -> Self {
-        self.0.field = Some(shown(field.as_ref(), MAX_FIELD_CHARS));
+        self.0.document.field = Some(shown(field.as_ref(), MAX_FIELD_CHARS));
         self
     }
 
     /// The same problem with the time after which another attempt makes sense.
     pub(crate) fn after_s(mut self, seconds: u64) -> Self {
-        self.0.retry_after_s = Some(seconds.max(1));
+        self.0.document.retry_after_s = Some(seconds.max(1));
         self
     }
 
     fn status(&self) -> StatusCode {
-        StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     /// The document as it is sent, naming the request.
-    pub(super) fn render(mut self, request_id: &str) -> Response {
-        self.0.instance = Some(format!("{REQUEST_PREFIX}{request_id}"));
+    pub(super) fn render(self, request_id: &str, spoken: Language) -> Response {
         let status = self.status();
-        let retry_after = self.retry_after_s.map(HeaderValue::from);
-        let body = serde_json::to_vec(&*self.0).unwrap_or_default();
-        let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_TYPE)], body).into_response();
+        let Draft {
+            mut document,
+            portuguese,
+        } = *self.0;
+        document.instance = Some(format!("{REQUEST_PREFIX}{request_id}"));
+        let language = match (spoken, portuguese) {
+            (Language::Portuguese, Some(detail)) => {
+                document.detail = detail;
+                "pt-BR"
+            }
+            _ => "en",
+        };
+        let retry_after = document.retry_after_s.map(HeaderValue::from);
+        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let head = [
+            (header::CONTENT_TYPE, PROBLEM_TYPE),
+            (header::CONTENT_LANGUAGE, language),
+            (header::VARY, "Accept-Language"),
+        ];
+        let mut response = (status, head, body).into_response();
         if let Some(retry_after) = retry_after {
             response
                 .headers_mut()
@@ -216,28 +278,41 @@ impl From<SubmitError> for Problem {
         match error {
             SubmitError::Rejected(rejection) => rejection.into(),
             SubmitError::Unavailable(_) | SubmitError::Closed => {
-                Self::new(Kind::Unavailable, error.to_string()).after_s(RETRY_S)
+                let words = refusals::submit(&error);
+                Self::new(Kind::Unavailable, error.to_string())
+                    .in_portuguese(&words.pt)
+                    .after_s(RETRY_S)
             }
         }
+    }
+}
+
+impl From<TextError> for Problem {
+    fn from(error: TextError) -> Self {
+        Rejection::from(error).into()
     }
 }
 
 impl From<Rejection> for Problem {
     fn from(rejection: Rejection) -> Self {
         let detail = rejection.to_string();
-        match rejection {
+        let (code, words) = (refusals::code(&rejection), refusals::rejection(&rejection));
+        let portuguese = match &rejection {
+            Rejection::Invalid { field, .. } => format!("{field}: {}", words.pt),
+            _ => words.pt,
+        };
+        let problem = match rejection {
             Rejection::NotFound { .. } => Self::new(Kind::NotFound, detail),
             Rejection::Exists { .. } => Self::new(Kind::Exists, detail),
             Rejection::InUse { .. } => Self::new(Kind::InUse, detail),
             Rejection::OtherRequest => Self::new(Kind::OtherRequest, detail),
             Rejection::Invalid { field, .. } => Self::new(Kind::Invalid, detail).at(field),
             Rejection::Zone(_) => Self::new(Kind::Invalid, detail),
-            Rejection::Policy(_) | Rejection::Profile(_) => {
-                Self::new(Kind::Invalid, detail).at("text")
-            }
+            Rejection::Text(_) => Self::new(Kind::Invalid, detail).at("text"),
             Rejection::Limit { .. } => Self::new(Kind::Limit, detail),
             Rejection::Refused { code, .. } => Self::refused(code, &detail),
-        }
+        };
+        problem.because(code).in_portuguese(&portuguese)
     }
 }
 
@@ -308,6 +383,8 @@ const RETRY_S: u64 = 2;
 
 #[cfg(test)]
 mod tests {
+    use malha_core::{Plenty, Reason, User};
+
     use super::*;
 
     #[test]
@@ -315,24 +392,23 @@ mod tests {
         let rejected = [
             (
                 Rejection::NotFound {
-                    what: "site",
+                    what: Noun::Site,
                     name: "a".into(),
                 },
                 404,
             ),
             (
                 Rejection::Exists {
-                    what: "site",
+                    what: Noun::Site,
                     name: "a".into(),
-                    hint: "",
                 },
                 409,
             ),
             (
                 Rejection::InUse {
-                    what: "site",
+                    what: Noun::Site,
                     name: "a".into(),
-                    by: "b".into(),
+                    by: User::Thing(Noun::Node, "b".into()),
                 },
                 409,
             ),
@@ -340,13 +416,13 @@ mod tests {
             (
                 Rejection::Invalid {
                     field: "name",
-                    problem: "p".into(),
+                    reason: Reason::ZoneWithoutServers,
                 },
                 422,
             ),
             (
                 Rejection::Limit {
-                    what: "sites",
+                    what: Plenty::Sites,
                     limit: 1,
                 },
                 422,

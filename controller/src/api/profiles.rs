@@ -9,7 +9,7 @@ use malha_core::profile::{
     DifferenceKind, Direction, Network, PROFILES, Party, PortDifference, PortExposure, PortProbe,
     PortSpec, ProfileSpec, Release, declared_differences, port_differences, seed_ports,
 };
-use malha_core::{Command, State};
+use malha_core::{Command, Noun, State};
 use malha_proto::{Label, Port, Profile as Role, Protocol};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -183,7 +183,7 @@ pub(super) async fn set(
     Query(query): Query<WriteQuery>,
     Body(new): Body<ProfileText>,
 ) -> Result<Json<Written<Profile>>, Problem> {
-    let spec = ProfileSpec::parse(&new.text).map_err(|error| Problem::invalid("text", error))?;
+    let spec = ProfileSpec::parse(&new.text)?;
     let command = Command::SetProfile { text: new.text };
     let accepted = api.change(&caller, &query, command).await?;
     let profile = Profile::of(&api.state(), spec.name, true);
@@ -237,7 +237,7 @@ pub(super) async fn difference(
             let id = reference.organization(&state)?;
             let statement = &state
                 .declaration(id)
-                .ok_or_else(|| Problem::not_found("declaration of organization", id))?
+                .ok_or_else(|| Problem::not_found(Noun::Declaration, id))?
                 .statement;
             declared_differences(&state, role, id, statement, query.xroad)
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State as Shared;
-use malha_core::{Command, RecordSource};
+use malha_core::{Command, Noun, RecordSource};
 use malha_zone::{DEFAULT_TTL_S, DomainName, RecordName, RecordType, SetError, ZoneName};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -17,6 +17,7 @@ use crate::api::listing::{Listing, Page, page_after};
 use crate::api::problem::Problem;
 use crate::api::write::{Removed, WriteQuery, Written};
 use crate::api::zones::zone_name;
+use crate::refusals;
 
 /// All records of one name and type.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -77,7 +78,7 @@ pub(super) async fn list(
     let state = api.state();
     let zone = state
         .zone(&origin)
-        .ok_or_else(|| Problem::not_found("zone", &origin))?;
+        .ok_or_else(|| Problem::not_found(Noun::Zone, &origin))?;
     let after = listing
         .after
         .as_deref()
@@ -182,13 +183,13 @@ impl Place {
         let zone = zone_name(zone)?;
         let name: RecordName = name
             .parse()
-            .map_err(|error| Problem::invalid("name", error))?;
+            .map_err(|error| Problem::wrong("name", &refusals::zone_name(&error)))?;
         let name = name
             .relative_to(&zone)
-            .map_err(|error| Problem::invalid("name", error))?;
+            .map_err(|error| Problem::wrong("name", &refusals::zone_name(&error)))?;
         let rtype = rtype
             .parse()
-            .map_err(|error: malha_zone::UnknownRecordType| Problem::invalid("type", error))?;
+            .map_err(|error| Problem::wrong("type", &refusals::record_type(&error)))?;
         Ok(Self { zone, name, rtype })
     }
 
@@ -196,14 +197,14 @@ impl Place {
         let state = api.state();
         let zone = state
             .zone(&self.zone)
-            .ok_or_else(|| Problem::not_found("zone", &self.zone))?;
+            .ok_or_else(|| Problem::not_found(Noun::Zone, &self.zone))?;
         if self.rtype == RecordType::Soa && self.name.is_apex() {
             return Ok((&zone.soa_set()).into());
         }
         let set = zone.set(&self.name, self.rtype);
         set.map(Into::into).ok_or_else(|| {
             Problem::not_found(
-                "record set",
+                Noun::RecordSet,
                 format!("{} {} in {}", self.name, self.rtype, self.zone),
             )
         })

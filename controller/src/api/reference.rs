@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 
-use malha_core::{Selector, State};
+use malha_core::{Noun, Selector, State};
 use malha_proto::{
     ApiKeyId, BalancerId, GrantId, HostName, Label, NodeId, OperatorId, OrganizationId, Profile,
     RouteId, ServiceId, SiteId, TokenId,
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::problem::Problem;
+use crate::refusals;
 
 /// An id or a path of names, at most 2,048 bytes; looked up when it is used.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -41,7 +42,7 @@ impl Reference {
 
     pub(super) fn organization(&self, state: &State) -> Result<OrganizationId, Problem> {
         self.find(
-            "organization",
+            Noun::Organization,
             |id| state.organization(id).map(|it| it.id),
             |path| state.organization_by_name(path).map(|it| it.id),
         )
@@ -51,13 +52,13 @@ impl Reference {
     pub(super) fn site(&self, state: &State) -> Result<SiteId, Problem> {
         if let Some(id) = self.only(
             state.sites().map(|site| (&site.name, site.id)),
-            "site",
+            Noun::Site,
             "org/site",
         )? {
             return Ok(id);
         }
         self.find(
-            "site",
+            Noun::Site,
             |id| state.site(id).map(|it| it.id),
             |path| state.site_by_path(path).map(|it| it.id),
         )
@@ -67,13 +68,13 @@ impl Reference {
     pub(super) fn node(&self, state: &State) -> Result<NodeId, Problem> {
         if let Some(id) = self.only(
             state.nodes().map(|node| (&node.name, node.id)),
-            "node",
+            Noun::Node,
             "org/site/node",
         )? {
             return Ok(id);
         }
         self.find(
-            "node",
+            Noun::Node,
             |id| state.node(id).map(|it| it.id),
             |path| state.node_by_path(path).map(|it| it.id),
         )
@@ -82,7 +83,11 @@ impl Reference {
     /// A node as above, `/`, and the service's name.
     pub(super) fn service(&self, state: &State) -> Result<ServiceId, Problem> {
         let Some((node, name)) = self.0.rsplit_once('/') else {
-            return self.find("service", |id| state.service(id).map(|it| it.id), |_| None);
+            return self.find(
+                Noun::Service,
+                |id| state.service(id).map(|it| it.id),
+                |_| None,
+            );
         };
         let node = Self::try_from(node.to_owned())
             .map_err(|problem| Problem::invalid("service", problem))?;
@@ -93,14 +98,14 @@ impl Reference {
             .and_then(|name| state.service_by_name(node, &name));
         service
             .map(|service| service.id)
-            .ok_or_else(|| self.unknown("service"))
+            .ok_or_else(|| self.unknown(Noun::Service))
     }
 
     /// A node as above, `/`, and the balancer's name.
     pub(super) fn balancer(&self, state: &State) -> Result<BalancerId, Problem> {
         let Some((node, name)) = self.0.rsplit_once('/') else {
             return self.find(
-                "balancer",
+                Noun::Balancer,
                 |id| state.balancer(id).map(|it| it.id),
                 |_| None,
             );
@@ -112,13 +117,13 @@ impl Reference {
         let balancer = name.and_then(|name| state.balancer_by_name(node, &name));
         balancer
             .map(|balancer| balancer.id)
-            .ok_or_else(|| self.unknown("balancer"))
+            .ok_or_else(|| self.unknown(Noun::Balancer))
     }
 
     /// `host` or `host/path`.
     pub(super) fn route(&self, state: &State) -> Result<RouteId, Problem> {
         self.find(
-            "route",
+            Noun::Route,
             |id| state.route(id).map(|it| it.id),
             |place| {
                 let (host, path) = place.split_at(place.find('/').unwrap_or(place.len()));
@@ -133,16 +138,16 @@ impl Reference {
     }
 
     pub(super) fn token(&self, state: &State) -> Result<TokenId, Problem> {
-        self.find("token", |id| state.token(id).map(|it| it.id), |_| None)
+        self.find(Noun::Token, |id| state.token(id).map(|it| it.id), |_| None)
     }
 
     pub(super) fn grant(&self, state: &State) -> Result<GrantId, Problem> {
-        self.find("grant", |id| state.grant(id).map(|it| it.id), |_| None)
+        self.find(Noun::Grant, |id| state.grant(id).map(|it| it.id), |_| None)
     }
 
     pub(super) fn operator(&self, state: &State) -> Result<OperatorId, Problem> {
         self.find(
-            "operator",
+            Noun::Operator,
             |id| state.operator(id).map(|it| it.id),
             |name| state.operator_by_name(name).map(|it| it.id),
         )
@@ -150,7 +155,7 @@ impl Reference {
 
     pub(super) fn api_key(&self, state: &State) -> Result<ApiKeyId, Problem> {
         self.find(
-            "API key",
+            Noun::ApiKey,
             |id| state.api_key(id).map(|it| it.id),
             |name| {
                 state
@@ -175,18 +180,15 @@ impl Reference {
                 .as_str()
                 .parse()
                 .map(Selector::Tag)
-                .map_err(|error: malha_core::TagError| Problem::invalid(field, error)),
-            _ => Err(Problem::invalid(
-                field,
-                "write \"organization:NAME\", \"site:ORG/SITE\", \"node:ORG/SITE/NODE\", \"profile:PROFILE\" or \"tag:TAG\"",
-            )),
+                .map_err(|error| Problem::wrong(field, &refusals::tag(&error))),
+            _ => Err(Problem::wrong(field, &refusals::selector())),
         };
         selector.map_err(|problem| problem.at(field))
     }
 
     fn find<I: FromStr>(
         &self,
-        what: &'static str,
+        what: Noun,
         by_id: impl Fn(I) -> Option<I>,
         by_path: impl Fn(&str) -> Option<I>,
     ) -> Result<I, Problem> {
@@ -201,7 +203,7 @@ impl Reference {
     fn only<'a, I>(
         &self,
         named: impl Iterator<Item = (&'a Label, I)>,
-        what: &'static str,
+        what: Noun,
         path: &'static str,
     ) -> Result<Option<I>, Problem>
     where
@@ -215,22 +217,22 @@ impl Reference {
             .map(|(_, id)| id);
         let first = with_it.next();
         match with_it.next() {
-            Some(_) => Err(Problem::invalid(
-                what,
-                format!("several have the name {}; write {path}", self.0),
+            Some(_) => Err(Problem::wrong(
+                what.as_str(),
+                &refusals::ambiguous(&self.0, path),
             )),
             None => Ok(first),
         }
     }
 
-    fn unknown(&self, what: &str) -> Problem {
+    fn unknown(&self, what: Noun) -> Problem {
         Problem::not_found(what, super::problem::shown(&self.0, MAX_SHOWN_CHARS))
     }
 }
 
 fn profile(text: &str) -> Result<Profile, Problem> {
     Profile::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(text))
-        .map_err(|error| Problem::invalid("profile", error))
+        .map_err(|error| Problem::wrong("profile", &refusals::profile_word(&error)))
 }
 
 /// Of an organization: its name.

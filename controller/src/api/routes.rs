@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::response::Response;
-use malha_core::{Answer, Command, State};
+use malha_core::{Answer, Command, Noun, State};
 use malha_proto::{HostName, RouteId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -128,7 +128,7 @@ pub(super) async fn show(
     let id = reference.route(&state)?;
     Route::of(&state, id)
         .map(Json)
-        .ok_or_else(|| Problem::not_found("route", id))
+        .ok_or_else(|| Problem::not_found(Noun::Route, id))
 }
 
 /// Remove a route

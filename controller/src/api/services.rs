@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::response::Response;
-use malha_core::{Answer, Command, State};
+use malha_core::{Answer, Command, Noun, State};
 use malha_proto::{Exposure, Label, NodeId, Port, ServiceId, ServiceKind};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -194,7 +194,7 @@ pub(super) async fn show(
     let id = reference.service(&state)?;
     Service::of(&api, &state, id)
         .map(Json)
-        .ok_or_else(|| Problem::not_found("service", id))
+        .ok_or_else(|| Problem::not_found(Noun::Service, id))
 }
 
 /// Remove a service that no route uses

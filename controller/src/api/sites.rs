@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State as Shared;
 use axum::response::Response;
 use malha_core::profile::Release;
-use malha_core::{Answer, Command, State};
+use malha_core::{Answer, Command, Noun, State};
 use malha_proto::{Label, OrganizationId, SiteId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -163,7 +163,7 @@ pub(super) async fn show(
     let id = reference.site(&state)?;
     Site::of(&state, id)
         .map(Json)
-        .ok_or_else(|| Problem::not_found("site", id))
+        .ok_or_else(|| Problem::not_found(Noun::Site, id))
 }
 
 /// Remove a site without nodes
@@ -201,6 +201,6 @@ pub(super) async fn set_release(
     let xroad = wanted.xroad;
     let command = Command::SetSiteRelease { id, xroad };
     let accepted = api.change(&caller, &query, command).await?;
-    let site = Site::of(&api.state(), id).ok_or_else(|| Problem::not_found("site", id))?;
+    let site = Site::of(&api.state(), id).ok_or_else(|| Problem::not_found(Noun::Site, id))?;
     api.written(&accepted, &query, site).await.map(Json)
 }

@@ -8,6 +8,7 @@ mod checks;
 mod declarations;
 mod document;
 mod endpoints;
+mod language;
 mod limits;
 mod permission;
 mod policy;

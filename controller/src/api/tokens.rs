@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::response::Response;
-use malha_core::{Answer, Command, State};
+use malha_core::{Answer, Command, Noun, State};
 use malha_proto::{EnrolToken, Profile, Secret32, SiteId, TokenId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -205,7 +205,7 @@ pub(super) async fn show(
     let id = reference.token(&state)?;
     Token::of(&state, id)
         .map(Json)
-        .ok_or_else(|| Problem::not_found("token", id))
+        .ok_or_else(|| Problem::not_found(Noun::Token, id))
 }
 
 /// Revoke an enrolment token
@@ -224,7 +224,7 @@ pub(super) async fn revoke(
     let accepted = api
         .change(&caller, &query, Command::RevokeToken { id })
         .await?;
-    let token = Token::of(&api.state(), id).ok_or_else(|| Problem::not_found("token", id))?;
+    let token = Token::of(&api.state(), id).ok_or_else(|| Problem::not_found(Noun::Token, id))?;
     api.written(&accepted, &query, token).await.map(Json)
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State as Shared;
-use malha_core::{Denial, Permission, Question, Source, State, Verdict};
+use malha_core::{Denial, Noun, Permission, Question, Source, State, Verdict};
 use malha_proto::{NodeId, PathKind, Protocol, ServiceId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -165,7 +165,7 @@ pub(super) async fn trace(
     let question = query.question(&state)?;
     Trace::of(&api, &state, &question)
         .map(Json)
-        .ok_or_else(|| Problem::not_found("node", question.to))
+        .ok_or_else(|| Problem::not_found(Noun::Node, question.to))
 }
 
 impl TraceQuery {
@@ -310,7 +310,7 @@ fn node(reference: &Reference, state: &State) -> Result<NodeId, Problem> {
         return state
             .node_by_address(address)
             .map(|node| node.id)
-            .ok_or_else(|| Problem::not_found("node with the overlay address", address));
+            .ok_or_else(|| Problem::not_found(Noun::NodeWithAddress, address));
     }
     let path = overlay_path(reference.as_str(), state);
     match path.and_then(|path| state.node_by_path(&path)) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::response::Response;
-use malha_core::{Answer, Command, State};
+use malha_core::{Answer, Command, Noun, State};
 use malha_proto::HostName;
 use malha_zone::{RecordName, RecordType, ZoneName};
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,7 @@ use crate::api::caller::{Caller, Dns, Read};
 use crate::api::listing::{Listing, Page, page};
 use crate::api::problem::Problem;
 use crate::api::write::{Removed, WriteQuery, Written};
+use crate::refusals;
 
 /// A public zone that this controller's DNS server answers for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -120,7 +121,7 @@ pub(super) async fn show(
     let origin = zone_name(&origin)?;
     Zone::of(&api.state(), &origin)
         .map(Json)
-        .ok_or_else(|| Problem::not_found("zone", &origin))
+        .ok_or_else(|| Problem::not_found(Noun::Zone, &origin))
 }
 
 /// Remove a zone with its record sets
@@ -151,7 +152,7 @@ pub(super) async fn remove(
 /// The zone that a path names.
 pub(super) fn zone_name(text: &str) -> Result<ZoneName, Problem> {
     text.parse()
-        .map_err(|error: malha_zone::NameError| Problem::invalid("zone", error))
+        .map_err(|error| Problem::wrong("zone", &refusals::zone_name(&error)))
 }
 
 fn undotted(name: &str) -> String {

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use http::Method;
 use serde_json::json;
 
 use crate::api::{Agency, AgencyName};
@@ -102,10 +101,7 @@ pub(super) async fn add(
         "ttl_s": args.ttl.seconds(),
     });
     let path = format!("/agencies?dry_run={}", args.dry_run);
-    let value = session
-        .client()
-        .send(Method::POST, &path, Some(&body))
-        .await?;
+    let value = session.client().create(&path, &body).await?;
     if session.screen.json {
         session.screen.json(&value);
         return Ok(());
@@ -145,13 +141,11 @@ fn show(screen: &Screen, agency: &Agency) {
         match (agency.revision, policy.version) {
             (None, _) => policy.text.lines().for_each(|line| screen.line(line)),
             (Some(_), Some(version)) => screen.note(&text::agency_policy(lang, version)),
-            (Some(_), None) => screen.note(&match policy.proposal {
-                Some(proposal) => text::agency_proposal(lang, proposal),
-                None => screen.word(Word::AgencyGrants),
-            }),
-        }
-        if !policy.left_out.is_empty() {
-            screen.note(&text::agency_left_out(lang, policy.left_out.join(", ")));
+            (Some(_), None) => {
+                if let Some(proposal) = policy.proposal {
+                    screen.note(&text::agency_proposal(lang, proposal));
+                }
+            }
         }
     }
     if agency.machines.iter().any(|it| !it.services.is_empty()) {

@@ -7,6 +7,7 @@ use malha_pki::PkiError;
 use malha_store::StoreError;
 use malha_store::audit::AuditError;
 
+use crate::cli::text;
 use crate::client::ClientError;
 use crate::config::ConfigError;
 use crate::folder::FolderError;
@@ -65,6 +66,8 @@ impl From<Exit> for ExitCode {
 pub(super) struct Failure {
     pub(super) exit: Exit,
     pub(super) text: String,
+    /// The same in Portuguese, where it differs.
+    pub(super) portuguese: Option<String>,
     /// The API's problem document, for `--json`.
     pub(super) problem: Option<serde_json::Value>,
 }
@@ -74,6 +77,7 @@ impl Failure {
         Self {
             exit,
             text: text.into(),
+            portuguese: None,
             problem: None,
         }
     }
@@ -97,6 +101,7 @@ impl From<ClientError> for Failure {
                 Exit::Usage
             }
             ClientError::Unreachable { .. }
+            | ClientError::Broken { .. }
             | ClientError::TimedOut { .. }
             | ClientError::Strange { .. } => Exit::Unreachable,
             ClientError::Problem(problem) => of_status(problem.status),
@@ -109,6 +114,7 @@ impl From<ClientError> for Failure {
         Self {
             exit,
             text: error.to_string(),
+            portuguese: text::failure(&error),
             problem,
         }
     }

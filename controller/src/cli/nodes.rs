@@ -91,9 +91,7 @@ impl NodeCommand {
             }
             Self::Replace { node, ttl } => {
                 let body = json!({ "ttl_s": ttl.seconds() });
-                let value = session
-                    .send(Method::POST, &at(&node, "/replace"), Some(&body))
-                    .await?;
+                let value = session.create(&at(&node, "/replace"), &body).await?;
                 print_created(session, value)
             }
             Self::Resolve {

@@ -117,9 +117,7 @@ impl OperatorCommand {
                     role: &role,
                     password: &password,
                 };
-                let value = session
-                    .send(Method::POST, "/operators", Some(&body))
-                    .await?;
+                let value = session.create("/operators", &body).await?;
                 print_operator(session, value, made)
             }
             Self::List => session.list::<Operator>("/operators", &[]).await,
@@ -156,7 +154,7 @@ impl KeyCommand {
                 let body = json!({
                     "name": name, "scopes": scopes, "expires_ms": expires_ms, "operator": operator,
                 });
-                let value = session.send(Method::POST, "/api-keys", Some(&body)).await?;
+                let value = session.create("/api-keys", &body).await?;
                 if session.screen.json {
                     session.screen.json(&value);
                     return Ok(());

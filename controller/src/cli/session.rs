@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::api::{Applied, Page};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::screen::Screen;
-use crate::cli::text::{self, Word};
+use crate::cli::text::{self, Lang, Word};
 use crate::client::Client;
 use crate::config::{Config, DEFAULT_API};
 use crate::folder::admin_key_file;
@@ -54,7 +54,11 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn open(connection: &Connection, screen: Screen) -> Result<Self, Failure> {
         let key = key(connection.key_file.as_deref())?;
-        let client = Client::new(&connection.api, &key, connection.ca.as_deref())?;
+        let mut client = Client::new(&connection.api, &key, connection.ca.as_deref())?;
+        // What programs read stays in one language.
+        if screen.lang == Lang::Pt && !screen.json {
+            client = client.speaking(PORTUGUESE);
+        }
         Ok(Self {
             client,
             screen,
@@ -117,7 +121,10 @@ impl Session {
         path: &str,
         body: &Value,
     ) -> Result<(), Failure> {
-        let value = self.send(method, path, Some(body)).await?;
+        let value = match method {
+            Method::POST => self.create(path, body).await?,
+            method => self.send(method, path, Some(body)).await?,
+        };
         if self.screen.json {
             self.screen.json(&value);
             return Ok(());
@@ -148,12 +155,19 @@ impl Session {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<Value, Failure> {
-        let path = if self.wait {
-            format!("{path}?{WAIT}")
-        } else {
-            path.to_owned()
-        };
-        Ok(self.client.send(method, &path, body).await?)
+        Ok(self.client.send(method, &self.waiting(path), body).await?)
+    }
+
+    /// A creation, its answer for the caller to show; it happens once, also over a connection that breaks.
+    pub(super) async fn create(&self, path: &str, body: &impl Serialize) -> Result<Value, Failure> {
+        Ok(self.client.create(&self.waiting(path), body).await?)
+    }
+
+    fn waiting(&self, path: &str) -> String {
+        match self.wait {
+            true => format!("{path}?{WAIT}"),
+            false => path.to_owned(),
+        }
     }
 
     /// What `--wait` found.
@@ -259,4 +273,5 @@ pub(super) const USUAL_DATA: &str = "/var/lib/malha";
 const PAGE: &str = "1000";
 /// More than fits any terminal; programs read pages.
 const MAX_LISTED: usize = 100_000;
+const PORTUGUESE: &str = "pt-BR";
 const WAIT: &str = "wait=applied&timeout_ms=30000";

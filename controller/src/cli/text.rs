@@ -1,6 +1,10 @@
 //! Every word and sentence that the CLI says to people beside its `--help`, in Portuguese and English side by side.
 
+mod failures;
+
 use std::fmt::Display;
+
+pub(super) use failures::portuguese as failure;
 
 /// The language of what is said to people.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -232,10 +236,6 @@ words! {
     NotInProfile { "não está no perfil", "not in the profile" }
     NotDeclared { "não foi declarado", "not declared" }
     DryRun { "Nada foi criado. Seria assim:", "Nothing was made. It would be:" }
-    AgencyGrants {
-        "Sem política em vigor: foram criadas permissões (malha grant list).",
-        "No policy is in force: grants were added (malha grant list)."
-    }
     AgencyListen {
         "Em cada servidor, os programas devem escutar em 127.0.0.1: o agente ocupa essas portas no endereço da rede.",
         "On each server the programs must listen on 127.0.0.1: the agent takes these ports of the overlay address."
@@ -464,9 +464,6 @@ sentences! {
     }
     agency_proposal(proposal) {
         "As portas esperam outra pessoa: malha policy approve {proposal}", "The ports wait for another person: malha policy approve {proposal}"
-    }
-    agency_left_out(rules) {
-        "Só com uma política em vigor (malha policy apply): {rules}", "Only with a policy in force (malha policy apply): {rules}"
     }
     replaces_note(node) {
         "A máquina que usar este token fica com o lugar de {node}.", "The machine that uses this token takes the place of {node}."

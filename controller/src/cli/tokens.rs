@@ -53,7 +53,7 @@ impl TokenCommand {
                 ttl,
             } => {
                 let body = json!({ "site": site, "profile": profile, "uses": uses, "ttl_s": ttl.seconds() });
-                let value = session.send(Method::POST, "/tokens", Some(&body)).await?;
+                let value = session.create("/tokens", &body).await?;
                 print_created(session, value)
             }
             Self::List { site } => {

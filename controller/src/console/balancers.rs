@@ -1,6 +1,6 @@
 //! Balancers: listed with what their nodes say of them, and the modes of the servers behind them.
 
-use malha_core::{Balancer, Command, State};
+use malha_core::{Balancer, Command, Noun, State};
 use malha_proto::{BackendCondition, BackendMode};
 use malha_web::Viewer;
 use malha_web::model::{
@@ -39,9 +39,9 @@ pub(super) async fn set_mode(
 ) -> Result<Outcome, Refused> {
     permit(viewer, Permission::Change)?;
     let id = balancer.as_str().parse();
-    let id = id.map_err(|_| missing(None, "balancer", balancer.as_str()))?;
+    let id = id.map_err(|_| missing(None, Noun::Balancer, balancer.as_str()))?;
     let of_service = service.as_str().parse();
-    let service = of_service.map_err(|_| missing(None, "service", service.as_str()))?;
+    let service = of_service.map_err(|_| missing(None, Noun::Service, service.as_str()))?;
     let mode = match mode {
         ServerMode::Serve => BackendMode::Serve,
         ServerMode::Drain => BackendMode::Drain,

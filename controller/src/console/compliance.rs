@@ -3,7 +3,7 @@
 mod text;
 
 use malha_check::{Lang, Level, Outcome, Verdict};
-use malha_core::Organization;
+use malha_core::{Noun, Organization};
 use malha_store::audit::AuditOutcome;
 use malha_web::model::{
     CheckRun, CheckStanding, ComplianceDetail, ComplianceRow, EvidenceFile, EvidenceRow,
@@ -120,7 +120,7 @@ pub(super) async fn start(
     permit(viewer, Permission::Change)?;
     let state = console.state();
     let it = state.organization_by_name(organization);
-    let it = it.ok_or_else(|| missing(None, "organization", organization))?;
+    let it = it.ok_or_else(|| missing(None, Noun::Organization, organization))?;
     let actor = sign_in::actor(viewer);
     let asked = console.checks.request(it.id, Some(actor.name.clone()));
     asked.map_err(|error| Refused {

@@ -1,6 +1,6 @@
 //! Nodes: found and listed with their hops, shown in full, removed, and let out of quarantine.
 
-use malha_core::{Command, Contender, Node, State};
+use malha_core::{Command, Contender, Node, Noun, State};
 use malha_web::Viewer;
 use malha_web::model::{
     Claimant, Keep, Listing, NodeDetail, NodeId, NodePolicy, NodeQuery, NodeRow, Outcome, PathKind,
@@ -136,7 +136,7 @@ pub(super) fn find(state: &State, id: &NodeId) -> Result<malha_proto::NodeId, Re
     let found = id.as_str().parse().ok().and_then(|id| state.node(id));
     found
         .map(|node| node.id)
-        .ok_or_else(|| missing(None, "node", id.as_str()))
+        .ok_or_else(|| missing(None, Noun::Node, id.as_str()))
 }
 
 /// A profile of a form as it is stored.

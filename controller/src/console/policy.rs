@@ -4,7 +4,7 @@ mod proposals;
 
 use async_trait::async_trait;
 use malha_core::policy::{Author, Difference, Policy, Row, Side};
-use malha_core::{Answer, Command, Rejection, State};
+use malha_core::{Answer, Command, Noun, Reason, Rejection, State};
 use malha_proto::{Allow, Fingerprint, OrganizationId, Protocol};
 use malha_web::model::{
     Decision, Listing, NewPolicy, Outcome, PendingPolicy, PolicyChange, PolicyDetail, PolicyReview,
@@ -17,6 +17,7 @@ use crate::console::permission::{Permission, permit};
 use crate::console::refusal::{Form, missing, refused};
 use crate::console::{ControllerConsole, moment};
 use crate::coordinator::SubmitError;
+use crate::refusals;
 
 #[async_trait]
 impl PolicyConsole for ControllerConsole {
@@ -143,7 +144,7 @@ fn review(
         losing: difference.losing,
         rows: rows(&difference),
         second_approver: asking.iter().map(|id| name(&state, *id)).collect(),
-        refusal: trial.refusal().map(Untrusted::from),
+        refusal: trial.refusal().map(|it| refusals::reason(&it)),
         unresolved: unresolved
             .map(|it| format!("{}: {} ({})", it.line, it.name, it.place).into())
             .collect(),
@@ -168,7 +169,7 @@ async fn apply(
     write(console, viewer, Form::POLICY, command).await
 }
 
-async fn write(
+pub(super) async fn write(
     console: &ControllerConsole,
     viewer: &Viewer,
     form: Form,
@@ -192,15 +193,15 @@ fn author(console: &ControllerConsole, viewer: &Viewer) -> Option<Author> {
 }
 
 /// The operator, who may have been removed since the page was opened.
-fn known(console: &ControllerConsole, viewer: &Viewer) -> Result<Author, Refused> {
-    author(console, viewer).ok_or_else(|| missing(None, "operator", viewer.user.as_str()))
+pub(super) fn known(console: &ControllerConsole, viewer: &Viewer) -> Result<Author, Refused> {
+    author(console, viewer).ok_or_else(|| missing(None, Noun::Operator, viewer.user.as_str()))
 }
 
 fn seen(hash: &str) -> Result<Fingerprint, Refused> {
     hash.parse().map_err(|_| {
         let rejection = Rejection::Invalid {
             field: "difference",
-            problem: "give the hash of what was seen".to_owned(),
+            reason: Reason::DifferenceHash,
         };
         refused(&SubmitError::Rejected(rejection), Form::POLICY)
     })

@@ -1,14 +1,14 @@
-//! Refusals with their place: which field of which form is at fault, and of what kind the fault is. Their words are in the
-//! catalogue beside it.
+//! Refusals with their place: which field of which form is at fault, and of what kind the fault is. Their words are in
+//! [`crate::refusals`].
 
-use malha_core::Rejection;
+use malha_core::{Noun, Rejection};
 use malha_proto::RefusalCode;
 use malha_web::Bilingual;
 use malha_web::model::{RefusalKind, Refused};
 use malha_zone::{NameError, SetError, ZoneError};
 
-use crate::console::text;
 use crate::coordinator::SubmitError;
+use crate::refusals;
 
 /// A form: what the state calls a thing, and the field in which the operator wrote it.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +64,7 @@ pub(super) fn refused(error: &SubmitError, form: Form) -> Refused {
     };
     Refused {
         field: form.field(what),
-        text: text::submit(error),
+        text: refusals::submit(error),
         kind,
     }
 }
@@ -79,10 +79,10 @@ pub(super) fn wrong(field: &str, text: Bilingual) -> Refused {
 }
 
 /// Something that is named in a field, or by the page itself, and is not there.
-pub(super) fn missing(field: Option<&str>, what: &str, name: &str) -> Refused {
+pub(super) fn missing(field: Option<&str>, what: Noun, name: &str) -> Refused {
     Refused {
         field: field.map(str::to_owned),
-        text: text::not_found(what, name),
+        text: refusals::not_found(what, name),
         kind: RefusalKind::NotFound,
     }
 }
@@ -101,15 +101,15 @@ pub(super) fn refused_set(error: &ZoneError) -> Refused {
     let (what, kind) = place_in_zone(error);
     Refused {
         field: Form::RECORD_SET.field(what),
-        text: text::zone(error),
+        text: refusals::zone(error),
         kind,
     }
 }
 
 fn place(rejection: &Rejection) -> (&str, RefusalKind) {
     match rejection {
-        Rejection::NotFound { what, .. } => (what, RefusalKind::NotFound),
-        Rejection::Exists { what, .. } => (what, RefusalKind::Conflict),
+        Rejection::NotFound { what, .. } => (what.as_str(), RefusalKind::NotFound),
+        Rejection::Exists { what, .. } => (what.as_str(), RefusalKind::Conflict),
         // The page is older than the state it shows.
         Rejection::Invalid {
             field: field @ ("node" | "keep" | "id"),
@@ -117,9 +117,9 @@ fn place(rejection: &Rejection) -> (&str, RefusalKind) {
         } => (field, RefusalKind::Conflict),
         Rejection::Invalid { field, .. } => (field, RefusalKind::Invalid),
         Rejection::InUse { .. } | Rejection::OtherRequest => ("", RefusalKind::Conflict),
-        Rejection::Limit { what, .. } => (what, RefusalKind::Invalid),
+        Rejection::Limit { what, .. } => (what.as_str(), RefusalKind::Invalid),
         Rejection::Zone(error) => place_in_zone(error),
-        Rejection::Policy(_) | Rejection::Profile(_) => ("text", RefusalKind::Invalid),
+        Rejection::Text(_) => ("text", RefusalKind::Invalid),
         Rejection::Refused { code, .. } => ("", kind_of_code(*code)),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use malha_core::{Command, Route};
+use malha_core::{Command, Noun, Route};
 use malha_proto::HostName;
 use malha_web::Viewer;
 use malha_web::model::{
@@ -13,7 +13,8 @@ use time::OffsetDateTime;
 use crate::console::census::Census;
 use crate::console::permission::{Permission, permit};
 use crate::console::refusal::{Form, missing, wrong};
-use crate::console::{ControllerConsole, hops, paths, text};
+use crate::console::{ControllerConsole, hops, paths};
+use crate::refusals;
 
 /// Routes by host and path.
 pub(super) fn list(console: &ControllerConsole) -> Listing<RouteRow> {
@@ -40,14 +41,14 @@ pub(super) async fn add(
     let host: HostName = new
         .host
         .parse()
-        .map_err(|error| wrong("host", text::name(&error)))?;
+        .map_err(|error| wrong("host", refusals::name(&error)))?;
     let state = console.state();
     let mut services = BTreeSet::new();
     for id in &new.services {
         let service = id.as_str().parse().ok().and_then(|id| state.service(id));
         services.insert(
             service
-                .ok_or_else(|| missing(Some("service"), "service", id.as_str()))?
+                .ok_or_else(|| missing(Some("service"), Noun::Service, id.as_str()))?
                 .id,
         );
     }
@@ -73,7 +74,7 @@ pub(super) async fn remove(
     let id = id
         .as_str()
         .parse()
-        .map_err(|_| missing(None, "route", id.as_str()))?;
+        .map_err(|_| missing(None, Noun::Route, id.as_str()))?;
     console
         .write(viewer, Form::BUTTON, Command::RemoveRoute { id })
         .await

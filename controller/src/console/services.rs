@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use malha_core::{Command, Service};
+use malha_core::{Command, Noun, Service};
 use malha_proto::{Port, ServiceKind};
 use malha_web::Viewer;
 use malha_web::model::{
@@ -58,7 +58,7 @@ pub(super) async fn add(
     permit(viewer, Permission::Change)?;
     let state = console.state();
     let node = new.node.as_str().parse().ok().and_then(|id| state.node(id));
-    let node = node.ok_or_else(|| missing(Some("node"), "node", new.node.as_str()))?;
+    let node = node.ok_or_else(|| missing(Some("node"), Noun::Node, new.node.as_str()))?;
     let name = label("name", &new.name)?;
     let port = Port::new(new.port).ok_or_else(|| wrong("port", text::port_zero()))?;
     if new.protocol == Protocol::Udp {
@@ -93,7 +93,7 @@ pub(super) async fn remove(
     let id = id
         .as_str()
         .parse()
-        .map_err(|_| missing(None, "service", id.as_str()))?;
+        .map_err(|_| missing(None, Noun::Service, id.as_str()))?;
     console
         .write(viewer, Form::BUTTON, Command::RemoveService { id })
         .await

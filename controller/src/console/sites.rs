@@ -1,6 +1,6 @@
 //! Organizations and sites: listed with what is in them, and created.
 
-use malha_core::{Command, State};
+use malha_core::{Command, Noun, State};
 use malha_proto::Label;
 use malha_web::Viewer;
 use malha_web::model::{
@@ -10,7 +10,8 @@ use malha_web::model::{
 use crate::console::convergence::count;
 use crate::console::permission::{Permission, permit};
 use crate::console::refusal::{Form, missing, wrong};
-use crate::console::{ControllerConsole, paths, text};
+use crate::console::{ControllerConsole, paths};
+use crate::refusals;
 
 /// Organizations by name.
 pub(super) fn organizations(state: &State) -> Listing<OrganizationRow> {
@@ -38,11 +39,20 @@ pub(super) fn organizations(state: &State) -> Listing<OrganizationRow> {
 
 /// Sites by organization and name.
 pub(super) fn sites(console: &ControllerConsole) -> Listing<SiteRow> {
+    listed(console, |_| true)
+}
+
+/// Those of some organizations, by name.
+pub(super) fn listed(
+    console: &ControllerConsole,
+    wanted: impl Fn(&str) -> bool,
+) -> Listing<SiteRow> {
     let census = console.census();
     let state = &census.state;
     let mut sites: Vec<_> = state
         .sites()
         .map(|site| (paths::of_site(state, site.id), site.id))
+        .filter(|((organization, _), _)| wanted(organization))
         .collect();
     sites.sort();
     let total = sites.len();
@@ -91,7 +101,7 @@ pub(super) async fn create_site(
     let state = console.state();
     let organization = state
         .organization_by_name(&new.organization)
-        .ok_or_else(|| missing(Some("organization"), "organization", &new.organization))?;
+        .ok_or_else(|| missing(Some("organization"), Noun::Organization, &new.organization))?;
     let name = label("name", &new.name)?;
     let command = Command::CreateSite {
         organization: organization.id,
@@ -104,5 +114,5 @@ pub(super) async fn create_site(
 /// A name as it was typed.
 pub(super) fn label(field: &str, text: &str) -> Result<Label, Refused> {
     text.parse()
-        .map_err(|error| wrong(field, text::name(&error)))
+        .map_err(|error| wrong(field, refusals::name(&error)))
 }

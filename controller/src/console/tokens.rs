@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use malha_core::{Answer, Command, State, Token};
+use malha_core::{Answer, Command, Noun, State, Token};
 use malha_proto::EnrolToken;
 use malha_web::Viewer;
 use malha_web::model::{
@@ -57,7 +57,7 @@ pub(super) async fn create(
     let state = console.state();
     let site = state
         .site_by_path(&new.site)
-        .ok_or_else(|| missing(Some("site"), "site", &new.site))?;
+        .ok_or_else(|| missing(Some("site"), Noun::Site, &new.site))?;
     let profile = nodes::core_profile(new.profile);
     let command = Command::CreateToken {
         site: site.id,
@@ -97,7 +97,7 @@ pub(super) async fn revoke(
     let id = id
         .as_str()
         .parse()
-        .map_err(|_| missing(None, "token", id.as_str()))?;
+        .map_err(|_| missing(None, Noun::Token, id.as_str()))?;
     console
         .write(viewer, Form::BUTTON, Command::RevokeToken { id })
         .await

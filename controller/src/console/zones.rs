@@ -1,6 +1,6 @@
 //! Zones and their record sets: shown as they are served, record sets put and deleted by operators.
 
-use malha_core::{Command, RecordSource, State};
+use malha_core::{Command, Noun, RecordSource, State};
 use malha_web::Viewer;
 use malha_web::model::RecordSource as Keeper;
 use malha_web::model::{
@@ -9,10 +9,11 @@ use malha_web::model::{
 };
 use malha_zone::{RecordName, RecordSet, RecordType, Zone, ZoneError, ZoneName};
 
+use crate::console::ControllerConsole;
 use crate::console::convergence::count;
 use crate::console::permission::{Permission, permit};
 use crate::console::refusal::{Form, missing, refused_set, wrong};
-use crate::console::{ControllerConsole, text};
+use crate::refusals;
 
 /// Zones by name.
 pub(super) fn list(state: &State) -> Listing<ZoneRow> {
@@ -92,15 +93,15 @@ fn parsed(
         .parse()
         .ok()
         .filter(|name| state.zone(name).is_some());
-    let zone = zone.ok_or_else(|| missing(None, "zone", &key.zone))?;
+    let zone = zone.ok_or_else(|| missing(None, Noun::Zone, &key.zone))?;
     let name = key
         .name
         .parse()
-        .map_err(|error| wrong("name", text::zone_name(&error)))?;
+        .map_err(|error| wrong("name", refusals::zone_name(&error)))?;
     let rtype = key
         .record_type
         .parse()
-        .map_err(|error| wrong("record_type", text::record_type(&error)))?;
+        .map_err(|error| wrong("record_type", refusals::record_type(&error)))?;
     Ok((zone, name, rtype))
 }
 

@@ -3,6 +3,7 @@
 use time::OffsetDateTime;
 
 use super::{Listing, Outcome};
+use crate::language::Bilingual;
 use crate::untrusted::Untrusted;
 
 /// The policy in force.
@@ -106,8 +107,8 @@ pub struct PolicyReview {
     pub gaining: u64,
     pub losing: u64,
     pub rows: Listing<PolicyChange>,
-    /// Why it may not be saved, in the policy's own words.
-    pub refusal: Option<Untrusted>,
+    /// Why it may not be saved.
+    pub refusal: Option<Bilingual>,
     /// Organizations that it concerns and that ask for a second approver: it is proposed to another operator.
     pub second_approver: Vec<Untrusted>,
     /// Names in it that nothing has now, with their place.

@@ -10,7 +10,7 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, post};
 use maud::{Markup, html};
 
-use super::aftermath::{Aftermath, What, done};
+use super::aftermath::{Aftermath, What, done, refusal as refusal_words};
 use super::badge::{Tone, badge};
 use super::fields::{Confirmed, confirmed, csrf};
 use super::{cut_note, error, moment, whole};
@@ -258,7 +258,7 @@ fn reviewed(visit: &Visit, review: &PolicyReview, text: &str) -> Markup {
             @for name in &review.unresolved { p.note { (visit.say(Text::PolicyUnresolved)) " " (name) } }
             @match &review.refusal {
                 Some(refusal) => p.problem.whole role="alert" {
-                    (visit.say(Text::PolicyRefused)) " " (refusal)
+                    (visit.say(Text::PolicyRefused)) " " (refusal_words(visit, refusal))
                 },
                 None => form.stack method="post" action="/policy/apply" {
                     (csrf(visit))

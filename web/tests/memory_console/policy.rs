@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use malha_web::model::*;
-use malha_web::{PolicyConsole, Viewer};
+use malha_web::{Bilingual, PolicyConsole, Viewer};
 use time::OffsetDateTime;
 
 use super::MemoryConsole;
@@ -105,7 +105,10 @@ fn review(text: &str) -> Result<PolicyReview, Refused> {
         gaining: 2,
         losing: 0,
         rows: vec![change()].into(),
-        refusal: text.contains("refused").then(|| "a test fails".into()),
+        refusal: text.contains("refused").then(|| Bilingual {
+            pt: "um teste falha".to_owned(),
+            en: "a test fails".to_owned(),
+        }),
         second_approver: second_approver.into_iter().collect(),
         unresolved: Vec::new(),
     })

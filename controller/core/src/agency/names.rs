@@ -12,6 +12,7 @@ use crate::declaration::{self, Stage, StageStatement, Statement};
 use crate::draft::Draft;
 use crate::limits::AGENCY_TTL_S;
 use crate::model::RecordSource;
+use crate::noun::Noun;
 use crate::profile::{declared_ports, seed_ports};
 use crate::zones;
 
@@ -45,13 +46,12 @@ fn put_addresses(
     name: &RecordName,
     addresses: &BTreeSet<IpAddr>,
 ) -> Result<(), Rejection> {
-    let zone = found(draft.state.zone(origin), "zone", origin)?;
+    let zone = found(draft.state.zone(origin), Noun::Zone, origin)?;
     let kinds = [RecordType::A, RecordType::Aaaa, RecordType::Cname];
     if kinds.iter().any(|rtype| zone.set(name, *rtype).is_some()) {
         return Err(Rejection::Exists {
-            what: "record set",
+            what: Noun::RecordSet,
             name: format!("{name}.{origin}"),
-            hint: ": remove it, or add the agency without the zone",
         });
     }
     let data = |rtype| -> Vec<RecordData> {

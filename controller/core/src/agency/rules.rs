@@ -4,20 +4,19 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use malha_proto::{Allow, Label, Port, Profile, Protocol};
+use malha_proto::{Label, Port, Profile, Protocol};
 
 use crate::declaration::Stage;
 use crate::policy::Who;
 use crate::profile::{Direction, Party, PortExposure, PortSpec, ProfileSpec, Release};
 use crate::tags::Tag;
 
-/// A grant as a policy's text says it.
+/// A grant as a policy's text says it, over TCP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SuggestedRule {
     pub(super) name: Label,
     pub(super) from: Vec<Who>,
     pub(super) to: Vec<Who>,
-    pub(super) protocol: Protocol,
     pub(super) ports: BTreeSet<Port>,
     /// From whom, to whom, on which port, and whether it must be open.
     pub(super) tests: Vec<(Who, Who, Port, bool)>,
@@ -162,7 +161,6 @@ impl Suggestion<'_> {
             name,
             from,
             to,
-            protocol: Protocol::Tcp,
             ports,
             tests,
         })
@@ -222,16 +220,6 @@ impl SuggestedRule {
             );
         }
         text
-    }
-
-    /// One for each port.
-    pub(super) fn allows(&self) -> impl Iterator<Item = Allow> {
-        let protocol = self.protocol;
-        self.ports.iter().map(move |port| Allow {
-            protocol,
-            from_port: port.number(),
-            to_port: port.number(),
-        })
     }
 }
 

@@ -6,12 +6,12 @@ use std::str::FromStr;
 
 use malha_proto::{HostName, Label};
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 use toml::Spanned;
 
 use super::web_address::{Host, NameServer, WebAddress};
 use crate::limits::{MAX_DECLARATION_BYTES, MAX_DECLARED, MAX_DECLARED_PORTS};
-use crate::policy::position;
+use crate::reason::Reason;
+use crate::text_error::TextError;
 
 /// One environment of an organization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -64,18 +64,6 @@ pub struct DeclaredPorts {
     pub to_inside: Vec<u16>,
 }
 
-/// Why a text is no declaration.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("line {line}, column {column}: {problem}")]
-pub struct StatementError {
-    /// From 1.
-    pub line: usize,
-    /// In characters, from 1.
-    pub column: usize,
-    /// With the field's name and what would be right.
-    pub problem: String,
-}
-
 impl Stage {
     pub const ALL: [Self; 2] = [Self::Production, Self::Development];
 
@@ -91,22 +79,19 @@ impl Stage {
 
 impl Statement {
     /// Reads a text.
-    pub fn parse(text: &str) -> Result<Self, StatementError> {
+    pub fn parse(text: &str) -> Result<Self, TextError> {
         let reader = Reader { text };
         if text.len() > MAX_DECLARATION_BYTES {
-            let problem = format!(
-                "the text has {} bytes; a declaration has at most {MAX_DECLARATION_BYTES}",
-                text.len()
-            );
-            return Err(reader.at(0, problem));
+            let reason = Reason::TextLong {
+                bytes: text.len(),
+                most: MAX_DECLARATION_BYTES,
+            };
+            return Err(reader.at(0, "", reason));
         }
-        let raw: Raw = toml::from_str(text).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start);
-            reader.at(start, error.message().trim().to_owned())
-        })?;
+        let raw: Raw = toml::from_str(text).map_err(|error| TextError::syntax(text, &error))?;
         if *raw.version.get_ref() != VERSION {
-            let problem = format!("version: this program reads version {VERSION}");
-            return Err(reader.at(raw.version.span().start, problem));
+            let reason = Reason::TextVersion { version: VERSION };
+            return Err(reader.at(raw.version.span().start, "version", reason));
         }
         let statement = Self {
             production: reader.stage(raw.production, Stage::Production)?,
@@ -121,8 +106,7 @@ impl Statement {
             ports: reader.ports(raw.ports)?,
         };
         if statement.stages().next().is_none() {
-            let problem = "[production]: missing; declare it, [development], or both";
-            return Err(reader.at(0, problem.to_owned()));
+            return Err(reader.at(0, "[production]", Reason::StageMissing));
         }
         Ok(statement)
     }
@@ -275,7 +259,7 @@ impl Reader<'_> {
         &self,
         raw: Option<RawStage>,
         stage: Stage,
-    ) -> Result<Option<StageStatement>, StatementError> {
+    ) -> Result<Option<StageStatement>, TextError> {
         let Some(raw) = raw else {
             return Ok(None);
         };
@@ -292,12 +276,12 @@ impl Reader<'_> {
         }))
     }
 
-    fn issuers(&self, raw: Texts, field: &str) -> Result<Vec<String>, StatementError> {
+    fn issuers(&self, raw: Texts, field: &str) -> Result<Vec<String>, TextError> {
         let issuers = self.list::<Pem>(raw, field)?;
         Ok(issuers.into_iter().map(|Pem(text)| text).collect())
     }
 
-    fn ports(&self, raw: Option<RawPorts>) -> Result<DeclaredPorts, StatementError> {
+    fn ports(&self, raw: Option<RawPorts>) -> Result<DeclaredPorts, TextError> {
         let Some(raw) = raw else {
             return Ok(DeclaredPorts::default());
         };
@@ -309,22 +293,25 @@ impl Reader<'_> {
         })
     }
 
-    fn port_list(&self, raw: Ports, field: &str) -> Result<Vec<u16>, StatementError> {
+    fn port_list(&self, raw: Ports, field: &str) -> Result<Vec<u16>, TextError> {
         let Some(raw) = raw else {
             return Ok(Vec::new());
         };
         let mut ports = Vec::with_capacity(raw.get_ref().len());
         for port in raw.get_ref() {
-            let problem = match *port.get_ref() {
-                0 => Some("0 is no port; write 1 to 65535".to_owned()),
-                number if ports.contains(&number) => Some(format!("{number} stands twice")),
-                _ if ports.len() == MAX_DECLARED_PORTS => {
-                    Some(format!("at most {MAX_DECLARED_PORTS} are allowed"))
-                }
+            let reason = match *port.get_ref() {
+                0 => Some(Reason::PortZero),
+                number if ports.contains(&number) => Some(Reason::StandsTwice {
+                    text: number.to_string(),
+                }),
+                _ if ports.len() == MAX_DECLARED_PORTS => Some(Reason::AtMost {
+                    most: MAX_DECLARED_PORTS,
+                }),
                 _ => None,
             };
-            if let Some(problem) = problem {
-                return Err(self.at(port.span().start, format!("ports: {field}: {problem}")));
+            if let Some(reason) = reason {
+                let field = format!("ports: {field}");
+                return Err(self.at(port.span().start, &field, reason));
             }
             ports.push(*port.get_ref());
         }
@@ -332,49 +319,44 @@ impl Reader<'_> {
     }
 
     /// Each once.
-    fn list<T: FromStr + PartialEq>(
+    fn list<T: FromStr<Err: Into<Reason>> + PartialEq>(
         &self,
         raw: Texts,
         field: &str,
-    ) -> Result<Vec<T>, StatementError>
-    where
-        T::Err: std::fmt::Display,
-    {
+    ) -> Result<Vec<T>, TextError> {
         let Some(raw) = raw else {
             return Ok(Vec::new());
         };
         let mut items = Vec::with_capacity(raw.get_ref().len());
         for text in raw.get_ref() {
             let item: T = self.item(text, field)?;
-            let problem = if items.contains(&item) {
+            let reason = if items.contains(&item) {
                 let short: String = text.get_ref().chars().take(MAX_QUOTED_CHARS).collect();
-                format!("{short:?} stands twice")
+                Reason::StandsTwice {
+                    text: format!("{short:?}"),
+                }
             } else if items.len() == MAX_DECLARED {
-                format!("at most {MAX_DECLARED} are allowed")
+                Reason::AtMost { most: MAX_DECLARED }
             } else {
                 items.push(item);
                 continue;
             };
-            return Err(self.at(text.span().start, format!("{field}: {problem}")));
+            return Err(self.at(text.span().start, field, reason));
         }
         Ok(items)
     }
 
-    fn item<T: FromStr>(&self, text: &Spanned<String>, field: &str) -> Result<T, StatementError>
-    where
-        T::Err: std::fmt::Display,
-    {
+    fn item<T: FromStr<Err: Into<Reason>>>(
+        &self,
+        text: &Spanned<String>,
+        field: &str,
+    ) -> Result<T, TextError> {
         let parsed = text.get_ref().parse();
-        parsed.map_err(|error: T::Err| self.at(text.span().start, format!("{field}: {error}")))
+        parsed.map_err(|error: T::Err| self.at(text.span().start, field, error.into()))
     }
 
-    fn at(&self, offset: usize, problem: String) -> StatementError {
-        let (line, column) = position(self.text, offset);
-        StatementError {
-            line,
-            column,
-            problem,
-        }
+    fn at(&self, offset: usize, field: &str, reason: Reason) -> TextError {
+        TextError::at(self.text, offset, field, reason)
     }
 }
 
@@ -383,13 +365,15 @@ impl Reader<'_> {
 struct Name(HostName);
 
 impl FromStr for Name {
-    type Err = String;
+    type Err = Reason;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, Reason> {
         match text.parse::<Host>() {
             Ok(Host::Name(name)) => Ok(Self(name)),
-            Ok(Host::Address(_)) => Err(format!("{text:?} is an address; write a host name")),
-            Err(error) => Err(error.to_string()),
+            Ok(Host::Address(_)) => Err(Reason::AddressForName {
+                text: text.to_owned(),
+            }),
+            Err(error) => Err(error.into()),
         }
     }
 }
@@ -399,16 +383,16 @@ impl FromStr for Name {
 struct Address(IpAddr);
 
 impl FromStr for Address {
-    type Err = String;
+    type Err = Reason;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let address: IpAddr = text.parse().map_err(|_| {
-            format!("{text:?} is no address; write one like \"203.0.113.10\" or \"2001:db8::10\"")
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        let address: IpAddr = text.parse().map_err(|_| Reason::NoAddress {
+            text: text.to_owned(),
         })?;
         if address.is_unspecified() || address.is_multicast() || address.is_loopback() {
-            return Err(format!(
-                "{address} is no address at which others reach a server"
-            ));
+            return Err(Reason::AddressOfNobody {
+                address: address.to_string(),
+            });
         }
         Ok(Self(address))
     }
@@ -419,9 +403,9 @@ impl FromStr for Address {
 struct Pem(String);
 
 impl FromStr for Pem {
-    type Err = String;
+    type Err = Reason;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, Reason> {
         let body = text
             .trim()
             .strip_prefix(PEM_BEGIN)
@@ -433,9 +417,7 @@ impl FromStr for Pem {
             Some(body) if !body.trim().is_empty() && body.bytes().all(is_base64) => {
                 Ok(Self(format!("{}\n", text.trim())))
             }
-            _ => Err(format!(
-                "write each certificate in PEM, from \"{PEM_BEGIN}\" to \"{PEM_END}\""
-            )),
+            _ => Err(Reason::NoCertificate),
         }
     }
 }

@@ -8,6 +8,8 @@ use malha_proto::{HostName, NameError};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::reason::Reason;
+
 /// A name that DNS resolves, or an address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -55,6 +57,15 @@ pub enum PlaceError {
         "{0:?} is no path; use visible ASCII characters without '?' and '#', others percent-encoded"
     )]
     Path(String),
+}
+
+impl From<PlaceError> for Reason {
+    fn from(error: PlaceError) -> Self {
+        match error {
+            PlaceError::Name(error) => Self::Name { error },
+            error => Self::Place { error },
+        }
+    }
 }
 
 impl FromStr for Host {

@@ -17,6 +17,8 @@ use crate::command::{Answer, Rejection};
 use crate::draft::Draft;
 use crate::limits::{APPROVAL_WITHIN_MS, MAX_PROPOSALS};
 use crate::model::{Organization, Role};
+use crate::noun::{Noun, Plenty};
+use crate::reason::Reason;
 use crate::state::State;
 
 /// A change that waits for another operator.
@@ -85,12 +87,15 @@ pub(super) fn propose(
     let same = |it: &&Proposal| it.change == asked.change && it.difference == asked.difference;
     if let Some(same) = draft.state.proposals().find(same) {
         return Err(Rejection::Exists {
-            what: "proposal",
+            what: Noun::Proposal,
             name: same.number.to_string(),
-            hint: " and proposes the same",
         });
     }
-    check_limit("proposals", draft.state.proposals.len(), MAX_PROPOSALS)?;
+    check_limit(
+        Plenty::Proposals,
+        draft.state.proposals.len(),
+        MAX_PROPOSALS,
+    )?;
     let number = draft.next_id();
     let proposed_ms = draft.now_ms();
     draft.put(Proposal {
@@ -116,11 +121,10 @@ pub(crate) fn approve(
     difference: Fingerprint,
     author: Author,
 ) -> Result<Answer, Rejection> {
-    let proposal = found(draft.state.proposal(number), "proposal", number)?.clone();
+    let proposal = found(draft.state.proposal(number), Noun::Proposal, number)?.clone();
     check_approver(&draft.state, &proposal, author)?;
     if proposal.expires_ms <= draft.now_ms() {
-        let problem = format!("proposal {number} has expired: propose it again");
-        return Err(invalid("proposal", problem));
+        return Err(invalid("proposal", Reason::ProposalExpired { number }));
     }
     let approver = author.name(&draft.state)?;
     let answer = match &proposal.change {
@@ -130,7 +134,7 @@ pub(crate) fn approve(
             }
             let it = found(
                 draft.state.organization(*organization),
-                "organization",
+                Noun::Organization,
                 organization,
             )?;
             let it = Organization {
@@ -161,7 +165,7 @@ pub(crate) fn approve(
 
 /// Anyone who may change the policy says no, its author too: nothing has changed yet.
 pub(crate) fn reject(draft: &mut Draft, number: u64) -> Result<Answer, Rejection> {
-    found(draft.state.proposal(number), "proposal", number)?;
+    found(draft.state.proposal(number), Noun::Proposal, number)?;
     draft.delete(EntityKey::Proposal(number));
     Ok(Answer::Done)
 }
@@ -177,7 +181,7 @@ pub(crate) fn set_second_approver(
     let state = &draft.state;
     let it = found(
         state.organization(organization),
-        "organization",
+        Noun::Organization,
         organization,
     )?
     .clone();
@@ -198,9 +202,7 @@ pub(crate) fn set_second_approver(
     }
     let able = state.operators().filter(|it| it.role >= Role::Operator);
     if able.count() < 2 {
-        let problem = "it takes two operators with the role operator or owner, and there is one: add another with \
-                       `malha operator add NAME --role operator`";
-        return Err(invalid("second_approver", problem.to_owned()));
+        return Err(invalid("second_approver", Reason::SecondApproverNobody));
     }
     draft.put(Organization {
         second_approver: true,
@@ -249,18 +251,12 @@ fn step(
 fn check_approver(state: &State, proposal: &Proposal, author: Author) -> Result<(), Rejection> {
     let person = author.person(state)?;
     if person.id == proposal.operator {
-        let problem = format!(
-            "operator {} proposed this, so another one approves it",
-            person.name
-        );
-        return Err(invalid("approval", problem));
+        let operator = person.name.to_string();
+        return Err(invalid("approval", Reason::ProposalOwn { operator }));
     }
     if person.created_ms > proposal.proposed_ms {
-        let problem = format!(
-            "operator {} was added after it was proposed; who approves was there before, or it is proposed again",
-            person.name
-        );
-        return Err(invalid("approval", problem));
+        let operator = person.name.to_string();
+        return Err(invalid("approval", Reason::ProposalOlder { operator }));
     }
     Ok(())
 }
@@ -283,11 +279,7 @@ fn still_as_seen(
 }
 
 fn changed(number: u64) -> Rejection {
-    let problem = format!(
-        "what proposal {number} changes is not what was seen: look at it again, and if it says that it is outdated, reject \
-         it and propose it anew"
-    );
-    invalid("difference", problem)
+    invalid("difference", Reason::ProposalOutdated { number })
 }
 
 impl State {

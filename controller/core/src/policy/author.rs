@@ -6,6 +6,8 @@ use malha_proto::{ApiKeyId, OperatorId};
 use crate::apply::found;
 use crate::command::Rejection;
 use crate::model::{Operator, Role, Scope};
+use crate::noun::Noun;
+use crate::reason::Reason;
 use crate::state::State;
 
 /// Who asks for a change of the policy.
@@ -25,10 +27,10 @@ impl Author {
             Self::Operator(id) => {
                 format!(
                     "operator:{}",
-                    found(state.operator(id), "operator", id)?.name
+                    found(state.operator(id), Noun::Operator, id)?.name
                 )
             }
-            Self::Key(id) => format!("key:{}", found(state.api_key(id), "API key", id)?.name),
+            Self::Key(id) => format!("key:{}", found(state.api_key(id), Noun::ApiKey, id)?.name),
         })
     }
 
@@ -37,19 +39,15 @@ impl Author {
         let id = match self {
             Self::Controller => None,
             Self::Operator(id) => Some(id),
-            Self::Key(id) => found(state.api_key(id), "API key", id)?.operator,
+            Self::Key(id) => found(state.api_key(id), Noun::ApiKey, id)?.operator,
         };
-        let person = id.and_then(|id| state.operator(id)).ok_or_else(|| {
-            let problem = "an organization asks for a second approver, so both must be known, and this API key is nobody's: \
-                           use the dashboard, or a key made with `malha key add NAME --scope write --operator OPERATOR`";
-            invalid(problem.to_owned())
-        })?;
+        let person = id.and_then(|id| state.operator(id));
+        let person = person.ok_or_else(|| invalid(Reason::AuthorUnknown))?;
         match person.role >= Role::Operator {
             true => Ok(person),
-            false => Err(invalid(format!(
-                "operator {} may not change the policy; it takes the role operator or owner",
-                person.name
-            ))),
+            false => Err(invalid(Reason::AuthorRole {
+                operator: person.name.to_string(),
+            })),
         }
     }
 
@@ -64,16 +62,13 @@ impl Author {
         if person.role == Role::Owner && !narrow {
             return Ok(person);
         }
-        Err(invalid(
-            "only an owner acts alone in an emergency, with an API key only if it has the scope admin"
-                .to_owned(),
-        ))
+        Err(invalid(Reason::EmergencyNotOwner))
     }
 }
 
-fn invalid(problem: String) -> Rejection {
+fn invalid(reason: Reason) -> Rejection {
     Rejection::Invalid {
         field: "approval",
-        problem,
+        reason,
     }
 }

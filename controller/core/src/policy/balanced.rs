@@ -8,6 +8,7 @@ use malha_proto::{Allow, BalancerId, NodeId};
 use super::ports::{self, Ports};
 use crate::command::Rejection;
 use crate::explain::{Permission, Source};
+use crate::reason::Reason;
 use crate::state::State;
 
 /// Where an organization asks for a second approver, a balancer opens nothing that the policy, which is approved, does not
@@ -33,16 +34,13 @@ pub(crate) fn check_balancer(
             continue;
         }
         let shown: Vec<String> = more.iter().map(ports::shown).collect();
-        let problem = format!(
-            "organization {} asks for a second approver, and this would open {} on {}: grant the balancer's node that in \
-             the policy first, which can be approved",
-            organization.name,
-            shown.join(", "),
-            after.path_of(on)
-        );
         return Err(Rejection::Invalid {
             field: "backends",
-            problem,
+            reason: Reason::BalancerNeedsGrant {
+                organization: organization.name.to_string(),
+                ports: shown.join(", "),
+                node: after.path_of(on),
+            },
         });
     }
     Ok(())

@@ -10,6 +10,7 @@ use super::document::{Case, Policy};
 use super::groups::{Lens, check_pairs, pairs};
 use super::who::{Who, profile_name};
 use crate::command::Rejection;
+use crate::reason::Reason;
 use crate::state::State;
 
 /// How a policy's tests came out against a state.
@@ -136,7 +137,7 @@ impl State {
 impl Trial {
     /// Why the policy may not come in force; None when it may.
     #[must_use]
-    pub fn refusal(&self) -> Option<String> {
+    pub fn refusal(&self) -> Option<Reason> {
         let failed: Vec<String> = self
             .outcomes
             .iter()
@@ -145,25 +146,21 @@ impl Trial {
             .collect();
         if !failed.is_empty() {
             let shown = failed.iter().take(MAX_SHOWN).cloned().collect::<Vec<_>>();
-            return Some(format!(
-                "{} do not hold: {}",
-                failed.len(),
-                shown.join("; ")
-            ));
+            return Some(Reason::TestsFail {
+                count: failed.len(),
+                cases: shown.join("; "),
+            });
         }
-        if !self.uncovered.is_empty() {
-            return Some(format!(
-                "no [[test]] speaks of {}, which grants touch or touched until now: write at least one for each, like from = \"profile:{}\"",
-                self.uncovered.join(", "),
-                self.uncovered[0]
-            ));
-        }
-        None
+        let first = self.uncovered.first()?;
+        Some(Reason::TestsMissing {
+            profiles: self.uncovered.join(", "),
+            first: first.clone(),
+        })
     }
 }
 
 impl Case {
-    /// In one line, for people.
+    /// In one line, for people of any language: `web, L12: allow edge → profile:garage, tcp 80`.
     #[must_use]
     pub fn shown(&self) -> String {
         let verdict = if self.allowed { "allow" } else { "deny" };
@@ -174,7 +171,7 @@ impl Case {
             malha_proto::Protocol::Udp => format!("udp {}", self.port),
         };
         format!(
-            "{}line {}: {verdict} {} to {} on {port}",
+            "{}L{}: {verdict} {} → {}, {port}",
             name.unwrap_or_default(),
             self.line,
             self.from,

@@ -8,6 +8,7 @@ use malha_proto::{Fingerprint, GrantId, Label, Protocol};
 
 use super::document::Policy;
 use super::who::Who;
+use crate::limits::MAX_POLICY_TESTS;
 use crate::model::{Grant, GrantOrigin, Opening, Selector};
 use crate::state::State;
 
@@ -97,10 +98,12 @@ impl State {
     }
 }
 
-/// A policy's text that says what these grants say. Its tests are still to be written.
+/// A policy's text that says what these grants say, with as many tests as it takes that each name stands in one.
 pub(super) fn text_of<'a>(state: &State, grants: impl IntoIterator<Item = &'a Grant>) -> String {
     let mut text = String::from("version = 1\n");
     let mut names = BTreeSet::new();
+    let mut tested = BTreeSet::new();
+    let mut tests = 0;
     for grant in grants {
         let (Some(from), Some(to)) = (Who::of(state, grant.from), Who::of(state, grant.to)) else {
             continue;
@@ -135,8 +138,32 @@ pub(super) fn text_of<'a>(state: &State, grants: impl IntoIterator<Item = &'a Gr
             text,
             "\n[[grant]]\nname = \"{name}\"\nfrom = [\"{from}\"]\nto = [\"{to}\"]\n{opens}\n"
         );
+        let Some(port) = tested_port(&grant.allow) else {
+            continue;
+        };
+        let is_new = tested.insert(from.clone()) | tested.insert(to.clone());
+        if is_new && tests < MAX_POLICY_TESTS {
+            tests += 1;
+            let _ = write!(
+                text,
+                "\n[[test]]\nfrom = \"{from}\"\nto = \"{to}\"\n{port}\nexpect = \"allow\"\n"
+            );
+        }
     }
     text
+}
+
+/// Protocol and port by which a test looks at a grant; None where that depends on who offers the service.
+fn tested_port(opening: &Opening) -> Option<String> {
+    let Opening::Ports(allow) = opening else {
+        return None;
+    };
+    let port = allow.from_port.max(1);
+    Some(match allow.protocol {
+        Protocol::Icmp => "protocol = \"icmp\"".to_owned(),
+        Protocol::Tcp => format!("protocol = \"tcp\"\nport = {port}"),
+        Protocol::Udp => format!("protocol = \"udp\"\nport = {port}"),
+    })
 }
 
 const DERIVED_BIT: u64 = 1 << 63;

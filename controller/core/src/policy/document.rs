@@ -6,7 +6,6 @@ use std::ops::Range;
 
 use malha_proto::{Allow, Label, Protocol};
 use serde::Deserialize;
-use thiserror::Error;
 use toml::Spanned;
 use toml::value::Datetime;
 
@@ -14,6 +13,8 @@ use super::schedule::{self, Schedule};
 use super::who::Who;
 use crate::limits::{MAX_GRANTS, MAX_POLICY_BYTES, MAX_POLICY_TEST_TIMES, MAX_POLICY_TESTS};
 use crate::model::Opening;
+use crate::reason::Reason;
+use crate::text_error::{TextError, position};
 
 /// What a text says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,36 +51,22 @@ pub struct Case {
     pub at_ms: Option<u64>,
 }
 
-/// Why a text is not a policy.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("line {line}, column {column}: {problem}")]
-pub struct PolicyError {
-    /// From 1.
-    pub line: usize,
-    /// In characters, from 1.
-    pub column: usize,
-    /// With the field's name and what would be right.
-    pub problem: String,
-}
-
 impl Policy {
     /// Reads a text.
-    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+    pub fn parse(text: &str) -> Result<Self, TextError> {
         if text.len() > MAX_POLICY_BYTES {
-            let problem = format!(
-                "the text has {} bytes; a policy has at most {MAX_POLICY_BYTES}",
-                text.len()
-            );
-            return Err(error_at(text, 0, problem));
+            let reason = Reason::TextLong {
+                bytes: text.len(),
+                most: MAX_POLICY_BYTES,
+            };
+            return Err(TextError::at(text, 0, "", reason));
         }
-        let raw: RawPolicy = toml::from_str(text).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start);
-            error_at(text, start, error.message().trim().to_owned())
-        })?;
+        let raw: RawPolicy =
+            toml::from_str(text).map_err(|error| TextError::syntax(text, &error))?;
         let reader = Reader { text };
         if *raw.version.get_ref() != VERSION {
-            let problem = format!("version: this program reads version {VERSION}");
-            return Err(reader.refuse(&raw.version, problem));
+            let reason = Reason::TextVersion { version: VERSION };
+            return Err(reader.refuse(&raw.version, "version", reason));
         }
         let policy = Self {
             rules: reader.rules(raw.grant)?,
@@ -87,11 +74,7 @@ impl Policy {
         };
         let grants = policy.rules.iter().map(Rule::grants).sum::<usize>();
         if grants > MAX_GRANTS {
-            let problem = format!(
-                "the text makes {grants} grants (each from, with each to, with each port); at most {MAX_GRANTS} are \
-                 allowed: say more at once with org:, profile: or tag:"
-            );
-            return Err(error_at(text, 0, problem));
+            return Err(TextError::at(text, 0, "", Reason::PolicyTooWide { grants }));
         }
         Ok(policy)
     }
@@ -176,28 +159,26 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn rules(&self, raw: Vec<RawRule>) -> Result<Vec<Rule>, PolicyError> {
+    fn rules(&self, raw: Vec<RawRule>) -> Result<Vec<Rule>, TextError> {
         let mut names = BTreeSet::new();
         let mut rules = Vec::with_capacity(raw.len());
         for raw in raw {
             let at = raw.name.span();
             let rule = self.rule(raw)?;
             if !names.insert(rule.name.clone()) {
-                let problem = format!(
-                    "grant {0}: name: another grant is called {0}; each needs a name of its own",
-                    rule.name
-                );
-                return Err(error_at(self.text, at.start, problem));
+                let field = format!("grant {}: name", rule.name);
+                let name = rule.name.to_string();
+                let reason = Reason::NameTaken { name };
+                return Err(TextError::at(self.text, at.start, &field, reason));
             }
             rules.push(rule);
         }
         Ok(rules)
     }
 
-    fn rule(&self, raw: RawRule) -> Result<Rule, PolicyError> {
+    fn rule(&self, raw: RawRule) -> Result<Rule, TextError> {
         let name: Label = self.read(&raw.name, "grant: name", |text| {
-            text.parse()
-                .map_err(|error: malha_proto::NameError| error.to_string())
+            text.parse().map_err(|error| Reason::Name { error })
         })?;
         let field = |field: &str| format!("grant {name}: {field}");
         let line = position(self.text, raw.name.span().start).0;
@@ -223,46 +204,34 @@ impl Reader<'_> {
         })
     }
 
-    fn opens(&self, raw: &RawRule, name: &Label) -> Result<Vec<Opening>, PolicyError> {
-        let refuse = |at: Range<usize>, problem: String| {
-            Err(error_at(
-                self.text,
-                at.start,
-                format!("grant {name}: {problem}"),
-            ))
+    fn opens(&self, raw: &RawRule, name: &Label) -> Result<Vec<Opening>, TextError> {
+        let refuse = |at: Range<usize>, field: &str, reason| {
+            let field = format!("grant {name}: {field}");
+            Err(TextError::at(self.text, at.start, &field, reason))
         };
         match (&raw.protocol, &raw.ports, &raw.service) {
             (None | Some(_), None, Some(service)) => {
                 if let Some(protocol) = &raw.protocol
                     && *protocol.get_ref() != Protocol::Tcp
                 {
-                    let problem = "protocol: a service is reached over \"tcp\"; remove the line";
-                    return refuse(protocol.span(), problem.to_owned());
+                    return refuse(protocol.span(), "protocol", Reason::ServiceProtocol);
                 }
-                let service = self.read(service, &format!("grant {name}: service"), |text| {
-                    text.parse::<Label>().map_err(|error| error.to_string())
-                })?;
+                let service: Label =
+                    self.read(service, &format!("grant {name}: service"), |text| {
+                        text.parse().map_err(|error| Reason::Name { error })
+                    })?;
                 Ok(vec![Opening::Service { service }])
             }
-            (_, Some(_), Some(service)) => refuse(
-                service.span(),
-                "service: there are ports too; keep one of the two".to_owned(),
-            ),
-            (None, _, None) => refuse(
-                raw.name.span(),
-                "protocol: missing; write \"tcp\", \"udp\" or \"icmp\", or a service".to_owned(),
-            ),
+            (_, Some(_), Some(service)) => {
+                refuse(service.span(), "service", Reason::ServiceAndPorts)
+            }
+            (None, _, None) => refuse(raw.name.span(), "protocol", Reason::ProtocolMissing),
             (Some(protocol), ports, None) => match (*protocol.get_ref(), ports) {
                 (Protocol::Icmp, None) => Ok(vec![Opening::Ports(ICMP)]),
-                (Protocol::Icmp, Some(ports)) => refuse(
-                    ports.span(),
-                    "ports: icmp has none; remove the line".to_owned(),
-                ),
-                (_, None) => refuse(
-                    protocol.span(),
-                    "ports: missing; write a list like [\"5500\", \"8000-8010\"], or a service"
-                        .to_owned(),
-                ),
+                (Protocol::Icmp, Some(ports)) => {
+                    refuse(ports.span(), "ports", Reason::IcmpHasNoPorts)
+                }
+                (_, None) => refuse(protocol.span(), "ports", Reason::PortsMissing),
                 (protocol, Some(ports)) => {
                     self.list(ports, &format!("grant {name}: ports"), |text| {
                         port_range(protocol, text).map(Opening::Ports)
@@ -272,7 +241,7 @@ impl Reader<'_> {
         }
     }
 
-    fn schedule(&self, raw: &RawSchedule, field: &str) -> Result<Schedule, PolicyError> {
+    fn schedule(&self, raw: &RawSchedule, field: &str) -> Result<Schedule, TextError> {
         let mut days = [raw.days.is_none(); 7];
         if let Some(named) = &raw.days {
             for day in self.list(named, &format!("{field}: days"), |text| schedule::day(text))? {
@@ -286,10 +255,8 @@ impl Reader<'_> {
         };
         let (from_min, to_min) = (time(&raw.from, "from")?, time(&raw.to, "to")?);
         if from_min == to_min || from_min == 24 * 60 {
-            let problem = format!(
-                "{field}: to: it must differ from the start; a whole day is from \"00:00\" to \"24:00\""
-            );
-            return Err(self.refuse(&raw.to, problem));
+            let field = format!("{field}: to");
+            return Err(self.refuse(&raw.to, &field, Reason::ScheduleEmpty));
         }
         let offset_min = self.read(&raw.zone, &format!("{field}: zone"), |text| {
             schedule::zone(text)
@@ -302,10 +269,10 @@ impl Reader<'_> {
         })
     }
 
-    fn cases(&self, raw: Vec<RawCase>) -> Result<Vec<Case>, PolicyError> {
+    fn cases(&self, raw: Vec<RawCase>) -> Result<Vec<Case>, TextError> {
         if let Some(excess) = raw.get(MAX_POLICY_TESTS) {
-            let problem = format!("test: at most {MAX_POLICY_TESTS} are allowed");
-            return Err(self.refuse(&excess.from, problem));
+            let most = MAX_POLICY_TESTS;
+            return Err(self.refuse(&excess.from, "test", Reason::AtMost { most }));
         }
         let mut times = BTreeSet::new();
         let mut cases = Vec::with_capacity(raw.len());
@@ -313,38 +280,32 @@ impl Reader<'_> {
             let case = self.case(raw)?;
             times.extend(case.at_ms);
             if times.len() > MAX_POLICY_TEST_TIMES {
-                let problem = format!(
-                    "test: at: at most {MAX_POLICY_TEST_TIMES} different times are allowed"
-                );
-                return Err(self.refuse(&raw.from, problem));
+                return Err(self.refuse(&raw.from, "test: at", Reason::TestTimes));
             }
             cases.push(case);
         }
         Ok(cases)
     }
 
-    fn case(&self, raw: &RawCase) -> Result<Case, PolicyError> {
+    fn case(&self, raw: &RawCase) -> Result<Case, TextError> {
         let who = |text: &Spanned<String>, field| self.read(text, field, |text| text.parse());
         let port = match (*raw.protocol.get_ref(), &raw.port) {
             (Protocol::Icmp, None) => 0,
             (Protocol::Icmp, Some(port)) => {
-                return Err(self.refuse(
-                    port,
-                    "test: port: icmp has none; remove the line".to_owned(),
-                ));
+                return Err(self.refuse(port, "test: port", Reason::IcmpHasNoPorts));
             }
             (_, None) => {
-                let problem = "test: port: missing; write one like 5500".to_owned();
-                return Err(self.refuse(&raw.protocol, problem));
+                return Err(self.refuse(&raw.protocol, "test: port", Reason::TestPortMissing));
             }
             (_, Some(port)) => *port.get_ref(),
         };
         let allowed = self.read(&raw.expect, "test: expect", |text| match text.as_str() {
             "allow" => Ok(true),
             "deny" => Ok(false),
-            _ => Err(format!(
-                "{text:?} is no verdict; write \"allow\" or \"deny\""
-            )),
+            _ => Err(Reason::UnknownWord {
+                text: text.clone(),
+                words: "\"allow\", \"deny\"",
+            }),
         })?;
         let at_ms = match &raw.at {
             Some(at) => Some(self.read(at, "test: at", schedule::moment)?),
@@ -352,8 +313,7 @@ impl Reader<'_> {
         };
         let name = match &raw.name {
             Some(name) => Some(self.read(name, "test: name", |text| {
-                crate::text::check_display_name(text).map_err(|error| error.to_string())?;
-                Ok(text.clone())
+                crate::text::display_name_flaw(text).map_or_else(|| Ok(text.clone()), Err)
             })?),
             None => None,
         };
@@ -374,22 +334,20 @@ impl Reader<'_> {
         &self,
         raw: &Spanned<Vec<Spanned<String>>>,
         field: &str,
-        read: impl Fn(&String) -> Result<T, String>,
-    ) -> Result<Vec<T>, PolicyError> {
+        read: impl Fn(&String) -> Result<T, Reason>,
+    ) -> Result<Vec<T>, TextError> {
         let mut items = Vec::with_capacity(raw.get_ref().len());
         for text in raw.get_ref() {
             let item = self.read(text, field, &read)?;
             if items.contains(&item) {
-                let problem = format!("{field}: {:?} stands twice", text.get_ref());
-                return Err(self.refuse(text, problem));
+                let text_twice = format!("{:?}", text.get_ref());
+                let reason = Reason::StandsTwice { text: text_twice };
+                return Err(self.refuse(text, field, reason));
             }
             items.push(item);
         }
         if items.is_empty() {
-            return Err(self.refuse(
-                raw,
-                format!("{field}: the list is empty; name at least one"),
-            ));
+            return Err(self.refuse(raw, field, Reason::EmptyList));
         }
         Ok(items)
     }
@@ -398,19 +356,20 @@ impl Reader<'_> {
         &self,
         raw: &Spanned<R>,
         field: &str,
-        read: impl FnOnce(&R) -> Result<T, String>,
-    ) -> Result<T, PolicyError> {
-        read(raw.get_ref()).map_err(|problem| self.refuse(raw, format!("{field}: {problem}")))
+        read: impl FnOnce(&R) -> Result<T, Reason>,
+    ) -> Result<T, TextError> {
+        read(raw.get_ref()).map_err(|reason| self.refuse(raw, field, reason))
     }
 
-    fn refuse<R>(&self, raw: &Spanned<R>, problem: String) -> PolicyError {
-        error_at(self.text, raw.span().start, problem)
+    fn refuse<R>(&self, raw: &Spanned<R>, field: &str, reason: Reason) -> TextError {
+        TextError::at(self.text, raw.span().start, field, reason)
     }
 }
 
-fn port_range(protocol: Protocol, text: &str) -> Result<Allow, String> {
-    let wrong =
-        || format!("{text:?} is no port; write one like \"5500\" or a range like \"8000-8010\"");
+fn port_range(protocol: Protocol, text: &str) -> Result<Allow, Reason> {
+    let wrong = || Reason::NoPort {
+        text: text.to_owned(),
+    };
     let number = |digits: &str| match digits.bytes().all(|byte| byte.is_ascii_digit()) {
         true => digits
             .parse::<u16>()
@@ -422,34 +381,16 @@ fn port_range(protocol: Protocol, text: &str) -> Result<Allow, String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (from_port, to_port) = (number(first)?, number(last)?);
     if from_port > to_port {
-        return Err(format!(
-            "{text:?} ends before it starts; write \"{to_port}-{from_port}\""
-        ));
+        return Err(Reason::PortRangeBackwards {
+            text: text.to_owned(),
+            right: format!("{to_port}-{from_port}"),
+        });
     }
     Ok(Allow {
         protocol,
         from_port,
         to_port,
     })
-}
-
-fn error_at(text: &str, offset: usize, problem: String) -> PolicyError {
-    let (line, column) = position(text, offset);
-    PolicyError {
-        line,
-        column,
-        problem,
-    }
-}
-
-/// Line and column of a byte, from 1.
-pub(crate) fn position(text: &str, offset: usize) -> (usize, usize) {
-    let before = text.get(..offset).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    (
-        before.matches('\n').count() + 1,
-        before[line_start..].chars().count() + 1,
-    )
 }
 
 const VERSION: i64 = 1;

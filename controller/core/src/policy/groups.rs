@@ -9,6 +9,7 @@ use super::ports::Ports;
 use crate::command::Rejection;
 use crate::limits::MAX_GROUP_PAIRS;
 use crate::model::{Balancer, Grant, Node, Opening, Selector};
+use crate::noun::Plenty;
 use crate::state::State;
 
 /// What the rules in question may look at.
@@ -126,7 +127,7 @@ enum Side {
 pub(super) fn check_pairs(from: &Groups, to: &Groups) -> Result<(), Rejection> {
     match from.len().saturating_mul(to.len()) > MAX_GROUP_PAIRS {
         true => Err(Rejection::Limit {
-            what: "pairs of groups of alike nodes in one comparison of policies",
+            what: Plenty::GroupPairs,
             limit: MAX_GROUP_PAIRS,
         }),
         false => Ok(()),

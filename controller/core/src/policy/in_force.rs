@@ -8,11 +8,12 @@ use malha_proto::{GrantId, OperatorId, Revision};
 use serde::{Deserialize, Serialize};
 
 use super::compile::{Compiled, compile};
-use super::document::{Policy, PolicyError};
+use super::document::Policy;
 use super::who::Who;
 use crate::change::{Entity, EntityKey};
 use crate::model::Selector;
 use crate::state::State;
+use crate::text_error::TextError;
 
 /// The version that rules, and since when its schedules were last looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,7 +113,7 @@ impl State {
 
     /// Makes the grants those that follow from the policy in force. What stays is not touched, so that what differs from
     /// the state before is what a change concerns.
-    pub(crate) fn enforce_policy(&mut self) -> Result<(), PolicyError> {
+    pub(crate) fn enforce_policy(&mut self) -> Result<(), TextError> {
         let Some(head) = self.policy.clone() else {
             return Ok(());
         };
@@ -170,7 +171,7 @@ impl State {
 
 impl State {
     /// Keeps the way back at hand while the policy waits for its confirmation.
-    fn remember_former(&mut self) -> Result<(), PolicyError> {
+    fn remember_former(&mut self) -> Result<(), TextError> {
         self.former = None;
         let head = self.policy();
         let Some((pending, now_ms)) =

@@ -3,6 +3,8 @@
 
 use toml::value::{Datetime, Offset};
 
+use crate::reason::Reason;
+
 /// Hours of a week. A time that ends before it starts goes on past midnight and belongs to the day on which it starts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Schedule {
@@ -59,14 +61,19 @@ impl Schedule {
 }
 
 /// `mon` to `sun`, from Monday.
-pub(super) fn day(text: &str) -> Result<usize, String> {
+pub(super) fn day(text: &str) -> Result<usize, Reason> {
     let at = DAYS.iter().position(|day| *day == text);
-    at.ok_or_else(|| format!("{text:?} is no day; write {}", DAYS.join(", ")))
+    at.ok_or_else(|| Reason::NoDay {
+        text: text.to_owned(),
+        days: DAYS.join(", "),
+    })
 }
 
 /// `HH:MM` in minutes of the day, up to `24:00`.
-pub(super) fn time_of_day(text: &str) -> Result<u16, String> {
-    let wrong = || format!("{text:?} is no time of day; write HH:MM, like 08:00");
+pub(super) fn time_of_day(text: &str) -> Result<u16, Reason> {
+    let wrong = || Reason::NoTimeOfDay {
+        text: text.to_owned(),
+    };
     let (hours, minutes) = text.split_once(':').ok_or_else(wrong)?;
     let number = |digits: &str| match digits.len() == 2
         && digits.bytes().all(|byte| byte.is_ascii_digit())
@@ -83,7 +90,7 @@ pub(super) fn time_of_day(text: &str) -> Result<u16, String> {
 
 /// Minutes east of UTC. Brazil's zones have had no daylight saving time since 2019 (Decree 9,772), so each is one offset;
 /// any other place is written as its offset.
-pub(super) fn zone(text: &str) -> Result<i16, String> {
+pub(super) fn zone(text: &str) -> Result<i16, Reason> {
     if let Some((_, hours)) = ZONES.iter().find(|(name, _)| *name == text) {
         return Ok(hours * 60);
     }
@@ -95,19 +102,17 @@ pub(super) fn zone(text: &str) -> Result<i16, String> {
     let minutes = text.get(1..).and_then(|rest| time_of_day(rest).ok());
     match minutes.and_then(|minutes| i16::try_from(minutes).ok()) {
         Some(minutes @ 0..=840) if sign != 0 => Ok(sign * minutes),
-        _ => Err(format!(
-            "{text:?} is no zone; write an offset like -04:00, or one of {}",
-            ZONES.map(|(name, _)| name).join(", ")
-        )),
+        _ => Err(Reason::NoTimeZone {
+            text: text.to_owned(),
+            zones: ZONES.map(|(name, _)| name).join(", "),
+        }),
     }
 }
 
 /// A moment in milliseconds of the epoch. Without an offset it would mean another moment on each machine.
-pub(super) fn moment(datetime: &Datetime) -> Result<u64, String> {
-    let wrong = || {
-        format!(
-            "{datetime} is no moment after 1970; write date, time and offset, like 2027-01-31T23:59:00-04:00"
-        )
+pub(super) fn moment(datetime: &Datetime) -> Result<u64, Reason> {
+    let wrong = || Reason::NoMoment {
+        text: datetime.to_string(),
     };
     let (Some(date), Some(time), Some(offset)) = (datetime.date, datetime.time, datetime.offset)
     else {
@@ -250,12 +255,18 @@ mod tests {
     #[test]
     fn what_is_no_time_is_refused_with_what_would_be_right() {
         for text in ["8:00", "08.00", "24:01", "25:00", "08:60", "+8:00", ""] {
-            assert!(time_of_day(text).unwrap_err().contains("HH:MM"), "{text:?}");
+            assert!(
+                time_of_day(text).unwrap_err().to_string().contains("HH:MM"),
+                "{text:?}"
+            );
         }
         for text in ["", "Cuiaba", "America/New_York", "-15:00", "04:00", "+é"] {
-            assert!(zone(text).unwrap_err().contains("-04:00"), "{text:?}");
+            assert!(
+                zone(text).unwrap_err().to_string().contains("-04:00"),
+                "{text:?}"
+            );
         }
         assert_eq!((zone("-03:30"), zone("+05:45")), (Ok(-210), Ok(345)));
-        assert!(day("seg").unwrap_err().contains("mon"));
+        assert!(day("seg").unwrap_err().to_string().contains("mon"));
     }
 }

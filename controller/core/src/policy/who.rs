@@ -9,8 +9,9 @@ use serde::Deserialize;
 use serde::de::value::{Error as ValueError, StrDeserializer};
 
 use crate::model::{Node, Selector};
+use crate::reason::Reason;
 use crate::state::State;
-use crate::tags::Tag;
+use crate::tags::{Tag, TagError};
 
 /// One side of a `[[grant]]` or a `[[test]]`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,9 +90,9 @@ impl Who {
 }
 
 impl FromStr for Who {
-    type Err = String;
+    type Err = Reason;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, Reason> {
         let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
         let parts: Vec<&str> = rest.split('/').collect();
         match (kind, parts.as_slice()) {
@@ -101,19 +102,15 @@ impl FromStr for Who {
                 Ok(Self::Node(label(organization)?, label(site)?, label(node)?))
             }
             ("profile", [name]) => profile(name).map(Self::Profile),
-            ("tag", [tag]) => tag
-                .parse()
-                .map(Self::Tag)
-                .map_err(|error: crate::TagError| error.to_string()),
+            ("tag", [tag]) => tag.parse().map(Self::Tag).map_err(|error| match error {
+                TagError::Label(error) => Reason::Name { error },
+                TagError::TooLong(text) => Reason::TagLong { text },
+            }),
             ("edge", [""]) if text == "edge" => Ok(Self::Profile(Profile::Edge)),
             ("operator", [""]) if text == "operator" => Ok(Self::Tag(Tag::operator())),
-            _ => {
-                let shown: String = text.chars().take(MAX_SHOWN_CHARS).collect();
-                Err(format!(
-                    "{shown:?} names nobody; write \"org:NAME\", \"site:ORG/SITE\", \"node:ORG/SITE/NODE\", \
-                     \"profile:PROFILE\", \"tag:TAG\", \"edge\" or \"operator\""
-                ))
-            }
+            _ => Err(Reason::NamesNobody {
+                text: text.chars().take(MAX_SHOWN_CHARS).collect(),
+            }),
         }
     }
 }
@@ -141,14 +138,18 @@ pub fn profile_name(profile: Profile) -> String {
     }
 }
 
-fn profile(name: &str) -> Result<Profile, String> {
-    Profile::deserialize(StrDeserializer::<ValueError>::new(name))
-        .map_err(|error| error.to_string())
+fn profile(name: &str) -> Result<Profile, Reason> {
+    let profile = Profile::deserialize(StrDeserializer::<ValueError>::new(name));
+    profile.map_err(|_| Reason::UnknownWord {
+        text: name.chars().take(MAX_SHOWN_CHARS).collect(),
+        words: PROFILE_WORDS,
+    })
 }
 
-fn label(text: &str) -> Result<Label, String> {
-    text.parse()
-        .map_err(|error: malha_proto::NameError| error.to_string())
+fn label(text: &str) -> Result<Label, Reason> {
+    text.parse().map_err(|error| Reason::Name { error })
 }
 
 const MAX_SHOWN_CHARS: usize = 80;
+pub(crate) const PROFILE_WORDS: &str =
+    "\"garage\", \"security-server\", \"balancer\", \"central\", \"edge\"";

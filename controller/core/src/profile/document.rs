@@ -7,46 +7,33 @@ use malha_proto::{Label, Port, Profile, Protocol};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde::de::value::{Error as ValueError, StrDeserializer};
-use thiserror::Error;
 use toml::Spanned;
 
 use super::{Direction, Party, PortExposure, PortProbe, PortSpec, ProfileSpec, Release};
 use crate::limits::{MAX_PORTS_PER_PROFILE, MAX_PROFILE_BYTES, MAX_PROFILE_ENTRIES};
-use crate::policy::position;
-
-/// Why a text is not a profile.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("line {line}, column {column}: {problem}")]
-pub struct ProfileError {
-    /// From 1.
-    pub line: usize,
-    /// In characters, from 1.
-    pub column: usize,
-    /// With the field's name and what would be right.
-    pub problem: String,
-}
+use crate::policy::PROFILE_WORDS;
+use crate::reason::Reason;
+use crate::text_error::TextError;
 
 impl ProfileSpec {
     /// Reads a text.
     ///
     /// # Errors
     /// It is not a profile.
-    pub fn parse(text: &str) -> Result<Self, ProfileError> {
+    pub fn parse(text: &str) -> Result<Self, TextError> {
         if text.len() > MAX_PROFILE_BYTES {
-            let problem = format!(
-                "the text has {} bytes; a profile has at most {MAX_PROFILE_BYTES}",
-                text.len()
-            );
-            return Err(error_at(text, 0, problem));
+            let reason = Reason::TextLong {
+                bytes: text.len(),
+                most: MAX_PROFILE_BYTES,
+            };
+            return Err(TextError::at(text, 0, "", reason));
         }
-        let raw: RawProfile = toml::from_str(text).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start);
-            error_at(text, start, error.message().trim().to_owned())
-        })?;
+        let raw: RawProfile =
+            toml::from_str(text).map_err(|error| TextError::syntax(text, &error))?;
         let reader = Reader { text };
         if *raw.version.get_ref() != VERSION {
-            let problem = format!("version: this program reads version {VERSION}");
-            return Err(reader.refuse(&raw.version, problem));
+            let reason = Reason::TextVersion { version: VERSION };
+            return Err(reader.refuse(&raw.version, "version", reason));
         }
         let name = reader.word::<Profile>(&raw.profile, "profile", PROFILE_WORDS)?;
         let mut ports = Vec::with_capacity(raw.port.len());
@@ -102,16 +89,14 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn port(&self, raw: &RawPort) -> Result<PortSpec, ProfileError> {
+    fn port(&self, raw: &RawPort) -> Result<PortSpec, TextError> {
         let name: Label = self.read(&raw.name, "port: name", |text| {
-            text.parse()
-                .map_err(|error: malha_proto::NameError| error.to_string())
+            text.parse().map_err(|error| Reason::Name { error })
         })?;
         let field = |field: &str| format!("port {name}: {field}");
         let protocol = self.word::<Protocol>(&raw.protocol, &field("protocol"), PROTOCOL_WORDS)?;
         if protocol == Protocol::Icmp {
-            let problem = format!("port {name}: protocol: icmp has no ports; {PROTOCOL_WORDS}");
-            return Err(self.refuse(&raw.protocol, problem));
+            return Err(self.refuse(&raw.protocol, &field("protocol"), Reason::ProfileIcmp));
         }
         let release = |text: &Option<Spanned<String>>, name: &str| match text {
             Some(text) => self
@@ -136,36 +121,28 @@ impl Reader<'_> {
     }
 
     /// What two right fields may not say together.
-    fn check_sense(&self, raw: &RawPort, port: &PortSpec) -> Result<(), ProfileError> {
-        let name = &port.name;
+    fn check_sense(&self, raw: &RawPort, port: &PortSpec) -> Result<(), TextError> {
+        let field = |field: &str| format!("port {}: {field}", port.name);
         let nobody = port.who.contains(&Party::Nobody);
         let closed = matches!(port.exposure, PortExposure::Loopback | PortExposure::Never);
         if nobody != closed {
-            let problem = format!(
-                "port {name}: who: \"nobody\" goes with exposure \"loopback\" or \"never\", and with nothing else"
-            );
-            return Err(self.refuse(&raw.who, problem));
+            return Err(self.refuse(&raw.who, &field("who"), Reason::NobodyOpen));
         }
         if nobody && port.who.len() > 1 {
-            let problem = format!("port {name}: who: \"nobody\" stands alone");
-            return Err(self.refuse(&raw.who, problem));
+            return Err(self.refuse(&raw.who, &field("who"), Reason::NobodyAlone));
         }
         if port.direction == Direction::Out && closed {
-            let problem = format!(
-                "port {name}: exposure: outbound it says where the other side answers: \"tunnel\" or \"public\""
-            );
-            return Err(self.refuse(&raw.exposure, problem));
+            return Err(self.refuse(&raw.exposure, &field("exposure"), Reason::OutboundClosed));
         }
         if port.protocol == Protocol::Udp && port.probe != PortProbe::None {
-            let problem = format!("port {name}: probe: udp is not probed; write \"none\"");
-            return Err(self.refuse(&raw.probe, problem));
+            return Err(self.refuse(&raw.probe, &field("probe"), Reason::UdpProbe));
         }
         if let (Some(since), Some(before), Some(at)) = (port.since, port.before, &raw.before)
             && before <= since
         {
-            let problem =
-                format!("port {name}: before: no release is from {since} on and before {before}");
-            return Err(self.refuse(at, problem));
+            let (since, before) = (since.to_string(), before.to_string());
+            let reason = Reason::NoReleaseBetween { since, before };
+            return Err(self.refuse(at, &field("before"), reason));
         }
         Ok(())
     }
@@ -176,24 +153,23 @@ impl Reader<'_> {
         raw: &RawPort,
         port: &PortSpec,
         taken: &mut Taken,
-    ) -> Result<(), ProfileError> {
+    ) -> Result<(), TextError> {
         let name = &port.name;
+        let field = |field: &str| format!("port {name}: {field}");
         if !taken.names.insert(name.clone()) {
-            let problem = format!(
-                "port {name}: name: another entry is called {name}; each needs a name of its own"
-            );
-            return Err(self.refuse(&raw.name, problem));
+            let reason = Reason::NameTaken {
+                name: name.to_string(),
+            };
+            return Err(self.refuse(&raw.name, &field("name"), reason));
         }
         if taken.names.len() > MAX_PROFILE_ENTRIES {
-            let problem = format!("port: at most {MAX_PROFILE_ENTRIES} entries are allowed");
-            return Err(self.refuse(&raw.name, problem));
+            let most = MAX_PROFILE_ENTRIES;
+            return Err(self.refuse(&raw.name, "port", Reason::AtMost { most }));
         }
         taken.count += port.ports.len();
         if taken.count > MAX_PORTS_PER_PROFILE {
-            let problem = format!(
-                "port {name}: ports: a profile has at most {MAX_PORTS_PER_PROFILE} ports in all"
-            );
-            return Err(self.refuse(&raw.ports, problem));
+            let most = MAX_PORTS_PER_PROFILE;
+            return Err(self.refuse(&raw.ports, &field("ports"), Reason::AtMost { most }));
         }
         if port.direction == Direction::Out {
             return Ok(());
@@ -205,11 +181,11 @@ impl Reader<'_> {
                 .entry((port.direction, port.protocol, *number))
                 .or_default();
             if let Some((other, _)) = others.iter().find(|(_, it)| overlap(*it, window)) {
-                let problem = format!(
-                    "port {name}: ports: port {other} has {number} inbound too; keep one of the two, or give them \
-                     \"since\" and \"before\""
-                );
-                return Err(self.refuse(&raw.ports, problem));
+                let reason = Reason::PortInboundTwice {
+                    other: other.to_string(),
+                    port: number.number(),
+                };
+                return Err(self.refuse(&raw.ports, &field("ports"), reason));
             }
             others.push((name.clone(), window));
         }
@@ -220,13 +196,15 @@ impl Reader<'_> {
         &self,
         raw: &Spanned<Vec<Spanned<String>>>,
         field: &str,
-    ) -> Result<BTreeSet<Port>, ProfileError> {
+    ) -> Result<BTreeSet<Port>, TextError> {
         let mut ports = BTreeSet::new();
         for text in raw.get_ref() {
             for port in self.read(text, field, port_range)? {
                 if !ports.insert(port) {
-                    let problem = format!("{field}: {port} stands twice");
-                    return Err(self.refuse(text, problem));
+                    let reason = Reason::StandsTwice {
+                        text: port.to_string(),
+                    };
+                    return Err(self.refuse(text, field, reason));
                 }
             }
         }
@@ -238,27 +216,23 @@ impl Reader<'_> {
         &self,
         raw: &Spanned<Vec<Spanned<String>>>,
         field: &str,
-    ) -> Result<BTreeSet<Party>, ProfileError> {
+    ) -> Result<BTreeSet<Party>, TextError> {
         let mut parties = BTreeSet::new();
         for text in raw.get_ref() {
             if !parties.insert(self.word::<Party>(text, field, PARTY_WORDS)?) {
-                let problem = format!("{field}: {:?} stands twice", text.get_ref());
-                return Err(self.refuse(text, problem));
+                let reason = Reason::StandsTwice {
+                    text: format!("{:?}", text.get_ref()),
+                };
+                return Err(self.refuse(text, field, reason));
             }
         }
         self.check_any(raw, field, parties.is_empty())?;
         Ok(parties)
     }
 
-    fn check_any<R>(
-        &self,
-        raw: &Spanned<R>,
-        field: &str,
-        is_empty: bool,
-    ) -> Result<(), ProfileError> {
+    fn check_any<R>(&self, raw: &Spanned<R>, field: &str, is_empty: bool) -> Result<(), TextError> {
         if is_empty {
-            let problem = format!("{field}: the list is empty; name at least one");
-            return Err(self.refuse(raw, problem));
+            return Err(self.refuse(raw, field, Reason::EmptyList));
         }
         Ok(())
     }
@@ -268,12 +242,14 @@ impl Reader<'_> {
         &self,
         raw: &Spanned<String>,
         field: &str,
-        right: &str,
-    ) -> Result<T, ProfileError> {
+        words: &'static str,
+    ) -> Result<T, TextError> {
         self.read(raw, field, |text| {
             T::deserialize(StrDeserializer::<ValueError>::new(text)).map_err(|_| {
-                let shown: String = text.chars().take(MAX_SHOWN_CHARS).collect();
-                format!("{shown:?} is not known; {right}")
+                Reason::UnknownWord {
+                    text: shortened(text),
+                    words,
+                }
             })
         })
     }
@@ -282,13 +258,13 @@ impl Reader<'_> {
         &self,
         raw: &Spanned<String>,
         field: &str,
-        read: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Result<T, ProfileError> {
-        read(raw.get_ref()).map_err(|problem| self.refuse(raw, format!("{field}: {problem}")))
+        read: impl FnOnce(&str) -> Result<T, Reason>,
+    ) -> Result<T, TextError> {
+        read(raw.get_ref()).map_err(|reason| self.refuse(raw, field, reason))
     }
 
-    fn refuse<R>(&self, raw: &Spanned<R>, problem: String) -> ProfileError {
-        error_at(self.text, raw.span().start, problem)
+    fn refuse<R>(&self, raw: &Spanned<R>, field: &str, reason: Reason) -> TextError {
+        TextError::at(self.text, raw.span().start, field, reason)
     }
 }
 
@@ -303,10 +279,10 @@ fn overlap(a: Window, b: Window) -> bool {
 }
 
 /// `5500`, or `8000-8010` for all of them.
-fn port_range(text: &str) -> Result<Vec<Port>, String> {
-    let shown: String = text.chars().take(MAX_SHOWN_CHARS).collect();
-    let wrong =
-        || format!("{shown:?} is no port; write one like \"5500\" or a range like \"8000-8010\"");
+fn port_range(text: &str) -> Result<Vec<Port>, Reason> {
+    let wrong = || Reason::NoPort {
+        text: shortened(text),
+    };
     let number = |digits: &str| {
         let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
         let port = digits.parse().ok().filter(|port| plain && *port != 0);
@@ -315,35 +291,30 @@ fn port_range(text: &str) -> Result<Vec<Port>, String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last): (u16, u16) = (number(first)?, number(last)?);
     if first > last {
-        return Err(format!(
-            "{shown:?} ends before it starts; write \"{last}-{first}\""
-        ));
+        return Err(Reason::PortRangeBackwards {
+            text: shortened(text),
+            right: format!("{last}-{first}"),
+        });
     }
     if usize::from(last - first) >= MAX_PORTS_PER_PROFILE {
-        return Err(format!(
-            "{shown:?} has more than {MAX_PORTS_PER_PROFILE} ports"
-        ));
+        return Err(Reason::PortRangeWide {
+            text: shortened(text),
+        });
     }
     Ok((first..=last).filter_map(Port::new).collect())
 }
 
-fn error_at(text: &str, offset: usize, problem: String) -> ProfileError {
-    let (line, column) = position(text, offset);
-    ProfileError {
-        line,
-        column,
-        problem,
-    }
+/// What a refusal repeats of a text.
+fn shortened(text: &str) -> String {
+    text.chars().take(MAX_SHOWN_CHARS).collect()
 }
 
 const VERSION: i64 = 1;
 const MAX_SHOWN_CHARS: usize = 40;
-const PROFILE_WORDS: &str =
-    "write \"garage\", \"security-server\", \"balancer\", \"central\" or \"edge\"";
-const PROTOCOL_WORDS: &str = "write \"tcp\" or \"udp\"";
-const DIRECTION_WORDS: &str = "write \"in\" or \"out\"";
-const EXPOSURE_WORDS: &str = "write \"tunnel\", \"public\", \"loopback\" or \"never\"";
-const PARTY_WORDS: &str = "write \"peers\", \"central\", \"information-systems\", \"operators\", \"balancer\", \
-    \"cluster\", \"trust-services\", \"anyone\" or \"nobody\"";
+const PROTOCOL_WORDS: &str = "\"tcp\", \"udp\"";
+const DIRECTION_WORDS: &str = "\"in\", \"out\"";
+const EXPOSURE_WORDS: &str = "\"tunnel\", \"public\", \"loopback\", \"never\"";
+const PARTY_WORDS: &str = "\"peers\", \"central\", \"information-systems\", \"operators\", \"balancer\", \
+    \"cluster\", \"trust-services\", \"anyone\", \"nobody\"";
 const PROBE_WORDS: &str =
-    "write \"tcp\", \"tls-client-certificate\", \"http\", \"https\", \"health\" or \"none\"";
+    "\"tcp\", \"tls-client-certificate\", \"http\", \"https\", \"health\", \"none\"";

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::reason::Reason;
+
 /// Written like `7.4`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Release {
@@ -13,9 +15,9 @@ pub struct Release {
 }
 
 impl FromStr for Release {
-    type Err = String;
+    type Err = Reason;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, Reason> {
         let number = |digits: &str| {
             let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
             digits.parse().ok().filter(|_| plain)
@@ -28,9 +30,8 @@ impl FromStr for Release {
                     minor: number(minor)?,
                 })
             })
-            .ok_or_else(|| {
-                let shown: String = text.chars().take(MAX_SHOWN_CHARS).collect();
-                format!("{shown:?} is no release of X-Road; write one like \"7.4\"")
+            .ok_or_else(|| Reason::NoRelease {
+                text: text.chars().take(MAX_SHOWN_CHARS).collect(),
             })
     }
 }

@@ -49,7 +49,7 @@ fn a_wrong_text_is_refused_with_its_line_and_field() {
         let line = 1 + text[..text.find(from).unwrap()].matches('\n').count();
         let error = ProfileSpec::parse(&text.replacen(from, to, 1)).unwrap_err();
         assert_eq!(error.line, line, "{error}");
-        assert!(error.problem.contains(said), "{error}");
+        assert!(error.to_string().contains(said), "{error}");
     };
     refused("version = 1", "version = 2", "version");
     refused("\"edge\"", "\"borda\"", "profile: \"borda\"");

@@ -13,6 +13,7 @@ use crate::command::Rejection;
 use crate::draft::Draft;
 use crate::limits::ROUTE_TTL_S;
 use crate::model::RecordSource;
+use crate::reason::Reason;
 use crate::state::State;
 
 /// Brings the records at one host in step with its routes.
@@ -134,12 +135,11 @@ pub(crate) fn check_no_conflict(state: &State, host: &HostName) -> Result<(), Re
     {
         Some(set) => Err(Rejection::Invalid {
             field: "host",
-            problem: format!(
-                "zone {} has an operator's {} record at {host} that leads elsewhere; delete it first, or choose \
-                 another host",
-                zone.origin(),
-                set.rtype()
-            ),
+            reason: Reason::RecordLeadsElsewhere {
+                zone: zone.origin().to_string(),
+                rtype: set.rtype().to_string(),
+                host: host.to_string(),
+            },
         }),
         None => Ok(()),
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State as Shared;
 use malha_core::policy::{Proposal, ProposedChange};
-use malha_core::{Command, State};
+use malha_core::{Command, Noun, State};
 use malha_proto::Fingerprint;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -198,7 +198,7 @@ fn find<'a>(state: &'a State, named: &str) -> Result<&'a Proposal, Problem> {
     };
     by_number
         .or_else(by_hash)
-        .ok_or_else(|| Problem::not_found("proposal", named))
+        .ok_or_else(|| Problem::not_found(Noun::Proposal, named))
 }
 
 /// A shorter beginning of a hash could be meant as a number.

@@ -1,11 +1,11 @@
 //! How the policy, its difference and its tests look in the API. It decides nothing.
 
 use malha_core::policy::{
-    CaseOutcome, CaseVerdict, Difference, PolicyError, Row, RuleReason, RuleVerdict, Side, Trial,
-    VersionOrigin,
+    CaseOutcome, CaseVerdict, Difference, Row, RuleReason, RuleVerdict, Side, Trial, VersionOrigin,
 };
-use malha_core::{Question, Source, State};
+use malha_core::{Question, Source, State, TextError};
 use malha_proto::{Allow, Fingerprint, Protocol};
+use malha_web::Language;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -13,6 +13,7 @@ use crate::api::grants::GrantProtocol;
 use crate::api::policy::PolicyProposal;
 use crate::api::reference::node_path;
 use crate::api::trace::TraceRule;
+use crate::refusals;
 
 /// The policy in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -255,13 +256,14 @@ impl PolicyVersion {
 }
 
 impl PolicyCheck {
-    pub(super) fn mistaken(error: &PolicyError) -> Self {
+    pub(super) fn mistaken(error: &TextError, language: Language) -> Self {
+        let problem = refusals::problem(error);
         Self {
             ok: false,
             mistake: Some(PolicyMistake {
                 line: error.line,
                 column: error.column,
-                problem: error.problem.clone(),
+                problem: problem.in_language(language).to_owned(),
             }),
             refusal: None,
             tests: Vec::new(),
@@ -270,8 +272,9 @@ impl PolicyCheck {
         }
     }
 
-    pub(super) fn of(state: &State, trial: &Trial) -> Self {
+    pub(super) fn of(state: &State, trial: &Trial, language: Language) -> Self {
         let refusal = trial.refusal();
+        let refusal = refusal.map(|it| refusals::reason(&it).in_language(language).to_owned());
         let unresolved = trial.unresolved.iter().map(|it| PolicyUnresolved {
             line: it.line,
             place: it.place.clone(),

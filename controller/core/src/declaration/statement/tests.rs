@@ -29,7 +29,7 @@ from_outside = [4000, 9011, 2080]
 to_outside = [80, 443, 4001, 5500, 5577, 8888, 8899]
 "#;
 
-fn refusal(from: &str, to: &str) -> StatementError {
+fn refusal(from: &str, to: &str) -> TextError {
     let text = SEDEC.replacen(from, to, 1);
     assert_ne!(text, SEDEC, "{from} is not in the example");
     Statement::parse(&text).unwrap_err()
@@ -99,24 +99,24 @@ fn mistakes_are_named_with_their_place() {
     ] {
         let error = refusal(from, to);
         assert_eq!(error.line, line, "{from} -> {to}: {error}");
-        assert!(error.problem.contains(words), "{from} -> {to}: {error}");
+        assert!(error.to_string().contains(words), "{from} -> {to}: {error}");
     }
 }
 
 #[test]
 fn a_text_without_an_environment_or_without_end_is_refused() {
     let none = Statement::parse("version = 1\n").unwrap_err();
-    assert!(none.problem.contains("[production]"), "{none}");
+    assert!(none.to_string().contains("[production]"), "{none}");
     let long = format!("{SEDEC}\n#{}", "x".repeat(MAX_DECLARATION_BYTES));
     assert!(
         Statement::parse(&long)
             .unwrap_err()
-            .problem
+            .to_string()
             .contains("bytes")
     );
     let many: Vec<String> = (0..=MAX_DECLARED)
         .map(|n| format!("\"p{n}.example.br\""))
         .collect();
     let error = refusal("\"203.0.113.7\"", &many.join(","));
-    assert!(error.problem.contains("at most"), "{error}");
+    assert!(error.to_string().contains("at most"), "{error}");
 }

@@ -11,6 +11,7 @@ mod hops;
 mod moment;
 mod nodes;
 mod notices;
+mod organizations;
 mod overview;
 mod paths;
 mod permission;

@@ -3,6 +3,7 @@
 //! the implementer's.
 
 mod compliance;
+mod organization;
 mod policy;
 mod profile;
 
@@ -23,6 +24,7 @@ use crate::model::{
 use crate::untrusted::Untrusted;
 
 pub use compliance::ComplianceConsole;
+pub use organization::OrganizationConsole;
 pub use policy::PolicyConsole;
 pub use profile::ProfileConsole;
 
@@ -34,7 +36,9 @@ pub use profile::ProfileConsole;
 /// says how many have. A read answers from a snapshot and is cheap: open pages repeat it at most
 /// twice a second each.
 #[async_trait]
-pub trait Console: PolicyConsole + ProfileConsole + ComplianceConsole {
+pub trait Console:
+    PolicyConsole + ProfileConsole + ComplianceConsole + OrganizationConsole
+{
     /// Checks credentials and opens a session. Limits attempts by user and by source address.
     async fn login(&self, attempt: LoginAttempt) -> Result<SessionToken, LoginRefused>;
     /// The operator behind a session, `None` when it is unknown or has ended.
@@ -144,6 +148,11 @@ pub enum Role {
 impl Role {
     pub(crate) fn may_write(self) -> bool {
         self != Role::Auditor
+    }
+
+    /// Whether it changes more than tokens and the machines in their places.
+    pub(crate) fn may_change(self) -> bool {
+        matches!(self, Role::Owner | Role::Operator)
     }
 }
 

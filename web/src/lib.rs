@@ -27,8 +27,8 @@ use axum::{Router, middleware};
 use tokio::sync::Semaphore;
 
 pub use crate::console::{
-    ComplianceConsole, Console, CsrfSecret, LoginAttempt, LoginRefused, PolicyConsole,
-    ProfileConsole, Role, SessionToken, Viewer,
+    ComplianceConsole, Console, CsrfSecret, LoginAttempt, LoginRefused, OrganizationConsole,
+    PolicyConsole, ProfileConsole, Role, SessionToken, Viewer,
 };
 pub use crate::language::{Bilingual, Language, preferred};
 pub use crate::untrusted::Untrusted;
@@ -88,7 +88,7 @@ pub fn router(console: Arc<dyn Console>, config: WebConfig) -> Router {
 }
 
 /// First path segments that belong to the dashboard.
-pub const RESERVED_PATHS: [&str; 15] = [
+pub const RESERVED_PATHS: [&str; 16] = [
     "activity",
     "assets",
     "balancers",
@@ -99,6 +99,7 @@ pub const RESERVED_PATHS: [&str; 15] = [
     "login",
     "logout",
     "nodes",
+    "organizations",
     "policy",
     "profiles",
     "services",
@@ -112,6 +113,7 @@ fn reading_routes() -> Router<Arc<Desk>> {
         .route("/nodes", get(page::nodes::show))
         .route("/nodes/{id}", get(page::node::show))
         .route("/sites", get(page::sites::show))
+        .route("/organizations/{name}", get(page::organization::show))
         .route("/tokens", get(page::tokens::show))
         .route("/services", get(page::services::show))
         .route("/dns", get(page::zones::show))
@@ -138,6 +140,10 @@ fn writing_routes() -> Router<Arc<Desk>> {
             post(page::sites::create_organization),
         )
         .route("/sites/site", post(page::sites::create_site))
+        .route(
+            "/organizations/{name}/second-approver/{wanted}",
+            post(page::organization::set_second_approver),
+        )
         .route("/tokens", post(page::tokens::create))
         .route("/tokens/{id}/revoke", post(page::tokens::revoke))
         .route("/nodes/{id}/replace", post(page::node::replace))

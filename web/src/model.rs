@@ -9,6 +9,7 @@ mod enrolment;
 mod health;
 mod naming;
 mod node;
+mod organization;
 mod policy;
 mod profile;
 mod publishing;
@@ -36,11 +37,15 @@ pub use node::{
     Claimant, Keep, NodeDetail, NodeId, NodePolicy, NodeQuery, NodeRow, NodeState, PathKind,
     Quarantine,
 };
+pub use organization::{DeclaredPorts, OrganizationDetail, SecondApprover};
 pub use policy::{
     Decision, NewPolicy, PendingPolicy, PolicyChange, PolicyDetail, PolicyProposal, PolicyReview,
     PolicySide, PolicyVersionRow, PolicyWritten, ProposedChange,
 };
-pub use profile::{PortDifferenceKind, PortDifferenceRow, ProfileDetail, ProfilePortRow};
+pub use profile::{
+    Party, PortDifferenceKind, PortDifferenceRow, PortExposure, PortProbe, ProfileDetail,
+    ProfilePortRow,
+};
 pub use publishing::{
     Exposure, NewRoute, NewService, Protocol, RouteId, RouteRow, RouteState, ServiceId, ServiceRow,
 };

@@ -14,6 +14,7 @@ pub(crate) mod login;
 mod moment;
 pub(crate) mod node;
 pub(crate) mod nodes;
+pub(crate) mod organization;
 pub(crate) mod overview;
 pub(crate) mod policy;
 pub(crate) mod profiles;

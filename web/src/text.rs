@@ -2,9 +2,13 @@
 
 mod catalogue;
 mod compliance;
+mod organization;
+mod profile;
 
 pub(crate) use catalogue::Words;
 pub(crate) use compliance::ComplianceText;
+pub(crate) use organization::OrganizationText;
+pub(crate) use profile::ProfileText;
 
 use catalogue::catalogue;
 
@@ -79,6 +83,8 @@ catalogue! {
     DoneRouteRemoved: "Rota removida.", "Route removed.";
     DoneRecordSetPut: "Registro gravado.", "Record set saved.";
     DoneRecordSetDeleted: "Registro excluído.", "Record set deleted.";
+    DoneApproverOn: "O segundo aprovador está ligado.", "The second approver is on.";
+    DoneApproverProposed: "Desligar foi proposto; outro operador aprova na página Política.", "Turning it off was proposed; another operator approves it on the page Policy.";
     DonePolicyApplied: "Política em vigor.", "Policy in force.";
     DonePolicyProposed: "Proposta: aguarda a aprovação de outro operador.", "Proposed: it waits for another operator's approval.";
     DonePolicyApproved: "Aprovada e em vigor.", "Approved and in force.";
@@ -250,25 +256,6 @@ catalogue! {
     LastSeen: "Vista", "Seen";
     KeepThis: "Manter esta", "Keep this one";
     Maintenance: "Manutenção", "Maintenance";
-
-    // Profiles
-    ProfilesWords: "As portas de cada papel, com quem e por onde. Muda-se com “malha profile set”.", "The ports of each role, with whom and over what. They are changed with “malha profile set”.";
-    ProfileEdited: "Editado", "Edited";
-    ProfilePorts: "Portas", "Ports";
-    ProfileDirection: "Sentido", "Direction";
-    DirectionIn: "entrada", "in";
-    DirectionOut: "saída", "out";
-    ProfilePartners: "Com quem", "With";
-    ProfileProbe: "Verificação", "Probe";
-    ProfileDifferences: "O que o requerimento pede de outro modo", "What the requirement asks for otherwise";
-    ProfileDifferencesWords: "A lista do requerimento fica como foi declarada; vale o perfil.", "The requirement's list is kept as it was declared; the profile holds.";
-    ProfileDifference: "Diferença", "Difference";
-    ProfileAskedFor: "Pedida para", "Asked for";
-    DifferenceTooOpen: "aberta demais", "too open";
-    DifferenceNotInProfile: "não está no perfil", "not in the profile";
-    DifferenceNotDeclared: "não foi pedida", "not asked for";
-    NetworkInternal: "rede interna", "internal network";
-    NetworkExternal: "rede externa", "external network";
 
     // Organizations and sites
     NewOrganization: "Nova organização", "New organization";

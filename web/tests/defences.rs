@@ -13,7 +13,7 @@ use malha_web::model::*;
 use malha_web::{Untrusted, WebConfig};
 use memory_console::{MemoryConsole, World};
 
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 11] = [
     "/",
     "/nodes",
     "/nodes/n3",
@@ -23,6 +23,7 @@ const PAGES: [&str; 10] = [
     "/dns",
     "/activity",
     "/profiles",
+    "/organizations/saude",
     "/login",
 ];
 const SAME_ORIGIN: (&str, &str) = ("sec-fetch-site", "same-origin");

@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 use malha_core::State;
 use malha_core::profile::{
-    DifferenceKind, Direction, Network, PortDifference, PortSpec, Release, port_differences,
-    seed_ports,
+    DifferenceKind, Direction, Network, Party, PortDifference, PortExposure, PortProbe, PortSpec,
+    port_differences, seed_ports,
 };
 use malha_web::model::{
-    PortDifferenceKind, PortDifferenceRow, Profile, ProfileDetail, ProfilePortRow, Unreadable,
+    self, PortDifferenceKind, PortDifferenceRow, Profile, ProfileDetail, ProfilePortRow, Unreadable,
 };
 use malha_web::{ProfileConsole, Viewer};
 
@@ -46,14 +46,15 @@ fn port(it: &PortSpec) -> ProfilePortRow {
         protocol: word(&it.protocol),
         ports: it.ports.iter().map(|port| port.number()).collect(),
         is_inbound: it.direction == Direction::In,
-        who: it.who.iter().map(word).collect(),
-        exposure: word(&it.exposure),
-        probe: word(&it.probe),
-        releases: releases(it.since, it.before),
+        who: it.who.iter().copied().map(party).collect(),
+        exposure: exposure(it.exposure),
+        probe: probe(it.probe),
+        since: it.since.map(|release| release.to_string()),
+        before: it.before.map(|release| release.to_string()),
     }
 }
 
-fn difference(it: &PortDifference) -> PortDifferenceRow {
+pub(super) fn difference(it: &PortDifference) -> PortDifferenceRow {
     PortDifferenceRow {
         kind: match it.kind {
             DifferenceKind::TooOpen => PortDifferenceKind::TooOpen,
@@ -64,19 +65,42 @@ fn difference(it: &PortDifference) -> PortDifferenceRow {
         is_inbound: it.direction == Direction::In,
         on_internal: it.declared.contains(&Network::Internal),
         on_external: it.declared.contains(&Network::External),
-        exposure: it
-            .entry
-            .as_ref()
-            .map(|entry| word(&entry.exposure))
-            .unwrap_or_default(),
+        exposure: it.entry.as_ref().map(|entry| exposure(entry.exposure)),
     }
 }
 
-fn releases(since: Option<Release>, before: Option<Release>) -> String {
-    let since = since.map(|release| format!(">= {release}"));
-    let before = before.map(|release| format!("< {release}"));
-    let parts: Vec<String> = since.into_iter().chain(before).collect();
-    parts.join(", ")
+fn party(it: Party) -> model::Party {
+    match it {
+        Party::Peers => model::Party::Peers,
+        Party::Central => model::Party::Central,
+        Party::InformationSystems => model::Party::InformationSystems,
+        Party::Operators => model::Party::Operators,
+        Party::Balancer => model::Party::Balancer,
+        Party::Cluster => model::Party::Cluster,
+        Party::TrustServices => model::Party::TrustServices,
+        Party::Anyone => model::Party::Anyone,
+        Party::Nobody => model::Party::Nobody,
+    }
+}
+
+fn exposure(it: PortExposure) -> model::PortExposure {
+    match it {
+        PortExposure::Tunnel => model::PortExposure::Tunnel,
+        PortExposure::Public => model::PortExposure::Public,
+        PortExposure::Loopback => model::PortExposure::Loopback,
+        PortExposure::Never => model::PortExposure::Never,
+    }
+}
+
+fn probe(it: PortProbe) -> model::PortProbe {
+    match it {
+        PortProbe::Tcp => model::PortProbe::Tcp,
+        PortProbe::TlsClientCertificate => model::PortProbe::TlsClientCertificate,
+        PortProbe::Http => model::PortProbe::Http,
+        PortProbe::Https => model::PortProbe::Https,
+        PortProbe::Health => model::PortProbe::Health,
+        PortProbe::None => model::PortProbe::None,
+    }
 }
 
 /// As a profile's text writes it.

@@ -1,5 +1,5 @@
-//! The ports of each role, and where they differ from what agencies are asked for. Words like `peers` or `tunnel` are those of a
-//! profile's text.
+//! The ports of each role, and where they differ from what agencies are asked for. Words like
+//! `peers` or `tunnel` are those of a profile's text.
 
 use time::OffsetDateTime;
 
@@ -25,11 +25,69 @@ pub struct ProfilePortRow {
     pub protocol: String,
     pub ports: Vec<u16>,
     pub is_inbound: bool,
-    pub who: Vec<String>,
-    pub exposure: String,
-    pub probe: String,
-    /// `>= 7.4` or `< 7.4`; empty for every release of X-Road.
-    pub releases: String,
+    pub who: Vec<Party>,
+    pub exposure: PortExposure,
+    pub probe: PortProbe,
+    /// The first release of X-Road that has it, like `7.4`; every one if absent.
+    pub since: Option<String>,
+    /// The first one that no longer has it.
+    pub before: Option<String>,
+}
+
+macro_rules! words {
+    ($(#[$meaning:meta])* $type:ident { $($name:ident $word:literal)* }) => {
+        $(#[$meaning])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $type {
+            $($name,)*
+        }
+
+        impl $type {
+            /// As the text of a profile writes it.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $word,)*
+                }
+            }
+        }
+    };
+}
+
+words! {
+    /// Who is on the other side of a port.
+    Party {
+        Peers "peers"
+        Central "central"
+        InformationSystems "information-systems"
+        Operators "operators"
+        Balancer "balancer"
+        Cluster "cluster"
+        TrustServices "trust-services"
+        Anyone "anyone"
+        Nobody "nobody"
+    }
+}
+
+words! {
+    /// Where a port may answer.
+    PortExposure {
+        Tunnel "tunnel"
+        Public "public"
+        Loopback "loopback"
+        Never "never"
+    }
+}
+
+words! {
+    /// How it is found out whether a port does its work.
+    PortProbe {
+        Tcp "tcp"
+        TlsClientCertificate "tls-client-certificate"
+        Http "http"
+        Https "https"
+        Health "health"
+        None "none"
+    }
 }
 
 /// A port of which the requirement and the profile do not say the same.
@@ -42,8 +100,8 @@ pub struct PortDifferenceRow {
     pub on_internal: bool,
     /// Asked for from beyond it.
     pub on_external: bool,
-    /// What the profile says; empty where it has no such port.
-    pub exposure: String,
+    /// What the profile says; None where it has no such port.
+    pub exposure: Option<PortExposure>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

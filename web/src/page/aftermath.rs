@@ -167,6 +167,8 @@ what! {
     PolicyReturned "policy-returned" DonePolicyReturned;
     RecordSetDeleted "record-set-deleted" DoneRecordSetDeleted;
     ServerModeSet "server-mode-set" DoneServerModeSet;
+    ApproverOn "approver-on" DoneApproverOn;
+    ApproverProposed "approver-proposed" DoneApproverProposed;
 }
 
 fn secret_panel(visit: &Visit, issued: &IssuedToken) -> Markup {

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 
 use super::aftermath::{Attempt, refusal};
 use crate::form::CSRF_FIELD;
-use crate::text::Text;
+use crate::text::{Text, Words};
 use crate::visit::Visit;
 
 /// One form of a page, blank or as it was refused.
@@ -192,19 +192,19 @@ pub(super) fn csrf(visit: &Visit) -> Markup {
 
 /// A write that needs a second thought and works without scripts: the button opens the question,
 /// the question holds the form.
-pub(super) struct Confirmed<'a> {
+pub(super) struct Confirmed<'a, W> {
     /// Unique on the page; keeps the question open while its surroundings are drawn again.
     pub(super) id: &'a str,
-    pub(super) ask: Text,
+    pub(super) ask: W,
     /// What it does that the operator should weigh.
-    pub(super) hint: Text,
-    pub(super) yes: Text,
+    pub(super) hint: W,
+    pub(super) yes: W,
     pub(super) action: &'a str,
     pub(super) hidden: &'a [(&'a str, &'a str)],
 }
 
 /// See [`Confirmed`].
-pub(super) fn confirmed(visit: &Visit, write: &Confirmed<'_>) -> Markup {
+pub(super) fn confirmed<W: Words>(visit: &Visit, write: &Confirmed<'_, W>) -> Markup {
     html! {
         details.confirm id=(write.id) {
             summary.button.small.danger { (visit.say(write.ask)) }

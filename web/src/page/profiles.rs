@@ -9,9 +9,11 @@ use super::badge::{Tone, badge};
 use super::nodes::profile_text;
 use super::{moment, whole};
 use crate::model::{
-    PortDifferenceKind, PortDifferenceRow, ProfileDetail, ProfilePortRow, Unreadable,
+    Party, PortDifferenceKind, PortDifferenceRow, PortExposure, PortProbe, ProfileDetail,
+    ProfilePortRow, Unreadable,
 };
-use crate::text::Text;
+use crate::text::{ProfileText as Words, Text};
+use crate::untrusted::Visible;
 use crate::view::View;
 use crate::visit::Visit;
 
@@ -25,7 +27,7 @@ pub(crate) async fn show(visit: Visit, Query(query): Query<Vec<(String, String)>
 pub(crate) async fn draw(visit: &Visit) -> Result<Markup, Unreadable> {
     let profiles = visit.console().profiles(&visit.viewer).await?;
     Ok(html! {
-        p.muted { (visit.say(Text::ProfilesWords)) }
+        p.muted { (visit.say(Words::Intro)) }
         @for profile in &profiles { (section(visit, profile)) }
     })
 }
@@ -37,12 +39,12 @@ fn section(visit: &Visit, it: &ProfileDetail) -> Markup {
         section aria-labelledby=(title) {
             h2 id=(title) { (visit.say(profile_text(it.profile))) " " code { (name) } }
             @if let Some(edited) = it.edited {
-                p { (visit.say(Text::ProfileEdited)) " " (moment::relative(visit, edited)) }
+                p { (visit.say(Words::Edited)) " " (moment::relative(visit, edited)) }
             }
             (ports(visit, &it.ports))
             @if !it.differences.is_empty() {
-                h3 { (visit.say(Text::ProfileDifferences)) }
-                p.muted { (visit.say(Text::ProfileDifferencesWords)) }
+                h3 { (visit.say(Words::Differences)) }
+                p.muted { (visit.say(Words::DifferencesWords)) }
                 (differences(visit, &it.differences))
             }
         }
@@ -54,44 +56,49 @@ fn ports(visit: &Visit, rows: &[ProfilePortRow]) -> Markup {
         table.cards {
             thead { tr {
                 th scope="col" { (visit.say(Text::Name)) }
-                th scope="col" { (visit.say(Text::ProfilePorts)) }
-                th scope="col" { (visit.say(Text::ProfileDirection)) }
-                th scope="col" { (visit.say(Text::ProfilePartners)) }
+                th scope="col" { (visit.say(Words::Ports)) }
+                th scope="col" { (visit.say(Words::Direction)) }
+                th scope="col" { (visit.say(Words::Partners)) }
                 th scope="col" { (visit.say(Text::ExposureLabel)) }
-                th scope="col" { (visit.say(Text::ProfileProbe)) }
+                th scope="col" { (visit.say(Words::Probe)) }
             } }
             tbody { @for row in rows { tr {
                 td.lead data-label=(visit.say(Text::Name)) {
                     strong { (row.name) }
-                    @if !row.releases.is_empty() { " X-Road " (row.releases) }
+                    @if let Some(release) = &row.since {
+                        " " span.muted { (visit.language.fill(Words::FromRelease, &[&Visible(release)])) }
+                    }
+                    @if let Some(release) = &row.before {
+                        " " span.muted { (visit.language.fill(Words::BeforeRelease, &[&Visible(release)])) }
+                    }
                 }
-                td data-label=(visit.say(Text::ProfilePorts)) { (row.protocol) " " (numbers(&row.ports)) }
-                td data-label=(visit.say(Text::ProfileDirection)) { (visit.say(direction(row.is_inbound))) }
-                td.wrap data-label=(visit.say(Text::ProfilePartners)) { code { (row.who.join(", ")) } }
-                td data-label=(visit.say(Text::ExposureLabel)) { code { (row.exposure) } }
-                td data-label=(visit.say(Text::ProfileProbe)) { code { (row.probe) } }
+                td data-label=(visit.say(Words::Ports)) { (row.protocol) " " (numbers(&row.ports)) }
+                td data-label=(visit.say(Words::Direction)) { (visit.say(direction(row.is_inbound))) }
+                td.wrap data-label=(visit.say(Words::Partners)) { (partners(visit, &row.who)) }
+                td data-label=(visit.say(Text::ExposureLabel)) { (exposure(visit, row.exposure)) }
+                td data-label=(visit.say(Words::Probe)) { (probe(visit, row.probe)) }
             } } }
         }
     }
 }
 
-fn differences(visit: &Visit, rows: &[PortDifferenceRow]) -> Markup {
+pub(super) fn differences(visit: &Visit, rows: &[PortDifferenceRow]) -> Markup {
     html! {
         table.cards {
             thead { tr {
-                th.number scope="col" { (visit.say(Text::ProfilePorts)) }
-                th scope="col" { (visit.say(Text::ProfileDirection)) }
-                th scope="col" { (visit.say(Text::ProfileDifference)) }
-                th scope="col" { (visit.say(Text::ProfileAskedFor)) }
-                th scope="col" { (visit.say(Text::ExposureLabel)) }
+                th.number scope="col" { (visit.say(Words::Ports)) }
+                th scope="col" { (visit.say(Words::Direction)) }
+                th scope="col" { (visit.say(Words::Difference)) }
+                th scope="col" { (visit.say(Words::AskedFor)) }
+                th scope="col" { (visit.say(Words::InProfile)) }
             } }
             tbody { @for row in rows { tr {
-                td.number.lead data-label=(visit.say(Text::ProfilePorts)) { strong { (row.port) } }
-                td data-label=(visit.say(Text::ProfileDirection)) { (visit.say(direction(row.is_inbound))) }
-                td data-label=(visit.say(Text::ProfileDifference)) { (kind(visit, row.kind)) }
-                td data-label=(visit.say(Text::ProfileAskedFor)) { (networks(visit, row)) }
-                td data-label=(visit.say(Text::ExposureLabel)) {
-                    @if row.exposure.is_empty() { "–" } @else { code { (row.exposure) } }
+                td.number.lead data-label=(visit.say(Words::Ports)) { strong { (row.port) } }
+                td data-label=(visit.say(Words::Direction)) { (visit.say(direction(row.is_inbound))) }
+                td data-label=(visit.say(Words::Difference)) { (kind(visit, row.kind)) }
+                td data-label=(visit.say(Words::AskedFor)) { (networks(visit, row)) }
+                td data-label=(visit.say(Words::InProfile)) {
+                    @match row.exposure { Some(it) => (exposure(visit, it)), None => "–" }
                 }
             } } }
         }
@@ -100,17 +107,17 @@ fn differences(visit: &Visit, rows: &[PortDifferenceRow]) -> Markup {
 
 fn kind(visit: &Visit, kind: PortDifferenceKind) -> Markup {
     let (tone, text) = match kind {
-        PortDifferenceKind::TooOpen => (Tone::Bad, Text::DifferenceTooOpen),
-        PortDifferenceKind::NotInProfile => (Tone::Waiting, Text::DifferenceNotInProfile),
-        PortDifferenceKind::NotDeclared => (Tone::Quiet, Text::DifferenceNotDeclared),
+        PortDifferenceKind::TooOpen => (Tone::Bad, Words::TooOpen),
+        PortDifferenceKind::NotInProfile => (Tone::Waiting, Words::NotInProfile),
+        PortDifferenceKind::NotDeclared => (Tone::Quiet, Words::NotDeclared),
     };
     badge(tone, visit.say(text))
 }
 
 fn networks(visit: &Visit, row: &PortDifferenceRow) -> String {
     let networks = [
-        (row.on_internal, Text::NetworkInternal),
-        (row.on_external, Text::NetworkExternal),
+        (row.on_internal, Words::NetworkInternal),
+        (row.on_external, Words::NetworkExternal),
     ];
     let asked = networks.into_iter().filter(|(asked, _)| *asked);
     let words: Vec<&str> = asked.map(|(_, text)| visit.say(text)).collect();
@@ -120,11 +127,61 @@ fn networks(visit: &Visit, row: &PortDifferenceRow) -> String {
     }
 }
 
-fn direction(is_inbound: bool) -> Text {
+fn partners(visit: &Visit, who: &[Party]) -> Markup {
+    html! {
+        @for (at, party) in who.iter().enumerate() {
+            @if at > 0 { ", " }
+            (word(visit, party_words(*party), party.as_str()))
+        }
+    }
+}
+
+fn party_words(party: Party) -> Words {
+    match party {
+        Party::Peers => Words::Peers,
+        Party::Central => Words::Central,
+        Party::InformationSystems => Words::InformationSystems,
+        Party::Operators => Words::Operators,
+        Party::Balancer => Words::Balancer,
+        Party::Cluster => Words::Cluster,
+        Party::TrustServices => Words::TrustServices,
+        Party::Anyone => Words::Anyone,
+        Party::Nobody => Words::Nobody,
+    }
+}
+
+fn exposure(visit: &Visit, it: PortExposure) -> Markup {
+    let words = match it {
+        PortExposure::Tunnel => Words::Tunnel,
+        PortExposure::Public => Words::Public,
+        PortExposure::Loopback => Words::Loopback,
+        PortExposure::Never => Words::Never,
+    };
+    word(visit, words, it.as_str())
+}
+
+fn probe(visit: &Visit, it: PortProbe) -> Markup {
+    let words = match it {
+        PortProbe::Tcp => Words::ProbeTcp,
+        PortProbe::TlsClientCertificate => Words::ProbeTls,
+        PortProbe::Http => Words::ProbeHttp,
+        PortProbe::Https => Words::ProbeHttps,
+        PortProbe::Health => Words::ProbeHealth,
+        PortProbe::None => Words::ProbeNone,
+    };
+    word(visit, words, it.as_str())
+}
+
+/// A word for people; the one that the profile's text takes is beside it for who writes that text.
+fn word(visit: &Visit, words: Words, written: &'static str) -> Markup {
+    html! { span title=(written) { (visit.say(words)) } }
+}
+
+fn direction(is_inbound: bool) -> Words {
     if is_inbound {
-        Text::DirectionIn
+        Words::DirectionIn
     } else {
-        Text::DirectionOut
+        Words::DirectionOut
     }
 }
 

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::aftermath::{Aftermath, Attempt, What, done};
 use super::fields::{Choice, Field, FormView};
-use super::{command, cut_note, empty, error, terminal, whole};
+use super::{command, cut_note, empty, error, organization, terminal, whole};
 use crate::form::Submission;
 use crate::model::{
     Listing, NewOrganization, NewSite, OrganizationRow, Outcome, ROWS_MAX, Refused, SiteRow,
@@ -135,7 +135,9 @@ fn organization_table(visit: &Visit, organizations: &Listing<OrganizationRow>) -
                 th.number scope="col" { (visit.say(Text::Nodes)) }
             } }
             tbody { @for row in organizations.rows.iter().take(ROWS_MAX) { tr {
-                td.lead data-label=(visit.say(Text::Organization)) { strong { (row.name) } }
+                td.lead data-label=(visit.say(Text::Organization)) {
+                    a href=(organization::place(row.name.as_str())) { (row.name) }
+                }
                 td.number data-label=(visit.say(Text::Sites)) { (row.sites) }
                 td.number data-label=(visit.say(Text::Nodes)) { (row.nodes) }
             } } }
@@ -144,7 +146,7 @@ fn organization_table(visit: &Visit, organizations: &Listing<OrganizationRow>) -
     }
 }
 
-fn site_table(visit: &Visit, sites: &Listing<SiteRow>) -> Markup {
+pub(super) fn site_table(visit: &Visit, sites: &Listing<SiteRow>) -> Markup {
     html! {
         table.cards {
             thead { tr {

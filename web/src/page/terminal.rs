@@ -4,6 +4,7 @@
 /// On the machine that joins, followed by the token.
 pub(super) const UP: &str = "malha-node up";
 pub(super) const ADD_ORGANIZATION: &str = "malha org add prefeitura";
+pub(super) const ADD_OPERATOR: &str = "malha operator add bia --role operator";
 pub(super) const ADD_SITE: &str = "malha site add prefeitura/garagem-01";
 pub(super) const ADD_TOKEN: &str = "malha token add prefeitura/garagem-01 --profile garage";
 pub(super) const ADD_SERVICE: &str =

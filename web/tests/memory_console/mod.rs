@@ -7,6 +7,7 @@
 mod balancers;
 pub(crate) mod compliance;
 mod console;
+mod organizations;
 mod policy;
 mod profiles;
 mod rules;
@@ -52,6 +53,7 @@ pub(crate) struct World {
     pub(crate) policies: Vec<String>,
     /// Texts that wait for a second operator, and whether the one who is signed in wrote them.
     pub(crate) proposed: Vec<(String, bool)>,
+    pub(crate) approver: SecondApprover,
     /// What an operator called a port of a profile.
     pub(crate) port_name: Option<Untrusted>,
     /// Whether organizations were checked.

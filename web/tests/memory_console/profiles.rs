@@ -20,35 +20,51 @@ impl ProfileConsole for MemoryConsole {
 }
 
 fn security_server() -> ProfileDetail {
-    let port = |name: &str, ports: &[u16], who: &str, exposure: &str| ProfilePortRow {
+    let port = |name: &str, ports: &[u16], who: Party, exposure: PortExposure| ProfilePortRow {
         name: name.into(),
         protocol: "tcp".to_owned(),
         ports: ports.to_vec(),
         is_inbound: true,
-        who: vec![who.to_owned()],
-        exposure: exposure.to_owned(),
-        probe: "tcp".to_owned(),
-        releases: ">= 7.4".to_owned(),
+        who: vec![who],
+        exposure,
+        probe: PortProbe::Tcp,
+        since: Some("7.4".to_owned()),
+        before: None,
     };
-    let difference = |kind, port, exposure: &str| PortDifferenceRow {
+
+    ProfileDetail {
+        profile: Profile::SecurityServer,
+        edited: None,
+        ports: vec![
+            port("messages", &[5500], Party::Peers, PortExposure::Tunnel),
+            port(
+                "<b>inner</b>",
+                &[5566, 5567],
+                Party::Nobody,
+                PortExposure::Loopback,
+            ),
+        ],
+        differences: differences(),
+    }
+}
+
+/// One of each kind.
+pub(super) fn differences() -> Vec<PortDifferenceRow> {
+    let difference = |kind, port, exposure| PortDifferenceRow {
         kind,
         port,
         is_inbound: true,
         on_internal: kind == PortDifferenceKind::NotInProfile,
         on_external: kind == PortDifferenceKind::TooOpen,
-        exposure: exposure.to_owned(),
+        exposure,
     };
-    ProfileDetail {
-        profile: Profile::SecurityServer,
-        edited: None,
-        ports: vec![
-            port("messages", &[5500], "peers", "tunnel"),
-            port("<b>inner</b>", &[5566, 5567], "nobody", "loopback"),
-        ],
-        differences: vec![
-            difference(PortDifferenceKind::TooOpen, 9011, "never"),
-            difference(PortDifferenceKind::NotInProfile, 8888, ""),
-            difference(PortDifferenceKind::NotDeclared, 5588, "tunnel"),
-        ],
-    }
+    vec![
+        difference(PortDifferenceKind::TooOpen, 9011, Some(PortExposure::Never)),
+        difference(PortDifferenceKind::NotInProfile, 8888, None),
+        difference(
+            PortDifferenceKind::NotDeclared,
+            5588,
+            Some(PortExposure::Tunnel),
+        ),
+    ]
 }

@@ -10,8 +10,8 @@ use anyhow::{Context, Result, ensure};
 use malha_tests::lab::{AGENCY, Garage, Lab, Machine, PATIENCE, eventually, output, story};
 use serde_json::Value;
 
-const ORGANIZATION: &str = "sedec";
-const SERVER: &str = "sedec/production/ss-1";
+pub(crate) const ORGANIZATION: &str = "sedec";
+pub(crate) const SERVER: &str = "sedec/production/ss-1";
 const DECLARATION: &str = r#"version = 1
 [production]
 site = "production"
@@ -20,22 +20,21 @@ addresses = ["ADDRESS"]
 from_outside = [4000, 9011, 2080]
 "#;
 /// Messages between security servers, and the administration, which must not be public.
-const MESSAGES: u16 = 5500;
-const ADMINISTRATION: u16 = 4000;
+pub(crate) const MESSAGES: u16 = 5500;
+pub(crate) const ADMINISTRATION: u16 = 4000;
 /// Exit codes of `malha check`.
 const FINDINGS: i32 = 10;
 const UNTESTED: i32 = 11;
 const DAMAGED: i32 = 8;
 
 /// The agency's server, whose programs listen at its public address too.
-fn server(lab: &Lab) -> Result<Machine> {
+pub(crate) fn server(lab: &Lab) -> Result<Machine> {
     let mut machine = lab.agency()?;
     machine.configure("guard = \"off\"\n")?;
     for port in [MESSAGES, ADMINISTRATION] {
         for address in [AGENCY, "127.0.0.1"] {
             let listen = || TcpListener::bind((address, port));
-            let listener = machine.namespace.within(listen)??;
-            thread::spawn(move || listener.incoming().flatten().for_each(keep_open));
+            accept_forever(machine.namespace.within(listen)??);
         }
     }
     lab.hub.malha(&["org", "add", ORGANIZATION])?;
@@ -61,13 +60,17 @@ fn server(lab: &Lab) -> Result<Machine> {
     Ok(machine)
 }
 
+pub(crate) fn accept_forever(listener: TcpListener) {
+    thread::spawn(move || listener.incoming().flatten().for_each(keep_open));
+}
+
 /// Waits for a client that says nothing until it goes.
 fn keep_open(mut stream: TcpStream) {
     thread::spawn(move || while matches!(stream.read(&mut [0; 64]), Ok(1..)) {});
 }
 
 /// A machine of somebody else.
-fn member(lab: &Lab, number: u8) -> Result<Garage> {
+pub(crate) fn member(lab: &Lab, number: u8) -> Result<Garage> {
     let mut garage = lab.garage(number)?;
     let token = lab.token_for(&garage)?;
     let words = ["--name", "servidor", "--engine", "netstack"];
@@ -82,7 +85,7 @@ fn member(lab: &Lab, number: u8) -> Result<Garage> {
 }
 
 /// Checks now: the report and how the command ended.
-fn check(lab: &Lab, words: &[&str]) -> Result<(Value, i32)> {
+pub(crate) fn check(lab: &Lab, words: &[&str]) -> Result<(Value, i32)> {
     let words = [&["check", ORGANIZATION, "--json"], words].concat();
     let ended = lab.hub.attempt(&words)?;
     let said = String::from_utf8_lossy(&ended.stdout);
@@ -91,8 +94,13 @@ fn check(lab: &Lab, words: &[&str]) -> Result<(Value, i32)> {
     Ok((report, ended.status.code().context("a signal")?))
 }
 
-/// The verdict of the check whose name starts so; there must be one and no other.
 fn verdict<'r>(report: &'r Value, check: &str) -> Result<&'r str> {
+    let found = outcome(report, check)?;
+    found["verdict"].as_str().context("no verdict")
+}
+
+/// The check whose name starts so; there must be one and no other.
+pub(crate) fn outcome<'r>(report: &'r Value, check: &str) -> Result<&'r Value> {
     let outcomes = report["outcomes"].as_array().context("no outcomes")?;
     let mut fitting = outcomes.iter().filter(|it| {
         it["check"]
@@ -104,7 +112,7 @@ fn verdict<'r>(report: &'r Value, check: &str) -> Result<&'r str> {
         .with_context(|| format!("no {check} in {report}"))?;
     let others = fitting.count();
     ensure!(others == 0, "{others} more than one {check}");
-    found["verdict"].as_str().context("no verdict")
+    Ok(found)
 }
 
 fn outside(port: u16) -> String {

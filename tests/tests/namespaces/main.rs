@@ -16,3 +16,4 @@ mod roaming;
 mod streams;
 mod tokens;
 mod url;
+mod vantage_points;

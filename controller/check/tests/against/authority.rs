@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
+use time::{Duration, OffsetDateTime};
 
 pub(crate) struct Authority {
     folder: TempDir,
@@ -51,6 +52,32 @@ impl Authority {
         Some(authority)
     }
 
+    /// One whose own certificate has ended; its key signs on.
+    pub(crate) fn ended(name: &str) -> Option<Self> {
+        let authority = Self::new(name)?;
+        let sign = [
+            "x509",
+            "-x509toreq",
+            "-in",
+            "authority.pem",
+            "-signkey",
+            "authority.key",
+        ];
+        authority.openssl(&[&sign[..], &["-out", "authority.csr"]].concat());
+        let again = [
+            "x509",
+            "-req",
+            "-in",
+            "authority.csr",
+            "-signkey",
+            "authority.key",
+        ];
+        let profile = ["-extfile", "profiles.cnf", "-extensions", "authority"];
+        let dates = ["-days", "-1", "-out", "authority.pem"];
+        authority.openssl(&[&again[..], &profile, &dates].concat());
+        Some(authority)
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -64,13 +91,13 @@ impl Authority {
     }
 
     /// Issues a certificate of a profile, with an EC key.
-    pub(crate) fn issue(&self, name: &str, profile: &str, days: u32) -> Issued {
+    pub(crate) fn issue(&self, name: &str, profile: &str, days: i32) -> Issued {
         let key = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
         self.issue_with(name, profile, days, &key)
     }
 
     /// Issues one with an RSA key, whose signatures name their algorithm in another way.
-    pub(crate) fn issue_rsa(&self, name: &str, profile: &str, days: u32) -> Issued {
+    pub(crate) fn issue_rsa(&self, name: &str, profile: &str, days: i32) -> Issued {
         self.issue_with(name, profile, days, &["rsa:2048"])
     }
 
@@ -80,7 +107,7 @@ impl Authority {
         self.issue_with(name, profile, 400, &key)
     }
 
-    fn issue_with(&self, name: &str, profile: &str, days: u32, key: &[&str]) -> Issued {
+    fn issue_with(&self, name: &str, profile: &str, days: i32, key: &[&str]) -> Issued {
         let file = |ending: &str| format!("{name}-{profile}.{ending}");
         let (request, key_file, certificate) = (file("csr"), file("key"), file("pem"));
         let subject = format!("/CN={name}");
@@ -147,6 +174,81 @@ impl Authority {
         }
     }
 
+    /// Issues one by the key of another that this authority issued, be that an authority or not.
+    pub(crate) fn issue_under(&self, issuer: &Issued, name: &str) -> Issued {
+        let issued = self.issue(name, "authentication", 400);
+        let request = self.path(&format!("{name}-authentication.csr"));
+        let cnf = self.path(&format!("{name}-authentication.cnf"));
+        let (certificate, key) = (issuer.certificate(), issuer.key());
+        let by = [
+            "x509",
+            "-req",
+            "-in",
+            &request,
+            "-CA",
+            &certificate,
+            "-CAkey",
+            &key,
+        ];
+        let profile = [
+            "-CAcreateserial",
+            "-extfile",
+            &cnf,
+            "-extensions",
+            "authentication",
+        ];
+        self.openssl(&[&by[..], &profile, &["-days", "400", "-out", "under.pem"]].concat());
+        Issued {
+            certificate: self.folder.path().join("under.pem"),
+            key: issued.key,
+        }
+    }
+
+    /// Issues one that is valid from tomorrow on.
+    pub(crate) fn issue_early(&self, name: &str) -> Issued {
+        let issued = self.issue(name, "authentication", 400);
+        for (file, text) in [
+            ("index", ""),
+            ("serials", "1000\n"),
+            ("register.cnf", REGISTER),
+        ] {
+            fs::write(self.folder.path().join(file), text).unwrap();
+        }
+        let request = format!("{name}-authentication.csr");
+        let cnf = format!("{name}-authentication.cnf");
+        let tomorrow = OffsetDateTime::now_utc() + Duration::DAY;
+        let end = tomorrow + Duration::days(400);
+        let stamp = |at: OffsetDateTime| {
+            let (date, time) = (at.date(), at.time());
+            let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
+            let (hour, minute, second) = time.as_hms();
+            format!("{year}{month:02}{day:02}{hour:02}{minute:02}{second:02}Z")
+        };
+        let sign = [
+            "ca",
+            "-batch",
+            "-notext",
+            "-config",
+            "register.cnf",
+            "-in",
+            &request,
+        ];
+        let by = ["-cert", "authority.pem", "-keyfile", "authority.key"];
+        let profile = ["-extfile", &cnf, "-extensions", "authentication"];
+        let (start, end) = (stamp(tomorrow), stamp(end));
+        let dates = ["-startdate", &start, "-enddate", &end, "-out", "early.pem"];
+        self.openssl(&[&sign[..], &by, &profile, &dates].concat());
+        Issued {
+            certificate: self.folder.path().join("early.pem"),
+            key: issued.key,
+        }
+    }
+
+    fn path(&self, file: &str) -> String {
+        let path = self.folder.path().join(file);
+        path.to_str().unwrap().to_owned()
+    }
+
     /// Runs OpenSSL in the authority's folder.
     pub(crate) fn openssl(&self, arguments: &[&str]) -> Vec<u8> {
         let mut command = Command::new("openssl");
@@ -201,4 +303,17 @@ extendedKeyUsage = timeStamping
 basicConstraints = critical,CA:FALSE
 keyUsage = critical,digitalSignature
 extendedKeyUsage = critical,timeStamping,clientAuth
+";
+const REGISTER: &str = "\
+[ca]
+default_ca = register
+[register]
+database = index
+serial = serials
+new_certs_dir = .
+default_md = sha256
+policy = any
+unique_subject = no
+[any]
+commonName = supplied
 ";

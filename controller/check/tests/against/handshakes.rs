@@ -1,22 +1,43 @@
 //! Port 5500 as `openssl s_server` plays it: client certificates, chains, usages and expiry. And 5577 beside it.
 
-use malha_check::{Cause, Fault, Lang, PortProbe, Seen, Verdict, WithoutCertificate};
-use time::Duration;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
-use crate::authority::Authority;
+use malha_check::{Cause, Fault, Lang, PortProbe, Seen, Verdict, WithoutCertificate};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs::{self, sign::any_supported_type};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use crate::authority::{Authority, Issued};
 use crate::parts::{free_address, serve_pages};
 use crate::rig::{Loopback, Run, service, subject, tls_server};
 
 /// A server of this profile that stands for 5500, looked at with the authority as the expected issuer.
-async fn seen(authority: &Authority, profile: &str, days: u32, options: &[&str]) -> (Run, String) {
+async fn seen(authority: &Authority, profile: &str, days: i32, options: &[&str]) -> (Run, String) {
     let issued = authority.issue("servidor-1.mt.gov.br", profile, days);
+    seen_with(authority, &issued, options).await
+}
+
+/// The same with a certificate that is there.
+async fn seen_with(authority: &Authority, issued: &Issued, options: &[&str]) -> (Run, String) {
     let (certificate, key) = (issued.certificate(), issued.key());
     let server = tls_server(authority.folder(), &certificate, &key, options).await;
     let address = server.as_ref().unwrap().address;
+    let run = look_at(authority, address).await;
+    (run, service(address, ""))
+}
+
+/// What stands for 5500 there, with the authority as the expected issuer.
+async fn look_at(authority: &Authority, address: SocketAddr) -> Run {
     let mut subject = subject(&[(address, PortProbe::TlsClientCertificate)]);
     subject.issuers_pem = vec![authority.pem()];
-    let run = Run::of(subject, &Loopback::default()).await;
-    (run, service(address, ""))
+    Run::of(subject, &Loopback::default()).await
 }
 
 #[tokio::test]
@@ -109,14 +130,9 @@ async fn a_certificate_signed_with_sha_1_is_a_finding() {
         return;
     };
     let issued = authority.issue_weak("servidor-1");
-    let (certificate, key) = (issued.certificate(), issued.key());
     let options = ["-Verify", "1", "-cipher", "DEFAULT@SECLEVEL=0"];
-    let server = tls_server(authority.folder(), &certificate, &key, &options).await;
-    let address = server.as_ref().unwrap().address;
-    let mut subject = subject(&[(address, PortProbe::TlsClientCertificate)]);
-    subject.issuers_pem = vec![authority.pem()];
-    let run = Run::of(subject, &Loopback::default()).await;
-    run.assert_fault(&service(address, "chain"), Fault::WeakSignature);
+    let (run, port) = seen_with(&authority, &issued, &options).await;
+    run.assert_fault(&format!("{port}chain"), Fault::WeakSignature);
 }
 
 #[tokio::test]
@@ -124,17 +140,109 @@ async fn a_certificate_near_its_end_and_past_it_is_a_finding() {
     let Some(authority) = Authority::new("AC") else {
         return;
     };
-    let (run, port) = seen(&authority, "authentication", 45, &["-Verify", "1"]).await;
-    let id = format!("{port}lasting");
-    run.assert_fault(&id, Fault::Expires60);
     for (days, fault) in [
-        (16, Fault::Expires30),
-        (31, Fault::Expires15),
-        (39, Fault::Expires7),
-        (46, Fault::Expired),
+        (61, None),
+        (59, Some(Fault::Expires60)),
+        (29, Some(Fault::Expires30)),
+        (14, Some(Fault::Expires15)),
+        (6, Some(Fault::Expires7)),
+        (-1, Some(Fault::Expired)),
     ] {
-        let verdict = run.verdict_at(&id, run.ended + Duration::days(days));
-        assert_eq!(verdict.fault(), Some(fault), "in {days} days: {verdict:?}");
+        let (run, port) = seen(&authority, "authentication", days, &["-Verify", "1"]).await;
+        let verdict = run.verdict(&format!("{port}lasting"));
+        assert_eq!(verdict.fault(), fault, "{days} days: {verdict:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_yet_valid_is_a_finding() {
+    let Some(authority) = Authority::new("AC") else {
+        return;
+    };
+    let early = authority.issue_early("servidor-1");
+    let (run, port) = seen_with(&authority, &early, &["-Verify", "1"]).await;
+    run.assert_fault(&format!("{port}lasting"), Fault::NotYetValid);
+    run.assert_fault(&format!("{port}chain"), Fault::NotYetValid);
+}
+
+#[tokio::test]
+async fn an_issuer_that_has_ended_or_has_only_the_name_or_may_not_issue_is_a_finding() {
+    let (Some(authority), Some(namesake), Some(ended)) = (
+        Authority::new("AC"),
+        Authority::new("AC"),
+        Authority::ended("AC"),
+    ) else {
+        return;
+    };
+    let (run, port) = seen(&ended, "authentication", 400, &["-Verify", "1"]).await;
+    run.assert_fault(&format!("{port}chain"), Fault::IssuerExpired);
+
+    let (mut run, port) = seen(&namesake, "authentication", 400, &["-Verify", "1"]).await;
+    run.assert_ok(&format!("{port}chain"));
+    run.subject.issuers_pem = vec![authority.pem()];
+    run.assert_fault(&format!("{port}chain"), Fault::ChainSignatureBad);
+
+    let no_authority = authority.issue("servidor-2", "authentication", 400);
+    let under = authority.issue_under(&no_authority, "servidor-1");
+    let between = no_authority.certificate();
+    let options = ["-Verify", "1", "-cert_chain", &between];
+    let (run, port) = seen_with(&authority, &under, &options).await;
+    run.assert_fault(&format!("{port}chain"), Fault::IssuerMayNotIssue);
+}
+
+/// OpenSSL and HAProxy refuse to serve either, so a server of the library's own does.
+#[tokio::test]
+async fn a_certificate_that_is_none_and_one_without_its_key_are_findings() {
+    let Some(authority) = Authority::new("AC") else {
+        return;
+    };
+    let issued = authority.issue("servidor-1", "authentication", 400);
+    let certificate = issued.certificate();
+    let der = authority.openssl(&["x509", "-in", &certificate, "-outform", "DER"]);
+    let key = fs::read(&issued.key).unwrap();
+    let honest = dishonest_server(der.clone(), &key).await;
+    let run = look_at(&authority, honest).await;
+    run.assert_ok(&service(honest, "chain"));
+
+    let garbage = dishonest_server(vec![0x30, 0x03, 0x02, 0x01, 0x07], &key).await;
+    let run = look_at(&authority, garbage).await;
+    run.assert_fault(&service(garbage, "chain"), Fault::CertificateMalformed);
+
+    let other = authority.issue("servidor-2", "authentication", 400);
+    let foreign = dishonest_server(der, &fs::read(&other.key).unwrap()).await;
+    let run = look_at(&authority, foreign).await;
+    run.assert_fault(&service(foreign, "chain"), Fault::KeyUnproven);
+}
+
+/// A server that shows what it is told to show, whatever key it has.
+async fn dishonest_server(certificate: Vec<u8>, key_pem: &[u8]) -> SocketAddr {
+    let key = PrivateKeyDer::from_pem_slice(key_pem).unwrap();
+    let key = any_supported_type(&key).unwrap();
+    let shown = CertifiedKey::new(vec![certificate.into()], key);
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(Shown(Arc::new(shown))));
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let accepted = acceptor.accept(stream);
+            tokio::spawn(async move { accepted.await.map(drop) });
+        }
+    });
+    address
+}
+
+#[derive(Debug)]
+struct Shown(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
     }
 }
 

@@ -223,6 +223,29 @@ async fn servers_that_disagree_refuse_or_are_silent_are_findings() {
 }
 
 #[tokio::test]
+async fn a_server_that_points_to_others_for_a_name_does_not_answer_for_it_itself() {
+    let lame = "xvia NS ns.outra\nns.outra A 201.49.1.9\nxvia-dev A 201.49.10.8";
+    let Some(run) = asked(RIGHT, Some(lame)).await else {
+        return;
+    };
+    run.assert_fault(&of(NAME, "servers-agree"), Fault::NameServerLame);
+    run.assert_ok(&of(DEV, "servers-agree"));
+}
+
+#[tokio::test]
+async fn one_name_for_both_stages_is_a_finding() {
+    let Some(server) = nsd(Some(RIGHT)).await else {
+        return;
+    };
+    let mut subject = subject(&[server.part.address]);
+    let dev = format!("{}.", NAME.to_uppercase());
+    subject.development.names = vec![dev.clone()];
+    let run = Run::of(subject, &Loopback::default()).await;
+    let id = format!("development/dns/{dev}/differs-from/{NAME}");
+    run.assert_fault(&id, Fault::SameName);
+}
+
+#[tokio::test]
 async fn an_answer_too_long_for_a_datagram_and_a_server_without_datagrams_are_asked_over_tcp() {
     let addresses = (0..120).map(|last| format!("xvia A 201.49.20.{last}\n"));
     let records: String = addresses.collect();

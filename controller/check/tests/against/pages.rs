@@ -48,6 +48,24 @@ async fn haproxys_health_page_is_200_with_its_server_up_and_503_without() {
 }
 
 #[tokio::test]
+async fn a_port_that_speaks_something_else_than_http_is_a_finding() {
+    let Some(authority) = Authority::new("AC") else {
+        return;
+    };
+    let issued = authority.issue(NAME, "authentication", 400);
+    let (certificate, key) = (issued.certificate(), issued.key());
+    let tls = tls_server(authority.folder(), &certificate, &key, &[]).await;
+    let tls = tls.unwrap().address;
+    let page = serve_pages(|_, _| (200, "text/plain".to_owned(), Vec::new())).await;
+    let nothing = free_address();
+    let ports = [tls, page, nothing].map(|address| (address, PortProbe::Health));
+    let run = Run::of(subject(&ports), &Loopback::default()).await;
+    run.assert_fault(&service(tls, "health"), Fault::NoHttp);
+    run.assert_fault(&service(nothing, "health"), Fault::NoHttp);
+    run.assert_ok(&service(page, "health"));
+}
+
+#[tokio::test]
 async fn a_page_with_another_status_than_declared_is_a_finding() {
     let page = serve_pages(|path, _| {
         let status = if path == "/estado" { 204 } else { 404 };

@@ -3,8 +3,10 @@
 use std::fs;
 use std::sync::Arc;
 
-use malha_check::{Cause, Der, Fault, Seen, StampSeen, Subject, Verdict};
-use time::Duration;
+use data_encoding::HEXLOWER;
+use malha_check::{Cause, Fault, Seen, StampSeen, Subject, Verdict};
+use time::macros::format_description;
+use time::{Duration, PrimitiveDateTime};
 
 use crate::authority::{Authority, Issued};
 use crate::parts::serve_pages;
@@ -18,42 +20,139 @@ fn court() -> Option<Arc<Authority>> {
     Some(Arc::new(authority))
 }
 
-/// Asks a time-stamp authority with the certificate of this profile, in a section of the configuration.
+/// Stamps queries by OpenSSL, one at a time, and has means to stamp them wrong.
+struct Clerk {
+    authority: Arc<Authority>,
+    signer: Issued,
+}
+
+impl Clerk {
+    fn reply(&self, query: &[u8], section: &str) -> Vec<u8> {
+        self.write("query", query);
+        let (certificate, key) = (self.signer.certificate(), self.signer.key());
+        let reply = ["ts", "-reply", "-queryfile", "query", "-config", "ts.cnf"];
+        let signer = ["-section", section, "-signer", &certificate, "-inkey", &key];
+        let out = ["-out", "reply"];
+        self.authority
+            .openssl(&[&reply[..], &signer, &out].concat());
+        self.read("reply")
+    }
+
+    /// The reply to a query of this authority's own, for such a digest.
+    fn reply_for(&self, digest: &[u8], options: &[&str]) -> Vec<u8> {
+        let digest = HEXLOWER.encode(digest);
+        let query = ["ts", "-query", "-sha256", "-cert", "-digest", &digest];
+        let out = ["-out", "other-query"];
+        self.authority
+            .openssl(&[&query[..], options, &out].concat());
+        self.reply(&self.read("other-query"), "usual")
+    }
+
+    /// The stamp of this reply, changed and signed again: OpenSSL's CMS signs what its time-stamp authority would not.
+    fn sign_again(
+        &self,
+        reply: &[u8],
+        change: impl FnOnce(&mut Vec<u8>),
+        signer: &Issued,
+        options: &[&str],
+    ) -> Vec<u8> {
+        self.write("reply", reply);
+        let token = [
+            "ts",
+            "-reply",
+            "-in",
+            "reply",
+            "-token_out",
+            "-out",
+            "token",
+        ];
+        self.authority.openssl(&token);
+        let open = [
+            "cms",
+            "-verify",
+            "-in",
+            "token",
+            "-inform",
+            "DER",
+            "-noverify",
+        ];
+        self.authority
+            .openssl(&[&open[..], &["-out", "content"]].concat());
+        let mut content = self.read("content");
+        change(&mut content);
+        self.write("content", &content);
+        let (certificate, key) = (signer.certificate(), signer.key());
+        let sign = ["cms", "-sign", "-in", "content", "-nodetach", "-binary"];
+        let kind = [
+            "-md",
+            "sha256",
+            "-econtent_type",
+            "1.2.840.113549.1.9.16.1.4",
+        ];
+        let by = ["-outform", "DER", "-signer", &certificate, "-inkey", &key];
+        granted(
+            &self
+                .authority
+                .openssl(&[&sign[..], &kind, &by, options].concat()),
+        )
+    }
+
+    fn read(&self, file: &str) -> Vec<u8> {
+        fs::read(self.authority.folder().join(file)).unwrap()
+    }
+
+    fn write(&self, file: &str, bytes: &[u8]) {
+        fs::write(self.authority.folder().join(file), bytes).unwrap();
+    }
+}
+
+/// Asks a time-stamp authority that has this certificate and replies like this.
+async fn ask_one(
+    authority: &Arc<Authority>,
+    signer: Issued,
+    reply: impl Fn(&Clerk, &[u8]) -> Vec<u8> + Send + Sync + 'static,
+) -> Run {
+    let authority = Arc::clone(authority);
+    let issuers_pem = vec![authority.pem()];
+    let clerk = Clerk { authority, signer };
+    let address = serve_pages(move |_, query| {
+        let reply = reply(&clerk, query);
+        (200, "application/timestamp-reply".to_owned(), reply)
+    })
+    .await;
+    let subject = Subject {
+        issuers_pem,
+        timestamp_urls: vec![format!("http://{address}/")],
+        ..Subject::default()
+    };
+    Run::of(subject, &Loopback::default()).await
+}
+
+/// One that stamps as a section of the configuration says.
 async fn ask(authority: &Arc<Authority>, is_rsa: bool, section: &'static str) -> Run {
     let signer = match is_rsa {
         true => authority.issue_rsa("tsa", "stamps", 400),
         false => authority.issue("tsa", "stamps", 400),
     };
-    let shared = Arc::clone(authority);
-    let address = serve_pages(move |_, query| {
-        fs::write(shared.folder().join("query"), query).unwrap();
-        let (certificate, key) = (signer.certificate(), signer.key());
-        shared.openssl(&[
-            "ts",
-            "-reply",
-            "-queryfile",
-            "query",
-            "-config",
-            "ts.cnf",
-            "-section",
-            section,
-            "-signer",
-            &certificate,
-            "-inkey",
-            &key,
-            "-out",
-            "reply",
-        ]);
-        let reply = fs::read(shared.folder().join("reply")).unwrap();
-        (200, "application/timestamp-reply".to_owned(), reply)
+    ask_one(authority, signer, move |clerk, query| {
+        clerk.reply(query, section)
     })
-    .await;
-    let subject = Subject {
-        issuers_pem: vec![authority.pem()],
-        timestamp_urls: vec![format!("http://{address}/")],
-        ..Subject::default()
-    };
-    Run::of(subject, &Loopback::default()).await
+    .await
+}
+
+/// One that stamps wrong, with a right certificate.
+async fn ask_wrong(
+    authority: &Arc<Authority>,
+    reply: impl Fn(&Clerk, &[u8]) -> Vec<u8> + Send + Sync + 'static,
+) -> Run {
+    let signer = authority.issue("tsa", "stamps", 400);
+    ask_one(authority, signer, reply).await
+}
+
+/// What a query wants a stamp for: the octets of its SHA-256.
+fn imprint(query: &[u8]) -> &[u8] {
+    let at = query.windows(2).position(|it| it == [0x04, 0x20]).unwrap();
+    &query[at + 2..at + 34]
 }
 
 fn id(run: &Run, what: &str) -> String {
@@ -89,35 +188,61 @@ async fn a_stamp_is_in_order_with_either_kind_of_key_until_the_certificate_ends(
 }
 
 #[tokio::test]
-async fn a_stamp_for_something_else_or_an_older_one_is_a_finding() {
+async fn a_stamp_for_something_else_is_a_finding() {
     let Some(authority) = court() else { return };
-    let mut run = ask(&authority, false, "usual").await;
-    let real = stamp(&mut run).clone();
-    stamp(&mut run).imprint.0[3] ^= 1;
+    let run = ask_wrong(&authority, |clerk, _| clerk.reply_for(&[7; 32], &[])).await;
     assert_fault(&run, "matches", Fault::StampOtherImprint);
-    *stamp(&mut run) = real.clone();
-    stamp(&mut run).nonce.0[3] ^= 1;
-    assert_fault(&run, "matches", Fault::StampOtherNonce);
-    *stamp(&mut run) = real;
-    run.assert_ok(&id(&run, "matches"));
+    run.assert_ok(&id(&run, "signed"));
+}
+
+#[tokio::test]
+async fn a_stamp_with_another_number_than_was_sent_or_with_none_is_a_finding() {
+    let Some(authority) = court() else { return };
+    for options in [&[][..], &["-no_nonce"]] {
+        let run = ask_wrong(&authority, move |clerk, query| {
+            clerk.reply_for(imprint(query), options)
+        });
+        let run = run.await;
+        assert_fault(&run, "matches", Fault::StampOtherNonce);
+        run.assert_ok(&id(&run, "signed"));
+    }
 }
 
 #[tokio::test]
 async fn a_clock_that_is_off_either_way_is_a_finding() {
     let Some(authority) = court() else { return };
-    let mut run = ask(&authority, false, "usual").await;
-    for offset in [Duration::MINUTE, -Duration::MINUTE] {
-        stamp(&mut run).sent += offset;
-        stamp(&mut run).received += offset;
-        assert_fault(&run, "clock", Fault::StampClockOff);
-        stamp(&mut run).sent -= offset;
-        stamp(&mut run).received -= offset;
-        run.assert_ok(&id(&run, "clock"));
+    for (offset, fault) in [
+        (Duration::MINUTE, Some(Fault::StampClockOff)),
+        (-Duration::MINUTE, Some(Fault::StampClockOff)),
+        (Duration::seconds(2), None),
+    ] {
+        let run = ask_wrong(&authority, move |clerk, query| {
+            let signer = &clerk.signer;
+            let change = |content: &mut Vec<u8>| move_clock(content, offset);
+            clerk.sign_again(&clerk.reply(query, "usual"), change, signer, &["-cades"])
+        });
+        let run = run.await;
+        let clock = run.verdict(&id(&run, "clock"));
+        assert_eq!(clock.fault(), fault, "{offset}: {clock:?}");
+        run.assert_ok(&id(&run, "signed"));
     }
 }
 
+/// In a TSTInfo: the one GeneralizedTime to the second.
+fn move_clock(content: &mut [u8], offset: Duration) {
+    let form = format_description!("[year][month][day][hour][minute][second]Z");
+    let at = content
+        .windows(2)
+        .position(|it| it == [0x18, 0x0f])
+        .unwrap()
+        + 2;
+    let text = std::str::from_utf8(&content[at..at + 15]).unwrap();
+    let time = PrimitiveDateTime::parse(text, &form).unwrap() + offset;
+    content[at..at + 15].copy_from_slice(time.format(&form).unwrap().as_bytes());
+}
+
 #[tokio::test]
-async fn a_stamp_under_another_authority_or_changed_is_a_finding() {
+async fn a_stamp_under_another_authority_is_a_finding() {
     let (Some(authority), Some(other)) = (court(), Authority::new("Outra AC")) else {
         return;
     };
@@ -132,23 +257,39 @@ async fn a_stamp_under_another_authority_or_changed_is_a_finding() {
     // A time-stamp authority's own certificate may be what is declared.
     run.subject.issuers_pem = vec![authority.read("tsa-stamps.pem")];
     run.assert_ok(&id(&run, "signed"));
+}
 
-    let real = stamp(&mut run).clone();
-    let imprint = real.imprint.0.clone();
-    let bytes = &mut stamp(&mut run).answer.as_mut().unwrap().0;
-    let at = bytes
-        .windows(imprint.len())
-        .position(|it| it == imprint)
-        .unwrap();
-    bytes[at] ^= 1;
-    assert_fault(&run, "signed", Fault::StampSignatureBad);
-    *stamp(&mut run) = real.clone();
-    let bytes = &mut stamp(&mut run).answer.as_mut().unwrap().0;
-    *bytes.last_mut().unwrap() ^= 1;
-    assert_fault(&run, "signed", Fault::StampSignatureBad);
-    *stamp(&mut run) = real;
-    stamp(&mut run).answer = Some(Der(vec![0x30, 0x00]));
-    assert_fault(&run, "signed", Fault::StampMalformed);
+#[tokio::test]
+async fn a_stamp_that_was_changed_or_is_none_is_a_finding() {
+    let Some(authority) = court() else { return };
+    let changed = ask_wrong(&authority, |clerk, query| {
+        let mut reply = clerk.reply(query, "usual");
+        let wanted = imprint(query);
+        let at = reply.windows(wanted.len()).position(|it| it == wanted);
+        reply[at.unwrap()] ^= 1;
+        reply
+    });
+    assert_fault(&changed.await, "signed", Fault::StampSignatureBad);
+    let spoilt = ask_wrong(&authority, |clerk, query| {
+        let mut reply = clerk.reply(query, "usual");
+        *reply.last_mut().unwrap() ^= 1;
+        reply
+    });
+    assert_fault(&spoilt.await, "signed", Fault::StampSignatureBad);
+    let empty = ask_wrong(&authority, |_, _| vec![0x30, 0x00]).await;
+    for what in ["matches", "signed", "clock"] {
+        assert_fault(&empty, what, Fault::StampMalformed);
+    }
+}
+
+#[tokio::test]
+async fn a_stamp_under_a_certificate_that_has_ended_is_a_finding() {
+    let Some(authority) = court() else { return };
+    let ended = Arc::new(authority.issue("antiga", "stamps", -1));
+    let run = ask_wrong(&authority, move |clerk, query| {
+        clerk.sign_again(&clerk.reply(query, "usual"), |_| {}, &ended, &["-cades"])
+    });
+    assert_fault(&run.await, "signed", Fault::Expired);
 }
 
 /// Wherever a bit flips: what still counts as signed is still the stamp that was asked for.
@@ -195,32 +336,6 @@ async fn an_authority_that_refuses_is_a_finding_with_its_words() {
 #[tokio::test]
 async fn a_certificate_without_the_critical_usage_alone_is_a_finding() {
     let Some(authority) = court() else { return };
-    let mut run = ask(&authority, false, "usual").await;
-    let reply = authority.folder().join("reply");
-    assert_eq!(
-        fs::read(reply).unwrap(),
-        stamp(&mut run).answer.clone().unwrap().0
-    );
-    authority.openssl(&[
-        "ts",
-        "-reply",
-        "-in",
-        "reply",
-        "-token_out",
-        "-out",
-        "token",
-    ]);
-    authority.openssl(&[
-        "cms",
-        "-verify",
-        "-in",
-        "token",
-        "-inform",
-        "DER",
-        "-noverify",
-        "-out",
-        "content",
-    ]);
     for (profile, form, fault) in [
         ("stamps", "-nosmimecap", None),
         // BER, with lengths left open and the content in pieces.
@@ -230,10 +345,14 @@ async fn a_certificate_without_the_critical_usage_alone_is_a_finding() {
         ("authentication", "-stream", Some(Fault::StampUsage)),
     ] {
         let signer = authority.issue("outra", profile, 400);
-        let token = sign_content(&authority, &signer, &["-cades", form]);
-        let has_open_length = token.starts_with(&[0x30, 0x80]);
-        assert_eq!(has_open_length, form == "-stream");
-        stamp(&mut run).answer = Some(Der(granted(&token)));
+        let run = ask_wrong(&authority, move |clerk, query| {
+            let reply = clerk.reply(query, "usual");
+            let signed = clerk.sign_again(&reply, |_| {}, &signer, &["-cades", form]);
+            let has_open_length = signed.windows(4).any(|it| it == [0x30, 0x80, 0x06, 0x09]);
+            assert_eq!(has_open_length, form == "-stream");
+            signed
+        });
+        let run = run.await;
         let verdict = run.verdict(&id(&run, "signed"));
         assert_eq!(verdict.fault(), fault, "{profile} {form}: {verdict:#?}");
         run.assert_ok(&id(&run, "matches"));
@@ -244,57 +363,18 @@ async fn a_certificate_without_the_critical_usage_alone_is_a_finding() {
 #[tokio::test]
 async fn a_token_that_does_not_name_its_certificate_is_a_finding() {
     let Some(authority) = court() else { return };
-    let mut run = ask(&authority, false, "usual").await;
-    authority.openssl(&[
-        "ts",
-        "-reply",
-        "-in",
-        "reply",
-        "-token_out",
-        "-out",
-        "token",
-    ]);
-    authority.openssl(&[
-        "cms",
-        "-verify",
-        "-in",
-        "token",
-        "-inform",
-        "DER",
-        "-noverify",
-        "-out",
-        "content",
-    ]);
-    let signer = authority.issue("outra", "stamps", 400);
-    let with = sign_content(&authority, &signer, &["-cades"]);
-    stamp(&mut run).answer = Some(Der(granted(&with)));
-    run.assert_ok(&id(&run, "signed"));
-    let without = sign_content(&authority, &signer, &[]);
-    stamp(&mut run).answer = Some(Der(granted(&without)));
-    assert_fault(&run, "signed", Fault::StampSignatureBad);
-}
-
-fn sign_content(authority: &Authority, signer: &Issued, options: &[&str]) -> Vec<u8> {
-    let (certificate, key) = (signer.certificate(), signer.key());
-    let fixed = [
-        "cms",
-        "-sign",
-        "-in",
-        "content",
-        "-nodetach",
-        "-binary",
-        "-md",
-        "sha256",
-        "-econtent_type",
-        "1.2.840.113549.1.9.16.1.4",
-        "-outform",
-        "DER",
-        "-signer",
-        &certificate,
-        "-inkey",
-        &key,
-    ];
-    authority.openssl(&[&fixed[..], options].concat())
+    for (options, fault) in [
+        (&["-cades"][..], None),
+        (&[], Some(Fault::StampSignatureBad)),
+    ] {
+        let run = ask_wrong(&authority, move |clerk, query| {
+            let reply = clerk.reply(query, "usual");
+            clerk.sign_again(&reply, |_| {}, &clerk.signer, options)
+        });
+        let run = run.await;
+        let verdict = run.verdict(&id(&run, "signed"));
+        assert_eq!(verdict.fault(), fault, "{options:?}: {verdict:#?}");
+    }
 }
 
 /// TimeStampResp with status granted.

@@ -1,5 +1,7 @@
 //! From what an organization declares to the list of checks. Pure: the same subject gives the same list, in the same order.
 
+mod bounds;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,10 +9,9 @@ use time::Duration;
 
 use crate::check::{Check, Expect, Issuers, Probe, Role, Vantage, View};
 use crate::subject::{
-    Exposure, MAX_ADDRESSES, MAX_DECLARED_PORTS, MAX_ISSUERS, MAX_NAME_SERVERS, MAX_NAMES,
-    MAX_PORT_DIFFERENCES, MAX_PORTS, MAX_SERVERS, MAX_TARGETS, MAX_URLS, Outside, Port, PortProbe,
-    Protocol, Server, Stage, Subject, TargetKind,
+    Exposure, Outside, Port, PortProbe, Protocol, Server, Stage, Subject, TargetKind,
 };
+use bounds::within_limits;
 
 /// Every check of the subject, each id once. What was not declared, and what is over the limits, stands in the list as a check
 /// that can't be made, so that nothing is missing silently.
@@ -30,6 +31,7 @@ pub fn plan(subject: &Subject) -> Vec<Check> {
         plan.members(stage, own);
         plan.outside(stage, own);
         plan.services(stage, own);
+        plan.public_services(stage, own);
         plan.urls(stage, own, other);
         plan.balancers(stage, own);
         plan.egress(stage, own);
@@ -272,18 +274,7 @@ impl Plan<'_> {
         match &port.probe {
             PortProbe::None => {}
             PortProbe::TlsClientCertificate => {
-                let probe = Probe::Tls { address };
-                let issuers = Issuers::Organization;
-                let role = Role::Authentication;
-                self.add(
-                    id("client-certificate"),
-                    at,
-                    &probe,
-                    Expect::ClientCertificate,
-                );
-                self.add(id("chain"), at, &probe, Expect::Chain { issuers });
-                self.add(id("usage"), at, &probe, Expect::Usage { role });
-                self.add(id("lasting"), at, &probe, Expect::Lasting);
+                self.messages(&id, address);
                 self.ocsp(stage, name, address);
             }
             PortProbe::Tls => {
@@ -308,6 +299,36 @@ impl Plan<'_> {
                 let statuses = vec![200];
                 self.add(id("health"), at, &probe, Expect::Status { statuses });
             }
+        }
+    }
+
+    /// The messages where other organizations' servers meet them: TLS on each public address, by the controller from outside.
+    fn public_services(&mut self, stage: &str, own: &Stage) {
+        let ports = own.servers.iter().flat_map(|server| &server.ports);
+        let public = ports.filter(|it| {
+            it.exposure == Exposure::Public && it.probe == PortProbe::TlsClientCertificate
+        });
+        for port in public {
+            for ip in &own.public_addresses {
+                let address = SocketAddr::new(*ip, port.number);
+                let id = |what: &str| format!("{stage}/public/{}/{ip}/{what}", port.number);
+                self.messages(&id, address);
+            }
+        }
+    }
+
+    /// TLS that asks for a client certificate.
+    fn messages(&mut self, id: &dyn Fn(&str) -> String, address: SocketAddr) {
+        let (at, probe) = (&Vantage::Controller, Probe::Tls { address });
+        let issuers = Issuers::Organization;
+        let role = Role::Authentication;
+        for (what, expect) in [
+            ("client-certificate", Expect::ClientCertificate),
+            ("chain", Expect::Chain { issuers }),
+            ("usage", Expect::Usage { role }),
+            ("lasting", Expect::Lasting),
+        ] {
+            self.add(id(what), at, &probe, expect);
         }
     }
 
@@ -433,45 +454,6 @@ fn kind_of(kind: TargetKind) -> &'static str {
         TargetKind::Ocsp => "ocsp",
         TargetKind::TimeStamp => "time-stamp",
     }
-}
-
-/// The subject with every list at its limit, and whether something was left out.
-fn within_limits(subject: &Subject) -> (Subject, bool) {
-    let mut subject = subject.clone();
-    let mut is_cut = false;
-    let mut cut = |is_over: bool| is_cut |= is_over;
-    for stage in [&mut subject.production, &mut subject.development] {
-        cut(shorten(&mut stage.names, MAX_NAMES));
-        cut(shorten(&mut stage.public_addresses, MAX_ADDRESSES));
-        cut(shorten(&mut stage.internal_addresses, MAX_ADDRESSES));
-        cut(shorten(&mut stage.urls, MAX_URLS));
-        cut(shorten(&mut stage.servers, MAX_SERVERS));
-        cut(shorten(&mut stage.balancers, MAX_SERVERS));
-        for server in &mut stage.servers {
-            cut(shorten(&mut server.overlay_addresses, MAX_ADDRESSES));
-            cut(shorten(&mut server.ports, MAX_PORTS));
-        }
-    }
-    cut(shorten(&mut subject.name_servers, MAX_NAME_SERVERS));
-    cut(shorten(&mut subject.egress, MAX_TARGETS));
-    for target in &mut subject.egress {
-        cut(shorten(&mut target.addresses, MAX_ADDRESSES));
-    }
-    cut(shorten(&mut subject.ocsp_urls, MAX_URLS));
-    cut(shorten(&mut subject.timestamp_urls, MAX_URLS));
-    cut(shorten(&mut subject.issuers_pem, MAX_ISSUERS));
-    cut(shorten(&mut subject.web_issuers_pem, MAX_ISSUERS));
-    cut(shorten(&mut subject.declared_ports, MAX_DECLARED_PORTS));
-    if let Some(differences) = &mut subject.port_differences {
-        cut(shorten(differences, MAX_PORT_DIFFERENCES));
-    }
-    (subject, is_cut)
-}
-
-fn shorten<T>(list: &mut Vec<T>, limit: usize) -> bool {
-    let is_over = list.len() > limit;
-    list.truncate(limit);
-    is_over
 }
 
 /// Checks of one plan.

@@ -97,7 +97,7 @@ async fn one(probe: &Probe, subject: &Subject, dial: &dyn Dial) -> Option<Look> 
         }
         Probe::Url { url } => Some(self::url(url, subject, dial).await),
         Probe::Ocsp { url, tls } => Some(revocation::ocsp(url, *tls, subject, dial).await),
-        Probe::TimeStamp { url } => Some(revocation::time_stamp(url, dial).await),
+        Probe::TimeStamp { url } => Some(revocation::time_stamp(url, subject, dial).await),
         Probe::Dns { .. }
         | Probe::Balancer { .. }
         | Probe::Declaration
@@ -125,10 +125,14 @@ async fn ocsp_cache(address: SocketAddr, tls: SocketAddr, dial: &dyn Dial) -> Re
 }
 
 async fn url(url: &str, subject: &Subject, dial: &dyn Dial) -> Look {
-    let (target, address) = match reachable(url, true, dial).await {
+    let (target, address) = match reachable(url, dial).await {
         Ok(found) => found,
         Err(missed) => return (None, missed.into()),
     };
+    if !target.is_tls {
+        let missed = Missed::local(format!("{url}: must begin with https://"));
+        return (None, missed.into());
+    }
     let seen = match page(target, address, subject, dial).await {
         Ok(seen) => Seen::Url(seen),
         Err(missed) => missed.into(),
@@ -136,17 +140,9 @@ async fn url(url: &str, subject: &Subject, dial: &dyn Dial) -> Look {
     (Some(address), seen)
 }
 
-/// Where a URL of this scheme leads, and the first address of its host.
-async fn reachable(
-    url: &str,
-    is_tls: bool,
-    dial: &dyn Dial,
-) -> Result<(http::Target, SocketAddr), Missed> {
+/// Where a URL leads, and the first address of its host.
+async fn reachable(url: &str, dial: &dyn Dial) -> Result<(http::Target, SocketAddr), Missed> {
     let target = http::Target::parse(url).map_err(Missed::local)?;
-    if target.is_tls != is_tls {
-        let scheme = if is_tls { "https" } else { "http" };
-        return Err(Missed::local(format!("{url}: must begin with {scheme}://")));
-    }
     let address = dial::resolve(dial, &target.host, target.port).await?;
     Ok((target, address))
 }

@@ -31,6 +31,8 @@ fn a_whole_declaration_is_planned_from_every_vantage_point() {
         "production/port/9011/ungranted/servidor-1/10.90.0.11",
         "production/service/5500/servidor-1/client-certificate",
         "production/service/5577/servidor-1/ocsp-responses",
+        "production/public/5500/201.49.10.7/client-certificate",
+        "production/public/5500/201.49.10.7/lasting",
         "production/service/5588/servidor-1/health",
         "production/url/not-crossed/https://xvia.sedec.mt.gov.br/",
         "production/egress/servidor-1/central/central.mt.gov.br:4001/201.49.99.1",

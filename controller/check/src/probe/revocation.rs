@@ -1,11 +1,13 @@
-//! Questions to OCSP responders and time-stamp authorities, over plain HTTP as both are asked everywhere.
+//! Questions to OCSP responders and time-stamp authorities: over plain HTTP, as both are asked nearly everywhere, or over TLS to a
+//! server that the declared issuers vouch for by its name.
 
 use std::net::SocketAddr;
 
 use time::OffsetDateTime;
 use x509_parser::certificate::X509Certificate;
 
-use super::dial::{self, Dial, Missed};
+use super::dial::{self, Dial, Missed, Stream};
+use super::http::Target;
 use super::{Look, http, random, reachable, tls};
 use crate::certificate;
 use crate::check::Issuers;
@@ -23,6 +25,7 @@ pub(super) async fn ocsp(url: &str, tls: SocketAddr, subject: &Subject, dial: &d
         url,
         "application/ocsp-request",
         question.request,
+        subject,
         dial,
         |http, answer| {
             Seen::Ocsp(OcspSeen {
@@ -68,7 +71,7 @@ async fn question(tls: SocketAddr, subject: &Subject, dial: &dyn Dial) -> Result
 }
 
 /// Asks for a stamp of random bytes.
-pub(super) async fn time_stamp(url: &str, dial: &dyn Dial) -> Look {
+pub(super) async fn time_stamp(url: &str, subject: &Subject, dial: &dyn Dial) -> Look {
     let drawn = random::<IMPRINT_BYTES>().and_then(|it| Ok((it, random::<NONCE_BYTES>()?)));
     let (imprint, nonce) = match drawn {
         Ok(drawn) => drawn,
@@ -80,6 +83,7 @@ pub(super) async fn time_stamp(url: &str, dial: &dyn Dial) -> Look {
         url,
         "application/timestamp-query",
         request,
+        subject,
         dial,
         |http, answer| {
             Seen::TimeStamp(StampSeen {
@@ -95,25 +99,57 @@ pub(super) async fn time_stamp(url: &str, dial: &dyn Dial) -> Look {
     .await
 }
 
-/// Answers over TLS prove no more than these do by their own signatures, so only `http://` is asked.
 async fn post(
     url: &str,
     content_type: &str,
     body: Vec<u8>,
+    subject: &Subject,
     dial: &dyn Dial,
     seen: impl FnOnce(HttpSeen, Option<Der>) -> Seen,
 ) -> Look {
-    let (target, address) = match reachable(url, false, dial).await {
+    let (target, address) = match reachable(url, dial).await {
         Ok(found) => found,
         Err(missed) => return (None, missed.into()),
     };
-    let stream = match dial::connect(dial, address).await {
+    let stream = match target.is_tls {
+        true => secured(&target, address, subject, dial).await,
+        false => dial::connect(dial, address).await,
+    };
+    let stream = match stream {
         Ok(stream) => stream,
         Err(missed) => return (Some(address), missed.into()),
     };
     let authority = target.authority();
     let (http, answer) = http::post(stream, &authority, &target.path, content_type, body).await;
     (Some(address), seen(http, answer))
+}
+
+/// Nothing is asked of a server that nobody vouches for; what it would answer is proved by its own signature all the same.
+async fn secured(
+    target: &Target,
+    address: SocketAddr,
+    subject: &Subject,
+    dial: &dyn Dial,
+) -> Result<Box<dyn Stream>, Missed> {
+    let name = tls::ServerName::try_from(target.host.clone()).map_err(Missed::local)?;
+    let issuers = subject.issuers(Issuers::Web);
+    let handshake = tls::handshake(dial, address, name, issuers).await?;
+    let refused = |why: &str| Missed::before(format!("{}: {why}", target.host));
+    let Some(stream) = handshake.stream else {
+        return Err(refused(&handshake.seen.error.unwrap_or_default()));
+    };
+    let leaf = handshake.seen.chain.first();
+    let names = leaf.and_then(|it| certificate::parse(&it.0));
+    let names = names
+        .map(|it| certificate::host_names(&it))
+        .unwrap_or_default();
+    match certificate::covers(&names, &target.host) {
+        true => Ok(stream),
+        false => Err(refused(&format!(
+            "its certificate is for {}",
+            names.join(", ")
+        ))),
+    }
 }
 
 const NONCE_BYTES: usize = 16;

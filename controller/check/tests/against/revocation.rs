@@ -8,7 +8,7 @@ use malha_check::{Cause, Fault, Observation, PortProbe, Seen, Verdict};
 use time::Duration;
 
 use crate::authority::{Authority, Issued};
-use crate::parts::{Part, free_address, serve_pages, start_until};
+use crate::parts::{Part, free_address, serve_pages, start_listening, start_until};
 use crate::rig::{Loopback, Run, subject, tls_server};
 
 /// An authority, the server whose certificate is asked about, and its line in the responder's list.
@@ -409,6 +409,66 @@ async fn no_bit_of_an_answer_can_flip_and_change_what_is_believed() {
     }
     // Few bytes stand outside of every signature.
     assert!(unsigned * 20 < length, "{unsigned} of {length}");
+}
+
+/// HAProxy takes the TLS off for a responder.
+async fn behind_tls(authority: &Authority, responder: SocketAddr) -> Option<Part> {
+    let issued = authority.issue(NAME, "authentication", 400);
+    let both = [&issued.certificate, &issued.key].map(|it| fs::read_to_string(it).unwrap());
+    fs::write(authority.folder().join("front.pem"), both.concat()).unwrap();
+    let address = free_address();
+    let conf = format!(
+        "defaults\n  mode http\n  timeout connect 1s\n  timeout client 5s\n  timeout server 5s\n\
+         frontend tls\n  bind {address} ssl crt front.pem\n  default_backend responder\n\
+         backend responder\n  server one {responder}\n"
+    );
+    fs::write(authority.folder().join("haproxy.cfg"), conf).unwrap();
+    let arguments = ["-db", "-f", "haproxy.cfg"].map(str::to_owned);
+    start_listening(
+        "haproxy",
+        "haproxy",
+        &arguments,
+        authority.folder(),
+        address,
+    )
+    .await
+}
+
+const NAME: &str = "ocsp.mt.example";
+
+#[tokio::test]
+async fn a_responder_behind_tls_is_asked_if_its_server_is_vouched_for_by_name() {
+    let (Some(court), Some(other)) = (Court::open().await, Authority::new("Outra AC")) else {
+        return;
+    };
+    let signer = court.responder_certificate();
+    let responder = court.responder("good.txt", &signer).await;
+    let Some(front) = behind_tls(&court.authority, responder.address).await else {
+        return;
+    };
+    let port = (court.server.address, PortProbe::TlsClientCertificate);
+    let mut subject = subject(&[port]);
+    subject.issuers_pem = vec![court.authority.pem()];
+    let mut dial = Loopback::default();
+    for name in [NAME, "outro.mt.example"] {
+        dial.names.insert(name.to_owned(), front.address.ip());
+    }
+    let url = |name: &str| format!("https://{name}:{}/", front.address.port());
+    subject.ocsp_urls = vec![url(NAME)];
+    let run = Run::of(subject.clone(), &dial).await;
+    for what in ["signed", "fresh", "good"] {
+        run.assert_ok(&id(&run, what));
+    }
+    let mut unvouched = subject.clone();
+    unvouched.web_issuers_pem = vec![other.pem()];
+    subject.ocsp_urls = vec![url("outro.mt.example")];
+    for wrong in [unvouched, subject] {
+        let run = Run::of(wrong, &dial).await;
+        match run.verdict(&id(&run, "good")) {
+            Verdict::CouldNotTest { why } => assert_eq!(why.cause, Cause::Before, "{why:?}"),
+            verdict => panic!("{verdict:?}"),
+        }
+    }
 }
 
 #[tokio::test]

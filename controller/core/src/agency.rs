@@ -1,6 +1,7 @@
 //! An agency in one step: its organization, sites, tokens, names, services, balancers, grants and DNS records, all of them or
 //! none. It suggests nothing that the profiles don't say, and gives no machine more than its stage.
 
+mod adoption;
 mod names;
 mod opening;
 mod plan;
@@ -11,8 +12,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use malha_proto::{
-    Fingerprint, HealthPort, Label, OrganizationId, Profile, Protocol, Secret32, ServiceKind,
-    SiteId, TokenId,
+    Fingerprint, HealthPort, Label, NodeId, OrganizationId, Profile, Protocol, Secret32,
+    ServiceKind, SiteId, TokenId,
 };
 use malha_zone::{RecordName, ZoneName};
 
@@ -28,7 +29,7 @@ use crate::noun::{Noun, Plenty};
 use crate::policy::Author;
 use crate::profile::{Direction, Party, PortExposure, PortProbe, ProfileSpec, Release};
 use crate::reason::Reason;
-use crate::{organizations, sites, tokens};
+use crate::tokens;
 use names::{add_name, declare};
 use opening::open;
 use rules::Suggestion;
@@ -66,6 +67,10 @@ pub struct AddedAgency {
     pub organization: OrganizationId,
     pub sites: Vec<SiteId>,
     pub machines: Vec<PlannedMachine>,
+    /// Servers and balancers that stood in its sites before: they got their stage's tag, and the services that they did not have.
+    pub adopted: Vec<NodeId>,
+    /// Those of the organization that stand in other sites, so that nobody knows their stage.
+    pub unplaced: Vec<NodeId>,
     pub policy: AgencyPolicy,
     pub names: Vec<AgencyName>,
 }
@@ -106,14 +111,13 @@ pub struct AgencyName {
 
 pub(crate) fn add(draft: &mut Draft, new: &NewAgency) -> Result<Answer, Rejection> {
     check(new)?;
-    let created = organizations::create(draft, &new.name, &new.display_name)?;
-    let Answer::Organization(organization) = created else {
-        unreachable!("a created organization has an id");
-    };
+    let organization = adoption::organization(draft, new)?;
     let mut added = AddedAgency {
         organization,
         sites: Vec::new(),
         machines: Vec::new(),
+        adopted: Vec::new(),
+        unplaced: Vec::new(),
         policy: AgencyPolicy {
             version: None,
             proposal: None,
@@ -125,8 +129,11 @@ pub(crate) fn add(draft: &mut Draft, new: &NewAgency) -> Result<Answer, Rejectio
     for stage in new.stages() {
         let site = add_site(draft, new, organization, stage)?;
         added.sites.push(site);
-        let servers = new.servers(stage);
-        add_machines(draft, new, stage, site, &servers, &mut added.machines)?;
+        let (mut servers, adopted) = adoption::adopt(draft, new, stage, site)?;
+        added.adopted.extend(adopted);
+        let awaited = adoption::awaited(&draft.state, new, stage, site, servers.len());
+        add_machines(draft, new, stage, site, &awaited, &mut added.machines)?;
+        servers.extend(awaited);
         let suggestion = Suggestion {
             organization: &new.name,
             stage,
@@ -138,7 +145,10 @@ pub(crate) fn add(draft: &mut Draft, new: &NewAgency) -> Result<Answer, Rejectio
         rules.extend(suggestion.rules());
         added.names.push(add_name(draft, new, stage)?);
     }
-    declare(draft, new, &added)?;
+    added.unplaced = adoption::unplaced(&draft.state, &added);
+    if draft.state.declaration(organization).is_none() {
+        declare(draft, new, &added)?;
+    }
     added.policy = open(draft, &rules, new.author)?;
     Ok(Answer::Agency(Box::new(added)))
 }
@@ -156,11 +166,6 @@ impl NewAgency {
             Stage::Production => self.production,
             Stage::Development => self.development,
         }
-    }
-
-    /// `xvia1`, `xvia2`: the names of a stage's security servers.
-    fn servers(&self, stage: Stage) -> Vec<Label> {
-        numbered(&self.host, self.count(stage))
     }
 }
 
@@ -220,9 +225,7 @@ fn add_site(
     organization: OrganizationId,
     stage: Stage,
 ) -> Result<SiteId, Rejection> {
-    let Answer::Site(id) = sites::create(draft, organization, &stage.site_name(), "")? else {
-        unreachable!("a created site has an id");
-    };
+    let id = adoption::site(draft, organization, stage)?;
     let site = found(draft.state.site(id), Noun::Site, id)?.clone();
     let balanced = match stage {
         Stage::Production => {

@@ -15,7 +15,7 @@ use malha_core::profile::Release;
 use malha_core::{
     AddedAgency, Answer, Command, Context, NewAgency as Wanted, PlannedMachine, State, Token,
 };
-use malha_proto::{Label, OrganizationId, Profile, TokenId};
+use malha_proto::{Label, NodeId, OrganizationId, Profile, TokenId};
 use malha_zone::ZoneName;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -25,7 +25,7 @@ use crate::api::body::{Body, Query};
 use crate::api::caller::{Caller, Write};
 use crate::api::nodes::NodeProfile;
 use crate::api::problem::{Kind, Problem};
-use crate::api::reference::site_path;
+use crate::api::reference::{node_path, site_path};
 use crate::api::tokens::day_s;
 use crate::api::write::{REPLAY, strange_answer};
 use crate::clock::now_ms;
@@ -95,6 +95,14 @@ pub struct Agency {
     pub sites: Vec<String>,
     /// The machines that are awaited.
     pub machines: Vec<AgencyMachine>,
+    /// Security servers and balancers that stood in its sites before: they got their stage's tag, and the services of their profile that
+    /// they did not have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adopted: Vec<String>,
+    /// Those of the organization that stand in other sites: `malha node tag NODE xroad-producao` or `xroad-desenvolvimento` says of which
+    /// stage they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unplaced: Vec<String>,
     /// Absent when the creation is repeated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<AgencyPolicy>,
@@ -190,7 +198,8 @@ impl NewAgency {
 /// Add an agency
 ///
 /// The organization, the sites `producao` and `desenvolvimento`, a token for each server and balancer, what each becomes when
-/// it enrols, the grants between them, and its DNS records. Tokens are in this answer only.
+/// it enrols, the grants between them, and its DNS records. Tokens are in this answer only. What an organization of this name has
+/// already is taken over; an agency is added once.
 #[utoipa::path(post, path = "/agencies", tag = "agencies", params(DryRun), request_body = NewAgency,
     responses((status = 201, body = Agency)), security(("api_key" = ["write"])))]
 pub(super) async fn create(
@@ -257,6 +266,9 @@ impl Agency {
             addresses: it.addresses.clone(),
             is_kept_here: it.is_kept_here,
         });
+        let paths = |nodes: &[NodeId]| -> Vec<String> {
+            nodes.iter().map(|id| node_path(state, *id)).collect()
+        };
         let machine = |it: &PlannedMachine| {
             let token = state.token(it.token)?;
             Some(AgencyMachine::of(it.path.clone(), token))
@@ -270,6 +282,8 @@ impl Agency {
                 .unwrap_or_default(),
             sites: added.sites.iter().map(|id| site_path(state, *id)).collect(),
             machines: added.machines.iter().filter_map(machine).collect(),
+            adopted: paths(&added.adopted),
+            unplaced: paths(&added.unplaced),
             policy: Some(AgencyPolicy {
                 version: added.policy.version,
                 proposal: added.policy.proposal,
@@ -296,6 +310,8 @@ impl Agency {
             organization: organization.name.to_string(),
             sites: sites.iter().map(|id| site_path(state, *id)).collect(),
             machines: machines.collect(),
+            adopted: Vec::new(),
+            unplaced: Vec::new(),
             policy: None,
             names: Vec::new(),
             note: Some(NOT_AGAIN.to_owned()),

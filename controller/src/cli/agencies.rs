@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use malha_core::declaration::Stage;
 use serde_json::json;
 
 use crate::api::{Agency, AgencyName};
@@ -134,6 +135,9 @@ fn show(screen: &Screen, agency: &Agency) {
             screen.line(&format!("  malha-node up {token}"));
         }
     }
+    for node in &agency.adopted {
+        screen.line(&text::agency_adopted(lang, node));
+    }
     for name in &agency.names {
         screen.line(&name_line(screen, name));
     }
@@ -150,6 +154,14 @@ fn show(screen: &Screen, agency: &Agency) {
     }
     if agency.machines.iter().any(|it| !it.services.is_empty()) {
         screen.note(Word::AgencyListen.text(lang));
+    }
+    if !agency.unplaced.is_empty() {
+        screen.note(Word::AgencyUnplaced.text(lang));
+    }
+    for node in &agency.unplaced {
+        let tags = [Stage::Production, Stage::Development].map(|stage| stage.tag());
+        let [production, development] = tags.map(|tag| tag.to_string());
+        screen.line(&text::agency_tag(lang, node, production, development));
     }
     if let Some(note) = &agency.note {
         screen.note(note);

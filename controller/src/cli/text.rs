@@ -236,6 +236,10 @@ words! {
     NotInProfile { "não está no perfil", "not in the profile" }
     NotDeclared { "não foi declarado", "not declared" }
     DryRun { "Nada foi criado. Seria assim:", "Nothing was made. It would be:" }
+    AgencyUnplaced {
+        "Estes servidores do órgão estão em outros locais; diga de que ambiente são:",
+        "These servers of the agency stand in other sites; say of which stage they are:"
+    }
     AgencyListen {
         "Em cada servidor, os programas devem escutar em 127.0.0.1: o agente ocupa essas portas no endereço da rede.",
         "On each server the programs must listen on 127.0.0.1: the agent takes these ports of the overlay address."
@@ -450,6 +454,10 @@ sentences! {
         "Agency {name} made (revision {revision}): {sites}. Tokens are shown only now."
     }
     agency_services(ports) { "portas na rede: {ports} → 127.0.0.1", "ports on the overlay: {ports} → 127.0.0.1" }
+    agency_adopted(node) { "{node}: já inscrito; recebeu a etiqueta e os serviços", "{node}: enrolled before; it got the tag and the services" }
+    agency_tag(node, production, development) {
+        "  malha node tag {node} {production}   (ou {development})", "  malha node tag {node} {production}   (or {development})"
+    }
     agency_name(name, addresses) { "{name} → {addresses}", "{name} → {addresses}" }
     agency_name_elsewhere(name, addresses) {
         "{name} → {addresses}: crie este registro onde a zona é mantida",

@@ -180,7 +180,7 @@ impl Hub {
                 () = stop.cancelled() => break,
             }
         }
-        told.balancers.close_all().await;
+        told.balancers.finish_all().await;
         self.tunnel.shutdown().await;
     }
 

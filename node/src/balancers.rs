@@ -16,10 +16,11 @@ use malha_proto::{
     ServiceId,
 };
 use malha_proxy::balance::{
-    self, BackendStatus, BalancerStatus, KernelListener, Limits, Listener, Mode, Probe,
-    ProxyHeader, Spec,
+    self, BackendStatus, BalancerStatus, DEFAULT_HALF_OPEN, KernelListener, Limits, Listener, Mode,
+    Probe, ProxyHeader, Spec,
 };
 use malha_tunnel::Tunnel;
+use tokio::task::JoinSet;
 
 use link::{FromTunnel, ThroughTunnel};
 
@@ -57,8 +58,20 @@ impl Balancers {
         }
     }
 
+    /// Closes all of them and resets their connections.
     pub async fn close_all(&mut self) {
         self.close_changed(&BTreeMap::new()).await;
+    }
+
+    /// Closes all of them for a restart: no new connection is taken, and whoever waits for an answer has [`FINISH_LIMIT`] to
+    /// get it.
+    pub async fn finish_all(&mut self) {
+        self.troubles.clear();
+        let mut ending = JoinSet::new();
+        for running in std::mem::take(&mut self.open).into_values() {
+            ending.spawn(running.at_work.finish(FINISH_LIMIT));
+        }
+        ending.join_all().await;
     }
 
     /// Opens what is missing and tells the others what changed; names each balancer that can't be so. May be repeated: what
@@ -241,6 +254,7 @@ fn spec(it: &Balancer) -> Result<Spec, String> {
         limits: Limits {
             connect: Duration::from_millis(it.connect_ms.into()),
             idle: Duration::from_secs(it.idle_s.into()),
+            half_open: DEFAULT_HALF_OPEN,
             connections: usize::try_from(it.connections).unwrap_or(usize::MAX),
             connections_per_source: usize::try_from(it.connections_per_source)
                 .unwrap_or(usize::MAX),
@@ -265,3 +279,6 @@ fn condition(it: balance::Condition) -> BackendCondition {
         balance::Condition::Recovering => BackendCondition::Recovering,
     }
 }
+
+/// New connections are refused meanwhile, and for no longer than a failover may take.
+pub const FINISH_LIMIT: Duration = Duration::from_secs(2);

@@ -271,7 +271,7 @@ impl Plane {
     async fn stop(&mut self) {
         if let Some(mut running) = self.running.take() {
             self.overlay.send_replace(None);
-            running.balancers.close_all().await;
+            running.balancers.finish_all().await;
             running.services.close_all().await;
             running.tunnel.shutdown().await;
             self.lost_carrier = self.carrier.take();

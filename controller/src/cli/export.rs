@@ -108,7 +108,7 @@ fn frontend(it: &Balancer, addresses: &[IpAddr]) -> String {
         text += &format!("    bind {address}\n");
     }
     text += &format!(
-        "    maxconn {}\n    timeout client {}s\n",
+        "    maxconn {}\n    timeout client {}s\n    timeout client-fin {HALF_OPEN_S}s\n",
         settings.connections, settings.idle_s
     );
     if !settings.allowed_sources.is_empty() {
@@ -133,7 +133,8 @@ fn backend(it: &Balancer) -> String {
         Algorithm::SourceAffinity => "balance source\n    hash-type consistent",
     };
     let mut text = format!(
-        "\nbackend {}\n    {balance}\n    timeout connect {}ms\n    timeout server {}s\n",
+        "\nbackend {}\n    {balance}\n    timeout connect {}ms\n    timeout server {}s\n    \
+         timeout server-fin {HALF_OPEN_S}s\n",
         section(it),
         settings.connect_ms,
         settings.idle_s
@@ -190,6 +191,7 @@ fn quoted(text: &str) -> String {
 }
 
 const RECOVERY_MS: u32 = 35_000;
+const HALF_OPEN_S: u64 = malha_proxy::balance::DEFAULT_HALF_OPEN.as_secs();
 /// More than one file should hold.
 const MAX_BALANCERS: usize = 10_000;
 
@@ -283,6 +285,10 @@ mod tests {
             "    tcp-request connection reject unless { src 198.51.100.0/24 2001:db8::/32 }",
             "    balance source",
             "    http-check expect status 200",
+            "    timeout client 300s",
+            "    timeout client-fin 60s",
+            "    timeout server 300s",
+            "    timeout server-fin 60s",
             "    server sefaz_producao_ss-3_mensagens 100.64.0.3:5500 disabled",
             "    server sefaz_producao_ss-4_mensagens 100.64.0.4:5500 weight 0",
         ] {

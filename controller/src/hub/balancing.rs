@@ -42,8 +42,8 @@ impl HubBalancers {
         balancing.report(hub, &balanced.balancers, &balanced.backends);
     }
 
-    pub(super) async fn close_all(&mut self) {
-        self.running.close_all().await;
+    pub(super) async fn finish_all(&mut self) {
+        self.running.finish_all().await;
     }
 
     async fn open(&mut self, tunnel: &Arc<dyn Tunnel>) {

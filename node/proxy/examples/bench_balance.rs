@@ -27,8 +27,11 @@ fn main() -> io::Result<()> {
         Contender::haproxy("haproxy", "", servers)?,
         Contender::haproxy("haproxy splice", "    option splice-auto\n", servers)?,
     ];
-    for _ in 0..ROUNDS {
-        for contender in &mut contenders {
+    for round in 0..ROUNDS {
+        // Each begins a round in its turn: what the one before leaves behind falls on nobody alone.
+        for turn in 0..contenders.len() {
+            let at = (round + turn) % contenders.len();
+            let contender = &mut contenders[at];
             let bytes = contender.measure(STREAMS, download)?;
             let opened = contender.measure(OPENERS, open_and_close)?;
             contender.rounds.push((bytes, opened));
@@ -69,7 +72,7 @@ impl Contender {
         let config = format!(
             "global\n    maxconn 5000\n    nbthread {THREADS}\ndefaults\n    mode tcp\n{option}    \
              timeout connect 1s\n    timeout client 300s\n    timeout server 300s\n\
-             listen x\n    bind {address}\n    balance leastconn\n    \
+             listen x\n    bind {address} backlog {BACKLOG}\n    balance leastconn\n    \
              server a {a} check inter 2s\n    server b {b} check inter 2s\n"
         );
         let path = std::env::temp_dir().join(format!("bench-{}.cfg", address.port()));
@@ -170,15 +173,20 @@ fn serve(addresses: &[SocketAddr]) -> io::Result<()> {
     })
 }
 
-/// A server that sends without end to who asks with `d`, and one byte to anybody else.
+/// A server that sends without end to who asks with `d`, and one byte to anybody else. Its threads are there beforehand, so that
+/// what is measured is not their making.
 fn server() -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let listener = Arc::new(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?);
     let address = listener.local_addr()?;
-    thread::spawn(move || {
-        for tcp in listener.incoming().flatten() {
-            thread::spawn(move || answer(tcp));
-        }
-    });
+    for _ in 0..SERVER_THREADS {
+        let listener = Arc::clone(&listener);
+        thread::spawn(move || {
+            for tcp in listener.incoming().flatten() {
+                // Every connection ends with a reset.
+                let _ = answer(tcp);
+            }
+        });
+    }
     Ok(address)
 }
 
@@ -255,12 +263,16 @@ fn row(it: &Contender) -> [f64; 4] {
     ]
 }
 
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 7;
 const SPAN: Duration = Duration::from_secs(2);
 const STREAMS: usize = 4;
 const OPENERS: usize = 8;
 /// Of each balancer.
 const THREADS: usize = 2;
+/// As the balancer's own.
+const BACKLOG: usize = 1024;
+/// Of each server: more than connections can be open at once, checks included.
+const SERVER_THREADS: usize = 24;
 const BLOCK_BYTES: usize = 256 * 1024;
 /// `sysconf(_SC_CLK_TCK)` on every Linux that Rust runs on.
 const TICKS_PER_S: f64 = 100.0;

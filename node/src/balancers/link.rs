@@ -26,7 +26,7 @@ impl Listener for FromTunnel {
         Ok(Arrival {
             link: link(stream),
             source,
-            destination: self.address,
+            destination: Some(self.address),
         })
     }
 }

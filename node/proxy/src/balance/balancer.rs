@@ -1,10 +1,12 @@
 //! One running balancer: listeners, checks and connections around one pool. It ends when it is stopped or dropped.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,6 +38,8 @@ pub(super) struct Floor {
     pub(super) counters: Arc<BalancerCounters>,
     pub(super) due_changed: Notify,
     pub(super) connections: TaskTracker,
+    /// Connections may come to their own end first.
+    finishing: AtomicBool,
     pub(super) stop: CancellationToken,
 }
 
@@ -64,6 +68,7 @@ impl Balancer {
             counters,
             due_changed: Notify::new(),
             connections: TaskTracker::new(),
+            finishing: AtomicBool::new(false),
             stop: CancellationToken::new(),
         });
         let mut loops = JoinSet::new();
@@ -110,23 +115,45 @@ impl Balancer {
     }
 
     /// Closes the listeners, resets the connections, and returns when that is done.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
+        self.finish(Duration::ZERO).await;
+    }
+
+    /// Closes the listeners and, for so long, each connection as soon as its client has been answered; then it resets what is
+    /// left, and returns when that is done.
+    pub async fn finish(mut self, limit: Duration) {
         self.loops.shutdown().await;
-        self.floor.stop.cancel();
-        self.floor.connections.close();
-        self.floor.connections.wait().await;
+        let floor = &self.floor;
+        floor.connections.close();
+        if !limit.is_zero() {
+            floor.finishing.store(true, Ordering::SeqCst);
+            floor.pool().close();
+            // What is left then is reset.
+            let _ = timeout(limit, floor.connections.wait()).await;
+        }
+        floor.reset();
+        floor.connections.wait().await;
     }
 }
 
 impl Drop for Balancer {
     fn drop(&mut self) {
-        self.floor.stop.cancel();
+        self.floor.reset();
     }
 }
 
 impl Floor {
     pub(super) fn pool(&self) -> MutexGuard<'_, Pool> {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reset(&self) {
+        self.stop.cancel();
+        self.pool().close();
+    }
+
+    pub(super) fn is_finishing(&self) -> bool {
+        self.finishing.load(Ordering::SeqCst)
     }
 
     pub(super) fn spec(&self) -> Arc<Spec> {

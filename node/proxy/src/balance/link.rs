@@ -3,14 +3,16 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, SockRef, Type};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 /// A TCP connection that is not the kernel's.
@@ -37,8 +39,8 @@ pub(super) enum Socket {
 pub struct Arrival {
     pub link: Link,
     pub source: SocketAddr,
-    /// The address that the client connected to.
-    pub destination: SocketAddr,
+    /// The address that the client connected to; None: the kernel knows it.
+    pub destination: Option<SocketAddr>,
 }
 
 /// Where connections come in.
@@ -55,11 +57,21 @@ pub trait Connector: Send + Sync + 'static {
     async fn connect(&self, address: SocketAddr, limit: Duration) -> io::Result<Link>;
 }
 
+impl Arrival {
+    /// The address that the client connected to.
+    pub(super) fn destination(&self) -> io::Result<SocketAddr> {
+        match (self.destination, &self.link.socket) {
+            (Some(destination), _) => Ok(destination),
+            (None, Socket::Kernel(tcp)) => tcp.local_addr(),
+            (None, Socket::Other(_)) => Err(io::ErrorKind::AddrNotAvailable.into()),
+        }
+    }
+}
+
 impl Link {
-    /// A connection of the kernel; two such are joined without copying. `cut` ends it from outside.
+    /// A connection of the kernel with `TCP_NODELAY`, without which the end of a message waits for an acknowledgement; two
+    /// such are joined without copying. `cut` ends it from outside.
     pub fn kernel(tcp: TcpStream, cut: Option<Cut>) -> Self {
-        // Without it, the end of a message waits for an acknowledgement; a lost hint costs only speed.
-        let _ = tcp.set_nodelay(true);
         Self {
             socket: Socket::Kernel(tcp),
             cut,
@@ -90,8 +102,12 @@ impl Link {
 pub struct KernelListener(TcpListener);
 
 impl KernelListener {
-    pub fn new(listener: TcpListener) -> Self {
-        Self(listener)
+    /// # Errors
+    /// What the kernel says.
+    pub fn new(listener: TcpListener) -> io::Result<Self> {
+        // Every connection inherits it from here, which costs nothing.
+        SockRef::from(&listener).set_tcp_nodelay(true)?;
+        Ok(Self(listener))
     }
 
     /// Listens here. An IPv6 socket takes IPv6 only, so that `0.0.0.0` and `[::]` can be bound side by side.
@@ -99,7 +115,7 @@ impl KernelListener {
     /// # Errors
     /// What the kernel says, `AddrInUse` above all.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        crate::edge::open(address).map(Self)
+        crate::edge::open(address).and_then(Self::new)
     }
 }
 
@@ -109,13 +125,10 @@ impl Listener for KernelListener {
         loop {
             match self.0.accept().await {
                 Ok((tcp, source)) => {
-                    let Ok(destination) = tcp.local_addr() else {
-                        continue;
-                    };
                     return Ok(Arrival {
                         link: Link::kernel(tcp, None),
                         source,
-                        destination,
+                        destination: None,
                     });
                 }
                 Err(error) => {
@@ -127,6 +140,24 @@ impl Listener for KernelListener {
     }
 }
 
+/// Like [`TcpStream::connect`], without asking the kernel once more how a connection is that is well.
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let kind = Type::STREAM.nonblocking();
+    let socket = socket2::Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    match socket.connect(&address.into()) {
+        Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => return Err(error),
+        _ => {}
+    }
+    let tcp = TcpStream::from_std(socket.into())?;
+    let ready = tcp.ready(Interest::WRITABLE).await?;
+    match ready.is_write_closed() {
+        true => Err(tcp
+            .take_error()?
+            .unwrap_or(io::ErrorKind::ConnectionReset.into())),
+        false => Ok(tcp),
+    }
+}
+
 /// Reaches backends over the host's own network.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KernelConnector;
@@ -134,8 +165,20 @@ pub struct KernelConnector;
 #[async_trait]
 impl Connector for KernelConnector {
     async fn connect(&self, address: SocketAddr, limit: Duration) -> io::Result<Link> {
-        let tcp = timeout(limit, TcpStream::connect(address)).await;
-        Ok(Link::kernel(tcp??, None))
+        let mut connected = pin!(connect(address));
+        // Near by it takes no time, and a timer costs more: the first one that is due wakes the runtime.
+        let soon = tokio::select! {
+            biased;
+            tcp = &mut connected => Some(tcp),
+            () = yield_now() => None,
+        };
+        let tcp = match soon {
+            Some(tcp) => tcp?,
+            None => timeout(limit, connected).await??,
+        };
+        // A lost hint costs only speed.
+        let _ = tcp.set_nodelay(true);
+        Ok(Link::kernel(tcp, None))
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Pool {
     members: Vec<Member>,
     /// Moves on with every choice, so that equals take turns.
     turn: usize,
+    /// Ends the connections of all members.
+    cut: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -66,13 +68,14 @@ pub struct BackendStatus {
 
 impl Pool {
     pub fn new(spec: &Spec, now: Instant) -> Self {
-        let members = spec.backends.iter();
+        let (members, cut) = (spec.backends.iter(), CancellationToken::new());
         Self {
             algorithm: spec.algorithm,
             check: spec.check.clone(),
             slow_start: spec.slow_start,
-            members: members.map(|backend| Member::new(backend, now)).collect(),
+            members: members.map(|it| Member::new(it, &cut, now)).collect(),
             turn: 0,
+            cut,
         }
     }
 
@@ -86,7 +89,7 @@ impl Pool {
             let at = (old.iter()).position(|it| place(it) == (backend.id, backend.address));
             self.members.push(match at {
                 Some(at) => old.swap_remove(at).changed(backend, same_probe, now),
-                None => Member::new(backend, now),
+                None => Member::new(backend, &self.cut, now),
             });
         }
         old.iter().for_each(|gone| gone.cut.cancel());
@@ -147,9 +150,14 @@ impl Pool {
     pub fn cut_overdue(&mut self, now: Instant) {
         for member in &mut self.members {
             if member.cut_at.is_some_and(|at| at <= now) {
-                member.cut_all();
+                member.cut_all(&self.cut);
             }
         }
+    }
+
+    /// Tells every connection, of now and later, to end.
+    pub(super) fn close(&self) {
+        self.cut.cancel();
     }
 
     /// The backends that must be checked now; each is under way until [`Pool::checked`] is told of it.
@@ -244,7 +252,7 @@ impl Pool {
 }
 
 impl Member {
-    fn new(backend: &Backend, now: Instant) -> Self {
+    fn new(backend: &Backend, cut: &CancellationToken, now: Instant) -> Self {
         Self {
             backend: backend.clone(),
             health: Health::new(now),
@@ -252,7 +260,7 @@ impl Member {
             connections: 0,
             total: 0,
             failed: 0,
-            cut: CancellationToken::new(),
+            cut: cut.child_token(),
             cut_at: None,
         }
     }
@@ -274,10 +282,10 @@ impl Member {
         self
     }
 
-    fn cut_all(&mut self) {
+    fn cut_all(&mut self, cut: &CancellationToken) {
         self.cut_at = None;
         self.cut.cancel();
-        self.cut = CancellationToken::new();
+        self.cut = cut.child_token();
     }
 
     /// Backends of a lower rank go first; None may have no connection.

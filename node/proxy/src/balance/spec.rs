@@ -87,6 +87,8 @@ pub struct Limits {
     pub connect: Duration,
     /// Without a byte in either direction.
     pub idle: Duration,
+    /// The same once one side has ended its half and the other has not, if that is shorter.
+    pub half_open: Duration,
     /// Open at once.
     pub connections: usize,
     /// The same from one IPv4 address or one IPv6 /64.
@@ -220,6 +222,7 @@ impl Limits {
     fn check(&self) -> Result<(), SpecError> {
         time("connect timeout", self.connect, MIN_TIMEOUT, MAX_CONNECT)?;
         time("idle timeout", self.idle, MIN_IDLE, MAX_IDLE)?;
+        time("half-open timeout", self.half_open, MIN_IDLE, MAX_IDLE)?;
         number("connections", self.connections, MAX_CONNECTIONS)?;
         number(
             "connections per source",
@@ -234,6 +237,7 @@ impl Default for Limits {
         Self {
             connect: DEFAULT_CONNECT,
             idle: DEFAULT_IDLE,
+            half_open: DEFAULT_HALF_OPEN,
             connections: DEFAULT_CONNECTIONS,
             connections_per_source: DEFAULT_CONNECTIONS_PER_SOURCE,
         }
@@ -278,6 +282,8 @@ pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(2);
 pub const DEFAULT_CONNECT: Duration = Duration::from_secs(1);
 /// X-Road's own limit for a message is a minute; a pooled connection may rest longer.
 pub const DEFAULT_IDLE: Duration = Duration::from_secs(300);
+/// Who has ended its half still waits for an answer, at most as long as X-Road lets a message take.
+pub const DEFAULT_HALF_OPEN: Duration = Duration::from_secs(60);
 pub const DEFAULT_SLOW_START: Duration = Duration::from_secs(30);
 pub const DEFAULT_CONNECTIONS: usize = 10_000;
 /// One peer's server may carry a whole agency's traffic.

@@ -1,9 +1,14 @@
 //! One direction between two kernel sockets. Short exchanges are copied; after that the bytes go through a pipe and never
 //! enter this process.
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 
+use rustix::net::{RecvFlags, recv};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use socket2::SockRef;
 use tokio::io::Interest;
@@ -11,22 +16,30 @@ use tokio::net::TcpStream;
 
 use super::carry::Step;
 
-/// Moves all that comes from one socket to the other, then ends that half of it. `told` hears of every step.
+/// Between the two directions of a connection: who has just been sent something may have answered already.
+#[derive(Default)]
+pub(super) struct Heard(AtomicBool);
+
+/// Moves all that comes from one socket to the other, then ends that half of it. `told` hears of every step. `heard` says that
+/// the one just got something, `tells` tells that of the other.
 pub(super) async fn pump_kernel(
     from: &TcpStream,
     to: &TcpStream,
+    (heard, tells): (&Heard, &Heard),
     told: impl Fn(Step),
 ) -> io::Result<()> {
     let mut copied = 0;
     while copied < SPLICE_AFTER_BYTES {
-        match copy_once(from, to, &told).await? {
+        match copy_once(from, to, heard, &told).await? {
             0 => return end(to),
             bytes => copied += bytes,
         }
+        tells.0.store(true, Ordering::Relaxed);
     }
     let Ok((outlet, inlet)) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK) else {
         // Out of descriptors: slower is better than not at all.
-        return copy_all(from, to, told).await;
+        while copy_once(from, to, heard, &told).await? > 0 {}
+        return end(to);
     };
     // Users without privilege have a quota of pipe pages; the default size works too.
     let _ = fcntl_setpipe_size(&inlet, PIPE_BYTES);
@@ -46,11 +59,6 @@ pub(super) async fn pump_kernel(
     }
 }
 
-async fn copy_all(from: &TcpStream, to: &TcpStream, told: impl Fn(Step)) -> io::Result<()> {
-    while copy_once(from, to, &told).await? > 0 {}
-    end(to)
-}
-
 /// Says of a source that has ended that it has.
 fn read(taken: io::Result<usize>, told: &impl Fn(Step)) -> io::Result<usize> {
     if !matches!(taken, Ok(1..)) {
@@ -59,26 +67,86 @@ fn read(taken: io::Result<usize>, told: &impl Fn(Step)) -> io::Result<usize> {
     taken
 }
 
-/// One read, written whole; 0 at the end. The buffer lives no longer, so that an idle connection holds none.
-async fn copy_once(from: &TcpStream, to: &TcpStream, told: &impl Fn(Step)) -> io::Result<usize> {
-    let mut buffer = Vec::new();
-    loop {
-        from.readable().await?;
-        buffer.reserve_exact(BUFFER_BYTES);
-        match from.try_read_buf(&mut buffer) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => buffer = Vec::new(),
-            taken => {
-                if read(taken, told)? == 0 {
-                    return Ok(0);
-                }
-                break;
-            }
-        }
+/// One read, written whole; 0 at the end.
+async fn copy_once(
+    from: &TcpStream,
+    to: &TcpStream,
+    heard: &Heard,
+    told: &impl Fn(Step),
+) -> io::Result<usize> {
+    let (taken, rest) = poll_fn(|cx| poll_copy(cx, from, to, heard, told)).await?;
+    if !rest.is_empty() {
+        let written = write_whole(to, &rest).await;
+        written.inspect_err(|_| told(Step::SinkLeft))?;
     }
-    let written = write_whole(to, &buffer).await;
-    written.inspect_err(|_| told(Step::SinkLeft))?;
-    told(Step::Moved(buffer.len()));
-    Ok(buffer.len())
+    if taken > 0 {
+        told(Step::Moved(taken));
+    }
+    Ok(taken)
+}
+
+/// One read: how much it was, and what of it the other side did not take at once. The buffer is on the stack, so that an idle
+/// connection holds none.
+fn poll_copy(
+    cx: &mut Context<'_>,
+    from: &TcpStream,
+    to: &TcpStream,
+    heard: &Heard,
+    told: &impl Fn(Step),
+) -> Poll<io::Result<(usize, Vec<u8>)>> {
+    let mut room = [MaybeUninit::uninit(); BUFFER_BYTES];
+    let data = match ready!(poll_take(cx, from, heard, &mut room)) {
+        Ok(data) if !data.is_empty() => data,
+        ended => {
+            told(Step::SourceLeft);
+            return Poll::Ready(ended.map(|_| (0, Vec::new())));
+        }
+    };
+    let written = match to.try_write(data) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        written => written.inspect_err(|_| told(Step::SinkLeft))?,
+    };
+    Poll::Ready(Ok((data.len(), data[written..].to_vec())))
+}
+
+/// What is there; nothing at the end.
+fn poll_take<'a>(
+    cx: &mut Context<'_>,
+    from: &TcpStream,
+    heard: &Heard,
+    room: &'a mut [MaybeUninit<u8>],
+) -> Poll<io::Result<&'a [u8]>> {
+    let is_ready = from.poll_read_ready(cx)?.is_ready();
+    // To look costs less than to fall asleep and be woken.
+    if !is_ready && !heard.0.swap(false, Ordering::Relaxed) {
+        return Poll::Pending;
+    }
+    let (whole, mut taken) = (room.len(), None);
+    let look = || {
+        let ((data, _), _) = recv(from, room, RecvFlags::empty())?;
+        let (data, has_more) = (&*data, data.len() == whole);
+        taken = Some(data);
+        match has_more {
+            true => Ok(()),
+            // The socket is empty now; the runtime need not try it again before it hears of more.
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    };
+    let looked = match is_ready {
+        true => from.try_io(Interest::READABLE, look),
+        false => look(),
+    };
+    match (taken, looked) {
+        (Some(data), _) => Poll::Ready(Ok(data)),
+        (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+            // What was known of the socket was old.
+            if is_ready && from.poll_read_ready(cx)?.is_ready() {
+                cx.waker().wake_by_ref();
+            }
+            Poll::Pending
+        }
+        (None, looked) => Poll::Ready(looked.map(|()| -> &[u8] { &[] })),
+    }
 }
 
 async fn write_whole(to: &TcpStream, mut rest: &[u8]) -> io::Result<()> {

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt;
@@ -11,44 +12,43 @@ use tokio::time::{Instant, timeout};
 use crate::admission::Admitted;
 
 use super::balancer::Floor;
-use super::carry::carry;
+use super::carry::{Moved, carry};
 use super::link::{Arrival, Link};
 use super::pool::Choice;
 use super::spec::Spec;
 
 pub(super) async fn serve(floor: Arc<Floor>, spec: Arc<Spec>, arrival: Arrival, _place: Admitted) {
-    let Arrival {
-        link: mut client,
-        source,
-        destination,
-    } = arrival;
-    let opened = tokio::select! {
-        opened = open(&floor, &spec, source) => opened,
-        () = floor.stop.cancelled() => None,
+    let Some((mut server, lease)) = open(&floor, &spec, arrival.source).await else {
+        return arrival.link.abort();
     };
-    let Some((mut server, lease)) = opened else {
-        return client.abort();
-    };
-    let carried = async {
-        if let Some(header) = spec.proxy_header {
-            let words = header.encode(source, destination);
-            timeout(spec.limits.connect, server.write_all(&words)).await??;
-            server.flush().await?;
+    let header = (spec.proxy_header)
+        .map(|it| -> io::Result<_> { Ok(it.encode(arrival.source, arrival.destination()?)) });
+    let mut client = arrival.link;
+    let moved = Moved::new(&floor.counters);
+    let ended_well = {
+        let mut carried = pin!(async {
+            if let Some(words) = header {
+                let words = words?;
+                timeout(spec.limits.connect, server.write_all(&words)).await??;
+                server.flush().await?;
+            }
+            carry(&mut client, &mut server, &spec.limits, &moved).await
+        });
+        tokio::select! {
+            biased;
+            carried = &mut carried => carried.is_ok(),
+            () = lease.choice.cut.cancelled() => floor.is_finishing() && tokio::select! {
+                carried = &mut carried => carried.is_ok(),
+                () = moved.rests() => true,
+                () = floor.stop.cancelled() => false,
+            },
         }
-        let idle = spec.limits.idle;
-        let carried = carry(&mut client, &mut server, idle, &floor.counters).await;
-        if carried.server_left_silent {
-            // The kernel, or the agent before it, took the connection for a server that is gone.
-            floor.pool().connect_failed(&lease.choice, Instant::now());
-            floor.due_changed.notify_one();
-        }
-        carried.ended
     };
-    let ended_well = tokio::select! {
-        carried = carried => carried.is_ok(),
-        () = lease.choice.cut.cancelled() => false,
-        () = floor.stop.cancelled() => false,
-    };
+    if moved.server_left_silent() {
+        // The kernel, or the agent before it, took the connection for a server that is gone.
+        floor.pool().connect_failed(&lease.choice, Instant::now());
+        floor.due_changed.notify_one();
+    }
     if !ended_well {
         client.abort();
         server.abort();
@@ -72,7 +72,12 @@ async fn open(floor: &Arc<Floor>, spec: &Spec, source: SocketAddr) -> Option<(Li
             choice,
         };
         let address = lease.choice.address;
-        match floor.connector.connect(address, spec.limits.connect).await {
+        let connected = tokio::select! {
+            connected = floor.connector.connect(address, spec.limits.connect) => connected,
+            // Its backend has left meanwhile, or the balancer ends.
+            () = lease.choice.cut.cancelled() => Err(io::ErrorKind::Interrupted.into()),
+        };
+        match connected {
             Ok(link) => {
                 floor
                     .counters

@@ -5,7 +5,7 @@ use std::time::Duration;
 use malha_proxy::balance::{Mode, ProxyHeader};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use crate::rig::{PATIENCE, Rig, Server, backend, spec};
@@ -90,6 +90,26 @@ async fn an_idle_connection_is_reset_on_both_sides() {
     rig.until(|backends| backends[0].connections == 0).await;
 }
 
+/// A backend that never answers holds no client that has said all.
+#[tokio::test]
+async fn a_connection_of_which_one_half_has_ended_waits_less() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut short = spec(&[]);
+    short.backends = vec![backend(1, silent.local_addr().unwrap())];
+    short.limits.half_open = Duration::from_secs(1);
+    let rig = Rig::start(short).await;
+    let (mut whole, mut half) = (rig.connect().await, rig.connect().await);
+    half.write_all(b"x").await.unwrap();
+    half.shutdown().await.unwrap();
+    let ended = timeout(PATIENCE, half.read_u8()).await.unwrap();
+    assert_eq!(
+        ended.unwrap_err().kind(),
+        std::io::ErrorKind::ConnectionReset
+    );
+    let open = timeout(Duration::from_millis(10), whole.read_u8()).await;
+    assert!(open.is_err(), "the other one is still open");
+}
+
 #[tokio::test]
 async fn a_backend_that_asks_for_it_hears_who_the_client_is() {
     let server = Server::start(b'a').await;
@@ -106,6 +126,48 @@ async fn a_backend_that_asks_for_it_hears_who_the_client_is() {
         .unwrap();
     let line = ProxyHeader::V1.encode(source, destination);
     assert_eq!(heard[1..=line.len()], line);
+}
+
+/// As when its program is stopped: who waits for an answer gets it, who has none to wait for is let go in order.
+#[tokio::test]
+async fn a_balancer_that_finishes_waits_for_answers_and_refuses_newcomers() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut plain = spec(&[]);
+    plain.backends = vec![backend(1, listener.local_addr().unwrap())];
+    let Rig { balancer, address } = Rig::start(plain).await;
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(b"q").await.unwrap();
+    let mut server = loop {
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        // Checks connect too, and say nothing.
+        if tcp.read(&mut [0]).await.is_ok_and(|read| read == 1) {
+            break tcp;
+        }
+    };
+    let finishing = tokio::spawn(balancer.finish(PATIENCE));
+    let refused = async { while TcpStream::connect(address).await.is_ok() {} };
+    timeout(PATIENCE, refused).await.unwrap();
+    server.write_all(b"a").await.unwrap();
+    assert_eq!(client.read_u8().await.unwrap(), b'a');
+    assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "an orderly end");
+    assert_eq!(server.read(&mut [0]).await.unwrap(), 0, "an orderly end");
+    timeout(PATIENCE, finishing).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_balancer_that_finishes_waits_for_no_answer_for_ever() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut plain = spec(&[]);
+    plain.backends = vec![backend(1, silent.local_addr().unwrap())];
+    let Rig { balancer, address } = Rig::start(plain).await;
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(b"q").await.unwrap();
+    while balancer.counters().bytes_in.value() == 0 {
+        tokio::task::yield_now().await;
+    }
+    balancer.finish(Duration::from_millis(300)).await;
+    let ended = client.read_u8().await.unwrap_err();
+    assert_eq!(ended.kind(), std::io::ErrorKind::ConnectionReset);
 }
 
 #[tokio::test]

@@ -188,7 +188,7 @@ impl Rig {
     ) -> Self {
         let listener = TcpListener::bind(listen).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let listeners = vec![wrap(KernelListener::new(listener))];
+        let listeners = vec![wrap(KernelListener::new(listener).unwrap())];
         let balancer = Balancer::start(spec, listeners, connector).unwrap();
         Self { balancer, address }
     }

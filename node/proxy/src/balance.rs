@@ -9,6 +9,7 @@
 //! | `checker` | asks the backends how they are | one task per balancer |
 //! | `listener` | accepts, admits, and starts connections | one task per address |
 //! | `stream` | the life of one connection | one task per connection |
+//! | `open` | what the pool knows of a connection, and tells it | one per connection |
 //! | `carry`, `splice` | bytes in both directions | two per connection |
 
 mod balancer;
@@ -17,6 +18,7 @@ mod checker;
 mod health;
 mod link;
 mod listener;
+mod open;
 mod pool;
 mod proxy_header;
 mod spec;

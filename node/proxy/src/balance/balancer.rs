@@ -1,13 +1,11 @@
 //! One running balancer: listeners, checks and connections around one pool. It ends when it is stopped or dropped.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::Admission;
@@ -15,7 +13,8 @@ use crate::admission::Admission;
 use super::checker::check_forever;
 use super::link::{Connector, Listener};
 use super::listener::accept_forever;
-use super::pool::Pool;
+use super::open::Ending;
+use super::pool::{Choice, Pool};
 use super::spec::{Spec, SpecError};
 use super::status::{BalancerCounters, BalancerStatus};
 
@@ -32,15 +31,12 @@ pub(super) struct Floor {
     pub(super) connector: Arc<dyn Connector>,
     /// Connections and checks meet here; held only to choose or to note, never across an await.
     pool: Mutex<Pool>,
-    /// Read once per connection, replaced whole.
-    spec: RwLock<Arc<Spec>>,
+    /// Read once per connection.
+    spec: RwLock<Spec>,
     pub(super) admission: Arc<Admission>,
     pub(super) counters: Arc<BalancerCounters>,
     pub(super) due_changed: Notify,
     pub(super) connections: TaskTracker,
-    /// Connections may come to their own end first.
-    finishing: AtomicBool,
-    pub(super) stop: CancellationToken,
 }
 
 impl Balancer {
@@ -59,7 +55,7 @@ impl Balancer {
         let floor = Arc::new(Floor {
             connector,
             pool: Mutex::new(Pool::new(&spec, Instant::now())),
-            spec: RwLock::new(Arc::new(spec)),
+            spec: RwLock::new(spec),
             admission: Admission::new(
                 limits.connections,
                 limits.connections_per_source,
@@ -68,8 +64,6 @@ impl Balancer {
             counters,
             due_changed: Notify::new(),
             connections: TaskTracker::new(),
-            finishing: AtomicBool::new(false),
-            stop: CancellationToken::new(),
         });
         let mut loops = JoinSet::new();
         loops.spawn(check_forever(Arc::clone(&floor)));
@@ -90,7 +84,7 @@ impl Balancer {
         admission.set_limits(limits.connections, limits.connections_per_source);
         self.floor.pool().change(&spec, Instant::now());
         let mut held = (self.floor.spec.write()).unwrap_or_else(PoisonError::into_inner);
-        *held = Arc::new(spec);
+        *held = spec;
         self.floor.due_changed.notify_one();
         Ok(())
     }
@@ -125,20 +119,17 @@ impl Balancer {
         self.loops.shutdown().await;
         let floor = &self.floor;
         floor.connections.close();
-        if !limit.is_zero() {
-            floor.finishing.store(true, Ordering::SeqCst);
-            floor.pool().close();
-            // What is left then is reset.
-            let _ = timeout(limit, floor.connections.wait()).await;
+        floor.pool().close(Ending::Finish);
+        if timeout(limit, floor.connections.wait()).await.is_err() {
+            floor.pool().close(Ending::Reset);
+            floor.connections.wait().await;
         }
-        floor.reset();
-        floor.connections.wait().await;
     }
 }
 
 impl Drop for Balancer {
     fn drop(&mut self) {
-        self.floor.reset();
+        self.floor.pool().close(Ending::Reset);
     }
 }
 
@@ -147,18 +138,14 @@ impl Floor {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn reset(&self) {
-        self.stop.cancel();
-        self.pool().close();
+    pub(super) fn spec(&self) -> RwLockReadGuard<'_, Spec> {
+        self.spec.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn is_finishing(&self) -> bool {
-        self.finishing.load(Ordering::SeqCst)
-    }
-
-    pub(super) fn spec(&self) -> Arc<Spec> {
-        let spec = self.spec.read().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&spec)
+    /// A backend did not take a connection, or served nobody on it.
+    pub(super) fn connect_failed(&self, choice: &Choice) {
+        self.pool().connect_failed(choice, Instant::now());
+        self.due_changed.notify_one();
     }
 }
 

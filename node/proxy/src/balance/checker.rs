@@ -20,17 +20,14 @@ pub(super) async fn check_forever(floor: Arc<Floor>) {
     loop {
         let (due, check) = {
             let pool = floor.pool();
-            (pool.next_due(), pool.check().clone())
-        };
-        let pause = async {
-            match due {
-                Some(due) => sleep_until(due).await,
-                None => std::future::pending().await,
-            }
+            let look = pool.next_look();
+            let due = pool.next_due().map_or(look, |due| due.min(look));
+            (due, pool.check().clone())
         };
         tokio::select! {
-            () = pause => {
+            () = sleep_until(due) => {
                 floor.pool().cut_overdue(Instant::now());
+                floor.pool().look(Instant::now());
                 for (backend, address) in floor.pool().begin_checks(Instant::now()) {
                     let (connector, check) = (Arc::clone(&floor.connector), check.clone());
                     checks.spawn(async move {

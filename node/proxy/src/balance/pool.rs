@@ -2,15 +2,17 @@
 //! state with `now` as an argument. It opens no connection and asks no backend.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::health::{Condition, Finding, Health};
-use super::spec::{Algorithm, Backend, Check, Mode, Spec};
+use super::open::{Ending, Open, Watch};
+use super::spec::{Algorithm, Backend, Check, Limits, Mode, Spec};
 
 /// The backends of one balancer.
 #[derive(Debug)]
@@ -18,11 +20,15 @@ pub struct Pool {
     algorithm: Algorithm,
     check: Check,
     slow_start: Duration,
+    limits: Limits,
     members: Vec<Member>,
     /// Moves on with every choice, so that equals take turns.
     turn: usize,
-    /// Ends the connections of all members.
-    cut: CancellationToken,
+    /// Of the next connection.
+    number: u64,
+    /// When connections must be looked at for silence.
+    next_look: Instant,
+    is_closed: bool,
 }
 
 #[derive(Debug)]
@@ -31,12 +37,11 @@ struct Member {
     health: Health,
     /// Since when it gets a growing share; None: the whole.
     ramp_from: Option<Instant>,
-    connections: usize,
+    /// Those open now, those being opened included, by their numbers.
+    open: BTreeMap<u64, (Arc<Open>, Watch)>,
     total: u64,
     failed: u64,
-    /// Ends its connections when it goes, or when its maintenance has waited for them long enough.
-    cut: CancellationToken,
-    /// When that will be; None: it is in no maintenance, or has no connection of before it any more.
+    /// When its maintenance has waited for its connections long enough; None: it is in no maintenance, or has no connection of before it any more.
     cut_at: Option<Instant>,
 }
 
@@ -45,7 +50,8 @@ struct Member {
 pub struct Choice {
     pub backend: u64,
     pub address: SocketAddr,
-    pub(super) cut: CancellationToken,
+    pub(super) open: Arc<Open>,
+    number: u64,
 }
 
 /// One backend as people see it.
@@ -68,14 +74,17 @@ pub struct BackendStatus {
 
 impl Pool {
     pub fn new(spec: &Spec, now: Instant) -> Self {
-        let (members, cut) = (spec.backends.iter(), CancellationToken::new());
+        let members = spec.backends.iter();
         Self {
             algorithm: spec.algorithm,
             check: spec.check.clone(),
             slow_start: spec.slow_start,
-            members: members.map(|it| Member::new(it, &cut, now)).collect(),
+            limits: spec.limits,
+            members: members.map(|backend| Member::new(backend, now)).collect(),
             turn: 0,
-            cut,
+            number: 0,
+            next_look: now,
+            is_closed: false,
         }
     }
 
@@ -89,18 +98,23 @@ impl Pool {
             let at = (old.iter()).position(|it| place(it) == (backend.id, backend.address));
             self.members.push(match at {
                 Some(at) => old.swap_remove(at).changed(backend, same_probe, now),
-                None => Member::new(backend, &self.cut, now),
+                None => Member::new(backend, now),
             });
         }
-        old.iter().for_each(|gone| gone.cut.cancel());
+        old.iter().for_each(|gone| gone.tell_all(Ending::Reset));
         self.algorithm = spec.algorithm;
         self.check = spec.check.clone();
         self.slow_start = spec.slow_start;
+        self.limits = spec.limits;
+        self.next_look = now;
     }
 
     /// The backend for a connection from here, which is counted as its own from now on. `tried` are left out. None: no
     /// backend may have it.
     pub fn choose(&mut self, source: IpAddr, tried: &[u64], now: Instant) -> Option<Choice> {
+        if self.is_closed {
+            return None;
+        }
         let rank = |it: &Member| it.rank().filter(|_| !tried.contains(&it.backend.id));
         let best = self.members.iter().filter_map(rank).min()?;
         let eligible: Vec<usize> = (0..self.members.len())
@@ -111,13 +125,16 @@ impl Pool {
             Algorithm::SourceAffinity => self.nearest(&eligible, source, now),
         }?;
         self.turn = at + 1;
-        let member = &mut self.members[at];
-        member.connections += 1;
+        let (member, number, open) = (&mut self.members[at], self.number, Arc::default());
+        self.number += 1;
         member.total += 1;
+        let watched = (Arc::clone(&open), Watch::new(now));
+        member.open.insert(number, watched);
         Some(Choice {
             backend: member.backend.id,
             address: member.backend.address,
-            cut: member.cut.clone(),
+            open,
+            number,
         })
     }
 
@@ -125,7 +142,7 @@ impl Pool {
     pub fn ended(&mut self, choice: &Choice) {
         // One that was reset because its backend left belongs to no member of now.
         if let Some(member) = self.member(choice.backend, choice.address) {
-            member.connections = member.connections.saturating_sub(1);
+            member.open.remove(&choice.number);
         }
     }
 
@@ -150,14 +167,35 @@ impl Pool {
     pub fn cut_overdue(&mut self, now: Instant) {
         for member in &mut self.members {
             if member.cut_at.is_some_and(|at| at <= now) {
-                member.cut_all(&self.cut);
+                member.cut_at = None;
+                member.tell_all(Ending::Reset);
             }
         }
     }
 
-    /// Tells every connection, of now and later, to end.
-    pub(super) fn close(&self) {
-        self.cut.cancel();
+    /// When [`Pool::look`] must come next.
+    pub(super) fn next_look(&self) -> Instant {
+        self.next_look
+    }
+
+    /// Resets the connections in which nothing has moved for too long.
+    pub(super) fn look(&mut self, now: Instant) {
+        if now < self.next_look {
+            return;
+        }
+        let limits = self.limits;
+        self.next_look = now + limits.idle.min(limits.half_open) / LOOKS_PER_LIMIT;
+        for (open, watch) in self.members.iter_mut().flat_map(|it| it.open.values_mut()) {
+            if watch.is_over(open, &limits, now) {
+                open.tell(Ending::Reset);
+            }
+        }
+    }
+
+    /// Gives no backend to anybody any more, and has all connections end so.
+    pub(super) fn close(&mut self, ending: Ending) {
+        self.is_closed = true;
+        self.members.iter().for_each(|it| it.tell_all(ending));
     }
 
     /// The backends that must be checked now; each is under way until [`Pool::checked`] is told of it.
@@ -209,7 +247,7 @@ impl Pool {
             condition: it.health.condition(),
             since: now.duration_since(it.health.since()),
             weight: it.weight(self.slow_start, now),
-            connections: it.connections,
+            connections: it.open.len(),
             total: it.total,
             failed: it.failed,
         };
@@ -221,7 +259,7 @@ impl Pool {
         let load = |at: usize| {
             let member = &self.members[at];
             let weight = u64::from(member.weight(self.slow_start, now));
-            (member.connections as u64 + 1, weight)
+            (member.open.len() as u64 + 1, weight)
         };
         // Fractions are compared by multiplying crosswise, which rounds nothing.
         let by_load = |one: &usize, other: &usize| -> Ordering {
@@ -252,15 +290,14 @@ impl Pool {
 }
 
 impl Member {
-    fn new(backend: &Backend, cut: &CancellationToken, now: Instant) -> Self {
+    fn new(backend: &Backend, now: Instant) -> Self {
         Self {
             backend: backend.clone(),
             health: Health::new(now),
             ramp_from: None,
-            connections: 0,
+            open: BTreeMap::new(),
             total: 0,
             failed: 0,
-            cut: cut.child_token(),
             cut_at: None,
         }
     }
@@ -282,10 +319,8 @@ impl Member {
         self
     }
 
-    fn cut_all(&mut self, cut: &CancellationToken) {
-        self.cut_at = None;
-        self.cut.cancel();
-        self.cut = cut.child_token();
+    fn tell_all(&self, ending: Ending) {
+        self.open.values().for_each(|(open, _)| open.tell(ending));
     }
 
     /// Backends of a lower rank go first; None may have no connection.
@@ -333,6 +368,8 @@ fn affinity(source: IpAddr, backend: u64) -> u64 {
 
 /// How long a maintenance waits for the connections that are open; X-Road's own limit for a message is a minute.
 pub const MAINTENANCE_GRACE: Duration = Duration::from_secs(60);
+/// A silent connection is reset at most a quarter later than its limit says.
+const LOOKS_PER_LIMIT: u32 = 8;
 /// The weight of a backend that has its whole share.
 const WHOLE: u32 = 1_000;
 /// The weight at the beginning of a slow start.

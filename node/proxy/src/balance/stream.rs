@@ -12,42 +12,59 @@ use tokio::time::{Instant, timeout};
 use crate::admission::Admitted;
 
 use super::balancer::Floor;
-use super::carry::{Moved, carry};
+use super::carry::carry;
 use super::link::{Arrival, Link};
+use super::open::Ending;
 use super::pool::Choice;
-use super::spec::Spec;
+use super::proxy_header::ProxyHeader;
+use super::spec::{Limits, Spec};
 
-pub(super) async fn serve(floor: Arc<Floor>, spec: Arc<Spec>, arrival: Arrival, _place: Admitted) {
-    let Some((mut server, lease)) = open(&floor, &spec, arrival.source).await else {
+/// What a connection takes along from the spec of its beginning.
+#[derive(Clone, Copy)]
+pub(super) struct Terms {
+    limits: Limits,
+    proxy_header: Option<ProxyHeader>,
+}
+
+impl From<&Spec> for Terms {
+    fn from(spec: &Spec) -> Self {
+        Self {
+            limits: spec.limits,
+            proxy_header: spec.proxy_header,
+        }
+    }
+}
+
+pub(super) async fn serve(floor: Arc<Floor>, terms: Terms, arrival: Arrival, _place: Admitted) {
+    let Some((mut server, lease)) = find(&floor, &terms, arrival.source).await else {
         return arrival.link.abort();
     };
-    let header = (spec.proxy_header)
+    let header = (terms.proxy_header)
         .map(|it| -> io::Result<_> { Ok(it.encode(arrival.source, arrival.destination()?)) });
-    let mut client = arrival.link;
-    let moved = Moved::new(&floor.counters);
+    let (mut client, open) = (arrival.link, &*lease.choice.open);
     let ended_well = {
         let mut carried = pin!(async {
             if let Some(words) = header {
                 let words = words?;
-                timeout(spec.limits.connect, server.write_all(&words)).await??;
+                timeout(terms.limits.connect, server.write_all(&words)).await??;
                 server.flush().await?;
             }
-            carry(&mut client, &mut server, &spec.limits, &moved).await
+            carry(&mut client, &mut server, open, &floor.counters).await
         });
         tokio::select! {
             biased;
             carried = &mut carried => carried.is_ok(),
-            () = lease.choice.cut.cancelled() => floor.is_finishing() && tokio::select! {
+            () = open.must(Ending::Finish) => tokio::select! {
+                biased;
+                () = open.must(Ending::Reset) => false,
                 carried = &mut carried => carried.is_ok(),
-                () = moved.rests() => true,
-                () = floor.stop.cancelled() => false,
+                () = open.rests() => true,
             },
         }
     };
-    if moved.server_left_silent() {
+    if open.server_left_silent() {
         // The kernel, or the agent before it, took the connection for a server that is gone.
-        floor.pool().connect_failed(&lease.choice, Instant::now());
-        floor.due_changed.notify_one();
+        floor.connect_failed(&lease.choice);
     }
     if !ended_well {
         client.abort();
@@ -56,41 +73,41 @@ pub(super) async fn serve(floor: Arc<Floor>, spec: Arc<Spec>, arrival: Arrival, 
 }
 
 /// A place at a backend, given back when it is dropped.
-struct Lease {
-    floor: Arc<Floor>,
+struct Lease<'a> {
+    floor: &'a Floor,
     choice: Choice,
 }
 
 /// A connection to the first backend that takes one.
-async fn open(floor: &Arc<Floor>, spec: &Spec, source: SocketAddr) -> Option<(Link, Lease)> {
+async fn find<'a>(
+    floor: &'a Floor,
+    terms: &Terms,
+    source: SocketAddr,
+) -> Option<(Link, Lease<'a>)> {
     let mut tried = Vec::new();
     while tried.len() < MAX_ATTEMPTS {
         let choice = floor.pool().choose(source.ip(), &tried, Instant::now());
         let Some(choice) = choice else { break };
-        let lease = Lease {
-            floor: Arc::clone(floor),
-            choice,
-        };
+        let lease = Lease { floor, choice };
         let address = lease.choice.address;
         let connected = tokio::select! {
-            connected = floor.connector.connect(address, spec.limits.connect) => connected,
+            biased;
+            connected = floor.connector.connect(address, terms.limits.connect) => connected,
             // Its backend has left meanwhile, or the balancer ends.
-            () = lease.choice.cut.cancelled() => Err(io::ErrorKind::Interrupted.into()),
+            () = lease.choice.open.must(Ending::Finish) => Err(io::ErrorKind::Interrupted.into()),
         };
         match connected {
             Ok(link) => {
-                floor
-                    .counters
-                    .retried_connections
-                    .add(u64::from(!tried.is_empty()));
+                if !tried.is_empty() {
+                    floor.counters.retried_connections.add(1);
+                }
                 return Some((link, lease));
             }
             Err(error) => {
                 tracing::debug!(%address, %error, "a backend took no connection");
                 tried.push(lease.choice.backend);
                 if blames_backend(&error) {
-                    floor.pool().connect_failed(&lease.choice, Instant::now());
-                    floor.due_changed.notify_one();
+                    floor.connect_failed(&lease.choice);
                 }
             }
         }
@@ -112,7 +129,7 @@ fn blames_backend(error: &io::Error) -> bool {
     )
 }
 
-impl Drop for Lease {
+impl Drop for Lease<'_> {
     fn drop(&mut self) {
         self.floor.pool().ended(&self.choice);
     }

@@ -24,6 +24,10 @@ fn spec(count: u64, algorithm: Algorithm) -> Spec {
     spec
 }
 
+fn is_cut(choice: &Choice) -> bool {
+    choice.open.is_told(Ending::Reset)
+}
+
 fn source(number: u32) -> IpAddr {
     Ipv4Addr::from(0xc633_6400 + number).into()
 }
@@ -91,16 +95,10 @@ fn a_backend_that_came_back_starts_slowly() {
     tell_all(&mut pool, Finding::Well, now);
     tell_all(&mut pool, Finding::Well, now);
     let share = |pool: &mut Pool, now| {
-        let choices: Vec<_> = (0..110).map(|_| chosen(pool, 1, now)).collect();
-        let first = choices.iter().filter(|it| **it == Some(1)).count();
-        for status in pool.status(now) {
-            let choice = Choice {
-                backend: status.id,
-                address: status.address,
-                cut: CancellationToken::new(),
-            };
-            (0..status.connections).for_each(|_| pool.ended(&choice));
-        }
+        let choose = |_| pool.choose(source(1), &[], now).unwrap();
+        let choices: Vec<Choice> = (0..110).map(choose).collect();
+        let first = choices.iter().filter(|it| it.backend == 1).count();
+        choices.iter().for_each(|it| pool.ended(it));
         first
     };
     assert_eq!(share(&mut pool, now), 10, "a tenth of what the other gets");
@@ -116,7 +114,7 @@ fn drain_leaves_connections_and_maintenance_waits_a_minute_for_them() {
     let mut other = plain.clone();
     other.backends[0].mode = Mode::Drain;
     pool.change(&other, now);
-    assert!(!choice.cut.is_cancelled());
+    assert!(!is_cut(&choice));
     assert_eq!(pool.status(now)[0].connections, 1);
     assert!(chosen(&mut pool, 1, now).is_none());
     assert!(pool.next_due().is_some());
@@ -127,13 +125,13 @@ fn drain_leaves_connections_and_maintenance_waits_a_minute_for_them() {
     assert_eq!(pool.next_due(), Some(over), "and no check");
     pool.change(&other, now + Duration::from_secs(9));
     pool.cut_overdue(over - Duration::from_millis(1));
-    assert!(!choice.cut.is_cancelled());
+    assert!(!is_cut(&choice));
     pool.cut_overdue(over);
-    assert!(choice.cut.is_cancelled());
+    assert!(is_cut(&choice));
     assert_eq!(pool.next_due(), None);
     pool.change(&plain, over);
     let back = pool.choose(source(1), &[], now).unwrap();
-    assert!(!back.cut.is_cancelled());
+    assert!(!is_cut(&back));
 }
 
 #[test]
@@ -147,7 +145,7 @@ fn a_maintenance_that_ends_early_resets_nothing() {
     pool.change(&other, now);
     pool.change(&plain, now + Duration::from_secs(59));
     pool.cut_overdue(now + MAINTENANCE_GRACE);
-    assert!(!choice.cut.is_cancelled());
+    assert!(!is_cut(&choice));
 }
 
 #[test]
@@ -158,11 +156,44 @@ fn a_backend_that_goes_takes_its_connections_along_and_no_other() {
     let first = pool.choose(source(1), &[], now).unwrap();
     let second = pool.choose(source(1), &[], now).unwrap();
     pool.change(&spec(1, Algorithm::LeastConnections), now);
-    assert!(!first.cut.is_cancelled());
-    assert!(second.cut.is_cancelled());
+    assert!(!is_cut(&first));
+    assert!(is_cut(&second));
     pool.ended(&second);
     assert_eq!(pool.status(now).len(), 1);
     assert_eq!(pool.status(now)[0].connections, 1);
+}
+
+#[test]
+fn a_silent_connection_is_reset_and_another_is_not() {
+    let now = Instant::now();
+    let plain = spec(1, Algorithm::LeastConnections);
+    let mut pool = proven(&plain, now);
+    let silent = pool.choose(source(1), &[], now).unwrap();
+    let busy = pool.choose(source(1), &[], now).unwrap();
+    let over = now + plain.limits.idle;
+    let mut time = now;
+    while time < over {
+        assert!(!is_cut(&silent));
+        busy.open.moved_down();
+        pool.look(time);
+        time = pool.next_look();
+    }
+    busy.open.moved_up();
+    pool.look(time);
+    assert!(is_cut(&silent) && !is_cut(&busy));
+    assert!(time <= over + plain.limits.idle / 4);
+}
+
+#[test]
+fn a_closed_pool_gives_no_backend_and_ends_what_is_open() {
+    let now = Instant::now();
+    let mut pool = proven(&spec(1, Algorithm::LeastConnections), now);
+    let choice = pool.choose(source(1), &[], now).unwrap();
+    pool.close(Ending::Finish);
+    assert!(choice.open.is_told(Ending::Finish) && !is_cut(&choice));
+    assert!(pool.choose(source(1), &[], now).is_none());
+    pool.close(Ending::Reset);
+    assert!(is_cut(&choice));
 }
 
 #[test]

@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::streams::Overlay;
 use doors::Doors;
 use system::Wish;
-use table::Table;
+use table::{Content, Table};
 
 pub use status::{Closed, ClosedWhy, NamesStatus, SystemStatus};
 pub use system::Program;
@@ -42,6 +42,20 @@ pub enum NamesChoice {
     Declared,
     /// Nothing is answered.
     Off,
+}
+
+impl NamesChoice {
+    /// Whether programs on a machine of this profile are led to declared names.
+    fn leads_to_declared(self, profile: Profile) -> bool {
+        match self {
+            Self::Declared => true,
+            Self::Overlay | Self::Off => false,
+            Self::Auto => matches!(
+                profile,
+                Profile::SecurityServer | Profile::Balancer | Profile::Central
+            ),
+        }
+    }
 }
 
 /// What stays the same for the life of the process.
@@ -142,23 +156,24 @@ impl Names {
 
     /// Answers from this map from now on.
     fn take(&mut self, map: Option<&Netmap>, controllers: &[String]) {
-        let table = map.and_then(|map| match Table::new(map, controllers) {
-            Ok(table) => table,
-            Err(error) => {
-                tracing::warn!(%error, "the names of the map can't be answered");
-                None
-            }
-        });
-        let is_same = match (&self.table, &table) {
-            (Some(old), Some(new)) => old.says_the_same(new),
+        let content = map.and_then(|map| Content::of(map, controllers));
+        let is_same = match (&self.table, &content) {
+            (Some(table), Some(content)) => table.says(content),
             (None, None) => true,
             _ => false,
         };
-        if !is_same {
-            let zones = table.as_ref().map(Table::zones).unwrap_or_default();
-            self.zones.send_replace(Arc::new(zones));
-            self.table = table.map(Arc::new);
+        if is_same {
+            return;
         }
+        let revision = map.map(|map| map.revision).unwrap_or_default();
+        let table = content.map(|content| Table::new(content, revision));
+        let table = table.transpose().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the names of the map can't be answered");
+            None
+        });
+        let zones = table.as_ref().map(Table::zones).unwrap_or_default();
+        self.zones.send_replace(Arc::new(zones));
+        self.table = table.map(Arc::new);
     }
 
     /// Loopback first: it is there with every engine.
@@ -204,7 +219,7 @@ impl Names {
         let wish = Wish {
             interface: self.config.interface.clone(),
             servers,
-            domains: table.domains(self.takes_declared(table)),
+            domains: table.domains(self.config.choice.leads_to_declared(table.profile())),
         };
         let tunnel = Arc::downgrade(&overlay.tunnel);
         let is_told = self
@@ -216,17 +231,6 @@ impl Names {
         }
         self.system = system::tell(&wish).await;
         self.told = Some((wish, tunnel));
-    }
-
-    fn takes_declared(&self, table: &Table) -> bool {
-        match self.config.choice {
-            NamesChoice::Declared => true,
-            NamesChoice::Overlay | NamesChoice::Off => false,
-            NamesChoice::Auto => matches!(
-                table.profile(),
-                Profile::SecurityServer | Profile::Balancer | Profile::Central
-            ),
-        }
     }
 
     fn view(&self) -> NamesView {
@@ -259,3 +263,6 @@ impl Names {
 pub const LOOPBACK: Ipv4Addr = Ipv4Addr::new(127, 0, 77, 53);
 const DNS_PORT: u16 = 53;
 const RETRY_PAUSE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests;

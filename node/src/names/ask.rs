@@ -101,17 +101,20 @@ mod tests {
     use std::sync::Arc;
 
     use malha_dns::{DnsServer, Limits};
+    use malha_proto::Revision;
     use tokio::sync::watch;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::names::table::Content;
     use crate::testbed;
 
     const LIMIT: Duration = Duration::from_secs(5);
 
     #[tokio::test]
     async fn a_name_is_asked_of_the_agent_and_only_a_known_one_of_the_system() {
-        let table = Table::new(&testbed::netmap(1), &[]).unwrap().unwrap();
+        let content = Content::of(&testbed::netmap(1), &[]).unwrap();
+        let table = Table::new(content, Revision(1)).unwrap();
         let server = DnsServer::bind(&["127.0.0.1:0".parse().unwrap()], Limits::default());
         let server = server.unwrap();
         let address = server.local_addrs()[0];

@@ -10,7 +10,7 @@ use hickory_proto::rr::RData;
 use malha_proto::{HostName, Me, Netmap, NodeId, OverlayAddresses, Peer, Profile, Revision, WgKey};
 use malha_zone::{Transport, answer};
 
-use super::table::Table;
+use super::table::{Content, Table};
 
 /// Any bytes as a query: what is answered is well formed, leads to nodes of the map alone, and says nothing of other names.
 pub fn query(data: &[u8]) {
@@ -52,8 +52,10 @@ fn sample() -> &'static (Table, BTreeSet<IpAddr>) {
         let all = peers.chain([map.me.addresses]);
         let shown = all.flat_map(|it| [IpAddr::V4(it.v4), IpAddr::V6(it.v6)]);
         let shown = shown.collect();
-        let table = Table::new(&map, &[]).ok().flatten();
-        (table.expect("the built-in map is well formed"), shown)
+        let well_formed = "the built-in map is well formed";
+        let content = Content::of(&map, &[]).expect(well_formed);
+        let table = Table::new(content, map.revision).expect(well_formed);
+        (table, shown)
     })
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use malha_proto::{HostName, Netmap, OverlayAddresses, Profile};
+use malha_proto::{HostName, Netmap, OverlayAddresses, Profile, Revision};
 use malha_zone::{
     DomainName, MAX_SET_DATA, NameError, RecordData, RecordName, RecordSet, RecordType, Serial,
     Soa, Source, Zone, ZoneError, ZoneName, Zones,
@@ -16,9 +16,9 @@ pub(super) struct Table {
     zones: Zones,
 }
 
-/// All that answers depend on.
+/// All that answers depend on but for their serials.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Content {
+pub(super) struct Content {
     zone: HostName,
     me: HostName,
     profile: Profile,
@@ -29,30 +29,16 @@ struct Content {
 }
 
 impl Table {
-    /// Reads a map; None where it does not say the overlay zone. `controllers` are `host:port`.
-    pub(super) fn new(map: &Netmap, controllers: &[String]) -> Result<Option<Self>, ZoneError> {
-        let Some(zone) = map.zone.clone() else {
-            return Ok(None);
-        };
-        let peers = map.peers.values();
-        let nodes = peers.map(|peer| (peer.name.clone(), peer.addresses));
-        let content = Content {
-            nodes: nodes
-                .chain([(map.me.name.clone(), map.me.addresses)])
-                .collect(),
-            me: map.me.name.clone(),
-            profile: map.me.profile,
-            declared: declared(map, &zone, controllers),
-            zone,
-        };
-        let serial = u32::try_from(map.revision.0 % (1 << 32)).unwrap_or_default();
+    /// What a map says, at its revision.
+    pub(super) fn new(content: Content, revision: Revision) -> Result<Self, ZoneError> {
+        let serial = u32::try_from(revision.0 % (1 << 32)).unwrap_or_default();
         let zones = content.zones(Serial::new(serial))?;
-        Ok(Some(Self { content, zones }))
+        Ok(Self { content, zones })
     }
 
-    /// Whether every answer of the two is the same but for serials.
-    pub(super) fn says_the_same(&self, other: &Self) -> bool {
-        self.content == other.content
+    /// Whether it says this already.
+    pub(super) fn says(&self, content: &Content) -> bool {
+        self.content == *content
     }
 
     pub(super) fn zones(&self) -> Zones {
@@ -94,6 +80,22 @@ impl Table {
 }
 
 impl Content {
+    /// Reads a map; None where it does not say the overlay zone. `controllers` are `host:port`.
+    pub(super) fn of(map: &Netmap, controllers: &[String]) -> Option<Self> {
+        let zone = map.zone.clone()?;
+        let peers = map.peers.values();
+        let nodes = peers.map(|peer| (peer.name.clone(), peer.addresses));
+        Some(Self {
+            nodes: nodes
+                .chain([(map.me.name.clone(), map.me.addresses)])
+                .collect(),
+            me: map.me.name.clone(),
+            profile: map.me.profile,
+            declared: declared(map, &zone, controllers),
+            zone,
+        })
+    }
+
     fn zones(&self, serial: Serial) -> Result<Zones, ZoneError> {
         let ns: DomainName = format!("{}.{}.", self.me, self.zone).parse()?;
         let soa = Soa {

@@ -17,6 +17,7 @@ mod ground;
 mod handshake;
 mod hostile;
 mod in_kernel;
+mod ipsec;
 mod link;
 #[path = "../nodes/mod.rs"]
 mod nodes;

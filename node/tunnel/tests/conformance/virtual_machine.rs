@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// Runs this program's tests of the kernel engine, and of the userspace engine on that older kernel, in a machine, once, and fails if one of them fails there. Says what is missing
-/// otherwise.
+/// Runs this program's tests of the kernel engine, of the userspace engine on that older kernel, and of IPsec in a machine, once, and
+/// fails if one of them fails there. Says what is missing otherwise.
 pub(crate) fn run_this_program() {
     let Some(kernel) = unpacked_kernel() else {
         return;
@@ -21,9 +21,7 @@ pub(crate) fn run_this_program() {
     let image = pack(&build);
     let console = boot(&kernel.image, &image);
     let passed = console.matches("\ntest result: ok.").count();
-    let skipped = console
-        .matches("skipped: this kernel has no WireGuard")
-        .count();
+    let skipped = console.matches("skipped: this kernel has no").count();
     let results: Vec<_> = console
         .lines()
         .filter(|line| line.starts_with("test "))
@@ -254,7 +252,7 @@ fn set_executable(path: &Path) {
 
 /// Software emulation on a busy machine; it takes 75 s of processor time.
 const BOOT_LIMIT: Duration = Duration::from_secs(600);
-const MODULES: [&str; 14] = [
+const MODULES: [&str; 20] = [
     "wireguard",
     "tun",
     "veth",
@@ -269,6 +267,13 @@ const MODULES: [&str; 14] = [
     "chacha20poly1305",
     "chacha_generic",
     "crc32c_generic",
+    // For the story of `ipsec`.
+    "xfrm_user",
+    "esp4",
+    "authenc",
+    "crypto_null",
+    "ecb",
+    "echainiv",
 ];
 const INIT_START: &str = "#!/bin/busybox sh
 /bin/busybox --install -s /bin
@@ -281,12 +286,13 @@ mkdir -p /run/netns /dev/net
 ";
 /// The kernel knows one load for all its tunnels: while one is flooded, the callers of all are asked for cookies. So that story
 /// is played alone. Then the stories of `userspace`: Debian 12's kernel is older than Linux 6.2, with which UDP segmentation came to TUN.
-const RUNS: usize = 3;
+const RUNS: usize = 4;
 const INIT_END: &str = "
 [ -e /dev/net/tun ] || mknod /dev/net/tun c 10 200
 ip link set lo up
 /bin/conformance kernel:: --skip under_load --nocapture --test-threads=4 2>&1
 /bin/conformance kernel::under_load --nocapture 2>&1
 /bin/conformance userspace:: --skip clock --nocapture --test-threads=4 2>&1
+/bin/conformance ipsec:: --nocapture 2>&1
 poweroff -f
 ";

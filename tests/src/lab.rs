@@ -33,7 +33,7 @@ pub use internet::{AGENCY, CLIENT, HUB, HUB_NAME, HUB_V6, Internet};
 pub use load::{Attempt, Caller, Held, Load};
 pub use machine::Machine;
 pub use namespace::Namespace;
-pub use patience::{PATIENCE, eventually};
+pub use patience::{PATIENCE, eventually, eventually_each};
 pub use process::{Process, output};
 pub use router::{Mapping, Router};
 pub use scan::{answering_udp_ports, open_tcp_ports};

@@ -1,6 +1,8 @@
 //! The kernel's netlink sockets (RFC 3549): messages of nested attributes, asked and answered one at a time. It knows no
 //! family's meaning. Messages may carry keys, so their bytes are wiped.
 
+pub(crate) mod address;
+
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 

@@ -7,12 +7,11 @@
 
 mod nodes;
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
+use std::sync::mpsc;
 
 use malha_tunnel::{Engine, PresharedKey};
 use nodes::namespace::{Daemon, Namespace, missing};
@@ -30,7 +29,7 @@ fn underlay(number: u8) -> SocketAddr {
 
 /// A running wireguard-go and its control socket, both gone when dropped.
 struct WireguardGo {
-    daemon: Daemon,
+    _daemon: Daemon,
     socket: PathBuf,
 }
 
@@ -45,28 +44,28 @@ fn wireguard_go(namespace: &Namespace, interface: &str, shared: &PresharedKey) -
     let mut command = namespace.command("wireguard-go");
     command
         .args(["-f", interface])
-        .stdout(Stdio::null())
+        .env("LOG_LEVEL", "verbose")
+        .stdout(Stdio::piped())
         .stderr(Stdio::null());
-    let socket = PathBuf::from(format!("/var/run/wireguard/{interface}.sock"));
-    let mut running = WireguardGo {
-        daemon: Daemon(command.spawn().unwrap()),
-        socket,
+    let mut daemon = Daemon(command.spawn().unwrap());
+    let spoken = daemon.0.stdout.take().unwrap();
+    // wg removes a socket on which nobody listens yet, so it must not be asked before.
+    let (told, listens) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(spoken).lines().map_while(Result::ok) {
+            if line.contains("UAPI listener started") {
+                // Only the first is waited for. The rest is read so that it can go on talking.
+                let _ = told.send(());
+            }
+        }
+    });
+    let running = WireguardGo {
+        _daemon: daemon,
+        socket: PathBuf::from(format!("/var/run/wireguard/{interface}.sock")),
     };
-    let deadline = std::time::Instant::now() + LIMIT;
-    // wg removes a socket on which nobody listens yet, so it must not be the one that asks.
-    while UnixStream::connect(&running.socket).is_err() {
-        assert_eq!(
-            running.daemon.0.try_wait().unwrap(),
-            None,
-            "wireguard-go has ended"
-        );
-        assert!(
-            std::time::Instant::now() < deadline,
-            "wireguard-go never came up"
-        );
-        // A process of others can't be awaited otherwise.
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    listens
+        .recv_timeout(LIMIT)
+        .expect("wireguard-go never listened, or has ended");
     let configuration = format!(
         "[Interface]\nPrivateKey = {}\nListenPort = 51820\n\
          [Peer]\nPublicKey = {}\nPresharedKey = {}\nAllowedIPs = 100.64.0.{OURS}/32, fd00::{OURS}/128\n",

@@ -20,7 +20,7 @@ use malha_tunnel::{
 use nodes::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -140,29 +140,27 @@ async fn relayed_pair() -> (Node, Node, Node) {
 /// Sends numbers to an echo and checks what comes back, as fast as it comes, until stopped.
 struct Pulse {
     stop: Arc<AtomicBool>,
-    beats: Arc<AtomicU64>,
+    beats: watch::Receiver<u64>,
     task: JoinSet<()>,
 }
 
 impl Pulse {
     fn start(mut stream: BoxStream) -> Self {
-        let (stop, beats) = (
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(AtomicU64::new(0)),
-        );
+        let stop = Arc::new(AtomicBool::new(false));
+        let (told, beats) = watch::channel(0u64);
         let mut pulse = Self {
             stop: stop.clone(),
-            beats: beats.clone(),
+            beats,
             task: JoinSet::new(),
         };
         pulse.task.spawn(async move {
             while !stop.load(Ordering::Relaxed) {
-                let sent = beats.load(Ordering::Relaxed).to_be_bytes();
+                let sent = told.borrow().to_be_bytes();
                 stream.write_all(&sent).await.unwrap();
                 let mut came = [0; 8];
                 stream.read_exact(&mut came).await.unwrap();
                 assert_eq!(came, sent);
-                beats.fetch_add(1, Ordering::Relaxed);
+                told.send_modify(|beats| *beats += 1);
                 // Gently: the machine is shared.
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -172,15 +170,10 @@ impl Pulse {
 
     /// Waits until the connection has carried something more.
     async fn beats_on(&self) {
-        let before = self.beats.load(Ordering::Relaxed);
-        let more = async {
-            while self.beats.load(Ordering::Relaxed) < before + 3 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(LIMIT, more)
-            .await
-            .expect("the connection stands still");
+        let mut beats = self.beats.clone();
+        let before = *beats.borrow();
+        let more = timeout(LIMIT, beats.wait_for(|now| *now >= before + 3)).await;
+        more.expect("the connection stands still").unwrap();
     }
 
     async fn end(mut self) {

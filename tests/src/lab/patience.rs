@@ -11,6 +11,16 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub fn eventually<T>(
     what: &str,
     deadline: Duration,
+    probe: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    eventually_each(INTERVAL, what, deadline, probe)
+}
+
+/// The same, with another pause between two questions.
+pub fn eventually_each<T>(
+    interval: Duration,
+    what: &str,
+    deadline: Duration,
     mut probe: impl FnMut() -> Result<T>,
 ) -> Result<T> {
     let start = Instant::now();
@@ -21,7 +31,7 @@ pub fn eventually<T>(
                 return Err(error)
                     .with_context(|| format!("not within {} s: {what}", deadline.as_secs()));
             }
-            Err(_) => std::thread::sleep(INTERVAL),
+            Err(_) => std::thread::sleep(interval),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use malha_tests::lab::{Access, Lab, eventually, story};
+use malha_tests::lab::{Access, Lab, eventually, eventually_each, story};
 
 use crate::meeting::{CALLED, CALLERS, Meeting, Member, Way, Ways};
 
@@ -63,12 +63,11 @@ fn connects(
     called: &Member,
     granted: Instant,
 ) {
-    while granted.elapsed() < CONNECTED_WITHIN {
-        if caller.reads(called).is_ok() {
-            note(table, pair, |seen| seen.connected = Some(granted.elapsed()));
-            return;
-        }
-        std::thread::sleep(LOOK_AGAIN);
+    let left = CONNECTED_WITHIN.saturating_sub(granted.elapsed());
+    // Nothing announces that a connection would succeed now, so one is tried; so many pairs at once are no reason to hurry.
+    let read = eventually_each(LOOK_AGAIN, "the page", left, || caller.reads(called));
+    if read.is_ok() {
+        note(table, pair, |seen| seen.connected = Some(granted.elapsed()));
     }
 }
 
@@ -80,14 +79,12 @@ fn watches(
     called: &[Member],
     granted: Instant,
 ) {
-    let mut settled = false;
-    while !settled && granted.elapsed() < DIRECT_WITHIN {
-        std::thread::sleep(LOOK_AGAIN);
-        // An agent that does not answer yet is asked again.
-        let Ok(ways) = Ways::of(caller) else {
-            continue;
-        };
-        settled = true;
+    let left = DIRECT_WITHIN.saturating_sub(granted.elapsed());
+    // An agent's status is a look at one moment, which nothing announces; and one that does not answer yet is asked again.
+    // What is missing in the end stands in the table, which is judged later.
+    let _ = eventually_each(LOOK_AGAIN, "the way to each peer", left, || {
+        let ways = Ways::of(caller)?;
+        let mut settled = true;
         for (to, called) in called.iter().enumerate().skip(from) {
             let way = ways.to(called).unwrap_or_default();
             let should = caller.connected.access().meets(called.connected.access());
@@ -99,7 +96,9 @@ fn watches(
                 }
             });
         }
-    }
+        ensure!(settled, "not all are where they should be");
+        Ok(())
+    });
 }
 
 fn note(table: &Mutex<Table>, pair: (usize, usize), write: impl FnOnce(&mut Seen)) {

@@ -1,13 +1,12 @@
 //! The WireGuard interface as rtnetlink makes it: created, addressed, taken away. It touches no interface that it did not make.
 
 use std::io;
-use std::net::IpAddr;
 
 use ipnet::IpNet;
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::SockProtocol;
 
-use crate::netlink::{Attributes, Message, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, Netlink};
+use crate::netlink::{Attributes, Message, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, Netlink, address};
 
 /// One interface; gone when dropped.
 pub(super) struct Link {
@@ -39,8 +38,8 @@ impl Link {
         link.with_alias()
     }
 
-    pub(super) fn add_address(&mut self, address: IpNet) -> io::Result<()> {
-        self.netlink.ask(addition(self.index, address), |_| {})
+    pub(super) fn add_address(&mut self, net: IpNet) -> io::Result<()> {
+        address::add(&mut self.netlink, self.index, net)
     }
 
     pub(super) fn set_up(&mut self, up: bool) -> io::Result<()> {
@@ -101,20 +100,6 @@ fn flags(index: u32, up: bool) -> Message {
     Message::new(RTM_NEWLINK, NLM_F_ACK).header(&header)
 }
 
-fn addition(index: u32, address: IpNet) -> Message {
-    let (family, octets) = match address.addr() {
-        IpAddr::V4(ip) => (AF_INET, ip.octets().to_vec()),
-        IpAddr::V6(ip) => (AF_INET6, ip.octets().to_vec()),
-    };
-    let [a, b, c, d] = index.to_ne_bytes();
-    let header = [family, address.prefix_len(), IFA_F_NODAD, 0, a, b, c, d];
-    let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
-    let mut message = Message::new(RTM_NEWADDR, flags).header(&header);
-    message.attribute(IFA_LOCAL, &octets);
-    message.attribute(IFA_ADDRESS, &octets);
-    message
-}
-
 /// struct ifinfomsg: family, type, index, flags, and which of the flags are meant.
 fn interface(index: u32, flags: u32, meant: u32) -> [u8; IFINFOMSG_BYTES] {
     let mut header = [0; IFINFOMSG_BYTES];
@@ -128,20 +113,13 @@ const ALIAS: &[u8] = b"made by malha";
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
-const RTM_NEWADDR: u16 = 20;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_INFO_KIND: u16 = 1;
-const IFA_ADDRESS: u16 = 1;
-const IFA_LOCAL: u16 = 2;
-/// No duplicate address detection: the address is usable at once, and nobody on the tunnel would answer.
-const IFA_F_NODAD: u8 = 2;
 const IFF_UP: u32 = 1;
 const IFINFOMSG_BYTES: usize = 16;
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
 
 #[cfg(test)]
 mod tests {

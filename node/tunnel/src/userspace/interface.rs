@@ -7,10 +7,12 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
 
 use ipnet::IpNet;
+use nix::sys::socket::SockProtocol;
 use nix::sys::uio::writev;
 use tun_rs::{AsyncDevice, DeviceBuilder};
 
 use crate::config::TunnelConfig;
+use crate::netlink::{Netlink, address};
 use crate::offload::join::{Arrival, Joins};
 use crate::offload::vnet::{HEADER_BYTES, Work};
 use crate::wire::super_packet_bytes;
@@ -134,14 +136,13 @@ fn build(config: &TunnelConfig, offload: bool) -> io::Result<AsyncDevice> {
     if let Some(net) = v4.next() {
         builder = builder.ipv4(net.addr(), net.prefix_len(), None);
     }
-    for net in &config.addresses {
-        if let IpNet::V6(net) = net {
-            builder = builder.ipv6(net.addr(), net.prefix_len());
-        }
-    }
     let device = builder.build_async()?;
     for net in v4 {
         device.add_address_v4(net.addr(), net.prefix_len())?;
+    }
+    let mut netlink = Netlink::open(SockProtocol::NetlinkRoute)?;
+    for net in config.addresses.iter().filter(|net| net.addr().is_ipv6()) {
+        address::add(&mut netlink, device.if_index()?, *net)?;
     }
     Ok(device)
 }

@@ -1,13 +1,19 @@
 //! Where a story is played: the tunnel under test, and a place on the network for it and for its peers.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use malha_tunnel::{Allow, Engine, PeerConfig, PeerStatus, TunnelConfig, kernel_available};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::socket::sockopt::ReceiveTimeout;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, setsockopt,
+    socket,
+};
+use nix::sys::time::TimeVal;
 use tokio::net::TcpListener;
 
 use crate::nodes::namespace::missing;
@@ -81,19 +87,19 @@ impl Ground {
 
     /// The tunnel under test, on loopback of either family.
     pub(crate) async fn subject(&self) -> Node {
+        if self.engine == Engine::Netstack {
+            return Node::start(self.engine, self.config(), SUBJECT);
+        }
+        let routes = Routes::listen();
         let subject = Node::start(self.engine, self.config(), SUBJECT);
-        let usable = async {
-            // A kernel completes an IPv6 address a moment after it was added, and does not answer for it before.
-            while self.engine != Engine::Netstack
-                && TcpListener::bind(nodes::overlay6(SUBJECT, 0))
-                    .await
-                    .is_err()
-            {
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
+        // A kernel takes packets to an IPv6 address a moment after it was added.
+        let IpAddr::V6(address) = nodes::overlay6(SUBJECT, 0).ip() else {
+            panic!("no IPv6 address");
         };
-        let waited = tokio::time::timeout(nodes::LIMIT, usable).await;
-        waited.expect("the overlay address never became usable");
+        let told = tokio::task::spawn_blocking(move || routes.lead_to(address));
+        told.await.unwrap();
+        // It can be listened on from the start.
+        TcpListener::bind((address, 0)).await.unwrap();
         subject
     }
 
@@ -118,11 +124,12 @@ impl Ground {
         }
     }
 
-    /// Waits until the peers are as wanted: what is known of a kernel's is as old as the last look at it.
+    /// Waits until the peers are as wanted: what is known of a kernel's is as old as the last look at it, which tells what it found.
     pub(crate) async fn sees(&self, subject: &Node, wanted: impl Fn(&[PeerStatus]) -> bool) {
+        let mut events = subject.tunnel.events();
         let seen = async {
             while !wanted(&subject.tunnel.peers().await) {
-                tokio::time::sleep(LOOK_AGAIN).await;
+                events.recv().await.unwrap();
             }
         };
         if tokio::time::timeout(nodes::LIMIT, seen).await.is_err() {
@@ -148,6 +155,33 @@ impl Ground {
     }
 }
 
+/// What the kernel tells of IPv6 routes in this thread's namespace.
+struct Routes(OwnedFd);
+
+impl Routes {
+    fn listen() -> Self {
+        let (flags, family) = (SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute);
+        let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, family).unwrap();
+        let group = NetlinkAddr::new(0, 1 << (RTNLGRP_IPV6_ROUTE - 1));
+        bind(socket.as_raw_fd(), &group).unwrap();
+        let limit = TimeVal::new(nodes::LIMIT.as_secs() as i64, 0);
+        setsockopt(&socket, ReceiveTimeout, &limit).unwrap();
+        Self(socket)
+    }
+
+    /// Waits for a route to this address alone; that of its prefix names another.
+    fn lead_to(&self, address: Ipv6Addr) {
+        let mut told = [0; 8192];
+        loop {
+            let length = recv(self.0.as_raw_fd(), &mut told, MsgFlags::empty());
+            let length = length.expect("no route to the overlay address");
+            if told[..length].windows(16).any(|it| it == address.octets()) {
+                return;
+            }
+        }
+    }
+}
+
 /// A peer of this number that may open TCP connections and ask for echoes.
 pub(crate) fn peer(number: u8, endpoints: Vec<SocketAddr>) -> PeerConfig {
     let mut peer = nodes::peer(number, endpoints);
@@ -169,5 +203,6 @@ pub(crate) fn this_program() -> Command {
     Command::new(std::env::current_exe().unwrap())
 }
 
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// linux/rtnetlink.h
+const RTNLGRP_IPV6_ROUTE: u32 = 11;
 const TUN: &str = "/dev/net/tun";

@@ -75,6 +75,7 @@ pub use offload::vnet::{Refused, Work};
 pub use path::{CarrierId, ChannelId, Path, Transmit};
 pub use quic::{QuicRoom, QuicSide};
 pub use relay::{ChannelGrant, RelayGrant, RelayPair};
+pub use shard::{MAX_SHARDS, shard_of};
 pub use status::{
     DeviceCounters, FilterCounters, PathKind, PeerDrops, PeerStatus, Refusals, RelayCounters,
     RuleStatus, StackCounters, TunnelEvent, TunnelStats, UnderlayCounters,

@@ -44,11 +44,8 @@ impl Place {
         (0..self.count).filter(move |number| *number != self.number)
     }
 
-    /// The shard of a peer. Keys are points of a curve, so their low bits are as good as a hash; who grinds a key to share a
-    /// shard with others has to be enrolled first, and gains nothing but company.
     pub(crate) fn of_peer(self, key: &PublicKey) -> usize {
-        let bytes = key.as_bytes().first_chunk().copied().unwrap_or_default();
-        (u64::from_le_bytes(bytes) % self.count as u64) as usize
+        shard_of(key, self.count)
     }
 
     /// The shard that numbered something one by one, beginning with its own number, in steps of as many as there are.
@@ -97,6 +94,13 @@ impl Place {
     }
 }
 
+/// The shard in which a peer lives, from 0 on, in a tunnel that has so many. Keys are points of a curve, so their low bits are as
+/// good as a hash; who grinds a key to share a shard with others has to be enrolled first, and gains nothing but company.
+pub fn shard_of(peer: &PublicKey, shards: usize) -> usize {
+    let bytes = peer.as_bytes().first_chunk().copied().unwrap_or_default();
+    (u64::from_le_bytes(bytes) % shards.max(1) as u64) as usize
+}
+
 /// How many shards a tunnel gets: as many as wanted, or what suits this machine.
 pub(crate) fn count(wanted: Option<usize>) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
@@ -124,7 +128,8 @@ pub(crate) const INDEX_AT: usize = 5;
 
 /// More than this a tunnel gets only when told so: its one reader of the interface would be the limit.
 const MAX_BY_ITSELF: usize = 8;
-pub(crate) const MAX_SHARDS: usize = 16;
+/// The most that a tunnel can be told to have.
+pub const MAX_SHARDS: usize = 16;
 
 #[cfg(test)]
 mod tests {

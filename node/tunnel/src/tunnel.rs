@@ -20,7 +20,7 @@ use crate::quic::QuicSide;
 use crate::relay::RelayPair;
 use crate::status::{PeerStatus, TunnelEvent, TunnelStats};
 use crate::stream::BoxStream;
-use crate::{kernel, netstack, userspace};
+use crate::{kernel, netstack, shard, userspace};
 
 /// Where WireGuard and TCP run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +132,16 @@ pub trait Tunnel: Send + Sync {
 
     /// Resets all connections, closes all sockets, removes the interface, and returns when that is done.
     async fn shutdown(&self);
+}
+
+impl Engine {
+    /// The shards that a tunnel of this engine has on this machine, if so many are wanted.
+    pub fn shards(self, wanted: Option<usize>) -> usize {
+        match self {
+            Self::Userspace => shard::count(wanted),
+            Self::Netstack | Self::Kernel => 1,
+        }
+    }
 }
 
 impl fmt::Display for Engine {

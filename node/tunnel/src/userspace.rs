@@ -26,7 +26,7 @@ use crate::listener::{TunnelListener, stopped};
 use crate::path::CarrierId;
 use crate::quic::QuicSide;
 use crate::relay::RelayPair;
-use crate::shard::{self, Place};
+use crate::shard::Place;
 use crate::status::{PeerStatus, TunnelEvent, TunnelStats};
 use crate::stream::BoxStream;
 use crate::tunnel::{Engine, MAX_COMMANDS, MAX_EVENTS_KEPT, Tunnel};
@@ -38,7 +38,7 @@ use kernel_stream::KernelStream;
 /// Starts the engine, each shard on a thread of its own.
 pub(crate) fn start(config: TunnelConfig) -> Result<Arc<dyn Tunnel>, TunnelError> {
     config.check()?;
-    let shards = shard::count(config.shards);
+    let shards = Engine::Userspace.shards(config.shards);
     let (senders, inboxes) = (0..shards).map(|_| mpsc::channel(MAX_COMMANDS)).unzip();
     let (events, _) = broadcast::channel(MAX_EVENTS_KEPT);
     threads::start(config.clone(), inboxes, events.clone())?;

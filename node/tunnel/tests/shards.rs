@@ -8,13 +8,14 @@
 
 mod nodes;
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
-use malha_tunnel::{Allow, Engine, TunnelStats};
+use malha_tunnel::{Allow, Engine, PathKind, TunnelStats};
 use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 use nodes::meeting::{INTERFACE, MIB};
-use nodes::namespace::{Namespace, missing, run};
+use nodes::namespace::{Namespace, interface_exists, missing, run};
 use nodes::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, UdpSocket};
@@ -40,6 +41,140 @@ fn every_flow_keeps_its_order_through_three_shards() {
 #[test]
 fn every_flow_keeps_its_order_through_one_shard() {
     flows_keep_their_order(1);
+}
+
+/// Callers see one tunnel, wherever its peers live.
+#[test]
+fn a_hub_of_three_shards_is_one_tunnel_to_its_callers() {
+    if let Some(reason) = missing(&[("ip", "iproute2")]) {
+        println!("{reason}");
+        return;
+    }
+    let namespace = Namespace::new("one");
+    let played = namespace.run(async move || {
+        let (hub, nodes) = loopback_hub(3).await;
+        assert_eq!(hub.tunnel.peers().await.len(), NODES.count());
+        let mut kept = Vec::new();
+        for node in &nodes {
+            echo(node.listen(80).await);
+            let stream = hub.dial(overlay(node.number, 80)).await.unwrap();
+            assert_echoes(stream, body(10_000, 1)).await;
+            kept.push(hub.dial(overlay(node.number, 80)).await.unwrap());
+        }
+        let nobody = hub.dial(overlay(77, 80)).await.err().unwrap();
+        assert_eq!(nobody.kind(), ErrorKind::NetworkUnreachable);
+        for stranger in 30..36 {
+            hub.tunnel.set_peer(peer(stranger, vec![])).await.unwrap();
+            let nowhere = hub.dial(overlay(stranger, 80)).await.err().unwrap();
+            assert_eq!(nowhere.kind(), ErrorKind::HostUnreachable);
+        }
+        for (node, stream) in nodes.iter().zip(&mut kept) {
+            let key = key(node.number).public_key();
+            assert!(hub.tunnel.remove_peer(key).await.unwrap());
+            let cut = timeout(LIMIT, stream.read_u8()).await.unwrap().unwrap_err();
+            assert_eq!(cut.kind(), ErrorKind::ConnectionReset);
+            assert!(!hub.tunnel.remove_peer(key).await.unwrap());
+        }
+        hub.tunnel.shutdown().await;
+        assert!(!interface_exists(INTERFACE));
+        let ended = hub.dial(overlay(2, 80)).await.err().unwrap();
+        assert_eq!(ended.kind(), ErrorKind::BrokenPipe);
+    });
+    played.join().unwrap();
+}
+
+#[test]
+fn new_sockets_serve_every_shard() {
+    if let Some(reason) = missing(&[("ip", "iproute2")]) {
+        println!("{reason}");
+        return;
+    }
+    let namespace = Namespace::new("rebound");
+    let played = namespace.run(async move || {
+        let (hub, nodes) = loopback_hub(3).await;
+        let before = hub.underlay().await;
+        for _ in 0..3 {
+            hub.tunnel.rebind().await.unwrap();
+            assert_eq!(hub.underlay().await, before);
+            for node in &nodes {
+                let mut listener = node.listen(0).await;
+                let address = overlay(node.number, listener.local_addrs()[0].port());
+                let (near, far) = tokio::join!(hub.dial(address), listener.accept());
+                drop((near.unwrap(), far.unwrap()));
+            }
+        }
+        hub.tunnel.shutdown().await;
+    });
+    played.join().unwrap();
+}
+
+/// What others dialled is with the first shard; a peer that has nothing else may live in any.
+#[test]
+fn a_carrier_reaches_the_peers_of_every_shard() {
+    if let Some(reason) = missing(&[("ip", "iproute2")]) {
+        println!("{reason}");
+        return;
+    }
+    let namespace = Namespace::new("carried");
+    let played = namespace.run(async move || {
+        let hub = hub_on_loopback(3);
+        for number in NODES {
+            let node = Node::netstack(number);
+            hub.expects(&node).await;
+            let mut to_hub = peer(HUB, Vec::new());
+            to_hub.carrier_possible = true;
+            node.tunnel.set_peer(to_hub).await.unwrap();
+            let (ours, theirs) = tokio::io::duplex(64 * 1024);
+            let carrier = hub.tunnel.attach_carrier(Box::new(ours), None).await;
+            let via = Some(key(HUB).public_key());
+            let dialled = node.tunnel.attach_carrier(Box::new(theirs), via).await;
+            dialled.unwrap();
+            echo(node.listen(80).await);
+            let mut events = hub.tunnel.events();
+            while !is_carried(&hub, number).await {
+                timeout(LIMIT, events.recv()).await.unwrap().unwrap();
+            }
+            let stream = hub.dial(overlay(number, 80)).await.unwrap();
+            assert_echoes(stream, body(50_000, 2)).await;
+            hub.tunnel.detach_carrier(carrier.unwrap()).await;
+            let left = async {
+                while is_carried(&hub, number).await {
+                    tokio::task::yield_now().await;
+                }
+            };
+            timeout(LIMIT, left).await.unwrap();
+        }
+        hub.tunnel.shutdown().await;
+    });
+    played.join().unwrap();
+}
+
+async fn is_carried(hub: &Node, number: u8) -> bool {
+    let peers = hub.tunnel.peers().await;
+    let key = key(number).public_key();
+    let path = peers.iter().find(|peer| peer.public_key == key);
+    path.is_some_and(|peer| peer.path == Some(PathKind::Carrier))
+}
+
+fn hub_on_loopback(shards: usize) -> Node {
+    let mut config = config(HUB);
+    // A port by name, since a free one may be another each time.
+    config.listen = vec!["127.0.0.1:51820".parse().unwrap()];
+    config.interface = INTERFACE.into();
+    config.shards = Some(shards);
+    Node::start(Engine::Userspace, config, HUB)
+}
+
+/// A hub and nodes that have a session with it.
+async fn loopback_hub(shards: usize) -> (Node, Vec<Node>) {
+    let hub = hub_on_loopback(shards);
+    let mut nodes = Vec::new();
+    for number in NODES {
+        let node = Node::netstack(number);
+        connect(&node, &hub).await;
+        nodes.push(node);
+    }
+    (hub, nodes)
 }
 
 fn flows_keep_their_order(shards: usize) {

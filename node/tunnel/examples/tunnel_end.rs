@@ -26,6 +26,7 @@ struct End {
     connection_buffer_bytes: usize,
     /// The ports of sink and source; only a netstack needs them, since iperf3 can't use it.
     sink_and_source: Option<(u16, u16)>,
+    shards: Option<usize>,
     peers: Vec<Peer>,
     relay_pairs: Vec<[Channel; 2]>,
 }
@@ -77,6 +78,7 @@ async fn main() -> Result<(), Failure> {
     config.mtu_bytes = end.mtu_bytes;
     config.interface.clone_from(&end.interface);
     config.connection_buffer_bytes = end.connection_buffer_bytes;
+    config.shards = end.shards;
     let tunnel = start(engine, config)?;
     for peer in &end.peers {
         tunnel.set_peer(peer.config()?).await?;

@@ -19,6 +19,7 @@ mod plan;
 mod priority;
 mod relay;
 mod series;
+mod shards;
 mod sheet;
 mod spoof;
 mod strangers;
@@ -69,6 +70,9 @@ pub fn dataplane(plan: &Plan) -> Result<Sheet> {
     }
     if plan.measures(Part::Relay) {
         relay::relay(&wire, plan, &mut sheet)?;
+    }
+    if plan.measures(Part::Shards) {
+        shards::shards(&wire, plan, &mut sheet)?;
     }
     sheet.note(super::control::machine()?);
     sheet.judge(&GOALS);

@@ -31,6 +31,8 @@ pub(super) struct End {
     pub(super) overlay: Ipv4Addr,
     pub(super) netstack: bool,
     pub(super) sink_and_source: Option<(u16, u16)>,
+    /// As many as suit the machine if nothing is said.
+    pub(super) shards: Option<usize>,
     pub(super) peers: Vec<Value>,
     /// The channels between which it relays, in twos.
     pub(super) relay_pairs: Value,
@@ -87,6 +89,7 @@ impl End {
             overlay: side.overlay(),
             netstack: false,
             sink_and_source: None,
+            shards: None,
             peers,
             relay_pairs: json!([]),
         }
@@ -104,6 +107,7 @@ impl End {
             "interface": self.side.interface(),
             "connection_buffer_bytes": CONNECTION_BUFFER_BYTES,
             "sink_and_source": self.sink_and_source,
+            "shards": self.shards,
             "peers": self.peers,
             "relay_pairs": self.relay_pairs,
         });

@@ -8,6 +8,7 @@ use super::handshakes::{LOST_TO_STRANGERS, PER_CORE};
 use super::idle::{IDLE_MEMORY, IDLE_PROCESSOR, MANY_PEERS, PEERS_MEMORY};
 use super::loss::{BBR, BESIDE, NETSTACK_SENDS};
 use super::relay::{DIRECT, RELAYED};
+use super::shards::{ONE_SHARD, TWO_SHARDS};
 use super::sheet::{Measure, Sheet};
 use super::throughput::NOISE;
 
@@ -112,7 +113,7 @@ const fn goal(name: &'static str, figure: Figure, bound: Bound) -> Goal {
 }
 
 /// In the order in which they are printed.
-pub(super) const GOALS: [Goal; 27] = [
+pub(super) const GOALS: [Goal; 28] = [
     goal(
         "TCP 1 stream, times wireguard-go",
         Figure::Ratio(Measure::Tcp1, WIREGUARD_GO),
@@ -246,6 +247,11 @@ pub(super) const GOALS: [Goal; 27] = [
     goal(
         "TCP through a relay, share of direct",
         Figure::RatioAlone(RELAYED, DIRECT),
+        Bound::None,
+    ),
+    goal(
+        "TCP of 8 members, 2 shards, times 1 shard",
+        Figure::RatioAlone(TWO_SHARDS, ONE_SHARD),
         Bound::None,
     ),
 ];

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::wire::{Side, Wire};
-use super::{crowd, lossy, strangers, stream};
+use super::{crowd, lossy, shards, strangers, stream};
 
 /// This program on one of the machines, told to play a part; what the part needs to know comes after it.
 pub(super) fn part(wire: &Wire, side: Side, name: &str) -> Result<Command> {
@@ -26,6 +26,7 @@ fn play(words: &[String]) -> Result<()> {
     let file = || words.first().map(Path::new).context("the part's file?");
     match name.as_str() {
         "stream" => stream::play(words),
+        "gather" => shards::play(words),
         "crowd" => crowd::play(file()?),
         "strangers" => strangers::play(file()?),
         "lossy" => lossy::play(file()?),

@@ -30,6 +30,8 @@ pub(super) enum Part {
     Loss,
     /// A stream through a hub's relay.
     Relay,
+    /// Streams of a hub's members, with one shard and with two.
+    Shards,
 }
 
 impl Plan {
@@ -89,16 +91,17 @@ impl Default for Plan {
     }
 }
 
-const PARTS: [(&str, Part); 5] = [
+const PARTS: [(&str, Part); 6] = [
     ("--throughput", Part::Throughput),
     ("--idle", Part::Idle),
     ("--handshakes", Part::Handshakes),
     ("--loss", Part::Loss),
     ("--relay", Part::Relay),
+    ("--shards", Part::Shards),
 ];
 const RUNS: usize = 5;
 const SECONDS: u64 = 5;
-const USAGE: &str = "Known are --throughput, --idle, --handshakes, --loss, --relay (none means all), --runs N, \
+const USAGE: &str = "Known are --throughput, --idle, --handshakes, --loss, --relay, --shards (none means all), --runs N, \
     --seconds N, --contenders A,B, --quick, --install-peers, --json";
 
 #[cfg(test)]

@@ -61,6 +61,9 @@ pub struct Hub {
     /// Whether batches of packets are left to the kernel to cut and join; off for kernels that do it wrong.
     #[serde(default = "offload")]
     pub offload: bool,
+    /// Threads of the engine `userspace`; as many as suit the machine if nothing is said.
+    #[serde(default)]
+    pub tunnel_shards: Option<usize>,
 }
 
 /// Which data plane.
@@ -210,6 +213,7 @@ impl Config {
                 interface: interface(),
                 mtu_bytes: mtu(),
                 offload: offload(),
+                tunnel_shards: None,
             },
             edge: Edge {
                 https: any_443(),
@@ -264,6 +268,11 @@ impl Config {
         }
         if !(1_280..=9_000).contains(&self.hub.mtu_bytes) {
             return Some(("hub.mtu_bytes", "must be 1280 to 9000".to_owned()));
+        }
+        let shards = self.hub.tunnel_shards;
+        if shards.is_some_and(|shards| !(1..=malha_tunnel::MAX_SHARDS).contains(&shards)) {
+            let problem = "must be 1 to 16; left out, it is what suits the machine";
+            return Some(("hub.tunnel_shards", problem.to_owned()));
         }
         self.problem_name()
     }

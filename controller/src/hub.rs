@@ -77,6 +77,7 @@ impl Hub {
                 listen,
                 mtu_bytes: usize::from(config.mtu_bytes),
                 offload: config.offload.into(),
+                shards: config.tunnel_shards,
                 interface: config.interface.clone(),
                 max_connections: MAX_CONNECTIONS,
                 ..TunnelConfig::new(key, addresses)

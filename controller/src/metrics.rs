@@ -185,6 +185,16 @@ impl Figures {
                 "QUIC datagrams that found their queue full",
                 underlay.quic_dropped,
             ),
+            (
+                "hub_handed_over",
+                "Packets that one thread of the hub's tunnel handed to another",
+                underlay.handed_over,
+            ),
+            (
+                "hub_handover_dropped",
+                "Packets that found the other thread's queue full",
+                underlay.handover_dropped,
+            ),
         ] {
             self.counter(name, help, count);
         }

@@ -145,6 +145,7 @@ async fn run_until_end(
             interface: settings.interface.clone(),
             mtu_bytes: settings.mtu_bytes,
             offload: settings.offload.into(),
+            shards: settings.tunnel_shards,
             guard: settings.guard(),
         },
         engine_reason,

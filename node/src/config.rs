@@ -5,6 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use malha_tunnel::MAX_SHARDS;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
@@ -37,6 +38,8 @@ pub struct Wishes {
     pub mtu_bytes: Option<usize>,
     /// Whether batches of packets are left to the kernel to cut and join; off for kernels that do it wrong.
     pub offload: Option<bool>,
+    /// Threads of the engine `userspace`; as many as suit the machine if nothing is said.
+    pub tunnel_shards: Option<usize>,
     /// UDP to the hub always passes here: with it, the engine `auto` may leave WireGuard to the kernel.
     pub plain_udp: Option<bool>,
     pub guard: Option<GuardChoice>,
@@ -60,6 +63,7 @@ pub struct Settings {
     pub interface: String,
     pub mtu_bytes: usize,
     pub offload: bool,
+    pub tunnel_shards: Option<usize>,
     pub plain_udp: bool,
     pub guard: GuardChoice,
     pub guard_except: BTreeSet<u16>,
@@ -86,6 +90,7 @@ impl Wishes {
             interface: self.interface.or(other.interface),
             mtu_bytes: self.mtu_bytes.or(other.mtu_bytes),
             offload: self.offload.or(other.offload),
+            tunnel_shards: self.tunnel_shards.or(other.tunnel_shards),
             plain_udp: self.plain_udp.or(other.plain_udp),
             guard: self.guard.or(other.guard),
             guard_except: self.guard_except.or(other.guard_except),
@@ -108,6 +113,7 @@ impl Wishes {
             interface: self.interface.unwrap_or_else(|| DEFAULT_INTERFACE.into()),
             mtu_bytes: self.mtu_bytes.unwrap_or(DEFAULT_MTU_BYTES),
             offload: self.offload.unwrap_or(true),
+            tunnel_shards: self.tunnel_shards,
             plain_udp: self.plain_udp.unwrap_or(false),
             guard: self.guard.unwrap_or_default(),
             guard_except: (self.guard_except).unwrap_or_else(|| GUARD_EXCEPT.into()),
@@ -135,6 +141,13 @@ impl Settings {
             return Err(format!(
                 "mtu-bytes is {}; it must be {MIN_MTU_BYTES} to {MAX_MTU_BYTES}",
                 self.mtu_bytes
+            ));
+        }
+        if let Some(shards) = self.tunnel_shards
+            && !(1..=MAX_SHARDS).contains(&shards)
+        {
+            return Err(format!(
+                "tunnel-shards is {shards}; it must be 1 to {MAX_SHARDS}; left out, it is what suits the machine"
             ));
         }
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -218,6 +231,8 @@ mod tests {
         );
         for (text, hint) in [
             ("mtu-bytes = 100", "1280"),
+            ("tunnel-shards = 0", "1 to 16"),
+            ("tunnel-shards = 17", "left out"),
             ("interface = \"a/b\"", "interface"),
             ("log = \"a=b=c\"", "warn"),
         ] {

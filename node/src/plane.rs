@@ -46,6 +46,8 @@ pub struct PlaneConfig {
     pub interface: String,
     pub mtu_bytes: usize,
     pub offload: Offload,
+    /// As many as suit the machine if nothing is said.
+    pub shards: Option<usize>,
     pub guard: GuardConfig,
 }
 
@@ -257,6 +259,7 @@ impl Plane {
         config.interface.clone_from(&self.config.interface);
         config.mtu_bytes = self.config.mtu_bytes;
         config.offload = self.config.offload;
+        config.shards = self.config.shards;
         let tunnel = malha_tunnel::start(self.config.engine, config).map_err(with_causes)?;
         Ok(Running {
             events: tunnel.events(),

@@ -155,6 +155,7 @@ struct Shell {
     node: NodeId,
     engine: Engine,
     engine_reason: EngineReason,
+    shards: usize,
     started: Instant,
     identity: Identity,
     credentials: Arc<Credentials>,
@@ -202,6 +203,7 @@ impl Shell {
         let (disk, job_inbox) = mpsc::channel(MAX_JOBS);
         let (answers, answer_inbox) = mpsc::channel(MAX_JOBS);
         let engine = config.plane.engine;
+        let shards = engine.shards(config.plane.shards);
         let (overlay, running) = watch::channel(None);
         let mut tasks = JoinSet::new();
         let contact = ContactWatch::start(engine, running.clone(), &mut tasks);
@@ -222,6 +224,7 @@ impl Shell {
             node: identity.node,
             engine,
             engine_reason: config.engine_reason,
+            shards,
             started: Instant::now(),
             credentials: Arc::new(credentials(&identity, &keys)),
             identity,
@@ -420,6 +423,7 @@ impl Shell {
             node: self.node,
             engine: self.engine,
             engine_reason: &self.engine_reason,
+            shards: self.shards,
             plane: &self.plane,
             streams: self.contact.streams(),
             names: self.names.status(),

@@ -3,8 +3,7 @@
 mod balancers;
 mod filter;
 mod print;
-mod socket;
-#[cfg(test)]
+mod socket;#[cfg(test)]
 mod tests;
 
 use std::net::SocketAddr;
@@ -84,6 +83,9 @@ pub struct ControlStatus {
 pub struct TunnelStatus {
     pub engine: String,
     pub why: EngineReason,
+    /// Threads among which the peers are spread.
+    #[serde(default = "one")]
+    pub shards: usize,
     pub listen: Vec<SocketAddr>,
 }
 
@@ -155,6 +157,7 @@ pub struct Surroundings<'a> {
     pub node: NodeId,
     pub engine: malha_tunnel::Engine,
     pub engine_reason: &'a EngineReason,
+    pub shards: usize,
     pub plane: &'a PlaneView,
     pub streams: Option<StreamsView>,
     pub names: NamesStatus,
@@ -190,6 +193,7 @@ impl StatusDocument {
             tunnel: TunnelStatus {
                 engine: about.engine.to_string(),
                 why: about.engine_reason.clone(),
+                shards: about.shards,
                 listen: about.plane.listen.clone(),
             },
             streams: about.streams.map(|view| StreamsStatus::new(&view)),
@@ -298,6 +302,11 @@ fn peers(map: Option<&malha_proto::Netmap>, plane: &PlaneView, wall_ms: u64) -> 
         })
     });
     known.collect()
+}
+
+/// What an agent meant that said nothing.
+fn one() -> usize {
+    1
 }
 
 /// The state's name in JSON.

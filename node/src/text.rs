@@ -80,6 +80,10 @@ texts! {
         "Não deixa ao kernel cortar e juntar pacotes; para kernels que erram nisso",
         "Leaves no packets for the kernel to cut and join; for kernels that get it wrong"
     }
+    help_tunnel_shards() {
+        "Threads do túnel userspace, 1 a 16 [padrão: metade dos núcleos, no máximo 8; 1 com menos de quatro núcleos]",
+        "Threads of the userspace tunnel, 1 to 16 [default: half of the cores, 8 at most; 1 with fewer than four cores]"
+    }
     help_log_format() { "Formato do registro", "Format of the log" }
     help_log() {
         "Nível do registro: error, warn, info, debug, trace",
@@ -234,6 +238,7 @@ texts! {
     }
     status_last_error(error) { "             última falha: {error}", "             last failure: {error}" }
     status_engine(engine, why) { "Túnel        {engine} ({why})", "Tunnel       {engine} ({why})" }
+    status_shards(count) { "             {count} threads", "             {count} threads" }
     status_netmap(revision) { "Mapa         revisão {revision}", "Netmap       revision {revision}" }
     status_netmap_behind(revision, newest) {
         "Mapa         revisão {revision}, a nova é {newest}",

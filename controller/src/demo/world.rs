@@ -280,6 +280,7 @@ fn config(data: &Path, ports: &Ports) -> Config {
             interface: "malha0".to_owned(),
             mtu_bytes: 1_280,
             offload: true,
+            tunnel_shards: None,
         },
         edge: Edge {
             https: vec![loopback(ports.https_port)],

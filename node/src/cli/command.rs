@@ -32,6 +32,7 @@ const STATE: &str = "state";
 const CONFIG: &str = "config";
 const ENGINE: &str = "engine";
 const NO_OFFLOAD: &str = "no-offload";
+const TUNNEL_SHARDS: &str = "tunnel-shards";
 const LOG: &str = "log";
 const LOG_FORMAT: &str = "log-format";
 const LANG: &str = "lang";
@@ -84,7 +85,7 @@ pub(super) fn command(lang: Lang) -> Command {
         .subcommand(sub(MAN, text::about_man(lang)))
 }
 
-fn everywhere(lang: Lang) -> [Arg; 7] {
+fn everywhere(lang: Lang) -> [Arg; 8] {
     let global = |name: &'static str, value: &'static str, variable: &'static str| {
         let arg = Arg::new(name).long(name).env(variable).global(true);
         arg.value_name(value)
@@ -118,6 +119,9 @@ fn everywhere(lang: Lang) -> [Arg; 7] {
             .action(ArgAction::SetTrue)
             .value_parser(FalseyValueParser::new())
             .help(text::help_no_offload(lang)),
+        global(TUNNEL_SHARDS, "N", "MALHA_NODE_TUNNEL_SHARDS")
+            .value_parser(value_parser!(usize))
+            .help(text::help_tunnel_shards(lang)),
         global(LOG, "LEVEL", "MALHA_NODE_LOG").help(text::help_log(lang)),
         global(LOG_FORMAT, "FORMAT", "MALHA_NODE_LOG_FORMAT")
             .value_parser(formats)
@@ -172,6 +176,7 @@ pub(super) fn wishes(flags: &ArgMatches) -> Wishes {
         state: flags.get_one(STATE).cloned(),
         engine: flags.get_one(ENGINE).copied(),
         offload: flags.get_flag(NO_OFFLOAD).then_some(false),
+        tunnel_shards: flags.get_one(TUNNEL_SHARDS).copied(),
         log: flags.get_one(LOG).cloned(),
         log_format: flags.get_one(LOG_FORMAT).copied(),
         ..Wishes::default()

@@ -57,6 +57,7 @@ impl Scene {
             interface: "malha0".into(),
             mtu_bytes: 1_280,
             offload: malha_tunnel::Offload::default(),
+            shards: None,
             guard: crate::testbed::no_guard(),
         };
         let (orders, order_inbox) = mpsc::channel(8);

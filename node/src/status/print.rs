@@ -21,6 +21,9 @@ impl StatusDocument {
         self.control_lines(lang, &mut lines);
         let why = self.tunnel.why.say(lang);
         lines.push(text::status_engine(lang, &self.tunnel.engine, why));
+        if self.tunnel.shards > 1 {
+            lines.push(text::status_shards(lang, self.tunnel.shards));
+        }
         lines.extend(self.streams.map(|streams| streams.line(lang)));
         lines.push(text::status_guard(lang, self.guard.say(lang)));
         lines.extend(self.names.lines(lang));

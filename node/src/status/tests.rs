@@ -28,6 +28,7 @@ fn healthy() -> StatusDocument {
         tunnel: TunnelStatus {
             engine: "netstack".into(),
             why: EngineReason::NoCapability,
+            shards: 1,
             listen: vec![],
         },
         streams: None,

@@ -344,6 +344,12 @@ impl Checks {
         let kept = spawn_blocking(move || record::keep(run, &history, &authority)).await;
         let report = kept.map_err(|_| CheckError::Interrupted)??;
         self.newest().insert(organization, Arc::new(report));
+        if let Some(run) = context.history.newest(organization) {
+            let noted = context.handle.note(record::line(organization, &run)).await;
+            if let Err(error) = noted {
+                tracing::warn!(%organization, %error, "the audit log does not have this check");
+            }
+        }
         Ok(())
     }
 

@@ -748,6 +748,29 @@ async fn a_restored_controller_goes_on_with_the_chain_of_its_evidence() {
         stage.place.malha(&[&words[..], &["--json"]].concat())
     };
     let whole = verify().json();
+    let words = [
+        "check",
+        "verify",
+        "data/checks",
+        "--authority",
+        "data/overlay-ca.pem",
+        "--lang",
+        "pt",
+    ];
+    let all = stage.place.malha(&words).ok();
+    assert!(
+        all.stderr.contains("sedec: rodadas 1 a 3, nada removido"),
+        "{}",
+        all.stderr
+    );
+    let empty = stage.place.malha(&[
+        "check",
+        "verify",
+        "kept/store",
+        "--authority",
+        "data/overlay-ca.pem",
+    ]);
+    assert_eq!(empty.code, 4, "{}", empty.stderr);
     let chain = &whole["chains"][0];
     assert_eq!((&chain["first"], &chain["last"]), (&1.into(), &3.into()));
     assert_eq!(chain["faults"], serde_json::json!([]), "{whole}");

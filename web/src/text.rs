@@ -436,6 +436,7 @@ catalogue! {
     DidRemoveBalancer: "removeu o balanceador", "removed the balancer";
     DidSetServerMode: "alterou o modo de um servidor do balanceador", "changed the mode of a server of the balancer";
     DidAskForCheck: "pediu uma verificação de conformidade", "asked for a compliance check";
+    DidKeepCheck: "terminou uma verificação de conformidade", "finished a compliance check";
     DidPutDeclaration: "gravou o que o órgão declara de si", "kept what the agency declares of itself";
     DidRemoveDeclaration: "retirou o que o órgão declarava de si", "withdrew what the agency declared of itself";
     DidSetProfile: "alterou um perfil de portas", "changed a profile's ports";

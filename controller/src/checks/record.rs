@@ -1,13 +1,18 @@
 //! What is kept of a run: its report, and the evidence file that the overlay's authority signs.
 
+use std::collections::BTreeMap;
+
 use malha_check::{EvidenceError, Observation, Report, RunLink, Signer, Subject, write_evidence};
 use malha_pki::Authority;
 use malha_proto::OrganizationId;
+use malha_store::audit::{AuditOutcome, AuditRecord};
 use time::OffsetDateTime;
 
 use super::CheckError;
 use super::history::{History, RunSummary};
 use super::vantage::NoOutside;
+use crate::audit;
+use crate::coordinator::Actor;
 
 /// A run that is over.
 pub(super) struct Run {
@@ -47,6 +52,19 @@ pub(super) fn keep(
     let json = serde_json::to_vec(&report).map_err(EvidenceError::from)?;
     history.add(run.organization, summary, &json, evidence.as_bytes())?;
     Ok(report)
+}
+
+/// The line of the audit log that a run is kept: with it, nobody can cut the newest runs off unseen.
+pub(super) fn line(organization: OrganizationId, run: &RunSummary) -> AuditRecord {
+    let (actor, target) = (Actor::controller(), organization.to_string());
+    let accepted = AuditOutcome::Accepted;
+    let mut line = audit::line(&actor, "check.keep", target, accepted, run.ended_ms);
+    line.detail = BTreeMap::from([
+        ("run".to_owned(), run.started_ms.to_string()),
+        ("sequence".to_owned(), run.sequence.to_string()),
+        ("evidence_sha256".to_owned(), run.evidence_sha256.clone()),
+    ]);
+    line
 }
 
 /// Milliseconds of the Unix epoch; 0 before it.

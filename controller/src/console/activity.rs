@@ -95,6 +95,7 @@ fn action(record: &AuditRecord) -> Action {
         ("balancer.mode", AuditOutcome::Accepted) => Action::ServerModeSet,
         ("balancer.remove", AuditOutcome::Accepted) => Action::BalancerRemoved,
         ("check.start", AuditOutcome::Accepted) => Action::CheckAsked,
+        ("check.keep", AuditOutcome::Accepted) => Action::CheckKept,
         ("declaration.put", AuditOutcome::Accepted) => Action::DeclarationPut,
         ("declaration.remove", AuditOutcome::Accepted) => Action::DeclarationRemoved,
         ("profile.set", AuditOutcome::Accepted) => Action::ProfileSet,

@@ -108,6 +108,7 @@ pub enum Action {
     BalancerRemoved,
     ServerModeSet,
     CheckAsked,
+    CheckKept,
     DeclarationPut,
     DeclarationRemoved,
     ProfileSet,

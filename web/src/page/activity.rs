@@ -113,6 +113,7 @@ fn words(visit: &Visit, action: &Action) -> Markup {
         Action::BalancerRemoved => Text::DidRemoveBalancer,
         Action::ServerModeSet => Text::DidSetServerMode,
         Action::CheckAsked => Text::DidAskForCheck,
+        Action::CheckKept => Text::DidKeepCheck,
         Action::DeclarationPut => Text::DidPutDeclaration,
         Action::DeclarationRemoved => Text::DidRemoveDeclaration,
         Action::ProfileSet => Text::DidSetProfile,

@@ -105,7 +105,7 @@ fn sound(file: &Path, pem: &str) -> Result<Verified, Failure> {
     })
 }
 
-/// The files that are meant, in the order of their names; those of a folder are told by what they end with.
+/// The files that are meant, in the order of their names; those of a folder, and of the folders in it, are told by what they end with.
 fn files(named: &[PathBuf], screen: &Screen) -> Result<Vec<PathBuf>, Failure> {
     let mut files = Vec::new();
     for path in named {
@@ -114,14 +114,16 @@ fn files(named: &[PathBuf], screen: &Screen) -> Result<Vec<PathBuf>, Failure> {
             continue;
         }
         let mut found = Vec::new();
-        let failed = |error| Failure::file(path, &error);
-        for entry in fs::read_dir(path).map_err(failed)? {
-            let file = entry.map_err(failed)?.path();
-            let ending = file.extension().and_then(|it| it.to_str());
-            if matches!(ending, Some("evidence" | "jsonl")) {
-                found.push(file);
+        for entry in inside(path)? {
+            match entry.is_dir() {
+                true => found.extend(inside(&entry)?),
+                false => found.push(entry),
             }
         }
+        found.retain(|file| {
+            let ending = file.extension().and_then(|it| it.to_str());
+            matches!(ending, Some("evidence" | "jsonl"))
+        });
         if found.is_empty() {
             let text = text::no_evidence(screen.lang, path.display());
             return Err(Failure::new(Exit::NotFound, text));
@@ -134,6 +136,13 @@ fn files(named: &[PathBuf], screen: &Screen) -> Result<Vec<PathBuf>, Failure> {
         return Err(Failure::new(Exit::Refused, text));
     }
     Ok(files)
+}
+
+fn inside(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let failed = |error| Failure::file(folder, &error);
+    let entries = fs::read_dir(folder).map_err(failed)?;
+    let paths = entries.map(|entry| entry.map(|it| it.path()));
+    paths.collect::<Result<_, _>>().map_err(failed)
 }
 
 fn document(
@@ -174,4 +183,4 @@ fn document(
 
 const MAX_PEM_BYTES: usize = 64 * 1_024;
 /// Of one call.
-const MAX_FILES: usize = 1_000;
+const MAX_FILES: usize = 10_000;

@@ -52,6 +52,8 @@ async fn a_check_is_asked_for_run_and_shown_with_its_evidence() {
     };
     stop.cancel();
     running.await.unwrap();
+    let newest = console.activity(&owner()).await.unwrap().rows.remove(0);
+    assert_eq!(newest.action, Action::CheckKept);
     let run = detail.run.unwrap();
     assert_eq!((run.findings, detail.findings.total), (0, 0));
     assert_eq!(run.could_not_test, detail.untested.total);

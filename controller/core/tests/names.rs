@@ -162,9 +162,12 @@ fn a_name_is_one_organizations() {
     let (sedec, seplag) = (scene.sedec.organization, scene.seplag.organization);
     scene.world.run(declare(sedec, "producao", NAME)).unwrap();
     match scene.world.run(declare(seplag, "producao", NAME)) {
-        Err(Rejection::Invalid { field, problem }) => {
+        Err(Rejection::Invalid { field, reason }) => {
             assert_eq!(field, "names");
-            assert!(problem.contains("sedec has declared"), "{problem}");
+            assert!(
+                reason.to_string().contains("sedec has declared"),
+                "{reason}"
+            );
         }
         other => panic!("{other:?}"),
     }

@@ -116,3 +116,6 @@ impl Underlay {
 
 /// Parcels of each kind taken before the rest of the shard gets its turn. Most are as long as a super-packet.
 const PARCELS: usize = 8;
+
+#[cfg(test)]
+mod tests;

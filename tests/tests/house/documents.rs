@@ -85,11 +85,12 @@ fn every_fuzz_target_starts_from_a_committed_corpus() {
     assert!(inputs.is_empty(), "corpora of no target: {inputs:?}");
 }
 
-const CORPORA: [&str; 9] = [
+const CORPORA: [&str; 10] = [
     "controller/proto/corpus/frame",
     "controller/proto/corpus/token",
     "dns/zone/corpus/edit",
     "dns/zone/corpus/message",
+    "node/corpus/names",
     "node/tunnel/corpus/datagram",
     "node/tunnel/corpus/filter",
     "node/tunnel/corpus/packet",

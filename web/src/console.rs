@@ -146,11 +146,12 @@ pub enum Role {
 }
 
 impl Role {
-    pub(crate) fn may_write(self) -> bool {
+    /// Whether it makes tokens and puts machines in the places of others.
+    pub(crate) fn may_enrol(self) -> bool {
         self != Role::Auditor
     }
 
-    /// Whether it changes more than tokens and the machines in their places.
+    /// Whether it changes everything else.
     pub(crate) fn may_change(self) -> bool {
         matches!(self, Role::Owner | Role::Operator)
     }

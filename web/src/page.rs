@@ -29,6 +29,7 @@ pub(crate) mod zones;
 use axum::response::{Html, IntoResponse, Response};
 use maud::{Markup, Render, html};
 
+use crate::console::Role;
 use crate::page::aftermath::Aftermath;
 use crate::text::Text;
 use crate::view::{View, pulse};
@@ -65,10 +66,10 @@ async fn whole(
         (aftermath.draw(visit))
         div #live { (live) }
         div #stream hx-sse:connect=(view.live_address()) hx-swap="none" hx-trigger="load, every 20s" {}
-        @if visit.may_write() {
+        @if view.is_open_to(visit.viewer.role) {
             (forms)
         } @else {
-            p.note { (visit.say(Text::ReadOnlyNote)) }
+            p.note { (visit.say(read_only(visit.viewer.role))) }
         }
     };
     (
@@ -76,6 +77,14 @@ async fn whole(
         Html(shell::signed_in(visit, view.section(), &title, content).into_string()),
     )
         .into_response()
+}
+
+/// Why there is nothing to change on a page.
+fn read_only(role: Role) -> Text {
+    match role {
+        Role::SiteTechnician => Text::ReadOnlyTechnician,
+        Role::Auditor | Role::Operator | Role::Owner => Text::ReadOnlyNote,
+    }
 }
 
 /// "Showing 500 of 12,000.", where a listing was cut.

@@ -58,6 +58,7 @@ catalogue! {
     CopyFailed: "Selecione e copie", "Select it and copy";
     NoneOption: "Escolha…", "Choose…";
     OrFromTerminal: "Ou pelo terminal:", "Or from a terminal:";
+    ReadOnlyTechnician: "Seu perfil cria tokens e troca máquinas; o resto ele só vê.", "Your role makes tokens and replaces machines; it only sees the rest.";
     ReadOnlyNote: "Seu perfil permite ver tudo e não alterar nada.", "Your role lets you see everything and change nothing.";
 
     // Sign-in

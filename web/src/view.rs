@@ -4,6 +4,7 @@
 use maud::{Markup, html};
 
 use crate::address;
+use crate::console::Role;
 use crate::form::Fields;
 use crate::model::{NodeId, NodeQuery, NodeState, Overview, Topic, Topics, Unreadable};
 use crate::page;
@@ -116,6 +117,14 @@ impl View {
             View::Balancers => "/balancers",
             View::Profiles => "/profiles",
             View::Compliance | View::ComplianceOf(..) => "/compliance",
+        }
+    }
+
+    /// Whether somebody with this role finds something to change on it.
+    pub(crate) fn is_open_to(&self, role: Role) -> bool {
+        match self {
+            View::Tokens | View::Node(_) => role.may_enrol(),
+            _ => role.may_change(),
         }
     }
 

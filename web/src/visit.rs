@@ -44,8 +44,12 @@ impl Visit {
         self.language.say(text)
     }
 
-    pub(crate) fn may_write(&self) -> bool {
-        self.viewer.role.may_write()
+    pub(crate) fn may_enrol(&self) -> bool {
+        self.viewer.role.may_enrol()
+    }
+
+    pub(crate) fn may_change(&self) -> bool {
+        self.viewer.role.may_change()
     }
 }
 

@@ -16,8 +16,23 @@ pub(crate) fn reason(reason: &Reason) -> Bilingual {
     match reason {
         Reason::Name { error } => name(error),
         Reason::Place { error } => place(error),
+        Reason::TextSyntax { message } => both(syntax(message), sentence(message)),
         _ => both(portuguese(reason), sentence(&reason.to_string())),
     }
+}
+
+/// What the reader of TOML says most often; the rest stays in its words.
+fn syntax(message: &str) -> String {
+    let field = |start: &str| message.strip_prefix(start)?.split('`').next();
+    if let Some(field) = field("unknown field `") {
+        let (_, known) = message.split_once(", expected ").unwrap_or_default();
+        let known = known.strip_prefix("one of ").unwrap_or(known);
+        return format!("O campo `{field}` não existe aqui. Os que existem: {known}.");
+    }
+    if let Some(field) = field("missing field `") {
+        return format!("Falta o campo `{field}`.");
+    }
+    format!("O texto não é o TOML esperado ({message}).")
 }
 
 macro_rules! portuguese {
@@ -120,7 +135,7 @@ portuguese! {
     ProposalOutdated { number }
         "O que a proposta {number} muda já não é o que foi visto. Veja de novo; se ela estiver desatualizada, rejeite-a e proponha outra vez."
     TextLong { bytes, most } "O texto tem {bytes} bytes; o máximo é {most}."
-    TextSyntax { message } "O texto não é o TOML esperado ({message})."
+    TextSyntax { message } "{message}"
     TextVersion { version } "Este programa lê a versão {version}."
     EmptyList "A lista está vazia; escreva ao menos um."
     StandsTwice { text } "{text} está repetido."

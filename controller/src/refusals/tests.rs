@@ -92,6 +92,19 @@ fn a_text_names_its_line_and_field_in_both_languages() {
 }
 
 #[test]
+fn a_field_that_does_not_exist_is_named_in_both_languages() {
+    let error = malha_core::policy::Policy::parse("version = 1\ngrants = []\n").unwrap_err();
+    let words = text(&error);
+    assert!(
+        words.pt.contains("O campo `grants` não existe aqui"),
+        "{}",
+        words.pt
+    );
+    assert!(words.pt.contains("`grant`"), "{}", words.pt);
+    assert!(words.en.contains("Unknown field"), "{}", words.en);
+}
+
+#[test]
 fn long_input_is_cut_and_an_error_becomes_a_sentence() {
     assert_eq!(
         quoted(&"x".repeat(65_536)).chars().count(),

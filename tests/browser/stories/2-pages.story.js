@@ -8,8 +8,13 @@ const PAGES = {
   nodes: "/nodes",
   "no-match": "/nodes?q=nothing-like-this",
   sites: "/sites",
+  organization: "/organizations/demo",
   tokens: "/tokens",
   services: "/services",
+  balancers: "/balancers",
+  policy: "/policy",
+  profiles: "/profiles",
+  compliance: "/compliance",
   zones: "/dns",
   zone: "/dns/localhost",
   activity: "/activity",
@@ -82,6 +87,26 @@ for (const name of HOSTILE_NAMES) {
     await fits(page, `refused-${HOSTILE_NAMES.indexOf(name) + 1}`);
   });
 }
+
+test("one operator alone reads what a second approver means, and how to get one", async ({ operator: page }) => {
+  await page.goto("/sites");
+  await page.getByRole("link", { name: "demo", exact: true }).click();
+  await expect(page.locator("h1")).toHaveText("demo");
+  const panel = page.locator("#second-approver");
+  await expect(panel).toContainText("outro operador aprove exatamente o que o autor viu");
+  await expect(panel).toContainText("malha operator add");
+  await expect(panel.locator("form")).toHaveCount(0);
+});
+
+test("a policy with a mistake is refused with its line, and stays in the form", async ({ operator: page, complaints }) => {
+  await page.goto("/policy");
+  const wrong = 'version = 1\n[[grant]]\nname = "a b"\nfrom = ["edge"]\nto = ["edge"]\nprotocol = "icmp"\n';
+  await page.locator("#policy-text").fill(wrong);
+  await page.getByRole("button", { name: "Ver o que muda" }).click();
+  await expect(page.locator(".notice.bad")).toContainText("Linha 3, coluna 8: grant: name:");
+  await expect(page.locator("#policy-text")).toHaveValue(wrong);
+  forgive(complaints, 422);
+});
 
 test("a wrong password says so, and a right one still signs in", async ({ page, complaints }) => {
   await page.goto("/login");

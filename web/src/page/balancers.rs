@@ -139,7 +139,7 @@ fn servers(visit: &Visit, balancer: &str, servers: &[ServerRow]) -> Markup {
                     td data-label=(visit.say(Text::Addresses)) { span.mono { (server.address) } }
                     td.number data-label=(visit.say(Text::Connections)) { (server.connections) }
                     td.row-actions {
-                        @if visit.may_write() { (buttons(visit, balancer, server)) }
+                        @if visit.may_change() { (buttons(visit, balancer, server)) }
                     }
                 }
             } }

@@ -164,7 +164,7 @@ fn check_button(
         "button small"
     };
     html! {
-        @if visit.may_write() && is_declared && standing == CheckStanding::Idle {
+        @if visit.may_change() && is_declared && standing == CheckStanding::Idle {
             form method="post" action=(format!("{}/check", place(organization))) {
                 (csrf(visit))
                 button class=(class) type="submit" { (visit.say(Words::CheckNow)) }

@@ -206,7 +206,7 @@ fn claimant(visit: &Visit, id: &NodeId, title: Text, keep: &str, claimant: &Clai
                 (fact(visit, Text::Fingerprint, html! { span.mono { (claimant.fingerprint) } }))
                 (fact(visit, Text::LastSeen, moment::relative(visit, claimant.seen_at)))
             }
-            @if visit.may_write() {
+            @if visit.may_change() {
                 form method="post" action=(format!("{}/quarantine", node_address(id))) {
                     (csrf(visit))
                     button.button.primary type="submit" name="keep" value=(keep) { (visit.say(Text::KeepThis)) }
@@ -227,16 +227,18 @@ fn maintenance(visit: &Visit, id: &NodeId) -> Markup {
                 (csrf(visit))
                 button.button type="submit" { (visit.say(Text::ReplaceButton)) }
             }
-            h3 { (visit.say(Text::RemoveNode)) }
-            p { (visit.say(Text::RemoveNodeWords)) }
-            (confirmed(visit, &Confirmed {
-                id: "remove-node",
-                ask: Text::RemoveButton,
-                hint: Text::ConfirmHint,
-                yes: Text::RemoveYes,
-                action: &format!("{address}/remove"),
-                hidden: &[],
-            }))
+            @if visit.may_change() {
+                h3 { (visit.say(Text::RemoveNode)) }
+                p { (visit.say(Text::RemoveNodeWords)) }
+                (confirmed(visit, &Confirmed {
+                    id: "remove-node",
+                    ask: Text::RemoveButton,
+                    hint: Text::ConfirmHint,
+                    yes: Text::RemoveYes,
+                    action: &format!("{address}/remove"),
+                    hidden: &[],
+                }))
+            }
         }
     }
 }

@@ -83,7 +83,7 @@ fn own_sites(visit: &Visit, it: &OrganizationDetail) -> Markup {
             @if it.sites.rows.is_empty() {
                 p.muted { (visit.say(Words::NoSites)) " " a href="/sites" { (visit.say(Text::NavSites)) } "." }
             } @else {
-                (sites::site_table(visit, &it.sites))
+                (sites::sites_of(visit, &it.sites, false))
                 (cut_note(visit, it.sites.rows.len().min(ROWS_MAX), it.sites.total))
             }
         }
@@ -107,7 +107,7 @@ fn approver(visit: &Visit, organization: &str, it: &SecondApprover) -> Markup {
                         (visit.language.fill(Words::ApproverProposal, &[&number]))
                     }
                 }
-            } @else if visit.viewer.role.may_change() { (switch(visit, organization, it)) }
+            } @else if visit.may_change() { (switch(visit, organization, it)) }
         }
     }
 }

@@ -197,7 +197,7 @@ fn standing(visit: &Visit, detail: &PolicyDetail) -> Markup {
                         br; (visit.say(Text::PolicyEmergency)) " " (reason)
                     }
                 }
-                @if visit.may_write() {
+                @if visit.may_change() {
                     form method="post" action=(format!("{ADDRESS}/{}/confirm", detail.version)) {
                         (csrf(visit))
                         button.button.primary type="submit" { (visit.say(Text::PolicyConfirm)) }
@@ -233,7 +233,7 @@ fn version(visit: &Visit, row: &PolicyVersionRow, in_force: bool) -> Markup {
             td.number data-label=(visit.say(Text::PolicyGaining)) { (row.gaining) }
             td.number data-label=(visit.say(Text::PolicyLosing)) { (row.losing) }
             td.row-actions {
-                @if !in_force && visit.may_write() {
+                @if !in_force && visit.may_change() {
                     (confirmed(visit, &Confirmed {
                         id: &format!("rollback-{}", row.version),
                         ask: Text::PolicyRollBack,
@@ -255,7 +255,10 @@ fn reviewed(visit: &Visit, review: &PolicyReview, text: &str) -> Markup {
             h2 #review-title { (visit.say(Text::PolicyReviewTitle)) }
             p { strong { (visit.language.fill(Text::PolicyCounts, &[&review.gaining, &review.losing])) } }
             (changes(visit, &review.rows))
-            @for name in &review.unresolved { p.note { (visit.say(Text::PolicyUnresolved)) " " (name) } }
+            @if !review.unresolved.is_empty() {
+                p.note { (visit.say(Text::PolicyUnresolved)) }
+                ul.note { @for name in &review.unresolved { li { (name) } } }
+            }
             @match &review.refusal {
                 Some(refusal) => p.problem.whole role="alert" {
                     (visit.say(Text::PolicyRefused)) " " (refusal_words(visit, refusal))

@@ -86,14 +86,14 @@ pub(super) fn differences(visit: &Visit, rows: &[PortDifferenceRow]) -> Markup {
     html! {
         table.cards {
             thead { tr {
-                th.number scope="col" { (visit.say(Words::Ports)) }
+                th scope="col" { (visit.say(Words::Ports)) }
                 th scope="col" { (visit.say(Words::Direction)) }
                 th scope="col" { (visit.say(Words::Difference)) }
                 th scope="col" { (visit.say(Words::AskedFor)) }
                 th scope="col" { (visit.say(Words::InProfile)) }
             } }
             tbody { @for row in rows { tr {
-                td.number.lead data-label=(visit.say(Words::Ports)) { strong { (row.port) } }
+                td.lead data-label=(visit.say(Words::Ports)) { strong { (row.port) } }
                 td data-label=(visit.say(Words::Direction)) { (visit.say(direction(row.is_inbound))) }
                 td data-label=(visit.say(Words::Difference)) { (kind(visit, row.kind)) }
                 td data-label=(visit.say(Words::AskedFor)) { (networks(visit, row)) }

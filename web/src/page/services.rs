@@ -213,7 +213,7 @@ fn service_row(visit: &Visit, service: &ServiceRow) -> Markup {
             }
             td data-label=(visit.say(Text::ExposureLabel)) { (visit.say(exposure)) }
             td.row-actions {
-                @if visit.may_write() {
+                @if visit.may_change() {
                     (removal(visit, "service", &id))
                 }
             }
@@ -264,7 +264,7 @@ fn route_row(visit: &Visit, route: &RouteRow) -> Markup {
                 @for service in &route.services { span { (service) } }
             }
             td.row-actions {
-                @if visit.may_write() {
+                @if visit.may_change() {
                     (removal(visit, "route", &id))
                 }
             }

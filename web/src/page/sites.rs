@@ -120,7 +120,7 @@ pub(crate) async fn draw(visit: &Visit) -> Result<Markup, Unreadable> {
                         p.muted { (visit.say(Text::OrFromTerminal)) }
                         (command(visit, "site-command", terminal::ADD_SITE))
                     }))
-                } @else { (site_table(visit, &sites)) }
+                } @else { (sites_of(visit, &sites, true)) }
             }
         }
     })
@@ -146,18 +146,25 @@ fn organization_table(visit: &Visit, organizations: &Listing<OrganizationRow>) -
     }
 }
 
-pub(super) fn site_table(visit: &Visit, sites: &Listing<SiteRow>) -> Markup {
+/// Sites as rows, with their organizations unless all are of one.
+pub(super) fn sites_of(
+    visit: &Visit,
+    sites: &Listing<SiteRow>,
+    with_organizations: bool,
+) -> Markup {
     html! {
         table.cards {
             thead { tr {
                 th scope="col" { (visit.say(Text::Site)) }
-                th scope="col" { (visit.say(Text::Organization)) }
+                @if with_organizations { th scope="col" { (visit.say(Text::Organization)) } }
                 th.number scope="col" { (visit.say(Text::Nodes)) }
                 th.number scope="col" { (visit.say(Text::Online)) }
             } }
             tbody { @for row in sites.rows.iter().take(ROWS_MAX) { tr {
                 td.lead data-label=(visit.say(Text::Site)) { strong { (row.name) } }
-                td.wrap data-label=(visit.say(Text::Organization)) { (row.organization) }
+                @if with_organizations {
+                    td.wrap data-label=(visit.say(Text::Organization)) { (row.organization) }
+                }
                 td.number data-label=(visit.say(Text::Nodes)) { (row.nodes) }
                 td.number data-label=(visit.say(Text::Online)) { (row.online) }
             } } }

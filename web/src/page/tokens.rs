@@ -133,7 +133,7 @@ fn row(visit: &Visit, token: &TokenRow) -> Markup {
             td data-label=(visit.say(Text::Expires)) { (moment::relative(visit, token.expires_at)) }
             td data-label=(visit.say(Text::Created)) { (moment::relative(visit, token.created_at)) }
             td.row-actions {
-                @if token.state == TokenState::Active && visit.may_write() {
+                @if token.state == TokenState::Active && visit.may_enrol() {
                     (confirmed(visit, &Confirmed {
                         id: &format!("revoke-{id}"),
                         ask: Text::Revoke,

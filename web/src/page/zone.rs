@@ -164,7 +164,7 @@ fn row(visit: &Visit, zone: &str, set: &RecordSetRow) -> Markup {
                 }
             }
             td.row-actions {
-                @if set.source == RecordSource::Operator && visit.may_write() {
+                @if set.source == RecordSource::Operator && visit.may_change() {
                     (confirmed(visit, &Confirmed {
                         id: &format!("delete-{id}"),
                         ask: Text::Delete,

@@ -92,7 +92,7 @@ fn proposal(visit: &Visit, it: &PolicyProposal) -> Markup {
 fn answers(visit: &Visit, it: &PolicyProposal) -> Markup {
     let action = |verb: &str| format!("{ADDRESS}/proposals/{}/{verb}", it.number);
     html! {
-        @if visit.may_write() {
+        @if visit.may_change() {
             @if !it.may_approve { p.muted { (visit.say(Text::PolicyOwnProposal)) } }
             div.actions {
                 @if it.may_approve && !it.outdated {

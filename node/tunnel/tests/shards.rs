@@ -12,7 +12,9 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
-use malha_tunnel::{Allow, Engine, PathKind, TunnelStats};
+use malha_tunnel::{
+    Allow, ChannelGrant, ChannelId, Engine, PathKind, RelayGrant, RelayKey, RelayPair, TunnelStats,
+};
 use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 use nodes::meeting::{INTERFACE, MIB};
 use nodes::namespace::{Namespace, interface_exists, missing, run};
@@ -24,6 +26,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 const HUB: u8 = 1;
+const RELAY: u8 = 90;
 /// The keys of these are spread over the shards, whether they are two or three.
 const NODES: RangeInclusive<u8> = 2..=6;
 
@@ -131,14 +134,14 @@ fn a_carrier_reaches_the_peers_of_every_shard() {
             dialled.unwrap();
             echo(node.listen(80).await);
             let mut events = hub.tunnel.events();
-            while !is_carried(&hub, number).await {
+            while path_to(&hub, number).await != Some(PathKind::Carrier) {
                 timeout(LIMIT, events.recv()).await.unwrap().unwrap();
             }
             let stream = hub.dial(overlay(number, 80)).await.unwrap();
             assert_echoes(stream, body(50_000, 2)).await;
             hub.tunnel.detach_carrier(carrier.unwrap()).await;
             let left = async {
-                while is_carried(&hub, number).await {
+                while path_to(&hub, number).await == Some(PathKind::Carrier) {
                     tokio::task::yield_now().await;
                 }
             };
@@ -149,11 +152,57 @@ fn a_carrier_reaches_the_peers_of_every_shard() {
     played.join().unwrap();
 }
 
-async fn is_carried(hub: &Node, number: u8) -> bool {
-    let peers = hub.tunnel.peers().await;
+/// The relay, the peers behind it and their channels are in different shards of the same node.
+#[test]
+fn a_node_of_three_shards_speaks_through_a_relay() {
+    if let Some(reason) = missing(&[("ip", "iproute2")]) {
+        println!("{reason}");
+        return;
+    }
+    let namespace = Namespace::new("relayed");
+    let played = namespace.run(async move || {
+        let (member, relay) = (hub_on_loopback(3), Node::netstack(RELAY));
+        connect(&member, &relay).await;
+        let mut pairs = Vec::new();
+        for number in NODES {
+            let node = Node::netstack(number);
+            connect(&node, &relay).await;
+            let [ours, theirs] = [number, 100 + number].map(channel);
+            let granted = [(&member, number, &ours), (&node, HUB, &theirs)];
+            for (at, of, channel) in granted {
+                let mut peer = peer(of, Vec::new());
+                peer.relay = Some(RelayGrant {
+                    channel: channel.channel,
+                    key: channel.key.clone(),
+                    via: key(RELAY).public_key(),
+                });
+                at.tunnel.set_peer(peer).await.unwrap();
+            }
+            pairs.push(RelayPair { a: ours, b: theirs });
+            relay.tunnel.set_relay_pairs(pairs.clone()).await.unwrap();
+            echo(node.listen(80).await);
+            let stream = member.dial(overlay(number, 80)).await.unwrap();
+            assert_echoes(stream, body(200_000, 3)).await;
+            assert_eq!(path_to(&member, number).await, Some(PathKind::Relay));
+        }
+        let lost = member.tunnel.stats().await.underlay.handover_dropped;
+        assert_eq!(lost, 0);
+        member.tunnel.shutdown().await;
+    });
+    played.join().unwrap();
+}
+
+fn channel(number: u8) -> ChannelGrant {
+    ChannelGrant {
+        channel: ChannelId(u32::from(number)),
+        key: RelayKey::from_bytes([number; 32]),
+    }
+}
+
+async fn path_to(from: &Node, number: u8) -> Option<PathKind> {
+    let peers = from.tunnel.peers().await;
     let key = key(number).public_key();
-    let path = peers.iter().find(|peer| peer.public_key == key);
-    path.is_some_and(|peer| peer.path == Some(PathKind::Carrier))
+    peers.iter().find(|peer| peer.public_key == key)?.path
 }
 
 fn hub_on_loopback(shards: usize) -> Node {

@@ -111,6 +111,28 @@ fn new_sockets_serve_every_shard() {
     played.join().unwrap();
 }
 
+#[test]
+fn all_shards_end_with_the_last_handle() {
+    if let Some(reason) = missing(&[("ip", "iproute2")]) {
+        println!("{reason}");
+        return;
+    }
+    let namespace = Namespace::new("dropped");
+    let played = namespace.run(async move || {
+        {
+            let (_hub, _nodes) = loopback_hub(3).await;
+            assert!(interface_exists(INTERFACE));
+        }
+        let gone = async {
+            while interface_exists(INTERFACE) {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(LIMIT, gone).await.unwrap();
+    });
+    played.join().unwrap();
+}
+
 /// What others dialled is with the first shard; a peer that has nothing else may live in any.
 #[test]
 fn a_carrier_reaches_the_peers_of_every_shard() {

@@ -264,6 +264,11 @@ mod tests {
                 let said = String::from_utf8_lossy(&output.stderr);
                 assert!(output.status.success(), "{said}");
                 assert!(!said.contains("[WARNING]"), "{said}");
+                let wrong = haproxy(&balancers()).replace("default_backend ", "default_backend x");
+                std::fs::write(&path, wrong).unwrap();
+                let mut again = Command::new("haproxy");
+                let refused = again.arg("-c").arg("-f").arg(&path).output().unwrap();
+                assert!(!refused.status.success(), "it takes anything");
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 println!("skipped: haproxy is not installed (package haproxy)");

@@ -28,7 +28,8 @@ pub struct Pool {
     number: u64,
     /// When connections must be looked at for silence.
     next_look: Instant,
-    is_closed: bool,
+    /// How every connection must end, those to come too.
+    closed: Option<Ending>,
 }
 
 #[derive(Debug)]
@@ -84,7 +85,7 @@ impl Pool {
             turn: 0,
             number: 0,
             next_look: now,
-            is_closed: false,
+            closed: None,
         }
     }
 
@@ -112,9 +113,6 @@ impl Pool {
     /// The backend for a connection from here, which is counted as its own from now on. `tried` are left out. None: no
     /// backend may have it.
     pub fn choose(&mut self, source: IpAddr, tried: &[u64], now: Instant) -> Option<Choice> {
-        if self.is_closed {
-            return None;
-        }
         let rank = |it: &Member| it.rank().filter(|_| !tried.contains(&it.backend.id));
         let best = self.members.iter().filter_map(rank).min()?;
         let eligible: Vec<usize> = (0..self.members.len())
@@ -125,7 +123,11 @@ impl Pool {
             Algorithm::SourceAffinity => self.nearest(&eligible, source, now),
         }?;
         self.turn = at + 1;
-        let (member, number, open) = (&mut self.members[at], self.number, Arc::default());
+        let (member, number) = (&mut self.members[at], self.number);
+        let open = Arc::new(Open::default());
+        if let Some(ending) = self.closed {
+            open.tell(ending);
+        }
         self.number += 1;
         member.total += 1;
         let watched = (Arc::clone(&open), Watch::new(now));
@@ -192,9 +194,9 @@ impl Pool {
         }
     }
 
-    /// Gives no backend to anybody any more, and has all connections end so.
+    /// Has all connections end so, and those that were accepted but have no backend yet.
     pub(super) fn close(&mut self, ending: Ending) {
-        self.is_closed = true;
+        self.closed = Some(ending);
         self.members.iter().for_each(|it| it.tell_all(ending));
     }
 

@@ -94,7 +94,7 @@ async fn find<'a>(
             biased;
             connected = floor.connector.connect(address, terms.limits.connect) => connected,
             // Its backend has left meanwhile, or the balancer ends.
-            () = lease.choice.open.must(Ending::Finish) => Err(io::ErrorKind::Interrupted.into()),
+            () = lease.choice.open.must(Ending::Reset) => Err(io::ErrorKind::Interrupted.into()),
         };
         match connected {
             Ok(link) => {

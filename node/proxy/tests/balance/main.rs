@@ -6,4 +6,5 @@ mod admission;
 mod carrying;
 mod choosing;
 mod failover;
+mod haproxy;
 mod rig;

@@ -185,15 +185,17 @@ fn a_silent_connection_is_reset_and_another_is_not() {
 }
 
 #[test]
-fn a_closed_pool_gives_no_backend_and_ends_what_is_open() {
+fn a_closed_pool_ends_what_is_open_and_what_comes_late() {
     let now = Instant::now();
     let mut pool = proven(&spec(1, Algorithm::LeastConnections), now);
     let choice = pool.choose(source(1), &[], now).unwrap();
     pool.close(Ending::Finish);
     assert!(choice.open.is_told(Ending::Finish) && !is_cut(&choice));
-    assert!(pool.choose(source(1), &[], now).is_none());
+    let late = pool.choose(source(1), &[], now).unwrap();
+    assert!(late.open.is_told(Ending::Finish) && !is_cut(&late));
     pool.close(Ending::Reset);
-    assert!(is_cut(&choice));
+    assert!(is_cut(&choice) && is_cut(&late));
+    assert!(is_cut(&pool.choose(source(1), &[], now).unwrap()));
 }
 
 #[test]

@@ -9,10 +9,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use rustls::client::WantsClientCert;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, StreamOwned};
 
 use super::namespace::Namespace;
 use super::patience::{PATIENCE, eventually};
@@ -46,17 +47,18 @@ pub struct Caller {
 
 impl Caller {
     pub fn new(target: SocketAddr, certificates: &Certificates) -> Result<Self> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(
-            certificates.authority.as_bytes(),
-        )?)?;
         let certificate = CertificateDer::from_pem_slice(certificates.client.as_bytes())?;
         let key = PrivateKeyDer::from_pem_slice(certificates.client_key.as_bytes())?;
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_client_auth_cert(vec![certificate], key)?;
+        let config = trusting(certificates)?.with_client_auth_cert(vec![certificate], key)?;
+        Self::with(target, config)
+    }
+
+    /// One whom no server that demands a certificate answers.
+    pub fn without_certificate(target: SocketAddr, certificates: &Certificates) -> Result<Self> {
+        Self::with(target, trusting(certificates)?.with_no_client_auth())
+    }
+
+    fn with(target: SocketAddr, mut config: ClientConfig) -> Result<Self> {
         // Every connection shakes hands in full.
         config.resumption = rustls::client::Resumption::disabled();
         Ok(Self {
@@ -80,11 +82,33 @@ impl Caller {
     }
 }
 
+fn trusting(certificates: &Certificates) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(
+        certificates.authority.as_bytes(),
+    )?)?;
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider);
+    Ok(config
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots))
+}
+
 impl Held {
     /// Asks once; the name of the server.
     pub fn ask(&mut self) -> Result<String> {
-        let request = "GET / HTTP/1.1\r\nHost: xroad\r\n\r\n";
-        self.0.get_mut().write_all(request.as_bytes())?;
+        self.begin()?;
+        self.end()
+    }
+
+    /// Says the first half of a request.
+    pub fn begin(&mut self) -> Result<()> {
+        Ok(self.0.get_mut().write_all(b"GET / HTTP/1.1\r\n")?)
+    }
+
+    /// Says the rest of it; the name of the server.
+    pub fn end(&mut self) -> Result<String> {
+        self.0.get_mut().write_all(b"Host: xroad\r\n\r\n")?;
         let mut length = None;
         loop {
             let mut line = String::new();

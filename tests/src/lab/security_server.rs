@@ -76,6 +76,16 @@ impl SecurityServer {
         })
     }
 
+    /// Its health port is on loopback too, where the agent hands it over like the others, from its next start on.
+    pub fn keep_to_loopback(&self) -> Result<()> {
+        let text = fs::read_to_string(&self.config)?;
+        ensure!(text.contains(HEALTH), "no {HEALTH:?} in {text}");
+        Ok(fs::write(
+            &self.config,
+            text.replace(HEALTH, "bind 127.0.0.1:5588"),
+        )?)
+    }
+
     /// Starts it, or starts it again.
     pub fn start(&mut self) -> Result<()> {
         let namespace = &self.site.machine.namespace;
@@ -115,7 +125,9 @@ fn named(name: &str) -> DistinguishedName {
 
 /// The name in every server's certificate.
 pub const SERVER_NAME: &str = "servidor.xroad.example";
-/// Messages on loopback, where the agent hands them over; health where the balancer asks for it.
+/// Where the balancer itself asks.
+const HEALTH: &str = "bind :5588";
+/// Messages and OCSP responses on loopback, where the agent hands them over.
 const CONFIG: &str = "\
 defaults
     mode http
@@ -123,6 +135,9 @@ defaults
     timeout http-keep-alive 90s
 frontend messages
     bind 127.0.0.1:5500 ssl crt SERVER ca-file AUTHORITY verify required
+    http-request return status 200 content-type text/plain string NAME
+frontend ocsp
+    bind 127.0.0.1:5577
     http-request return status 200 content-type text/plain string NAME
 frontend health
     bind :5588

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use malha_tests::lab::{
     AGENCY, Attempt, CLIENT, Caller, Certificates, HUB, Lab, Load, PATIENCE, SecurityServer,
     eventually, story,
@@ -72,7 +72,7 @@ fn shown(lab: &Lab, balancer: &str) -> Result<Value> {
     lab.hub.json(&["balancer", "show", balancer])
 }
 
-fn conditions_are(lab: &Lab, balancer: &str, wanted: &[&str]) -> Result<()> {
+pub(crate) fn conditions_are(lab: &Lab, balancer: &str, wanted: &[&str]) -> Result<()> {
     let shown = shown(lab, balancer)?;
     let backends = shown["backends"].as_array().context("no backends")?;
     let conditions: Vec<_> = backends.iter().map(|it| it["condition"].as_str()).collect();
@@ -85,12 +85,12 @@ fn conditions_are(lab: &Lab, balancer: &str, wanted: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn is_by(attempt: &Attempt, server: &SecurityServer) -> bool {
+pub(crate) fn is_by(attempt: &Attempt, server: &SecurityServer) -> bool {
     attempt.met.as_deref() == Ok(server.name.as_str())
 }
 
 /// Waits for enough attempts from two seconds after something happened, of which every one must have gone well, to `server`.
-fn all_go_to(load: &Load, since: Instant, server: &SecurityServer) -> Result<()> {
+pub(crate) fn all_go_to(load: &Load, since: Instant, server: &SecurityServer) -> Result<()> {
     let late = |all: &[Attempt]| -> Vec<Attempt> {
         let late = all.iter().filter(|it| it.began >= since + FAILOVER);
         late.cloned().collect()
@@ -115,7 +115,7 @@ fn all_go_to(load: &Load, since: Instant, server: &SecurityServer) -> Result<()>
 }
 
 /// Waits until so many attempts that began after this moment went to a server.
-fn is_met(load: &Load, since: Instant, server: &SecurityServer) -> Result<()> {
+pub(crate) fn is_met(load: &Load, since: Instant, server: &SecurityServer) -> Result<()> {
     load.until(&format!("{} is met", server.name), |all| {
         let met = all
             .iter()
@@ -255,6 +255,55 @@ fn a_killed_balancer_works_again_from_its_disk_without_a_controller() {
     });
 }
 
+/// An operator restarts the balancer's program under load: who waits for an answer gets it, and newcomers wait a moment.
+#[test]
+fn a_restarted_balancer_answers_whom_it_has_and_soon_takes_new_connections() {
+    story("balancer restart", |lab| {
+        let stage = Stage::open(lab)?;
+        let mut node = lab.agency()?;
+        let token = lab
+            .hub
+            .token(&["token", "add", SITE, "--profile", "edge"])?;
+        node.enrol(&token, &["--name", "bal-1", "--engine", "userspace"])?;
+        let path = format!("{SITE}/bal-1");
+        eventually("the node is enrolled", PATIENCE, || lab.hub.node(&path))?;
+        stage.balance(lab, &path, &["--exposure", "public"])?;
+        let caller = Caller::new(format!("{AGENCY}:5500").parse()?, &stage.certificates)?;
+        let client = &lab.client.namespace;
+        let load = Load::start(client, &caller, CLIENTS)?;
+        is_met(&load, Instant::now(), &stage.servers[0])?;
+        let mut waiting = caller.hold(client)?;
+        let server = waiting.ask()?;
+        waiting.begin()?;
+
+        let stopped = Instant::now();
+        std::thread::scope(|scope| -> Result<()> {
+            let stopping = scope.spawn(|| node.agent()?.stop());
+            load.until("newcomers are refused", |all| {
+                all.last().is_some_and(|it| it.met.is_err())
+            })?;
+            ensure!(waiting.end()? == server, "who waited got another answer");
+            stopping.join().map_err(|_| anyhow!("stopping panicked"))?
+        })?;
+        let ended = stopped.elapsed();
+        node.boot(&["--engine", "userspace"])?;
+        let booted = Instant::now();
+        load.until("newcomers are served again", |all| {
+            all.last()
+                .is_some_and(|it| it.began > booted && it.met.is_ok())
+        })?;
+        let served = stopped.elapsed();
+        println!("its program ended after {ended:?}, newcomers were served again after {served:?}");
+        ensure!(served < AWAY, "newcomers waited {served:?}");
+        let early = load.attempts();
+        let cut = early
+            .iter()
+            .filter(|it| it.began < stopped && it.met.is_err());
+        ensure!(cut.count() == 0, "an exchange under way was cut");
+        Ok(())
+    });
+}
+
 const SITE: &str = "estacionamentos/producao";
 const HUB_NODE: &str = "malha/hub/hub";
 const CLIENTS: usize = 3;
@@ -263,6 +312,8 @@ const FAILOVER: Duration = Duration::from_secs(2);
 /// Attempts after that.
 const ENOUGH: usize = 100;
 const FEW: usize = 5;
+/// In how much time after its stop a balancer that is started at once serves again, on a machine that does much else.
+const AWAY: Duration = Duration::from_secs(10);
 /// X-Road repeats a failed result for 30 s.
 const RECOVERY: Duration = Duration::from_secs(35);
 /// Of the checks.

@@ -2,6 +2,7 @@
 //! somebody who listens. Needs root; says so and passes otherwise.
 #![forbid(unsafe_code)]
 
+mod agency;
 mod balancing;
 mod compliance;
 mod guard;

@@ -465,6 +465,20 @@ fn a_server_in_another_site_is_named_and_stays_as_it_is() {
 }
 
 #[test]
+fn a_server_that_was_tagged_by_hand_in_another_site_is_in_nobodys_way() {
+    let mut world = with_policy();
+    let (organization, server) = by_hand(&mut world, "matriz");
+    let tags = ["xroad-producao".parse().unwrap()].into();
+    world.run(Command::SetNodeTags { id: server, tags }).unwrap();
+    let added = add(&mut world, agency("sedec"));
+    assert_eq!(added.organization, organization);
+    assert!(added.adopted.is_empty() && added.unplaced.is_empty());
+    enrol(&mut world, &added, 0..4);
+    let path = format!("sedec/matriz/{}", world.state.node(server).unwrap().name);
+    assert!(opens(&world, "sedec/producao/xvia1", &path, 5500));
+}
+
+#[test]
 fn an_agency_is_added_once_before_and_after_its_machines_come() {
     let mut world = with_policy();
     let again = |world: &mut World| {

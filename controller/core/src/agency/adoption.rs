@@ -29,11 +29,13 @@ pub(super) fn organization(
     }
 }
 
-/// Whether it was added as one: its machines are awaited, or have their stage's tag.
+/// Whether it was added as one: its machines are awaited, or stand in a stage's site with the stage's tag. A tag in another site was
+/// given by hand.
 fn is_agency(state: &State, id: OrganizationId) -> bool {
     let is_own = |site: SiteId| state.site(site).is_some_and(|it| it.organization == id);
     let mut tokens = state.tokens();
-    let mut sites = state.sites_of(id);
+    let is_stages = |site: &&Site| Stage::ALL.iter().any(|it| it.site_name() == site.name);
+    let mut sites = state.sites_of(id).filter(is_stages);
     tokens.any(|token| token.plan.is_some() && is_own(token.site))
         || sites.any(|site| state.nodes_of(site.id).any(has_stage))
 }

@@ -17,6 +17,8 @@ pub(super) enum Step {
     Moved(usize),
     /// The side that bytes come from ended or failed.
     SourceLeft,
+    /// It failed by a reset of its own: nobody is there any more to be reset.
+    SourceReset,
     /// The side that bytes go to takes no more.
     SinkLeft,
 }
@@ -102,6 +104,7 @@ impl Told<'_> {
                 self.open.moved_up();
             }
             Step::SourceLeft => self.open.left(Side::Client),
+            Step::SourceReset => self.open.reset(Side::Client),
             Step::SinkLeft => self.open.left(Side::Server),
         }
     }
@@ -113,6 +116,7 @@ impl Told<'_> {
                 self.open.moved_down();
             }
             Step::SourceLeft => self.open.left(Side::Server),
+            Step::SourceReset => self.open.reset(Side::Server),
             Step::SinkLeft => self.open.left(Side::Client),
         }
     }

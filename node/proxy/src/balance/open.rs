@@ -20,6 +20,7 @@ pub(super) struct Open {
     /// The last byte was the server's.
     answered: AtomicBool,
     first_left: OnceLock<Side>,
+    first_reset: OnceLock<Side>,
     told: AtomicU8,
     /// Of the task; taken to be woken, held for nothing else.
     waker: Mutex<Option<Waker>>,
@@ -63,6 +64,16 @@ impl Open {
         // Only who goes first is of interest.
         let _ = self.first_left.set(side);
         self.moved();
+    }
+
+    pub(super) fn reset(&self, side: Side) {
+        let _ = self.first_reset.set(side);
+        self.left(side);
+    }
+
+    /// Its kernel's socket is closed: it need not be told of an end.
+    pub(super) fn has_reset(&self, side: Side) -> bool {
+        self.first_reset.get() == Some(&side)
     }
 
     /// The server went first, and had not said a byte: nobody was served.

@@ -62,9 +62,17 @@ pub(super) async fn pump_kernel(
 /// Says of a source that has ended that it has.
 fn read(taken: io::Result<usize>, told: &impl Fn(Step)) -> io::Result<usize> {
     if !matches!(taken, Ok(1..)) {
-        told(Step::SourceLeft);
+        told(gone(&taken));
     }
     taken
+}
+
+/// How a source has gone.
+fn gone<T>(taken: &io::Result<T>) -> Step {
+    match taken {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Step::SourceReset,
+        _ => Step::SourceLeft,
+    }
 }
 
 /// One read, written whole; 0 at the end.
@@ -98,7 +106,7 @@ fn poll_copy(
     let data = match ready!(poll_take(cx, from, heard, &mut room)) {
         Ok(data) if !data.is_empty() => data,
         ended => {
-            told(Step::SourceLeft);
+            told(gone(&ended));
             return Poll::Ready(ended.map(|_| (0, Vec::new())));
         }
     };

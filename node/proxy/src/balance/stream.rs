@@ -14,7 +14,7 @@ use crate::admission::Admitted;
 use super::balancer::Floor;
 use super::carry::carry;
 use super::link::{Arrival, Link};
-use super::open::Ending;
+use super::open::{Ending, Side};
 use super::pool::Choice;
 use super::proxy_header::ProxyHeader;
 use super::spec::{Limits, Spec};
@@ -67,8 +67,12 @@ pub(super) async fn serve(floor: Arc<Floor>, terms: Terms, arrival: Arrival, _pl
         floor.connect_failed(&lease.choice);
     }
     if !ended_well {
-        client.abort();
-        server.abort();
+        for (link, side) in [(client, Side::Client), (server, Side::Server)] {
+            match open.has_reset(side) {
+                true => drop(link),
+                false => link.abort(),
+            }
+        }
     }
 }
 

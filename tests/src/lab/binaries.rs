@@ -42,9 +42,12 @@ fn build() -> Result<()> {
         return Ok(());
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "-p", "malha", "-p", "malha-node"])
-        .status()?;
+    let mut command = Command::new(cargo);
+    command.args(["build", "-p", "malha", "-p", "malha-node"]);
+    if folder()?.ends_with("release") {
+        command.arg("--release");
+    }
+    let status = command.status()?;
     ensure!(status.success(), "building malha and malha-node: {status}");
     Ok(())
 }

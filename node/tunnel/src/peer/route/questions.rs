@@ -209,6 +209,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_sent_and_not_answered_is_asked_after_sooner() {
+        let start = Instant::now();
+        let mut route = route(start);
+        asked(&mut route, start, start + QUIET_AFTER, &[51820]);
+        route.sends(start);
+        let from = start + QUIET_AFTER;
+        let asked = asked(&mut route, from, from + Duration::from_secs(2), &[]);
+        assert!(asked[0].1 <= CHECK_QUIET - QUIET_AFTER, "{asked:?}");
+    }
+
+    #[test]
     fn while_the_port_in_use_answers_no_other_is_asked() {
         let start = Instant::now();
         let mut route = route(start);

@@ -18,8 +18,11 @@ use crate::coordinator::SubmitError;
 pub(crate) use name::{name, place};
 pub(crate) use noun::not_found;
 pub(crate) use reason::reason;
-pub(crate) use request::{ambiguous, another_scope, no_key, profile_word, selector, tag};
-pub(crate) use zone::{record_type, zone, zone_name};
+pub(crate) use request::{
+    agency_name, ambiguous, another_scope, icmp_port, no_key, port_missing, port_zero,
+    profile_word, selector, service_port, service_protocol, tag,
+};
+pub(crate) use zone::{record_set, record_type, zone, zone_name};
 
 /// Why the coordinator did not do it.
 pub(crate) fn submit(error: &SubmitError) -> Bilingual {

@@ -29,6 +29,7 @@ use crate::api::reference::{node_path, site_path};
 use crate::api::tokens::day_s;
 use crate::api::write::{REPLAY, strange_answer};
 use crate::clock::now_ms;
+use crate::refusals;
 
 /// An agency to be.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -173,10 +174,8 @@ impl NewAgency {
             .split_once('.')
             .unwrap_or((USUAL_HOST, self.name.as_str()));
         let label = |text: &str| {
-            text.parse::<Label>().map_err(|error| {
-                let problem = format!("{error}; write HOST.NAME, like xvia.sedec");
-                Problem::invalid("name", problem)
-            })
+            let label = text.parse::<Label>();
+            label.map_err(|error| Problem::wrong("name", &refusals::agency_name(&error)))
         };
         Ok(Wanted {
             name: label(name)?,

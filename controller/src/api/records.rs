@@ -135,7 +135,7 @@ pub(super) async fn put(
         } else {
             "data"
         };
-        Problem::invalid(field, error)
+        Problem::wrong(field, &refusals::record_set(&error))
     })?;
     let command = Command::PutRecordSet {
         zone: place.zone.clone(),

@@ -18,6 +18,7 @@ use crate::api::grants::{Grant, GrantProtocol};
 use crate::api::nodes::{HopHealth, NodeStanding, ServiceHealth, TunnelPath};
 use crate::api::problem::Problem;
 use crate::api::reference::{Reference, balancer_path, node_path, service_path};
+use crate::refusals;
 
 /// Who would open what on whom.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
@@ -177,21 +178,18 @@ impl TraceQuery {
         let port = match (self.protocol, self.port, listens) {
             (Protocol::Icmp, None, None) => 0,
             (Protocol::Icmp, Some(_), _) => {
-                return Err(Problem::invalid("port", "ICMP has no ports; leave it out"));
+                return Err(Problem::wrong("port", &refusals::icmp_port()));
             }
             (Protocol::Icmp | Protocol::Udp, _, Some(_)) => {
-                let problem = "services speak TCP; name the node, or leave the protocol out";
-                return Err(Problem::invalid("protocol", problem));
+                return Err(Problem::wrong("protocol", &refusals::service_protocol()));
             }
-            (_, Some(0), _) => return Err(Problem::invalid("port", "a port is 1 to 65535")),
+            (_, Some(0), _) => return Err(Problem::wrong("port", &refusals::port_zero())),
             (_, Some(asked), Some(listens)) if asked != listens => {
-                let problem = format!("the service is at {listens}; leave the port out");
-                return Err(Problem::invalid("port", problem));
+                return Err(Problem::wrong("port", &refusals::service_port(listens)));
             }
             (_, Some(port), _) | (_, None, Some(port)) => port,
             (_, None, None) => {
-                let problem = "name the destination port, or a service in \"to\"";
-                return Err(Problem::invalid("port", problem));
+                return Err(Problem::wrong("port", &refusals::port_missing()));
             }
         };
         Ok(Question {

@@ -1,6 +1,7 @@
 //! The words of what the API itself refuses before the state is asked: keys, scopes, references.
 
 use malha_core::TagError;
+use malha_proto::NameError;
 use malha_web::Bilingual;
 
 use super::{both, name, quoted, sentence};
@@ -35,6 +36,47 @@ pub(crate) fn selector() -> Bilingual {
     both(
         "Escreva \"organization:NOME\", \"site:ORG/LOCAL\", \"node:ORG/LOCAL/NÓ\", \"profile:PERFIL\" ou \"tag:ETIQUETA\".",
         format!("write {WORDS}"),
+    )
+}
+
+/// Not the name of an agency.
+pub(crate) fn agency_name(error: &NameError) -> Bilingual {
+    both(
+        format!("{} Escreva HOST.NOME, como xvia.sedec.", name(error).pt),
+        format!("{error}; write HOST.NAME, like xvia.sedec"),
+    )
+}
+
+/// A question about a packet that can't be one.
+pub(crate) fn icmp_port() -> Bilingual {
+    both(
+        "ICMP não tem portas; deixe-a de fora.",
+        "ICMP has no ports; leave it out",
+    )
+}
+
+pub(crate) fn service_protocol() -> Bilingual {
+    both(
+        "Serviços falam TCP; nomeie o nó, ou deixe o protocolo de fora.",
+        "services speak TCP; name the node, or leave the protocol out",
+    )
+}
+
+pub(crate) fn service_port(listens: u16) -> Bilingual {
+    both(
+        format!("O serviço atende em {listens}; deixe a porta de fora."),
+        format!("the service is at {listens}; leave the port out"),
+    )
+}
+
+pub(crate) fn port_zero() -> Bilingual {
+    both("Uma porta vai de 1 a 65535.", "a port is 1 to 65535")
+}
+
+pub(crate) fn port_missing() -> Bilingual {
+    both(
+        "Informe a porta de destino, ou um serviço em \"to\".",
+        "name the destination port, or a service in \"to\"",
     )
 }
 

@@ -129,7 +129,8 @@ pub(crate) fn zone(error: &ZoneError) -> Bilingual {
     both(pt, sentence(&error.to_string()))
 }
 
-fn record_set(error: &SetError) -> Bilingual {
+/// What a set of records refuses.
+pub(crate) fn record_set(error: &SetError) -> Bilingual {
     let pt = match error {
         SetError::Data(DataError { rtype, text, .. }) => {
             format!(

@@ -3,7 +3,8 @@
 mod balancers;
 mod filter;
 mod print;
-mod socket;#[cfg(test)]
+mod socket;
+#[cfg(test)]
 mod tests;
 
 use std::net::SocketAddr;

@@ -469,7 +469,9 @@ fn a_server_that_was_tagged_by_hand_in_another_site_is_in_nobodys_way() {
     let mut world = with_policy();
     let (organization, server) = by_hand(&mut world, "matriz");
     let tags = ["xroad-producao".parse().unwrap()].into();
-    world.run(Command::SetNodeTags { id: server, tags }).unwrap();
+    world
+        .run(Command::SetNodeTags { id: server, tags })
+        .unwrap();
     let added = add(&mut world, agency("sedec"));
     assert_eq!(added.organization, organization);
     assert!(added.adopted.is_empty() && added.unplaced.is_empty());

@@ -29,6 +29,8 @@ export const SIZES = { phone: { width: 375, height: 812 }, desk: { width: 1280, 
 
 export { expect };
 
+let session;
+
 export const test = base.extend({
   // Every page of a story, its new tabs too, must leave the console quiet and break no rule of its own policy.
   complaints: [
@@ -44,8 +46,16 @@ export const test = base.extend({
     { auto: true },
   ],
 
-  operator: async ({ page }, use) => {
-    await signIn(page);
+  // Signs in once for all stories of a worker: an operator's attempts are counted, the right ones too.
+  operator: async ({ page, context }, use) => {
+    if (session) {
+      await context.addCookies(session);
+      await page.goto("/");
+      await expect(page.locator("#live")).toBeVisible();
+    } else {
+      await signIn(page);
+      session = await context.cookies();
+    }
     await use(page);
   },
 

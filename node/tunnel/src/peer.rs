@@ -290,7 +290,6 @@ impl Peer {
     /// boringtun believes that the time is that of the last tick. True when the machine has just given up.
     pub(crate) fn tick(&mut self, now: Instant, wire: &mut Wire) -> bool {
         self.ticked = now;
-        self.tick_retiring(self.is_used(now), now, wire);
         let mut sealed = std::mem::take(&mut wire.scratch);
         let (mut expired, mut asked) = (false, false);
         match self.noise.tick(&mut sealed) {
@@ -302,6 +301,8 @@ impl Peer {
             Tick::Expired => expired = self.schedule_retry(now),
         }
         wire.scratch = sealed;
+        // After the newest machine: a kernel takes one initiation in 20 ms and drops the next, and the two may retry at the same tick.
+        self.tick_retiring(self.is_used(now), now, wire);
         if asked && !self.can_seal() {
             self.initiate_with_former(now, wire);
         }

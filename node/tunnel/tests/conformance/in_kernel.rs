@@ -132,6 +132,24 @@ fn what_no_rule_permits_is_refused_even_after_the_rules_were_flushed() {
 #[test]
 fn a_key_is_rotated_under_a_connection() {
     need_kernel!();
+    rotate(First::Kernel);
+}
+
+/// The kernel refuses some initiations with the new key before it has it; it takes a later one.
+#[test]
+fn a_key_that_the_caller_has_first_is_used_soon_after() {
+    need_kernel!();
+    rotate(First::Caller);
+}
+
+/// Who hears of the new key first.
+#[derive(Clone, Copy, PartialEq)]
+enum First {
+    Kernel,
+    Caller,
+}
+
+fn rotate(first: First) {
     let (left, right) = Namespace::joined_pair();
     let key = || Some(PresharedKey::from_bytes([9; 32]));
     play(
@@ -142,10 +160,12 @@ fn a_key_is_rotated_under_a_connection() {
             echo(node.listen(80).await);
             let mut turns = node.listen(90).await;
             ready.cancel();
-            // The caller knocks here when it wants the new key to be set.
-            drop(turns.accept().await.unwrap());
+            // The caller knocks here when it wants the new key to be set, and is let go when it is.
+            let (mut knock, _) = turns.accept().await.unwrap();
+            knock.read_exact(&mut [0; 3]).await.unwrap();
             caller.preshared_key = key();
             node.tunnel.set_peer(caller).await.unwrap();
+            drop(knock);
             done.cancelled().await;
             node.tunnel.shutdown().await;
         }),
@@ -155,12 +175,20 @@ fn a_key_is_rotated_under_a_connection() {
             node.tunnel.set_peer(server.clone()).await.unwrap();
             let mut stream = node.dial(overlay(1, 80)).await.unwrap();
             let mut knock = node.dial(overlay(1, 90)).await.unwrap();
-            // Its end says that the server has it.
-            let _ = timeout(LIMIT, knock.read_u8()).await.unwrap();
             let mut events = node.tunnel.events();
             server.preshared_key = key();
-            node.tunnel.set_peer(server).await.unwrap();
-            node.tunnel.refresh().await;
+            if first == First::Caller {
+                node.tunnel.set_peer(server.clone()).await.unwrap();
+                node.tunnel.refresh().await;
+                node.tunnel.refresh().await;
+            }
+            knock.write_all(b"now").await.unwrap();
+            // Its end says that the server has it.
+            let _ = timeout(LIMIT, knock.read_u8()).await.unwrap();
+            if first == First::Kernel {
+                node.tunnel.set_peer(server).await.unwrap();
+                node.tunnel.refresh().await;
+            }
             stream.write_all(b"x").await.unwrap();
             assert_eq!(
                 timeout(LIMIT, stream.read_u8()).await.unwrap().unwrap(),

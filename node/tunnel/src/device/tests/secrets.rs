@@ -154,6 +154,21 @@ fn a_node_that_missed_a_new_key_is_called_with_the_former_one() {
     assert!(missed.world.passes(1, 2, b"and back"));
 }
 
+/// The key reaches the other side a moment later, as it does when both are told at once.
+#[test]
+fn a_caller_that_was_told_first_is_through_with_the_new_key_soon() {
+    let mut missed = Missed::new();
+    missed.calls(2);
+    missed.keyed(1, peer(2), 1);
+    missed.world.tick(Duration::from_secs(6));
+    assert!(missed.world.passes(2, 1, b"with either"));
+    let caller = missed.world.device(2).peers.values_mut().next().unwrap();
+    assert!(
+        caller.noise_mut().has_session(),
+        "still with the former key"
+    );
+}
+
 #[test]
 fn a_key_between_that_was_never_used_does_not_displace_the_former_one() {
     let mut missed = Missed::new();

@@ -211,7 +211,7 @@ impl Peer {
             self.transmit(message, now, wire);
         }
         wire.scratch = sealed;
-        self.initiate_with_former(now, wire);
+        self.plan_former(now);
     }
 
     /// Opens one datagram; an IP packet inside is left at the start of `plain`.
@@ -301,10 +301,10 @@ impl Peer {
             Tick::Expired => expired = self.schedule_retry(now),
         }
         wire.scratch = sealed;
-        // After the newest machine: a kernel takes one initiation in 20 ms and drops the next, and the two may retry at the same tick.
         self.tick_retiring(self.is_used(now), now, wire);
+        self.initiate_with_former(now, wire);
         if asked && !self.can_seal() {
-            self.initiate_with_former(now, wire);
+            self.plan_former(now);
         }
         if self.retry.at.is_some_and(|at| now >= at) {
             self.initiate(now, wire);
@@ -322,8 +322,10 @@ impl Peer {
     /// How long after a tick nothing can come due. What ends sessions, asks for new ones or answers with keepalives follows
     /// use; an idle peer has only its session's end, which every use looks at first, and its own keepalives.
     pub(crate) fn rest(&self, now: Instant) -> Duration {
-        let waiting =
-            self.initiation.is_some() || self.retry.at.is_some() || self.retiring.is_pressing();
+        let waiting = self.initiation.is_some()
+            || self.retry.at.is_some()
+            || self.retiring.is_pressing()
+            || self.secrets.is_pressing();
         if waiting || self.is_used(now) || !self.route.rests(now) {
             TICK
         } else if self.config.keepalive_s.is_some() {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Peer;
+use super::{Peer, TICK};
 use crate::noise::{Kind, Opened, Tick, announced_session};
 use crate::path::Path;
 use crate::wire::Wire;
@@ -17,6 +17,8 @@ pub(super) struct Secrets {
     asked: u32,
     /// Since it is here the peer was reached with the former one.
     pub(super) former_used: bool,
+    /// When to ask with the former one.
+    former_at: Option<Instant>,
     /// Sessions that we answered and that the peer has not yet used, of the newest key and of the former one: each may be a replay.
     unconfirmed: [Option<u32>; 2],
 }
@@ -41,7 +43,13 @@ impl Secrets {
     /// The peer was reached with the former key.
     pub(super) fn fall_back(&mut self) {
         self.former_used |= !self.proven;
+        self.former_at = None;
         self.unconfirmed = [None; 2];
+    }
+
+    /// Whether an initiation with the former key is due soon.
+    pub(super) fn is_pressing(&self) -> bool {
+        self.former_at.is_some()
     }
 
     /// Whether the newest key had its chance.
@@ -79,9 +87,17 @@ impl Peer {
         }
     }
 
-    /// Starts a handshake with the former key, if the newest one had its chance.
+    /// Plans a handshake with the former key, if the newest one had its chance: a moment after the newest asked, since a kernel takes
+    /// one initiation of a peer in 20 ms and drops the next.
+    pub(super) fn plan_former(&mut self, now: Instant) {
+        if self.secrets.is_doubtful() {
+            self.secrets.former_at.get_or_insert(now + FORMER_PAUSE);
+        }
+    }
+
+    /// Starts the handshake that was planned, if its time has come. From then on that machine repeats it at its own pace.
     pub(super) fn initiate_with_former(&mut self, now: Instant, wire: &mut Wire) {
-        if !self.secrets.is_doubtful() {
+        if self.secrets.former_at.take_if(|at| now >= *at).is_none() {
             return;
         }
         let Some(former) = self.retiring.former() else {
@@ -124,6 +140,8 @@ impl Peer {
 
 /// So many initiations are made with the newest key alone.
 const FAIR_CHANCE: u32 = 2;
+/// One tick: initiations with the two keys are repeated after the same time, and so never at the same tick.
+const FORMER_PAUSE: Duration = TICK;
 /// REKEY_AFTER_TIME of the WireGuard paper §6.1. The peer, whom we ask with the newest key again and again, takes us for who
 /// begins.
 const REKEY_AFTER: Duration = Duration::from_secs(120);

@@ -142,11 +142,18 @@ fn a_key_that_the_caller_has_first_is_used_soon_after() {
     rotate(First::Caller);
 }
 
+#[test]
+fn a_kernel_that_never_hears_of_a_key_is_reached_with_the_former_one() {
+    need_kernel!();
+    rotate(First::CallerAlone);
+}
+
 /// Who hears of the new key first.
 #[derive(Clone, Copy, PartialEq)]
 enum First {
     Kernel,
     Caller,
+    CallerAlone,
 }
 
 fn rotate(first: First) {
@@ -163,8 +170,10 @@ fn rotate(first: First) {
             // The caller knocks here when it wants the new key to be set, and is let go when it is.
             let (mut knock, _) = turns.accept().await.unwrap();
             knock.read_exact(&mut [0; 3]).await.unwrap();
-            caller.preshared_key = key();
-            node.tunnel.set_peer(caller).await.unwrap();
+            if first != First::CallerAlone {
+                caller.preshared_key = key();
+                node.tunnel.set_peer(caller).await.unwrap();
+            }
             drop(knock);
             done.cancelled().await;
             node.tunnel.shutdown().await;
@@ -177,7 +186,7 @@ fn rotate(first: First) {
             let mut knock = node.dial(overlay(1, 90)).await.unwrap();
             let mut events = node.tunnel.events();
             server.preshared_key = key();
-            if first == First::Caller {
+            if first != First::Kernel {
                 node.tunnel.set_peer(server.clone()).await.unwrap();
                 node.tunnel.refresh().await;
                 node.tunnel.refresh().await;

@@ -149,6 +149,10 @@ fn a_node_that_missed_a_new_key_is_called_with_the_former_one() {
     let mut missed = Missed::new();
     missed.forgets(peer(2));
     missed.calls(2);
+    let alone = missed.world.handshakes(1, 2);
+    assert_eq!(alone, 0, "a kernel would drop what came at once");
+    missed.world.tick(Duration::from_millis(250));
+    missed.world.settle();
     assert_eq!(missed.world.handshakes(1, 2), 1);
     assert!(missed.world.passes(2, 1, b"with the former key"));
     assert!(missed.world.passes(1, 2, b"and back"));

@@ -1,0 +1,25 @@
+//! What is said of the guard.
+
+use std::fmt::Display;
+
+use super::Lang;
+
+texts! {
+    status_guard(state) { "Guarda       {state}", "Guard        {state}" }
+    guard_waiting() { "espera o mapa da rede", "waiting for the netmap" }
+    guard_in_place(ports) { "fecha fora da rede as portas: {ports}", "closes outside the overlay the ports: {ports}" }
+    guard_restored(ports, times) {
+        "fecha fora da rede as portas: {ports}; reposta {times} vezes",
+        "closes outside the overlay the ports: {ports}; put back {times} times"
+    }
+    guard_off() { "desligada na configuração", "off in the configuration" }
+    guard_no_interface() { "sem privilégio para regras de firewall", "no privilege for firewall rules" }
+    guard_failed(why) { "NÃO está no lugar: {why}", "NOT in place: {why}" }
+    guard_is_in_place() { "A guarda está no lugar.", "The guard is in place." }
+    guard_is_not_in_place() { "A guarda não está no lugar.", "The guard is not in place." }
+    guard_removed() { "A guarda foi retirada.", "The guard was taken away." }
+    guard_unreadable(why) {
+        "A guarda não pôde ser lida ou mudada (precisa de root e do nft): {why}",
+        "The guard could not be read or changed (needs root and nft): {why}"
+    }
+}

@@ -2,31 +2,26 @@
 //! malha-tunnel, and never decides what the map should be.
 
 mod carrier;
+mod running;
 mod services;
 #[cfg(test)]
 mod tests;
 mod translate;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use malha_proto::{
-    Allow, Me, Netmap, NodeId, Pair, PairTable, Peer, PeerObservation, Revision, WgKey,
-};
-use malha_tunnel::{
-    Engine, Offload, PeerDrops, PeerStatus, PrivateKey, PublicKey, Tunnel, TunnelConfig,
-    TunnelEvent,
-};
-use tokio::sync::{broadcast, mpsc, watch};
+use malha_proto::{Allow, Netmap, PairTable, PeerObservation, Revision, WgKey};
+use malha_tunnel::{Engine, Offload, PeerDrops, PrivateKey};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::balancers::{Balanced, Balancers};
+use crate::balancers::Balanced;
 use crate::guard::{Guard, GuardConfig, GuardStatus};
-use crate::streams::{HubPeer, Overlay};
+use crate::streams::Overlay;
 use carrier::Carrier;
-use services::Services;
+use running::{Known, Running};
 
 pub use carrier::Carried;
 pub use services::MAX_CONNECTIONS;
@@ -194,25 +189,6 @@ struct Plane {
     overlay: watch::Sender<Option<Overlay>>,
 }
 
-/// A tunnel, and what was really set on it.
-struct Running {
-    tunnel: Arc<dyn Tunnel>,
-    events: broadcast::Receiver<TunnelEvent>,
-    me: Me,
-    peers: BTreeMap<NodeId, SetPeer>,
-    services: Services,
-    balancers: Balancers,
-}
-
-/// A peer as the tunnel has it.
-#[derive(PartialEq, Eq)]
-struct SetPeer {
-    peer: Peer,
-    pair: Option<Pair>,
-    /// The key of the hub whose relay the pair may use.
-    via: Option<WgKey>,
-}
-
 impl Plane {
     /// Changes only what differs from the map. What can be done is done; the answer names the first thing that can't.
     async fn apply(&mut self, map: &Netmap) -> Result<(), String> {
@@ -223,7 +199,7 @@ impl Plane {
         }
         let mut running = match self.running.take() {
             Some(running) => running,
-            None => self.start(&map.me)?,
+            None => Running::start(&self.config, self.key.clone(), &map.me)?,
         };
         // What the tunnel offers must not be there for the neighbours first.
         let guarded = self.guard.close(map).await;
@@ -252,31 +228,10 @@ impl Plane {
         }
     }
 
-    fn start(&self, me: &Me) -> Result<Running, String> {
-        let addresses = translate::interface(me)?;
-        let mut config = TunnelConfig::new(self.key.clone(), addresses);
-        config.listen.clone_from(&self.config.listen);
-        config.interface.clone_from(&self.config.interface);
-        config.mtu_bytes = self.config.mtu_bytes;
-        config.offload = self.config.offload;
-        config.shards = self.config.shards;
-        let tunnel = malha_tunnel::start(self.config.engine, config).map_err(with_causes)?;
-        Ok(Running {
-            events: tunnel.events(),
-            tunnel,
-            me: me.clone(),
-            peers: BTreeMap::new(),
-            services: Services::default(),
-            balancers: Balancers::default(),
-        })
-    }
-
     async fn stop(&mut self) {
-        if let Some(mut running) = self.running.take() {
+        if let Some(running) = self.running.take() {
             self.overlay.send_replace(None);
-            running.balancers.finish_all().await;
-            running.services.close_all().await;
-            running.tunnel.shutdown().await;
+            running.stop().await;
             self.lost_carrier = self.carrier.take();
         }
     }
@@ -297,188 +252,6 @@ impl Plane {
 
     async fn observe(&self) -> Option<PlaneView> {
         let running = self.running.as_ref()?;
-        let by_key: BTreeMap<PublicKey, &SetPeer> = running
-            .peers
-            .values()
-            .map(|set| (PublicKey::from_bytes(set.peer.key.0), set))
-            .collect();
-        let peers = running.tunnel.peers().await;
-        Some(PlaneView {
-            peers: peers
-                .iter()
-                .filter_map(|status| Some(seen(by_key.get(&status.public_key)?, status)))
-                .collect(),
-            listen: running.tunnel.listen_addrs().await,
-            guard: self.guard.status().clone(),
-            balanced: running.balancers.report(),
-        })
+        Some(running.view(self.guard.status().clone()).await)
     }
-}
-
-impl Running {
-    async fn apply(
-        &mut self,
-        map: &Netmap,
-        known: &Known,
-        guarded: Result<(), String>,
-    ) -> Result<(), String> {
-        let mut trouble = Trouble::default();
-        // Who may do less is cut before anyone may do more.
-        self.services.close_changed(&map.services).await;
-        self.balancers.close_changed(&map.balancers).await;
-        self.remove_peers(map, &mut trouble).await;
-        self.set_peers(&map.peers, known, &mut trouble).await;
-        if let Err(why) = guarded {
-            self.services.close_all().await;
-            self.balancers.close_all().await;
-            trouble.note("services", Err::<(), _>(why));
-            return trouble.result();
-        }
-        for (service, opened) in self.services.open(&self.tunnel, map).await {
-            trouble.note(service, opened);
-        }
-        let (me, balancers) = (map.me.addresses, &map.balancers);
-        for (balancer, opened) in self.balancers.open(&self.tunnel, me, balancers).await {
-            trouble.note(balancer, opened);
-        }
-        trouble.result()
-    }
-
-    /// Gives every peer of now what it shares with this node.
-    async fn share(&mut self, known: &Known) -> Result<(), String> {
-        let mut trouble = Trouble::default();
-        let present = self.peers.iter();
-        let present = present.map(|(id, set)| (*id, set.peer.clone())).collect();
-        self.set_peers(&present, known, &mut trouble).await;
-        trouble.result()
-    }
-
-    fn overlay(&self) -> Overlay {
-        let hubs = self
-            .peers
-            .values()
-            .map(|set| &set.peer)
-            .filter(|peer| peer.hub);
-        Overlay {
-            tunnel: self.tunnel.clone(),
-            me: self.me.addresses,
-            hubs: hubs.map(HubPeer::of).collect(),
-        }
-    }
-
-    async fn remove_peers(&mut self, map: &Netmap, trouble: &mut Trouble) {
-        let stays = |peer: &Peer| map.peers.get(&peer.id).is_some_and(|p| p.key == peer.key);
-        let present = self.peers.values().map(|set| &set.peer);
-        let gone: Vec<_> = present
-            .filter(|peer| !stays(peer))
-            .map(|peer| (peer.id, peer.key))
-            .collect();
-        for (id, key) in gone {
-            let removed = self.tunnel.remove_peer(PublicKey::from_bytes(key.0)).await;
-            if removed.is_ok() {
-                self.peers.remove(&id);
-            }
-            trouble.note(id, removed.map_err(with_causes));
-        }
-    }
-
-    async fn set_peers(
-        &mut self,
-        peers: &BTreeMap<NodeId, Peer>,
-        known: &Known,
-        trouble: &mut Trouble,
-    ) {
-        for peer in peers.values() {
-            let pair = known.of(peer);
-            let relay = pair.and_then(|pair| pair.relay.as_ref());
-            let via = relay.and_then(|relay| Some(peers.get(&relay.via)?.key));
-            let is_set = self.peers.get(&peer.id).is_some_and(|set| {
-                set.peer == *peer && set.pair.as_ref() == pair && set.via == via
-            });
-            if is_set {
-                continue;
-            }
-            let set = match translate::peer(peer, pair, via) {
-                Ok(config) => self.tunnel.set_peer(config).await.map_err(with_causes),
-                Err(why) => Err(why),
-            };
-            if set.is_ok() {
-                let (peer, pair) = (peer.clone(), pair.cloned());
-                self.peers.insert(peer.id, SetPeer { peer, pair, via });
-            }
-            trouble.note(peer.id, set);
-        }
-    }
-}
-
-/// What this node shares with its peers, as far as it is for the keys of now.
-struct Known {
-    me: WgKey,
-    pairs: Option<Arc<PairTable>>,
-}
-
-impl Known {
-    fn of(&self, peer: &Peer) -> Option<&Pair> {
-        self.pairs.as_ref()?.with(self.me, peer.id, peer.key)
-    }
-}
-
-/// The first thing that failed, and how many more.
-#[derive(Default)]
-struct Trouble {
-    first: Option<String>,
-    others: usize,
-}
-
-impl Trouble {
-    fn note<T>(&mut self, what: impl std::fmt::Display, result: Result<T, String>) {
-        match result {
-            Err(why) if self.first.is_none() => self.first = Some(format!("{what}: {why}")),
-            Err(_) => self.others += 1,
-            Ok(_) => {}
-        }
-    }
-
-    fn result(self) -> Result<(), String> {
-        match self.first {
-            None => Ok(()),
-            Some(first) if self.others == 0 => Err(first),
-            Some(first) => Err(format!("{first} (and {} more)", self.others)),
-        }
-    }
-}
-
-fn seen(set: &SetPeer, status: &PeerStatus) -> PeerView {
-    let age_ms = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-    PeerView {
-        seen: PeerObservation {
-            peer: set.peer.id,
-            endpoint: status.endpoint,
-            handshake_age_ms: status.last_handshake_age.map(age_ms),
-            rx_bytes: status.rx_bytes,
-            tx_bytes: status.tx_bytes,
-            path: status.path.map(translate::path),
-        },
-        drops: status.drops,
-        allowed: status
-            .rules
-            .iter()
-            .map(|status| (translate::allow(&status.rule), status.admitted))
-            .collect(),
-        answers: status.answers,
-        key_epoch: (set.pair.as_ref())
-            .and_then(|pair| pair.psk.as_ref())
-            .map(|psk| (psk.epoch, psk.since_ms)),
-    }
-}
-
-/// An error and what caused it, on one line.
-fn with_causes(error: impl std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        line = format!("{line}: {inner}");
-        cause = inner.source();
-    }
-    line
 }

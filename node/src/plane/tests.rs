@@ -2,8 +2,10 @@
 
 use std::io;
 
-use malha_proto::{Allow, PairKey, Pairs, Protocol, Secret32, WgKey};
-use malha_tunnel::{BoxStream, PeerConfig, PresharedKey, TunnelEvent};
+use malha_proto::{Allow, NodeId, Pair, PairKey, Pairs, Protocol, Secret32, WgKey};
+use malha_tunnel::{
+    BoxStream, PeerConfig, PresharedKey, PublicKey, Tunnel, TunnelConfig, TunnelEvent,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;

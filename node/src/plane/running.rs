@@ -1,0 +1,247 @@
+//! A tunnel that runs, and what was really set on it: its peers, services and balancers. It never decides when to start or
+//! to stop.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use malha_proto::{Me, Netmap, NodeId, Pair, PairTable, Peer, PeerObservation, WgKey};
+use malha_tunnel::{PeerStatus, PrivateKey, PublicKey, Tunnel, TunnelConfig, TunnelEvent};
+use tokio::sync::broadcast;
+
+use super::services::Services;
+use super::{PeerView, PlaneConfig, PlaneView, translate};
+use crate::balancers::Balancers;
+use crate::guard::GuardStatus;
+use crate::streams::{HubPeer, Overlay};
+
+/// A tunnel, and what was really set on it.
+pub(super) struct Running {
+    pub(super) tunnel: Arc<dyn Tunnel>,
+    pub(super) events: broadcast::Receiver<TunnelEvent>,
+    pub(super) me: Me,
+    pub(super) peers: BTreeMap<NodeId, SetPeer>,
+    services: Services,
+    balancers: Balancers,
+}
+
+/// A peer as the tunnel has it.
+#[derive(PartialEq, Eq)]
+pub(super) struct SetPeer {
+    pub(super) peer: Peer,
+    pair: Option<Pair>,
+    /// The key of the hub whose relay the pair may use.
+    via: Option<WgKey>,
+}
+
+impl Running {
+    pub(super) fn start(config: &PlaneConfig, key: PrivateKey, me: &Me) -> Result<Self, String> {
+        let mut tunnel = TunnelConfig::new(key, translate::interface(me)?);
+        tunnel.listen.clone_from(&config.listen);
+        tunnel.interface.clone_from(&config.interface);
+        tunnel.mtu_bytes = config.mtu_bytes;
+        tunnel.offload = config.offload;
+        tunnel.shards = config.shards;
+        let tunnel = malha_tunnel::start(config.engine, tunnel).map_err(with_causes)?;
+        Ok(Self {
+            events: tunnel.events(),
+            tunnel,
+            me: me.clone(),
+            peers: BTreeMap::new(),
+            services: Services::default(),
+            balancers: Balancers::default(),
+        })
+    }
+
+    /// Changes only what differs from the map; the answer names the first thing that can't be done.
+    pub(super) async fn apply(
+        &mut self,
+        map: &Netmap,
+        known: &Known,
+        guarded: Result<(), String>,
+    ) -> Result<(), String> {
+        let mut trouble = Trouble::default();
+        // Who may do less is cut before anyone may do more.
+        self.services.close_changed(&map.services).await;
+        self.balancers.close_changed(&map.balancers).await;
+        self.remove_peers(map, &mut trouble).await;
+        self.set_peers(&map.peers, known, &mut trouble).await;
+        if let Err(why) = guarded {
+            self.services.close_all().await;
+            self.balancers.close_all().await;
+            trouble.note("services", Err::<(), _>(why));
+            return trouble.result();
+        }
+        for (service, opened) in self.services.open(&self.tunnel, map).await {
+            trouble.note(service, opened);
+        }
+        let (me, balancers) = (map.me.addresses, &map.balancers);
+        for (balancer, opened) in self.balancers.open(&self.tunnel, me, balancers).await {
+            trouble.note(balancer, opened);
+        }
+        trouble.result()
+    }
+
+    /// Gives every peer of now what it shares with this node.
+    pub(super) async fn share(&mut self, known: &Known) -> Result<(), String> {
+        let mut trouble = Trouble::default();
+        let present = self.peers.iter();
+        let present = present.map(|(id, set)| (*id, set.peer.clone())).collect();
+        self.set_peers(&present, known, &mut trouble).await;
+        trouble.result()
+    }
+
+    pub(super) fn overlay(&self) -> Overlay {
+        let hubs = self
+            .peers
+            .values()
+            .map(|set| &set.peer)
+            .filter(|peer| peer.hub);
+        Overlay {
+            tunnel: self.tunnel.clone(),
+            me: self.me.addresses,
+            hubs: hubs.map(HubPeer::of).collect(),
+        }
+    }
+
+    pub(super) async fn view(&self, guard: GuardStatus) -> PlaneView {
+        let by_key: BTreeMap<PublicKey, &SetPeer> = self
+            .peers
+            .values()
+            .map(|set| (PublicKey::from_bytes(set.peer.key.0), set))
+            .collect();
+        let peers = self.tunnel.peers().await;
+        PlaneView {
+            peers: peers
+                .iter()
+                .filter_map(|status| Some(seen(by_key.get(&status.public_key)?, status)))
+                .collect(),
+            listen: self.tunnel.listen_addrs().await,
+            guard,
+            balanced: self.balancers.report(),
+        }
+    }
+
+    pub(super) async fn stop(mut self) {
+        self.balancers.finish_all().await;
+        self.services.close_all().await;
+        self.tunnel.shutdown().await;
+    }
+
+    async fn remove_peers(&mut self, map: &Netmap, trouble: &mut Trouble) {
+        let stays = |peer: &Peer| map.peers.get(&peer.id).is_some_and(|p| p.key == peer.key);
+        let present = self.peers.values().map(|set| &set.peer);
+        let gone: Vec<_> = present
+            .filter(|peer| !stays(peer))
+            .map(|peer| (peer.id, peer.key))
+            .collect();
+        for (id, key) in gone {
+            let removed = self.tunnel.remove_peer(PublicKey::from_bytes(key.0)).await;
+            if removed.is_ok() {
+                self.peers.remove(&id);
+            }
+            trouble.note(id, removed.map_err(with_causes));
+        }
+    }
+
+    async fn set_peers(
+        &mut self,
+        peers: &BTreeMap<NodeId, Peer>,
+        known: &Known,
+        trouble: &mut Trouble,
+    ) {
+        for peer in peers.values() {
+            let pair = known.of(peer);
+            let relay = pair.and_then(|pair| pair.relay.as_ref());
+            let via = relay.and_then(|relay| Some(peers.get(&relay.via)?.key));
+            let is_set = self.peers.get(&peer.id).is_some_and(|set| {
+                set.peer == *peer && set.pair.as_ref() == pair && set.via == via
+            });
+            if is_set {
+                continue;
+            }
+            let set = match translate::peer(peer, pair, via) {
+                Ok(config) => self.tunnel.set_peer(config).await.map_err(with_causes),
+                Err(why) => Err(why),
+            };
+            if set.is_ok() {
+                let (peer, pair) = (peer.clone(), pair.cloned());
+                self.peers.insert(peer.id, SetPeer { peer, pair, via });
+            }
+            trouble.note(peer.id, set);
+        }
+    }
+}
+
+/// What this node shares with its peers, as far as it is for the keys of now.
+pub(super) struct Known {
+    pub(super) me: WgKey,
+    pub(super) pairs: Option<Arc<PairTable>>,
+}
+
+impl Known {
+    fn of(&self, peer: &Peer) -> Option<&Pair> {
+        self.pairs.as_ref()?.with(self.me, peer.id, peer.key)
+    }
+}
+
+/// The first thing that failed, and how many more.
+#[derive(Default)]
+struct Trouble {
+    first: Option<String>,
+    others: usize,
+}
+
+impl Trouble {
+    fn note<T>(&mut self, what: impl Display, result: Result<T, String>) {
+        match result {
+            Err(why) if self.first.is_none() => self.first = Some(format!("{what}: {why}")),
+            Err(_) => self.others += 1,
+            Ok(_) => {}
+        }
+    }
+
+    fn result(self) -> Result<(), String> {
+        match self.first {
+            None => Ok(()),
+            Some(first) if self.others == 0 => Err(first),
+            Some(first) => Err(format!("{first} (and {} more)", self.others)),
+        }
+    }
+}
+
+fn seen(set: &SetPeer, status: &PeerStatus) -> PeerView {
+    let age_ms = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+    PeerView {
+        seen: PeerObservation {
+            peer: set.peer.id,
+            endpoint: status.endpoint,
+            handshake_age_ms: status.last_handshake_age.map(age_ms),
+            rx_bytes: status.rx_bytes,
+            tx_bytes: status.tx_bytes,
+            path: status.path.map(translate::path),
+        },
+        drops: status.drops,
+        allowed: status
+            .rules
+            .iter()
+            .map(|status| (translate::allow(&status.rule), status.admitted))
+            .collect(),
+        answers: status.answers,
+        key_epoch: (set.pair.as_ref())
+            .and_then(|pair| pair.psk.as_ref())
+            .map(|psk| (psk.epoch, psk.since_ms)),
+    }
+}
+
+/// An error and what caused it, on one line.
+fn with_causes(error: impl std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        line = format!("{line}: {inner}");
+        cause = inner.source();
+    }
+    line
+}

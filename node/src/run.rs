@@ -6,6 +6,8 @@ mod inbox;
 mod links;
 mod names;
 mod network;
+mod renewal;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use malha_proto::{FarewellReason, NodeId, PairTable, ToController};
-use malha_tunnel::{Engine, PrivateKey};
+use malha_tunnel::Engine;
 use thiserror::Error;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
@@ -42,6 +44,8 @@ use inbox::{Inbox, Input};
 use links::credentials;
 use names::Names;
 use network::NetworkWatch;
+use renewal::Renewal;
+use stored::Stored;
 
 /// How long the last words, the tunnel and the disk may take after the end.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(2);
@@ -51,9 +55,6 @@ const MAX_CALLERS: usize = 16;
 
 /// Events that wait for the loop; their senders wait then.
 const MAX_EVENTS: usize = 1_024;
-
-/// How often a due renewal is told again.
-const RENEWAL_REMINDER: Duration = Duration::from_secs(600);
 
 /// What the process was told to be.
 #[derive(Clone, Debug)]
@@ -97,53 +98,19 @@ pub async fn run(
     config: RunConfig,
     stop: CancellationToken,
 ) -> Result<Ending, RunError> {
-    let keys = folder.keys()?;
-    let (private_key, certificate_missing) = (keys.wireguard.clone(), keys.certificate.is_none());
-    let private_key = private_key
-        .filter(|_| !certificate_missing)
-        .ok_or_else(|| StateError::Missing(folder.path().join("wg.key, node.crt")))?;
-    let last_known_good = match folder.netmap() {
-        Ok(netmap) => netmap.map(Box::new),
-        Err(error) => {
-            tracing::warn!(%error, "the last netmap on disk can't be used; waiting for a controller");
-            None
-        }
-    };
-    let pairs = match folder.pairs() {
-        Ok(pairs) => pairs.map(Box::new),
-        Err(error) => {
-            tracing::warn!(%error, "the preshared keys on disk can't be used; waiting for a controller");
-            None
-        }
-    };
-    let pending = folder.keys_in_renewal()?;
+    let stored = Stored::read(&folder)?;
     let agent = Agent::new(AgentConfig {
         node: identity.node,
         instance: random()?,
         seed: random()?,
-        lease: folder.lease()?,
+        lease: stored.lease.clone(),
         controllers: identity.controllers.clone(),
         facts: machine::facts(Some(&config.plane.engine.to_string())),
     });
     let status = StatusSocket::bind(&folder.path().join(STATUS_SOCKET))?;
-    let (mut shell, mut inbox) = Shell::start(
-        agent,
-        folder,
-        identity,
-        keys,
-        private_key,
-        config,
-        status,
-        stop,
-    )?;
-    shell.tell(Event::Started {
-        last_known_good,
-        pairs,
-    });
-    if let Some(keys) = pending {
-        let result = keys.public().map_err(|error| error.to_string());
-        shell.tell(Event::KeysMade { result });
-    }
+    let (mut shell, mut inbox) =
+        Shell::start(agent, folder, identity, &stored, config, status, stop)?;
+    shell.begin(stored);
     shell.notifier.ready();
     let ended = shell.run(&mut inbox).await;
     shell.finish(inbox).await;
@@ -159,8 +126,7 @@ struct Shell {
     started: Instant,
     identity: Identity,
     credentials: Arc<Credentials>,
-    renew_at_s: Option<i64>,
-    renewal_told: Option<Instant>,
+    renewal: Renewal,
     links: BTreeMap<LinkId, mpsc::Sender<ToController>>,
     /// Links and probes.
     tasks: JoinSet<()>,
@@ -182,16 +148,11 @@ struct Shell {
 }
 
 impl Shell {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each is one part of the process, given once"
-    )]
     fn start(
         agent: Agent,
         folder: StateFolder,
         identity: Identity,
-        keys: Keys,
-        private_key: PrivateKey,
+        stored: &Stored,
         config: RunConfig,
         status: StatusSocket,
         stop: CancellationToken,
@@ -211,7 +172,7 @@ impl Shell {
         let inbox = Inbox::new(event_inbox, plane_inbox, answer_inbox, status, stop)?.with_tasks(
             tokio::spawn(run_plane(
                 config.plane,
-                private_key,
+                stored.private_key.clone(),
                 order_inbox,
                 pairs_out,
                 plane_events,
@@ -226,10 +187,9 @@ impl Shell {
             engine_reason: config.engine_reason,
             shards,
             started: Instant::now(),
-            credentials: Arc::new(credentials(&identity, &keys)),
+            credentials: Arc::new(credentials(&identity, &stored.keys)),
             identity,
-            renew_at_s: keys.validity().map(|validity| validity.renew_at_s()),
-            renewal_told: None,
+            renewal: Renewal::of(&stored.keys),
             links: BTreeMap::new(),
             tasks,
             callers: JoinSet::new(),
@@ -247,6 +207,18 @@ impl Shell {
             notifier: Notifier::from_env(),
         };
         Ok((shell, inbox))
+    }
+
+    /// Tells the agent what was on the disk.
+    fn begin(&mut self, stored: Stored) {
+        self.tell(Event::Started {
+            last_known_good: stored.last_known_good,
+            pairs: stored.pairs,
+        });
+        if let Some(keys) = stored.in_renewal {
+            let result = keys.public().map_err(|error| error.to_string());
+            self.tell(Event::KeysMade { result });
+        }
     }
 
     async fn run(&mut self, inbox: &mut Inbox) -> Result<Ending, RunError> {
@@ -382,8 +354,7 @@ impl Shell {
     fn adopt(&mut self, keys: Result<Keys, String>) {
         let result = keys.map(|keys| {
             self.credentials = Arc::new(credentials(&self.identity, &keys));
-            self.renew_at_s = keys.validity().map(|validity| validity.renew_at_s());
-            self.renewal_told = None;
+            self.renewal = Renewal::of(&keys);
             keys.wireguard
         });
         let result = result.and_then(|key| match key {
@@ -407,10 +378,7 @@ impl Shell {
             tracing::info!("the network has changed");
             self.tell(Event::NetworkChanged);
         }
-        let is_due = self.renew_at_s.is_some_and(|at| now_s() >= at);
-        let is_told = (self.renewal_told).is_some_and(|told| told.elapsed() < RENEWAL_REMINDER);
-        if is_due && !is_told {
-            self.renewal_told = Some(Instant::now());
+        if self.renewal.is_to_be_told(now_s()) {
             self.tell(Event::RenewalDue);
         }
     }

@@ -1,0 +1,164 @@
+//! Backups, and what comes back from them: the state, and the chain of the evidence.
+
+use malha::folder;
+
+use crate::rig::{Api, Stage, mode};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_goes_out_is_verified_and_comes_back_elsewhere() {
+    let stage = Stage::new().await;
+    stage.json("org add sefaz");
+    let taken = stage.json("backup out.backup");
+    assert_eq!(mode(&stage.place.path("out.backup")), 0o600);
+    assert_eq!(stage.run("backup out.backup").code, 5);
+    assert_eq!(
+        stage.json("backup verify out.backup")["sha256"],
+        taken["sha256"]
+    );
+    assert_eq!(
+        stage.run("backup offline.backup --data data").code,
+        5,
+        "the folder is in use"
+    );
+    assert!(
+        !stage.place.path("offline.backup").exists()
+            && !stage.place.path("offline.backup.partial").exists()
+    );
+
+    let Stage { place, api } = stage;
+    api.finish().await;
+    place
+        .malha(&["backup", "offline.backup", "--data", "data"])
+        .ok();
+    let bytes = std::fs::read(place.path("out.backup")).unwrap();
+    std::fs::write(place.path("half.backup"), &bytes[..bytes.len() / 2]).unwrap();
+    assert_eq!(place.malha(&["backup", "verify", "half.backup"]).code, 8);
+    assert_eq!(
+        place
+            .malha(&["restore", "half.backup", "--data", "other"])
+            .code,
+        8
+    );
+    assert_eq!(
+        place
+            .malha(&["restore", "out.backup", "--data", "data"])
+            .code,
+        5
+    );
+    place
+        .malha(&["restore", "out.backup", "--data", "other"])
+        .ok();
+    place.malha(&["store", "check", "--data", "other"]).ok();
+    let restored = folder::open(&place.path("other"), &place.data().join("master.key"))
+        .await
+        .unwrap();
+    assert!(restored.state.organization_by_name("sefaz").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_controller_goes_on_with_the_chain_of_its_evidence() {
+    let stage = Stage::new().await;
+    stage.json("org add sedec");
+    stage.json("site add sedec/production");
+    std::fs::write(stage.place.path("declaration.toml"), DECLARATION).unwrap();
+    stage.run("check declare sedec declaration.toml").ok();
+    for _ in 0..2 {
+        assert_eq!(stage.run("check sedec").code, 11, "something is untested");
+    }
+    let taken = stage.json("backup out.backup");
+    assert_eq!(taken["files"], 5, "two runs, and their index");
+
+    let Stage { place, api } = stage;
+    api.finish().await;
+    let (data, kept) = (place.data(), place.path("kept"));
+    std::fs::rename(&data, &kept).unwrap();
+    place
+        .malha(&["restore", "out.backup", "--data", "data"])
+        .ok();
+    for secret in ["master.key", "admin.key"] {
+        std::fs::copy(kept.join(secret), data.join(secret)).unwrap();
+    }
+    let checks = data.join("checks");
+    assert_eq!(mode(&checks), 0o700);
+    let stage = Stage {
+        api: Api::start(&place).await,
+        place,
+    };
+    assert_eq!(stage.run("check sedec").code, 11);
+    let history = stage.json("check history sedec");
+    let runs = history["runs"].as_array().unwrap();
+    let sequences: Vec<_> = runs.iter().map(|run| run["sequence"].as_u64()).collect();
+    assert_eq!(sequences, [Some(3), Some(2), Some(1)]);
+
+    let mut folders = std::fs::read_dir(&checks).unwrap();
+    let folder = folders.next().unwrap().unwrap().path();
+    let verify = || {
+        let (folder, authority) = (folder.to_str().unwrap(), "data/overlay-ca.pem");
+        let words = ["check", "verify", folder, "--authority", authority];
+        stage.place.malha(&[&words[..], &["--json"]].concat())
+    };
+    let whole = verify().json();
+    let words = [
+        "check",
+        "verify",
+        "data/checks",
+        "--authority",
+        "data/overlay-ca.pem",
+        "--lang",
+        "pt",
+    ];
+    let all = stage.place.malha(&words).ok();
+    assert!(
+        all.stderr.contains("sedec: rodadas 1 a 3, nada removido"),
+        "{}",
+        all.stderr
+    );
+    let empty = stage.place.malha(&[
+        "check",
+        "verify",
+        "kept/store",
+        "--authority",
+        "data/overlay-ca.pem",
+    ]);
+    assert_eq!(empty.code, 4, "{}", empty.stderr);
+    let chain = &whole["chains"][0];
+    assert_eq!((&chain["first"], &chain["last"]), (&1.into(), &3.into()));
+    assert_eq!(chain["faults"], serde_json::json!([]), "{whole}");
+    let second = folder.join(format!("{}.evidence", runs[1]["run"]));
+    std::fs::rename(&second, stage.place.path("second.evidence")).unwrap();
+    let broken = verify();
+    assert_eq!(broken.code, 8);
+    assert!(
+        broken.stdout.contains("run 2 is missing"),
+        "{}",
+        broken.stdout
+    );
+    let text = std::fs::read_to_string(stage.place.path("second.evidence")).unwrap();
+    std::fs::write(&second, text.replacen("203.0.113.10", "203.0.113.11", 1)).unwrap();
+    let changed = verify();
+    assert_eq!(changed.code, 8);
+    assert!(changed.stdout.contains("was changed"), "{}", changed.stdout);
+    stage.api.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_beside_a_history_of_checks_leaves_it_as_it_is() {
+    let stage = Stage::new().await;
+    stage.json("org add sedec");
+    std::fs::write(stage.place.path("declaration.toml"), DECLARATION).unwrap();
+    stage.json("site add sedec/production");
+    stage.run("check declare sedec declaration.toml").ok();
+    assert_eq!(stage.run("check sedec").code, 11);
+    stage.json("backup out.backup");
+    let Stage { place, api } = stage;
+    api.finish().await;
+    let checks = place.path("other").join("checks");
+    std::fs::create_dir_all(&checks).unwrap();
+    let words = ["restore", "out.backup", "--data", "other", "--json"];
+    let restored = place.malha(&words).json();
+    assert_eq!(restored["checks_kept"], true);
+    assert_eq!(std::fs::read_dir(&checks).unwrap().count(), 0);
+}
+
+const DECLARATION: &str =
+    "version = 1\n[production]\nsite = \"production\"\naddresses = [\"203.0.113.10\"]\n";

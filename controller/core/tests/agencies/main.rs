@@ -1,15 +1,17 @@
 //! An agency in one command: what it makes, what its machines become, and that a mistake makes nothing.
 #![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
+mod adoption;
+mod policy;
+#[path = "../world/mod.rs"]
 mod world;
 
 use std::collections::BTreeSet;
 
-use malha_core::policy::Policy;
 use malha_core::{
     AddedAgency, Answer, Command, NewAgency, Node, Noun, Question, Rejection, Verdict,
 };
-use malha_proto::{Fingerprint, NodeId, OrganizationId, Profile, Protocol};
+use malha_proto::{Fingerprint, Profile, Protocol};
 use world::shaping::agency;
 use world::{World, enrol_command, host, label};
 
@@ -126,99 +128,6 @@ fn stages_and_agencies_reach_each_other_only_as_the_profile_says() {
     ] {
         assert_eq!(opens(&world, ours, to, port), open, "{ours} {to} {port}");
     }
-}
-
-#[test]
-fn the_policy_in_force_keeps_its_words_and_takes_the_new_ones_with_their_tests() {
-    let mut world = with_policy();
-    let first = add(&mut world, agency("sedec"));
-    assert_eq!(first.policy.version, Some(3));
-    enrol(&mut world, &first, 0..4);
-    let second = add(&mut world, agency("sefaz"));
-    enrol(&mut world, &second, 0..4);
-    let text = world.state.policy_text();
-    assert!(text.starts_with("version = 1 # ours\n"));
-    assert!(text.contains(&first.policy.text) && text.contains(&second.policy.text));
-    let policy = Policy::parse(&text).unwrap();
-    let trial = world.state.try_policy(&policy, world.now_ms).unwrap();
-    assert_eq!(trial.refusal(), None);
-    // What all agencies share was said by the first one.
-    assert!(first.policy.text.contains("xroad-producao-peers"));
-    assert!(!second.policy.text.contains("\"xroad-producao-peers\""));
-}
-
-#[test]
-fn a_policy_that_says_the_contrary_refuses_the_whole_agency() {
-    let mut world = World::bare();
-    let text = r#"
-version = 1
-[[grant]]
-name = "everything"
-from = ["profile:security-server"]
-to = ["profile:security-server"]
-protocol = "tcp"
-ports = ["1-65535"]
-[[test]]
-from = "profile:security-server"
-to = "profile:security-server"
-protocol = "tcp"
-port = 5500
-expect = "allow"
-"#;
-    let command = world.apply_policy(text, None);
-    world.run(command).unwrap();
-    let added = add(&mut world, agency("sedec"));
-    enrol(&mut world, &added, 0..4);
-    let before = world.state.clone();
-    let refused = world.run(Command::AddAgency(Box::new(agency("sefaz"))));
-    let Err(Rejection::Invalid { field: "test", .. }) = refused else {
-        panic!("{refused:?}");
-    };
-    assert!(world.state == before);
-}
-
-#[test]
-fn without_a_policy_the_first_one_is_written_with_names_and_tests() {
-    let mut world = World::bare();
-    let added = add(&mut world, agency("sedec"));
-    assert_eq!(
-        added.policy.version,
-        Some(2),
-        "version 1 is what was before"
-    );
-    let text = world.state.policy_text();
-    assert!(text.contains("name = \"sedec-producao-cluster\"") && !text.contains("grant-g"));
-    let policy = Policy::parse(&text).unwrap();
-    let trial = world.state.try_policy(&policy, world.now_ms).unwrap();
-    assert!(trial.refusal().is_none() && policy.cases.len() > policy.rules.len());
-    let other = add(&mut world, agency("sefaz"));
-    enrol(&mut world, &added, 0..4);
-    enrol(&mut world, &other, 0..4);
-    let (ours, theirs) = ("sedec/producao/xvia1", "sefaz/producao/xvia1");
-    assert!(opens(&world, ours, theirs, 5500));
-    assert!(!opens(&world, ours, theirs, 4000));
-}
-
-#[test]
-fn grants_that_stood_alone_stay_in_the_first_policy() {
-    let mut world = World::bare();
-    let organization = malha_core::Selector::Profile(Profile::Garage);
-    let grant = Command::AddGrant {
-        from: organization,
-        to: malha_core::Selector::Tag("impressoras".parse().unwrap()),
-        allow: malha_proto::Allow {
-            protocol: Protocol::Tcp,
-            from_port: 631,
-            to_port: 631,
-        },
-    };
-    world.run(grant).unwrap();
-    add(&mut world, agency("sedec"));
-    let text = world.state.policy_text();
-    assert!(text.contains("tag:impressoras") && text.contains("port = 631"));
-    let policy = Policy::parse(&text).unwrap();
-    let trial = world.state.try_policy(&policy, world.now_ms).unwrap();
-    assert_eq!(trial.refusal(), None);
 }
 
 #[test]
@@ -404,80 +313,6 @@ fn each_mistake_is_named_and_makes_nothing() {
         }
     }
     assert!(world.state == before);
-}
-
-/// An organization as an operator makes it by hand, with a site of this name and one server in it.
-fn by_hand(world: &mut World, site: &str) -> (OrganizationId, NodeId) {
-    let create = Command::CreateOrganization {
-        name: label("sedec"),
-        display_name: "Secretaria".to_owned(),
-    };
-    let Answer::Organization(organization) = world.run(create).unwrap().answer else {
-        panic!("no organization");
-    };
-    let create = Command::CreateSite {
-        organization,
-        name: label(site),
-        display_name: String::new(),
-    };
-    let Answer::Site(id) = world.run(create).unwrap().answer else {
-        panic!("no site");
-    };
-    (organization, world.enrol(id, Profile::SecurityServer, 200))
-}
-
-#[test]
-fn a_server_that_enrolled_before_in_a_stages_site_becomes_one_of_the_agencys() {
-    let mut world = with_policy();
-    let (organization, server) = by_hand(&mut world, "producao");
-    let mine = world.service(server, "admin", 4000, malha_proto::Exposure::Tunnel);
-    let added = add(&mut world, agency("sedec"));
-    assert_eq!(added.organization, organization);
-    assert_eq!(added.adopted, [server]);
-    let awaited: Vec<&str> = added.machines.iter().map(|it| it.path.as_str()).collect();
-    let wanted = ["xvia1", "balanceador1"].map(|name| format!("sedec/producao/{name}"));
-    assert_eq!(awaited[..2], wanted);
-    assert_eq!(awaited[2..], ["sedec/desenvolvimento/xvia1"]);
-    enrol(&mut world, &added, 0..3);
-    let old = world.state.node(server).unwrap().clone();
-    let path = format!("sedec/producao/{}", old.name);
-    assert!(opens(&world, "sedec/producao/xvia1", &path, 5500));
-    assert!(opens(&world, &path, "sedec/producao/xvia1", 5433));
-    assert!(!opens(&world, "sedec/desenvolvimento/xvia1", &path, 5500));
-    let offered = world.state.services_of(server);
-    let offered: BTreeSet<u16> = offered.map(|it| it.port.number()).collect();
-    assert_eq!(offered, [5500, 5577, 5588, 8080, 8443, 4000, 2080].into());
-    assert!(world.state.service(mine).is_some());
-    let runner = node(&world, "sedec/producao/balanceador1").id;
-    let balancers: Vec<_> = world.state.balancers_of(runner).collect();
-    assert!(balancers.iter().all(|it| it.backends.len() == 2));
-}
-
-#[test]
-fn a_server_in_another_site_is_named_and_stays_as_it_is() {
-    let mut world = with_policy();
-    let (_, server) = by_hand(&mut world, "matriz");
-    let added = add(&mut world, agency("sedec"));
-    assert_eq!((added.adopted, added.unplaced), (vec![], vec![server]));
-    assert_eq!(added.machines.len(), 4);
-    assert!(world.state.node(server).unwrap().tags.is_empty());
-    assert_eq!(world.state.services_of(server).count(), 0);
-}
-
-#[test]
-fn a_server_that_was_tagged_by_hand_in_another_site_is_in_nobodys_way() {
-    let mut world = with_policy();
-    let (organization, server) = by_hand(&mut world, "matriz");
-    let tags = ["xroad-producao".parse().unwrap()].into();
-    world
-        .run(Command::SetNodeTags { id: server, tags })
-        .unwrap();
-    let added = add(&mut world, agency("sedec"));
-    assert_eq!(added.organization, organization);
-    assert!(added.adopted.is_empty() && added.unplaced.is_empty());
-    enrol(&mut world, &added, 0..4);
-    let path = format!("sedec/matriz/{}", world.state.node(server).unwrap().name);
-    assert!(opens(&world, "sedec/producao/xvia1", &path, 5500));
 }
 
 #[test]

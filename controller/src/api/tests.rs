@@ -2,6 +2,7 @@
 
 mod agencies;
 mod approval;
+mod backup;
 mod bad_input;
 mod balancers;
 mod checks;
@@ -10,10 +11,12 @@ mod document;
 mod endpoints;
 mod language;
 mod limits;
+mod nodes;
 mod permission;
 mod policy;
 mod profiles;
 mod psk;
+mod records;
 mod repetition;
 pub(crate) mod rig;
 mod trace;

@@ -1,17 +1,13 @@
-//! Every resource from its creation to its removal, as stories.
+//! Resources from their creation to their removal, as stories; and that none is left without one.
 
 use std::collections::BTreeSet;
 
 use axum::http::Method;
-use malha_core::{Command, NodeState};
-use malha_proto::{EnrolToken, NodeId, PathProbe};
+use malha_proto::EnrolToken;
 use serde_json::{Value, json};
 
 use super::rig::{AUTHORITY, NODE, Rig};
 use crate::api::{document::operations_of, openapi_json};
-use crate::clock::now_ms;
-
-const NODE_IN_URL: &str = "sefaz%2Fproducao%2Fss-1";
 
 #[tokio::test]
 async fn an_organization_is_created_listed_shown_and_removed() {
@@ -96,178 +92,6 @@ async fn a_token_is_shown_once_and_can_be_revoked() {
 }
 
 #[tokio::test]
-async fn a_node_is_shown_with_its_live_hops_and_the_broken_one_is_named() {
-    let rig = Rig::furnished().await;
-    let node = rig.state().node_by_path(NODE).unwrap().id;
-    let unseen = rig.get(&format!("/nodes/{NODE_IN_URL}")).await;
-    assert_eq!(unseen["hops"]["control"]["state"], "unknown");
-    assert!(unseen.get("broken").is_none());
-    let _says = rig.connect(node);
-    let web = rig.state().services_of(node).next().unwrap().id;
-    rig.context.live.session_opened(node, now_ms());
-    rig.context
-        .live
-        .probed(node, web, PathProbe::OriginFailed, now_ms(), now_ms());
-    let shown = rig.get("/nodes/ss-1").await;
-    assert_eq!(shown["hops"]["control"]["state"], "up");
-    assert_eq!(shown["hops"]["tunnel"]["state"], "up");
-    assert_eq!(shown["services"][0]["health"]["state"], "down");
-    assert_eq!(shown["broken"]["hop"], "service");
-    assert_eq!(shown["broken"]["service"], format!("{NODE}/web"));
-    assert_eq!(shown["session"]["transport"], "quic");
-    assert_eq!(shown["machine"]["engine"], "netstack");
-    assert_eq!(shown["overlay_name"], "ss-1.producao.sefaz.malha.internal");
-    let status = rig.get("/status").await;
-    assert_eq!(
-        (&status["nodes"]["connected"], &status["nodes"]["broken"]),
-        (&json!(1), &json!(1))
-    );
-    assert_eq!(status["broken"][0]["node"], NODE);
-    assert_eq!(
-        rig.get("/services/ss-1%2Fweb").await["health"]["state"],
-        "down"
-    );
-}
-
-#[tokio::test]
-async fn a_node_is_renamed_given_endpoints_replaced_and_removed() {
-    let rig = Rig::furnished().await;
-    let renamed = rig
-        .call(
-            Method::PUT,
-            "/nodes/ss-1/name",
-            Some(json!({"name": "ss-2"})),
-        )
-        .await
-        .ok();
-    assert_eq!(renamed["path"], "sefaz/producao/ss-2");
-    let endpoints = json!({"endpoints": ["192.0.2.7:51820", "[2001:db8::7]:51820"]});
-    let moved = rig
-        .call(
-            Method::PUT,
-            "/nodes/ss-2/endpoints",
-            Some(endpoints.clone()),
-        )
-        .await
-        .ok();
-    assert_eq!(moved["endpoints"], endpoints["endpoints"]);
-    let replacement = rig.post("/nodes/ss-2/replace", json!({})).await;
-    assert_eq!(replacement["replaces"], "sefaz/producao/ss-2");
-    assert!(
-        replacement["token"]
-            .as_str()
-            .unwrap()
-            .parse::<EnrolToken>()
-            .is_ok()
-    );
-    let id = renamed["id"].as_str().unwrap();
-    assert_eq!(
-        rig.call(Method::DELETE, &format!("/nodes/{id}"), None)
-            .await
-            .ok()["removed"],
-        id
-    );
-    assert_eq!(rig.get("/nodes").await["items"], json!([]));
-}
-
-#[tokio::test]
-async fn a_quarantine_is_shown_and_the_chosen_machine_keeps_the_identity() {
-    let rig = Rig::furnished().await;
-    let node = rig.state().node_by_path(NODE).unwrap().id;
-    rig.call(
-        Method::PUT,
-        "/nodes/ss-1/quarantine",
-        Some(json!({"keep": "holder"})),
-    )
-    .await
-    .problem(409);
-    quarantine(&rig, node).await;
-    let shown = rig.get("/nodes/ss-1").await;
-    assert_eq!(shown["state"], "quarantined");
-    let rival = shown["quarantine"]["rival"]["machine"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    let other = json!({"keep": "rival", "machine": "00000000000000000000000000000000"});
-    rig.call(Method::PUT, "/nodes/ss-1/quarantine", Some(other))
-        .await
-        .problem(409);
-    let chosen = json!({"keep": "rival", "machine": rival});
-    let resolved = rig
-        .call(Method::PUT, "/nodes/ss-1/quarantine", Some(chosen))
-        .await
-        .ok();
-    assert_eq!(resolved["state"], "rekeying");
-}
-
-/// Another machine comes with a lease that this node never had.
-async fn quarantine(rig: &Rig, node: NodeId) {
-    let state = rig.state();
-    let entity = state.node(node).unwrap();
-    let hello = Command::OpenSession {
-        node,
-        tls_key: entity.tls_key,
-        lease: malha_proto::Lease([66; 16]),
-        instance: 2,
-        facts: malha_proto::MachineFacts {
-            host_name: "copy".to_owned(),
-            machine: malha_proto::MachineId([99; 16]),
-            agent_version: "1".to_owned(),
-            os: "Debian".to_owned(),
-            engine: None,
-        },
-        source: None,
-        live: None,
-    };
-    rig.does(hello).await;
-    assert!(matches!(
-        rig.state().node(node).unwrap().state,
-        NodeState::Quarantined(_)
-    ));
-}
-
-#[tokio::test]
-async fn a_route_makes_its_records_and_they_go_with_it() {
-    let rig = Rig::furnished().await;
-    let made = rig
-        .post(
-            "/routes",
-            json!({"host": "b.example.org", "path": "/painel", "services": ["ss-1/web"]}),
-        )
-        .await;
-    assert_eq!(made["services"], json!([format!("{NODE}/web")]));
-    let record = rig.get("/zones/example.org/records/b/A").await;
-    assert_eq!(
-        (&record["data"], &record["source"]),
-        (&json!(["192.0.2.1"]), &json!("route"))
-    );
-    assert_eq!(
-        rig.get("/routes/b.example.org%2Fpainel").await["id"],
-        made["id"]
-    );
-    rig.call(
-        Method::DELETE,
-        &format!("/services/{}%2Fweb", NODE_IN_URL),
-        None,
-    )
-    .await
-    .problem(409);
-    rig.call(Method::DELETE, "/routes/b.example.org%2Fpainel", None)
-        .await
-        .ok();
-    rig.call(Method::GET, "/zones/example.org/records/b/A", None)
-        .await
-        .problem(404);
-    rig.call(Method::DELETE, "/routes/a.example.org", None)
-        .await
-        .ok();
-    rig.call(Method::DELETE, "/services/ss-1%2Fweb", None)
-        .await
-        .ok();
-    assert_eq!(rig.get("/services?node=ss-1").await["items"], json!([]));
-}
-
-#[tokio::test]
 async fn a_grant_reads_back_as_it_was_written() {
     let rig = Rig::furnished().await;
     let new = json!({"from": "profile:central", "to": format!("node:{NODE}"), "protocol": "tcp", "from_port": 5500, "to_port": 5577});
@@ -284,46 +108,6 @@ async fn a_grant_reads_back_as_it_was_written() {
         rig.get("/grants").await["items"].as_array().unwrap().len(),
         1
     );
-}
-
-#[tokio::test]
-async fn record_sets_are_put_shown_replaced_and_deleted_at_every_name() {
-    let rig = Rig::furnished().await;
-    let serial = rig.get("/zones/example.org").await["serial"]
-        .as_u64()
-        .unwrap();
-    for (name, rtype, data) in [
-        ("www", "A", json!(["192.0.2.2", "192.0.2.3"])),
-        ("%2A.dev", "CNAME", json!(["www.example.org."])),
-        ("@", "MX", json!(["10 mail.example.org."])),
-        ("_sip._tcp", "SRV", json!(["0 5 5060 sip.example.org."])),
-    ] {
-        let path = format!("/zones/example.org/records/{name}/{rtype}");
-        let put = rig
-            .call(Method::PUT, &path, Some(json!({"ttl_s": 60, "data": data})))
-            .await
-            .ok();
-        assert_eq!((&put["data"], &put["ttl_s"]), (&data, &json!(60)), "{path}");
-        assert_eq!(rig.get(&path).await["source"], "operator");
-        rig.call(Method::DELETE, &path, None).await.ok();
-        rig.call(Method::GET, &path, None).await.problem(404);
-    }
-    assert!(
-        rig.get("/zones/example.org").await["serial"]
-            .as_u64()
-            .unwrap()
-            > serial
-    );
-    assert_eq!(
-        rig.get("/zones/example.org/records/@/SOA").await["type"],
-        "SOA"
-    );
-    rig.call(Method::DELETE, "/zones/example.org", None)
-        .await
-        .ok();
-    rig.call(Method::GET, "/zones/example.org/records", None)
-        .await
-        .problem(404);
 }
 
 #[tokio::test]
@@ -425,44 +209,6 @@ async fn the_audit_log_goes_on_from_where_the_reader_was() {
 }
 
 #[tokio::test]
-async fn the_backup_is_whole_and_holds_the_state() {
-    let rig = Rig::furnished().await;
-    let reply = rig.call(Method::GET, "/backup", None).await;
-    assert_eq!(reply.headers["content-type"], "application/octet-stream");
-    let store = malha_store::restore_to_memory(
-        &mut std::io::Cursor::new(reply.bytes),
-        &crate::folder::schema(),
-    )
-    .unwrap();
-    assert_eq!(
-        store.health().await.keys,
-        rig.context.store.health().await.keys
-    );
-}
-
-#[tokio::test]
-async fn a_reader_that_goes_away_gives_its_place_back() {
-    let rig = Rig::furnished().await;
-    for name in 0..400 {
-        // Long enough that a backup does not fit the pipe between store and reader.
-        let display_name = "x".repeat(200);
-        rig.post(
-            "/organizations",
-            json!({"name": format!("o-{name}"), "display_name": display_name}),
-        )
-        .await;
-    }
-    let full = tokio::time::timeout(std::time::Duration::from_secs(20), async {
-        for _ in 0..4 {
-            while rig.begin_and_drop("/api/v1/backup").await == 503 {
-                tokio::task::yield_now().await;
-            }
-        }
-    });
-    full.await.unwrap();
-}
-
-#[tokio::test]
 async fn the_settings_name_the_authority_and_the_controllers() {
     let rig = Rig::furnished().await;
     let settings = rig.get("/settings").await;
@@ -476,6 +222,9 @@ async fn the_settings_name_the_authority_and_the_controllers() {
 fn no_resource_is_left_without_a_story_here() {
     let story = concat!(
         include_str!("endpoints.rs"),
+        include_str!("nodes.rs"),
+        include_str!("records.rs"),
+        include_str!("backup.rs"),
         include_str!("policy.rs"),
         include_str!("approval.rs"),
         include_str!("agencies.rs"),

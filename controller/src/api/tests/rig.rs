@@ -33,6 +33,7 @@ pub(crate) const AUTHORITY: Fingerprint = Fingerprint([9; 32]);
 /// Limits are one test file's business.
 const NO_LIMIT: u64 = 1_000_000;
 pub(crate) const NODE: &str = "sefaz/producao/ss-1";
+pub(super) const NODE_IN_URL: &str = "sefaz%2Fproducao%2Fss-1";
 
 pub(crate) struct Rig {
     pub(crate) context: ApiContext,

@@ -24,6 +24,7 @@ mod profiles;
 mod psk;
 mod records;
 mod reference;
+mod resource;
 mod routes;
 mod serve;
 mod services;

@@ -15,9 +15,10 @@ use crate::accounts::api_key_text;
 use crate::api::Api;
 use crate::api::body::{Body, Path, Query};
 use crate::api::caller::{Admin, Caller};
-use crate::api::listing::{Listing, Page, page};
+use crate::api::listing::{Listing, Page};
 use crate::api::problem::Problem;
 use crate::api::reference::Reference;
+use crate::api::resource::Resource;
 use crate::api::write::{Removed, WriteQuery, Written};
 
 /// An API key without its text.
@@ -78,8 +79,11 @@ pub struct CreatedApiKey {
     pub note: Option<String>,
 }
 
-impl ApiKey {
-    fn of(state: &State, id: ApiKeyId) -> Option<Self> {
+impl Resource for ApiKey {
+    type Id = ApiKeyId;
+    const NOUN: Noun = Noun::ApiKey;
+
+    fn of(_api: &Api, state: &State, id: ApiKeyId) -> Option<Self> {
         let key = state.api_key(id)?;
         Some(Self {
             id,
@@ -104,12 +108,7 @@ pub(super) async fn list(
     Query(listing): Query<Listing>,
 ) -> Result<Json<Page<ApiKey>>, Problem> {
     let state = api.state();
-    page(
-        &listing,
-        state.api_keys().map(|key| (key.id, key.id)),
-        |id| ApiKey::of(&state, id),
-    )
-    .map(Json)
+    api.listed(&state, &listing, state.api_keys().map(|key| key.id))
 }
 
 /// Create an API key
@@ -150,7 +149,8 @@ pub(super) async fn create(
         _ => None,
     };
     let note = key.is_none().then(|| NOT_AGAIN.to_owned());
-    let resource = ApiKey::of(&api.state(), id).map(|about| CreatedApiKey { about, key, note });
+    let resource =
+        ApiKey::of(&api, &api.state(), id).map(|about| CreatedApiKey { about, key, note });
     api.created(&accepted, &query, creation, resource).await
 }
 
@@ -163,11 +163,8 @@ pub(super) async fn show(
     Shared(api): Shared<Arc<Api>>,
     Path(reference): Path<Reference>,
 ) -> Result<Json<ApiKey>, Problem> {
-    let state = api.state();
-    let id = reference.api_key(&state)?;
-    ApiKey::of(&state, id)
-        .map(Json)
-        .ok_or_else(|| Problem::not_found(Noun::ApiKey, id))
+    let id = reference.api_key(&api.state())?;
+    api.shown(id).map(Json)
 }
 
 /// Remove an API key; it is refused from then on
@@ -181,10 +178,8 @@ pub(super) async fn remove(
     Query(query): Query<WriteQuery>,
 ) -> Result<Json<Written<Removed>>, Problem> {
     let id = reference.api_key(&api.state())?;
-    let accepted = api
-        .change(&caller, &query, Command::RemoveApiKey { id })
-        .await?;
-    api.removed(&accepted, &query, id).await
+    let command = Command::RemoveApiKey { id };
+    api.remove(&caller, &query, id, command).await
 }
 
 const NOT_AGAIN: &str = "this Idempotency-Key made this API key before; its text was shown then and can't be shown again. \

@@ -1,159 +1,31 @@
 //! Balancers over HTTP: a port of a node spread over services of others, with the state of each server behind it.
 
+mod representation;
+
+pub use representation::{
+    Balancer, BalancerAlgorithm, BalancerBackend, BalancerCondition, BalancerHealth, BalancerLive,
+    BalancerMode, BalancerOpening, BalancerProxyProtocol, BalancerSettings, BalancerTraffic,
+};
+
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::response::Response;
-use malha_core::{Answer, Command, Noun, State};
-use malha_proto::{
-    Algorithm, BackendCondition, BackendMode, BalancerCounts, BalancerId, Exposure, HealthPort,
-    Label, NodeId, Port, Prefix, ProxyProtocol, ServiceId,
-};
+use malha_core::{Answer, Command, State};
+use malha_proto::{BackendMode, Exposure, Label, Port, ServiceId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::Api;
 use crate::api::body::{Body, Path, Query};
 use crate::api::caller::{Caller, Read, Write};
-use crate::api::listing::{Listing, Page, page};
-use crate::api::policy::PolicyOpening;
+use crate::api::listing::{Listing, Page};
 use crate::api::problem::Problem;
-use crate::api::reference::{Reference, node_path, service_path};
+use crate::api::reference::Reference;
 use crate::api::services::ServiceExposure;
 use crate::api::write::{Removed, WriteQuery, Written};
-
-/// A port of a node that is spread over services of other nodes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Balancer {
-    #[schema(value_type = String, example = "b21")]
-    pub id: BalancerId,
-    /// `org/site/node/balancer`
-    pub path: String,
-    #[schema(value_type = String)]
-    pub name: Label,
-    pub node: String,
-    #[schema(value_type = String)]
-    pub node_id: NodeId,
-    #[schema(value_type = u16)]
-    pub port: Port,
-    #[schema(value_type = ServiceExposure)]
-    pub exposure: Exposure,
-    pub backends: Vec<BalancerBackend>,
-    /// What its node may open because of it alone, beside every grant.
-    pub opens: Vec<BalancerOpening>,
-    pub settings: BalancerSettings,
-    /// As its node sees it; absent while that node is not connected.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub live: Option<BalancerLive>,
-}
-
-/// How a balancer is on its node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct BalancerLive {
-    /// Why it takes no connections; absent: it takes them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trouble: Option<String>,
-    #[schema(value_type = BalancerTraffic)]
-    pub counts: BalancerCounts,
-}
-
-/// Connections and bytes since the balancer was opened on its node.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct BalancerTraffic {
-    /// Open now.
-    pub open: u64,
-    /// Taken, the unserved ones included.
-    pub taken: u64,
-    /// Refused over a limit.
-    pub over_limit: u64,
-    /// Refused because no listed prefix has their source.
-    pub not_allowed: u64,
-    /// Reset because no server took them.
-    pub unserved: u64,
-    /// Taken by a second server when the first did not.
-    pub retried: u64,
-    /// From clients.
-    pub bytes_in: u64,
-    /// To clients.
-    pub bytes_out: u64,
-}
-
-/// Ports of a server's node that a balancer opens to its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct BalancerOpening {
-    /// `org/site/node`
-    pub on: String,
-    pub ports: Vec<PolicyOpening>,
-}
-
-/// One server behind a balancer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct BalancerBackend {
-    /// `org/site/node/service`
-    pub service: String,
-    #[schema(value_type = String)]
-    pub service_id: ServiceId,
-    /// On the overlay.
-    #[schema(value_type = String)]
-    pub address: SocketAddr,
-    #[schema(value_type = BalancerMode)]
-    pub mode: BackendMode,
-    /// As the balancer's node sees it; absent while that node is not connected.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<BalancerCondition>)]
-    pub condition: Option<BackendCondition>,
-    /// Open now, as of the node's last report.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub connections: Option<u32>,
-}
-
-/// How a balancer chooses, checks and limits.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct BalancerSettings {
-    #[schema(value_type = BalancerAlgorithm)]
-    pub algorithm: Algorithm,
-    /// A port of each server that answers 200 while it is well, like X-Road's health interface; absent: a connection is the check.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub health: Option<BalancerHealth>,
-    /// What a server hears of the client before its first byte; absent: nothing.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<BalancerProxyProtocol>)]
-    pub proxy_protocol: Option<ProxyProtocol>,
-    /// At least 2,000 with a health port.
-    #[schema(minimum = 500, maximum = 300000)]
-    pub check_interval_ms: u32,
-    /// For one connection attempt to a server.
-    #[schema(minimum = 100, maximum = 30000)]
-    pub connect_ms: u32,
-    /// Without a byte in either direction.
-    #[schema(minimum = 1, maximum = 86400)]
-    pub idle_s: u32,
-    /// In this time a server that came back grows from a tenth of its share to the whole.
-    #[schema(maximum = 3600)]
-    pub slow_start_s: u32,
-    #[schema(minimum = 1, maximum = 100000)]
-    pub connections: u32,
-    /// From one IPv4 address or one IPv6 /64.
-    #[schema(minimum = 1, maximum = 100000)]
-    pub connections_per_source: u32,
-    /// Prefixes like `198.51.100.0/24`; empty: every source.
-    #[schema(value_type = Vec<String>, max_items = 256)]
-    pub allowed_sources: BTreeSet<Prefix>,
-}
-
-/// A port that says over HTTP how its server is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct BalancerHealth {
-    #[schema(value_type = u16, minimum = 1, maximum = 65535, example = 5588)]
-    pub port: Port,
-    #[schema(max_length = 256, example = "/")]
-    pub path: String,
-}
 
 /// A balancer to be.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -196,84 +68,6 @@ pub struct BalancerModeChange {
     pub mode: BackendMode,
 }
 
-/// How a server is chosen.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum BalancerAlgorithm {
-    LeastConnections,
-    SourceAffinity,
-}
-
-/// `drain`: no new connections; `maintenance`: nor checks, and what is open after a minute is reset.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum BalancerMode {
-    Serve,
-    Drain,
-    Maintenance,
-}
-
-/// How a server is. An `unproven`, `suspect` or `recovering` one gets connections where none is `up`.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum BalancerCondition {
-    Unproven,
-    Up,
-    Suspect,
-    Down,
-    Recovering,
-}
-
-/// A version of the PROXY protocol.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum BalancerProxyProtocol {
-    V1,
-    V2,
-}
-
-impl Balancer {
-    fn of(api: &Api, state: &State, id: BalancerId) -> Option<Self> {
-        let balancer = state.balancer(id)?;
-        let balancing = &api.context.live.balancing;
-        let report = balancing.balancer(balancer.node, id);
-        let backends = balancer.backends.iter().filter_map(|(service, mode)| {
-            let node = state.node(state.service(*service)?.node)?;
-            let seen = balancing.backend(balancer.node, id, *service);
-            Some(BalancerBackend {
-                service: service_path(state, *service),
-                service_id: *service,
-                address: (node.addresses.v4, state.service(*service)?.port.number()).into(),
-                mode: *mode,
-                condition: seen.map(|it| it.condition),
-                connections: seen.map(|it| it.connections),
-            })
-        });
-        let opens = state.opened_by_balancer(id).into_iter();
-        let opens = opens.map(|(on, ports)| BalancerOpening {
-            on: node_path(state, on),
-            ports: ports.iter().map(PolicyOpening::of).collect(),
-        });
-        let node = node_path(state, balancer.node);
-        Some(Self {
-            id,
-            path: format!("{node}/{}", balancer.name),
-            name: balancer.name.clone(),
-            node,
-            node_id: balancer.node,
-            port: balancer.port,
-            exposure: balancer.exposure,
-            backends: backends.collect(),
-            opens: opens.collect(),
-            settings: (&balancer.settings).into(),
-            live: report.map(|it| BalancerLive {
-                trouble: it.trouble.map(|it| it.to_string()),
-                counts: it.counts,
-            }),
-        })
-    }
-}
-
 /// List balancers
 #[utoipa::path(get, path = "/balancers", tag = "balancers", params(Listing),
     responses((status = 200, body = Page<Balancer>)), security(("api_key" = ["read"])))]
@@ -283,8 +77,7 @@ pub(super) async fn list(
     Query(listing): Query<Listing>,
 ) -> Result<Json<Page<Balancer>>, Problem> {
     let state = api.state();
-    let entries = state.balancers().map(|it| (it.id, it.id));
-    page(&listing, entries, |id| Balancer::of(&api, &state, id)).map(Json)
+    api.listed(&state, &listing, state.balancers().map(|it| it.id))
 }
 
 /// Add a balancer to a node
@@ -315,9 +108,7 @@ pub(super) async fn create(
         Answer::Balancer(id) => Some(*id),
         _ => None,
     };
-    let (accepted, id, creation) = api.create(&caller, &query, command, made).await?;
-    let resource = Balancer::of(&api, &api.state(), id);
-    api.created(&accepted, &query, creation, resource).await
+    api.add::<Balancer, _>(&caller, &query, command, made).await
 }
 
 /// Show a balancer
@@ -329,11 +120,8 @@ pub(super) async fn show(
     Shared(api): Shared<Arc<Api>>,
     Path(reference): Path<Reference>,
 ) -> Result<Json<Balancer>, Problem> {
-    let state = api.state();
-    let id = reference.balancer(&state)?;
-    Balancer::of(&api, &state, id)
-        .map(Json)
-        .ok_or_else(|| Problem::not_found(Noun::Balancer, id))
+    let id = reference.balancer(&api.state())?;
+    api.shown(id).map(Json)
 }
 
 /// Change the services and settings of a balancer
@@ -355,7 +143,7 @@ pub(super) async fn set(
         backends: services(&state, &change.backends)?,
         settings: change.settings.into(),
     };
-    changed(&api, &caller, &query, id, command).await
+    api.set(&caller, &query, id, command).await
 }
 
 /// Serve from a server behind a balancer, drain it, or put it into maintenance
@@ -378,7 +166,7 @@ pub(super) async fn set_mode(
         service: service.map_err(|problem| problem.at("service"))?,
         mode: change.mode,
     };
-    changed(&api, &caller, &query, id, command).await
+    api.set(&caller, &query, id, command).await
 }
 
 /// Remove a balancer; its connections are reset
@@ -392,23 +180,8 @@ pub(super) async fn remove(
     Query(query): Query<WriteQuery>,
 ) -> Result<Json<Written<Removed>>, Problem> {
     let id = reference.balancer(&api.state())?;
-    let accepted = api
-        .change(&caller, &query, Command::RemoveBalancer { id })
-        .await?;
-    api.removed(&accepted, &query, id).await
-}
-
-async fn changed(
-    api: &Api,
-    caller: &Caller<Write>,
-    query: &WriteQuery,
-    id: BalancerId,
-    command: Command,
-) -> Result<Json<Written<Balancer>>, Problem> {
-    let accepted = api.change(caller, query, command).await?;
-    let resource = Balancer::of(api, &api.state(), id)
-        .ok_or_else(|| Problem::not_found(Noun::Balancer, id))?;
-    api.written(&accepted, query, resource).await.map(Json)
+    let command = Command::RemoveBalancer { id };
+    api.remove(&caller, &query, id, command).await
 }
 
 fn services(
@@ -422,50 +195,4 @@ fn services(
 
 fn tunnel() -> Exposure {
     Exposure::Tunnel
-}
-
-impl Default for BalancerSettings {
-    fn default() -> Self {
-        (&malha_core::BalancerSettings::default()).into()
-    }
-}
-
-impl From<&malha_core::BalancerSettings> for BalancerSettings {
-    fn from(it: &malha_core::BalancerSettings) -> Self {
-        Self {
-            algorithm: it.algorithm,
-            health: it.health.as_ref().map(|it| BalancerHealth {
-                port: it.port,
-                path: it.path.clone(),
-            }),
-            proxy_protocol: it.proxy_protocol,
-            check_interval_ms: it.check_interval_ms,
-            connect_ms: it.connect_ms,
-            idle_s: it.idle_s,
-            slow_start_s: it.slow_start_s,
-            connections: it.connections,
-            connections_per_source: it.connections_per_source,
-            allowed_sources: it.allowed_sources.clone(),
-        }
-    }
-}
-
-impl From<BalancerSettings> for malha_core::BalancerSettings {
-    fn from(it: BalancerSettings) -> Self {
-        Self {
-            algorithm: it.algorithm,
-            health: it.health.map(|it| HealthPort {
-                port: it.port,
-                path: it.path,
-            }),
-            proxy_protocol: it.proxy_protocol,
-            check_interval_ms: it.check_interval_ms,
-            connect_ms: it.connect_ms,
-            idle_s: it.idle_s,
-            slow_start_s: it.slow_start_s,
-            connections: it.connections,
-            connections_per_source: it.connections_per_source,
-            allowed_sources: it.allowed_sources,
-        }
-    }
 }

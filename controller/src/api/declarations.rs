@@ -100,6 +100,5 @@ pub(super) async fn remove(
 ) -> Result<Json<Written<Removed>>, Problem> {
     let organization = reference.organization(&api.state())?;
     let command = Command::WithdrawDeclaration { organization };
-    let accepted = api.change(&caller, &query, command).await?;
-    api.removed(&accepted, &query, organization).await
+    api.remove(&caller, &query, organization, command).await
 }

@@ -13,9 +13,10 @@ use utoipa::ToSchema;
 use crate::api::Api;
 use crate::api::body::{Body, Path, Query};
 use crate::api::caller::{Caller, Read, Write};
-use crate::api::listing::{Listing, Page, page};
+use crate::api::listing::{Listing, Page};
 use crate::api::problem::Problem;
 use crate::api::reference::{Reference, selector_text};
+use crate::api::resource::Resource;
 use crate::api::write::{Removed, WriteQuery, Written};
 
 /// A policy rule.
@@ -67,8 +68,17 @@ pub enum GrantProtocol {
     Icmp,
 }
 
+impl Resource for Grant {
+    type Id = GrantId;
+    const NOUN: Noun = Noun::Grant;
+
+    fn of(_api: &Api, state: &State, id: GrantId) -> Option<Self> {
+        Self::with_id(state, id)
+    }
+}
+
 impl Grant {
-    pub(super) fn of(state: &State, id: GrantId) -> Option<Self> {
+    pub(super) fn with_id(state: &State, id: GrantId) -> Option<Self> {
         let grant = state.grant(id)?;
         let (protocol, from_port, to_port, service) = match &grant.allow {
             Opening::Ports(allow) => (allow.protocol, allow.from_port, allow.to_port, None),
@@ -99,12 +109,7 @@ pub(super) async fn list(
     Query(listing): Query<Listing>,
 ) -> Result<Json<Page<Grant>>, Problem> {
     let state = api.state();
-    page(
-        &listing,
-        state.grants().map(|grant| (grant.id, grant.id)),
-        |id| Grant::of(&state, id),
-    )
-    .map(Json)
+    api.listed(&state, &listing, state.grants().map(|grant| grant.id))
 }
 
 /// Add a grant
@@ -131,11 +136,8 @@ pub(super) async fn create(
         Answer::Grant(id) => Some(*id),
         _ => None,
     };
-    let (accepted, id, creation) = api
-        .create(&caller, &query, Command::AddGrant { from, to, allow }, made)
-        .await?;
-    let resource = Grant::of(&api.state(), id);
-    api.created(&accepted, &query, creation, resource).await
+    let command = Command::AddGrant { from, to, allow };
+    api.add::<Grant, _>(&caller, &query, command, made).await
 }
 
 /// Show a grant
@@ -146,11 +148,8 @@ pub(super) async fn show(
     Shared(api): Shared<Arc<Api>>,
     Path(reference): Path<Reference>,
 ) -> Result<Json<Grant>, Problem> {
-    let state = api.state();
-    let id = reference.grant(&state)?;
-    Grant::of(&state, id)
-        .map(Json)
-        .ok_or_else(|| Problem::not_found(Noun::Grant, id))
+    let id = reference.grant(&api.state())?;
+    api.shown(id).map(Json)
 }
 
 /// Remove a grant
@@ -164,8 +163,6 @@ pub(super) async fn remove(
     Query(query): Query<WriteQuery>,
 ) -> Result<Json<Written<Removed>>, Problem> {
     let id = reference.grant(&api.state())?;
-    let accepted = api
-        .change(&caller, &query, Command::RemoveGrant { id })
-        .await?;
-    api.removed(&accepted, &query, id).await
+    let command = Command::RemoveGrant { id };
+    api.remove(&caller, &query, id, command).await
 }

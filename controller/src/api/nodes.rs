@@ -16,15 +16,15 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::response::Response;
-use malha_core::{Command, Contender, NodeState, Noun, Tag};
-use malha_proto::{Label, MachineId, NodeId};
+use malha_core::{Command, Contender, NodeState, Tag};
+use malha_proto::{Label, MachineId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::api::Api;
 use crate::api::body::{Body, Path, Query};
 use crate::api::caller::{Caller, Enrol, Read, Write};
-use crate::api::listing::{Listing, Page, page};
+use crate::api::listing::{Listing, Page};
 use crate::api::problem::{Kind, Problem};
 use crate::api::reference::Reference;
 use crate::api::tokens::{CreatedToken, day_s, made_token};
@@ -130,12 +130,8 @@ pub(super) async fn list(
                     .is_some_and(|site| site.organization == id)
             })
         });
-    page(
-        &Listing { limit, after },
-        nodes.map(|node| (node.id, node.id)),
-        |id| Node::of(&api, &state, id),
-    )
-    .map(Json)
+    let listing = Listing { limit, after };
+    api.listed(&state, &listing, nodes.map(|node| node.id))
 }
 
 /// Show a node with its live hops
@@ -147,9 +143,8 @@ pub(super) async fn show(
     Shared(api): Shared<Arc<Api>>,
     Path(reference): Path<Reference>,
 ) -> Result<Json<Node>, Problem> {
-    let state = api.state();
-    let id = reference.node(&state)?;
-    shown(&api, id).map(Json)
+    let id = reference.node(&api.state())?;
+    api.shown(id).map(Json)
 }
 
 /// Remove a node and its services
@@ -165,10 +160,8 @@ pub(super) async fn remove(
     Query(query): Query<WriteQuery>,
 ) -> Result<Json<Written<Removed>>, Problem> {
     let id = reference.node(&api.state())?;
-    let accepted = api
-        .change(&caller, &query, Command::RemoveNode { id })
-        .await?;
-    api.removed(&accepted, &query, id).await
+    let command = Command::RemoveNode { id };
+    api.remove(&caller, &query, id, command).await
 }
 
 /// Rename a node
@@ -183,12 +176,8 @@ pub(super) async fn rename(
     Body(new): Body<NodeName>,
 ) -> Result<Json<Written<Node>>, Problem> {
     let id = reference.node(&api.state())?;
-    let accepted = api
-        .change(&caller, &query, Command::RenameNode { id, name: new.name })
-        .await?;
-    api.written(&accepted, &query, shown(&api, id)?)
-        .await
-        .map(Json)
+    let command = Command::RenameNode { id, name: new.name };
+    api.set(&caller, &query, id, command).await
 }
 
 /// Declare a node's public endpoints
@@ -207,10 +196,7 @@ pub(super) async fn set_endpoints(
         id,
         endpoints: new.endpoints,
     };
-    let accepted = api.change(&caller, &query, command).await?;
-    api.written(&accepted, &query, shown(&api, id)?)
-        .await
-        .map(Json)
+    api.set(&caller, &query, id, command).await
 }
 
 /// Replace a node's tags
@@ -228,10 +214,7 @@ pub(super) async fn set_tags(
 ) -> Result<Json<Written<Node>>, Problem> {
     let id = reference.node(&api.state())?;
     let command = Command::SetNodeTags { id, tags: new.tags };
-    let accepted = api.change(&caller, &query, command).await?;
-    api.written(&accepted, &query, shown(&api, id)?)
-        .await
-        .map(Json)
+    api.set(&caller, &query, id, command).await
 }
 
 /// Create a token that gives a node's place to another machine
@@ -303,12 +286,5 @@ pub(super) async fn resolve_quarantine(
         keep,
         instance,
     };
-    let accepted = api.change(&caller, &query, command).await?;
-    api.written(&accepted, &query, shown(&api, id)?)
-        .await
-        .map(Json)
-}
-
-fn shown(api: &Api, id: NodeId) -> Result<Node, Problem> {
-    Node::of(api, &api.state(), id).ok_or_else(|| Problem::not_found(Noun::Node, id))
+    api.set(&caller, &query, id, command).await
 }

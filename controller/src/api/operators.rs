@@ -16,9 +16,10 @@ use crate::accounts::{PasswordError, hash_password};
 use crate::api::Api;
 use crate::api::body::{Body, Path, Query};
 use crate::api::caller::{Admin, Caller};
-use crate::api::listing::{Listing, Page, page};
+use crate::api::listing::{Listing, Page};
 use crate::api::problem::{Kind, Problem};
 use crate::api::reference::Reference;
+use crate::api::resource::Resource;
 use crate::api::write::{Removed, WriteQuery, Written};
 
 /// A person who operates the overlay.
@@ -86,8 +87,11 @@ impl<'de> Deserialize<'de> for Password {
     }
 }
 
-impl Operator {
-    fn of(state: &State, id: OperatorId) -> Option<Self> {
+impl Resource for Operator {
+    type Id = OperatorId;
+    const NOUN: Noun = Noun::Operator;
+
+    fn of(_api: &Api, state: &State, id: OperatorId) -> Option<Self> {
         let operator = state.operator(id)?;
         Some(Self {
             id,
@@ -107,8 +111,11 @@ pub(super) async fn list(
     Query(listing): Query<Listing>,
 ) -> Result<Json<Page<Operator>>, Problem> {
     let state = api.state();
-    let entries = state.operators().map(|operator| (operator.id, operator.id));
-    page(&listing, entries, |id| Operator::of(&state, id)).map(Json)
+    api.listed(
+        &state,
+        &listing,
+        state.operators().map(|operator| operator.id),
+    )
 }
 
 /// Add an operator
@@ -130,9 +137,7 @@ pub(super) async fn create(
         Answer::Operator(id) => Some(*id),
         _ => None,
     };
-    let (accepted, id, creation) = api.create(&caller, &query, command, made).await?;
-    let resource = Operator::of(&api.state(), id);
-    api.created(&accepted, &query, creation, resource).await
+    api.add::<Operator, _>(&caller, &query, command, made).await
 }
 
 /// Show an operator
@@ -144,11 +149,8 @@ pub(super) async fn show(
     Shared(api): Shared<Arc<Api>>,
     Path(reference): Path<Reference>,
 ) -> Result<Json<Operator>, Problem> {
-    let state = api.state();
-    let id = reference.operator(&state)?;
-    Operator::of(&state, id)
-        .map(Json)
-        .ok_or_else(|| Problem::not_found(Noun::Operator, id))
+    let id = reference.operator(&api.state())?;
+    api.shown(id).map(Json)
 }
 
 /// Give an operator another password
@@ -164,12 +166,8 @@ pub(super) async fn set_password(
 ) -> Result<Json<Written<Operator>>, Problem> {
     let id = reference.operator(&api.state())?;
     let password_hash = hashed(new.password).await?;
-    let accepted = api
-        .change(&caller, &query, Command::SetPassword { id, password_hash })
-        .await?;
-    let operator =
-        Operator::of(&api.state(), id).ok_or_else(|| Problem::not_found(Noun::Operator, id))?;
-    api.written(&accepted, &query, operator).await.map(Json)
+    let command = Command::SetPassword { id, password_hash };
+    api.set(&caller, &query, id, command).await
 }
 
 /// Remove an operator
@@ -183,10 +181,8 @@ pub(super) async fn remove(
     Query(query): Query<WriteQuery>,
 ) -> Result<Json<Written<Removed>>, Problem> {
     let id = reference.operator(&api.state())?;
-    let accepted = api
-        .change(&caller, &query, Command::RemoveOperator { id })
-        .await?;
-    api.removed(&accepted, &query, id).await
+    let command = Command::RemoveOperator { id };
+    api.remove(&caller, &query, id, command).await
 }
 
 /// Hashing takes some 50 ms of one core: off the event loop.

@@ -14,9 +14,10 @@ use utoipa::ToSchema;
 use crate::api::Api;
 use crate::api::body::{Body, Path, Query};
 use crate::api::caller::{Caller, Read, Write};
-use crate::api::listing::{Listing, Page, page};
+use crate::api::listing::{Listing, Page};
 use crate::api::problem::Problem;
 use crate::api::reference::Reference;
+use crate::api::resource::Resource;
 use crate::api::write::{Removed, WriteQuery, Written};
 
 /// An órgão, or a company that owns garages.
@@ -56,8 +57,11 @@ pub struct NewOrganization {
     pub display_name: String,
 }
 
-impl Organization {
-    fn of(state: &State, id: OrganizationId) -> Option<Self> {
+impl Resource for Organization {
+    type Id = OrganizationId;
+    const NOUN: Noun = Noun::Organization;
+
+    fn of(_api: &Api, state: &State, id: OrganizationId) -> Option<Self> {
         let organization = state.organization(id)?;
         Some(Self {
             id,
@@ -80,10 +84,8 @@ pub(super) async fn list(
     Query(listing): Query<Listing>,
 ) -> Result<Json<Page<Organization>>, Problem> {
     let state = api.state();
-    let entries = state
-        .organizations()
-        .map(|organization| (organization.id, organization.id));
-    page(&listing, entries, |id| Organization::of(&state, id)).map(Json)
+    let ids = state.organizations().map(|organization| organization.id);
+    api.listed(&state, &listing, ids)
 }
 
 /// Create an organization
@@ -103,9 +105,8 @@ pub(super) async fn create(
         Answer::Organization(id) => Some(*id),
         _ => None,
     };
-    let (accepted, id, creation) = api.create(&caller, &query, command, made).await?;
-    let resource = Organization::of(&api.state(), id);
-    api.created(&accepted, &query, creation, resource).await
+    api.add::<Organization, _>(&caller, &query, command, made)
+        .await
 }
 
 /// Show an organization
@@ -117,11 +118,8 @@ pub(super) async fn show(
     Shared(api): Shared<Arc<Api>>,
     Path(reference): Path<Reference>,
 ) -> Result<Json<Organization>, Problem> {
-    let state = api.state();
-    let id = reference.organization(&state)?;
-    Organization::of(&state, id)
-        .map(Json)
-        .ok_or_else(|| Problem::not_found(Noun::Organization, id))
+    let id = reference.organization(&api.state())?;
+    api.shown(id).map(Json)
 }
 
 /// Remove an organization without sites
@@ -135,10 +133,8 @@ pub(super) async fn remove(
     Query(query): Query<WriteQuery>,
 ) -> Result<Json<Written<Removed>>, Problem> {
     let id = reference.organization(&api.state())?;
-    let accepted = api
-        .change(&caller, &query, Command::RemoveOrganization { id })
-        .await?;
-    api.removed(&accepted, &query, id).await
+    let command = Command::RemoveOrganization { id };
+    api.remove(&caller, &query, id, command).await
 }
 
 /// Ask for a second approver, or no longer
@@ -167,9 +163,10 @@ pub(super) async fn set_second_approver(
         Answer::Proposed { proposal } => (StatusCode::ACCEPTED, Some(proposal)),
         _ => (StatusCode::OK, None),
     };
-    let mut resource = Organization::of(&api.state(), organization)
-        .ok_or_else(|| Problem::not_found(Noun::Organization, organization))?;
-    resource.proposed = proposed;
+    let resource = Organization {
+        proposed,
+        ..api.shown(organization)?
+    };
     let written = api.written(&accepted, &query, resource).await?;
     Ok((status, Json(written)).into_response())
 }

@@ -161,14 +161,8 @@ pub(super) async fn remove(
 ) -> Result<Json<Written<Removed>>, Problem> {
     let Place { zone, name, rtype } = Place::parse(&origin, &name, &rtype)?;
     let removed = format!("{name} {rtype} in {zone}");
-    let accepted = api
-        .change(
-            &caller,
-            &query,
-            Command::DeleteRecordSet { zone, name, rtype },
-        )
-        .await?;
-    api.removed(&accepted, &query, removed).await
+    let command = Command::DeleteRecordSet { zone, name, rtype };
+    api.remove(&caller, &query, removed, command).await
 }
 
 /// Where a record set stands.

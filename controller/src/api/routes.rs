@@ -14,9 +14,10 @@ use utoipa::ToSchema;
 use crate::api::Api;
 use crate::api::body::{Body, Path, Query};
 use crate::api::caller::{Caller, Read, Write};
-use crate::api::listing::{Listing, Page, page};
+use crate::api::listing::{Listing, Page};
 use crate::api::problem::Problem;
 use crate::api::reference::{Reference, service_path};
+use crate::api::resource::Resource;
 use crate::api::write::{Removed, WriteQuery, Written};
 
 /// A public host name and path, bound to services.
@@ -49,8 +50,11 @@ pub struct NewRoute {
     pub services: BTreeSet<Reference>,
 }
 
-impl Route {
-    fn of(state: &State, id: RouteId) -> Option<Self> {
+impl Resource for Route {
+    type Id = RouteId;
+    const NOUN: Noun = Noun::Route;
+
+    fn of(_api: &Api, state: &State, id: RouteId) -> Option<Self> {
         let route = state.route(id)?;
         Some(Self {
             id,
@@ -75,12 +79,7 @@ pub(super) async fn list(
     Query(listing): Query<Listing>,
 ) -> Result<Json<Page<Route>>, Problem> {
     let state = api.state();
-    page(
-        &listing,
-        state.routes().map(|route| (route.id, route.id)),
-        |id| Route::of(&state, id),
-    )
-    .map(Json)
+    api.listed(&state, &listing, state.routes().map(|route| route.id))
 }
 
 /// Add a route
@@ -110,9 +109,7 @@ pub(super) async fn create(
         Answer::Route(id) => Some(*id),
         _ => None,
     };
-    let (accepted, id, creation) = api.create(&caller, &query, command, made).await?;
-    let resource = Route::of(&api.state(), id);
-    api.created(&accepted, &query, creation, resource).await
+    api.add::<Route, _>(&caller, &query, command, made).await
 }
 
 /// Show a route
@@ -124,11 +121,8 @@ pub(super) async fn show(
     Shared(api): Shared<Arc<Api>>,
     Path(reference): Path<Reference>,
 ) -> Result<Json<Route>, Problem> {
-    let state = api.state();
-    let id = reference.route(&state)?;
-    Route::of(&state, id)
-        .map(Json)
-        .ok_or_else(|| Problem::not_found(Noun::Route, id))
+    let id = reference.route(&api.state())?;
+    api.shown(id).map(Json)
 }
 
 /// Remove a route
@@ -144,10 +138,8 @@ pub(super) async fn remove(
     Query(query): Query<WriteQuery>,
 ) -> Result<Json<Written<Removed>>, Problem> {
     let id = reference.route(&api.state())?;
-    let accepted = api
-        .change(&caller, &query, Command::RemoveRoute { id })
-        .await?;
-    api.removed(&accepted, &query, id).await
+    let command = Command::RemoveRoute { id };
+    api.remove(&caller, &query, id, command).await
 }
 
 fn root() -> String {

@@ -14,10 +14,11 @@ use utoipa::{IntoParams, ToSchema};
 use crate::api::Api;
 use crate::api::body::{Body, Path, Query};
 use crate::api::caller::{Caller, Read, Write};
-use crate::api::listing::{Listing, Page, page};
+use crate::api::listing::{Listing, Page};
 use crate::api::nodes::HopHealth;
 use crate::api::problem::Problem;
 use crate::api::reference::{Reference, node_path, service_path};
+use crate::api::resource::Resource;
 use crate::api::write::{Removed, WriteQuery, Written};
 
 /// A named port that a node offers.
@@ -99,7 +100,10 @@ pub(super) struct ServiceListing {
     after: Option<String>,
 }
 
-impl Service {
+impl Resource for Service {
+    type Id = ServiceId;
+    const NOUN: Noun = Noun::Service;
+
     fn of(api: &Api, state: &State, id: ServiceId) -> Option<Self> {
         let service = state.service(id)?;
         let diagnosis = api.context.live.diagnosis(state, service.node)?;
@@ -136,11 +140,8 @@ pub(super) async fn list(
     let services = state
         .services()
         .filter(|service| node.is_none_or(|id| service.node == id));
-    let entries = services.map(|service| (service.id, service.id));
-    page(&Listing { limit, after }, entries, |id| {
-        Service::of(&api, &state, id)
-    })
-    .map(Json)
+    let listing = Listing { limit, after };
+    api.listed(&state, &listing, services.map(|service| service.id))
 }
 
 /// Add a service to a node
@@ -176,9 +177,7 @@ pub(super) async fn create(
         Answer::Service(id) => Some(*id),
         _ => None,
     };
-    let (accepted, id, creation) = api.create(&caller, &query, command, made).await?;
-    let resource = Service::of(&api, &api.state(), id);
-    api.created(&accepted, &query, creation, resource).await
+    api.add::<Service, _>(&caller, &query, command, made).await
 }
 
 /// Show a service
@@ -190,11 +189,8 @@ pub(super) async fn show(
     Shared(api): Shared<Arc<Api>>,
     Path(reference): Path<Reference>,
 ) -> Result<Json<Service>, Problem> {
-    let state = api.state();
-    let id = reference.service(&state)?;
-    Service::of(&api, &state, id)
-        .map(Json)
-        .ok_or_else(|| Problem::not_found(Noun::Service, id))
+    let id = reference.service(&api.state())?;
+    api.shown(id).map(Json)
 }
 
 /// Remove a service that no route uses
@@ -208,10 +204,8 @@ pub(super) async fn remove(
     Query(query): Query<WriteQuery>,
 ) -> Result<Json<Written<Removed>>, Problem> {
     let id = reference.service(&api.state())?;
-    let accepted = api
-        .change(&caller, &query, Command::RemoveService { id })
-        .await?;
-    api.removed(&accepted, &query, id).await
+    let command = Command::RemoveService { id };
+    api.remove(&caller, &query, id, command).await
 }
 
 fn tunnel() -> Exposure {

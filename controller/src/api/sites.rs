@@ -14,9 +14,10 @@ use utoipa::{IntoParams, ToSchema};
 use crate::api::Api;
 use crate::api::body::{Body, Path, Query};
 use crate::api::caller::{Caller, Read, Write};
-use crate::api::listing::{Listing, Page, page};
+use crate::api::listing::{Listing, Page};
 use crate::api::problem::Problem;
 use crate::api::reference::{Reference, organization_path, site_path};
+use crate::api::resource::Resource;
 use crate::api::write::{Removed, WriteQuery, Written};
 
 /// A garage, or one environment of an órgão.
@@ -79,8 +80,11 @@ pub(super) struct SiteListing {
     after: Option<String>,
 }
 
-impl Site {
-    fn of(state: &State, id: SiteId) -> Option<Self> {
+impl Resource for Site {
+    type Id = SiteId;
+    const NOUN: Noun = Noun::Site;
+
+    fn of(_api: &Api, state: &State, id: SiteId) -> Option<Self> {
         let site = state.site(id)?;
         Some(Self {
             id,
@@ -115,12 +119,8 @@ pub(super) async fn list(
     let sites = state
         .sites()
         .filter(|site| organization.is_none_or(|id| site.organization == id));
-    page(
-        &Listing { limit, after },
-        sites.map(|site| (site.id, site.id)),
-        |id| Site::of(&state, id),
-    )
-    .map(Json)
+    let listing = Listing { limit, after };
+    api.listed(&state, &listing, sites.map(|site| site.id))
 }
 
 /// Create a site
@@ -145,9 +145,7 @@ pub(super) async fn create(
         Answer::Site(id) => Some(*id),
         _ => None,
     };
-    let (accepted, id, creation) = api.create(&caller, &query, command, made).await?;
-    let resource = Site::of(&api.state(), id);
-    api.created(&accepted, &query, creation, resource).await
+    api.add::<Site, _>(&caller, &query, command, made).await
 }
 
 /// Show a site
@@ -159,11 +157,8 @@ pub(super) async fn show(
     Shared(api): Shared<Arc<Api>>,
     Path(reference): Path<Reference>,
 ) -> Result<Json<Site>, Problem> {
-    let state = api.state();
-    let id = reference.site(&state)?;
-    Site::of(&state, id)
-        .map(Json)
-        .ok_or_else(|| Problem::not_found(Noun::Site, id))
+    let id = reference.site(&api.state())?;
+    api.shown(id).map(Json)
 }
 
 /// Remove a site without nodes
@@ -177,10 +172,8 @@ pub(super) async fn remove(
     Query(query): Query<WriteQuery>,
 ) -> Result<Json<Written<Removed>>, Problem> {
     let id = reference.site(&api.state())?;
-    let accepted = api
-        .change(&caller, &query, Command::RemoveSite { id })
-        .await?;
-    api.removed(&accepted, &query, id).await
+    let command = Command::RemoveSite { id };
+    api.remove(&caller, &query, id, command).await
 }
 
 /// Say which release of X-Road the servers of a site run
@@ -200,7 +193,5 @@ pub(super) async fn set_release(
     let id = reference.site(&api.state())?;
     let xroad = wanted.xroad;
     let command = Command::SetSiteRelease { id, xroad };
-    let accepted = api.change(&caller, &query, command).await?;
-    let site = Site::of(&api.state(), id).ok_or_else(|| Problem::not_found(Noun::Site, id))?;
-    api.written(&accepted, &query, site).await.map(Json)
+    api.set(&caller, &query, id, command).await
 }

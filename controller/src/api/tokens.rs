@@ -13,10 +13,11 @@ use utoipa::{IntoParams, ToSchema};
 use crate::api::Api;
 use crate::api::body::{Body, Path, Query};
 use crate::api::caller::{Caller, Enrol, Read};
-use crate::api::listing::{Listing, Page, page};
+use crate::api::listing::{Listing, Page};
 use crate::api::nodes::NodeProfile;
 use crate::api::problem::Problem;
 use crate::api::reference::{Reference, node_path, site_path};
+use crate::api::resource::Resource;
 use crate::api::write::{WriteQuery, Written};
 use crate::clock::now_ms;
 
@@ -97,8 +98,11 @@ pub(super) struct TokenListing {
     after: Option<String>,
 }
 
-impl Token {
-    fn of(state: &State, id: TokenId) -> Option<Self> {
+impl Resource for Token {
+    type Id = TokenId;
+    const NOUN: Noun = Noun::Token;
+
+    fn of(_api: &Api, state: &State, id: TokenId) -> Option<Self> {
         let token = state.token(id)?;
         let standing = match token {
             token if token.revoked => TokenState::Revoked,
@@ -124,7 +128,7 @@ impl Api {
     /// The answer to the creation of a token: its text if it was made now.
     pub(super) fn created_token(&self, id: TokenId, answer: &Answer) -> Option<CreatedToken> {
         let state = self.state();
-        let about = Token::of(&state, id)?;
+        let about = Token::of(self, &state, id)?;
         let token = match answer {
             Answer::Token { secret, .. } => Some(self.token_text(&state, id, secret)),
             _ => None,
@@ -158,12 +162,8 @@ pub(super) async fn list(
     let tokens = state
         .tokens()
         .filter(|token| site.is_none_or(|id| token.site == id));
-    page(
-        &Listing { limit, after },
-        tokens.map(|token| (token.id, token.id)),
-        |id| Token::of(&state, id),
-    )
-    .map(Json)
+    let listing = Listing { limit, after };
+    api.listed(&state, &listing, tokens.map(|token| token.id))
 }
 
 /// Create an enrolment token
@@ -201,11 +201,8 @@ pub(super) async fn show(
     Shared(api): Shared<Arc<Api>>,
     Path(reference): Path<Reference>,
 ) -> Result<Json<Token>, Problem> {
-    let state = api.state();
-    let id = reference.token(&state)?;
-    Token::of(&state, id)
-        .map(Json)
-        .ok_or_else(|| Problem::not_found(Noun::Token, id))
+    let id = reference.token(&api.state())?;
+    api.shown(id).map(Json)
 }
 
 /// Revoke an enrolment token
@@ -221,11 +218,8 @@ pub(super) async fn revoke(
     Query(query): Query<WriteQuery>,
 ) -> Result<Json<Written<Token>>, Problem> {
     let id = reference.token(&api.state())?;
-    let accepted = api
-        .change(&caller, &query, Command::RevokeToken { id })
-        .await?;
-    let token = Token::of(&api.state(), id).ok_or_else(|| Problem::not_found(Noun::Token, id))?;
-    api.written(&accepted, &query, token).await.map(Json)
+    let command = Command::RevokeToken { id };
+    api.set(&caller, &query, id, command).await
 }
 
 /// The id in the answer to a token's creation.

@@ -234,7 +234,7 @@ impl Trace {
 impl TraceRule {
     pub(super) fn of(state: &State, permission: &Permission, decides: bool) -> Self {
         let (source, grant, service) = match permission.source {
-            Source::Grant(id) => (TraceSource::Grant, Grant::of(state, id), None),
+            Source::Grant(id) => (TraceSource::Grant, Grant::with_id(state, id), None),
             Source::Published(id) => (TraceSource::PublicService, None, Some(id)),
             Source::Probed(id) => (TraceSource::HubProbe, None, Some(id)),
             Source::Balanced(_) => (TraceSource::Balancer, None, None),

@@ -172,24 +172,6 @@ impl Api {
         })
     }
 
-    /// The answer to a removal.
-    pub(super) async fn removed(
-        &self,
-        accepted: &Accepted,
-        query: &WriteQuery,
-        removed: impl ToString,
-    ) -> Result<Json<Written<Removed>>, Problem> {
-        self.written(
-            accepted,
-            query,
-            Removed {
-                removed: removed.to_string(),
-            },
-        )
-        .await
-        .map(Json)
-    }
-
     async fn wait_applied(&self, accepted: &Accepted, patience: Duration) -> Applied {
         let start = Instant::now();
         let mut convergence = Convergence::new(accepted.revision, &accepted.committed.affected);

@@ -14,8 +14,9 @@ use utoipa::ToSchema;
 use crate::api::Api;
 use crate::api::body::{Body, Path, Query};
 use crate::api::caller::{Caller, Dns, Read};
-use crate::api::listing::{Listing, Page, page};
+use crate::api::listing::{Listing, Page};
 use crate::api::problem::Problem;
+use crate::api::resource::Resource;
 use crate::api::write::{Removed, WriteQuery, Written};
 use crate::refusals;
 
@@ -50,9 +51,12 @@ pub struct NewZone {
     pub contact: HostName,
 }
 
-impl Zone {
-    fn of(state: &State, origin: &ZoneName) -> Option<Self> {
-        let zone = state.zone(origin)?;
+impl Resource for Zone {
+    type Id = ZoneName;
+    const NOUN: Noun = Noun::Zone;
+
+    fn of(_api: &Api, state: &State, origin: ZoneName) -> Option<Self> {
+        let zone = state.zone(&origin)?;
         let servers = zone.set(&RecordName::apex(), RecordType::Ns);
         let servers = servers
             .into_iter()
@@ -78,11 +82,8 @@ pub(super) async fn list(
     Query(listing): Query<Listing>,
 ) -> Result<Json<Page<Zone>>, Problem> {
     let state = api.state();
-    let entries = state
-        .zones()
-        .iter()
-        .map(|zone| (zone.origin().clone(), zone.origin().clone()));
-    page(&listing, entries, |origin| Zone::of(&state, &origin)).map(Json)
+    let origins = state.zones().iter().map(|zone| zone.origin().clone());
+    api.listed(&state, &listing, origins)
 }
 
 /// Add a zone
@@ -105,9 +106,7 @@ pub(super) async fn create(
         contact,
     };
     let made = |answer: &Answer| matches!(answer, Answer::Zone).then(|| origin.clone());
-    let (accepted, origin, creation) = api.create(&caller, &query, command, made).await?;
-    let resource = Zone::of(&api.state(), &origin);
-    api.created(&accepted, &query, creation, resource).await
+    api.add::<Zone, _>(&caller, &query, command, made).await
 }
 
 /// Show a zone
@@ -118,10 +117,7 @@ pub(super) async fn show(
     Shared(api): Shared<Arc<Api>>,
     Path(origin): Path<String>,
 ) -> Result<Json<Zone>, Problem> {
-    let origin = zone_name(&origin)?;
-    Zone::of(&api.state(), &origin)
-        .map(Json)
-        .ok_or_else(|| Problem::not_found(Noun::Zone, &origin))
+    api.shown(zone_name(&origin)?).map(Json)
 }
 
 /// Remove a zone with its record sets
@@ -137,16 +133,10 @@ pub(super) async fn remove(
     Query(query): Query<WriteQuery>,
 ) -> Result<Json<Written<Removed>>, Problem> {
     let origin = zone_name(&origin)?;
-    let accepted = api
-        .change(
-            &caller,
-            &query,
-            Command::RemoveZone {
-                origin: origin.clone(),
-            },
-        )
-        .await?;
-    api.removed(&accepted, &query, origin).await
+    let command = Command::RemoveZone {
+        origin: origin.clone(),
+    };
+    api.remove(&caller, &query, origin, command).await
 }
 
 /// The zone that a path names.

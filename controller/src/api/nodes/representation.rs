@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use malha_core::health::Diagnosis;
-use malha_core::{Contender, Node as NodeEntity, NodeState, State};
+use malha_core::{Contender, Node as NodeEntity, NodeState, Noun, State};
 use malha_proto::{
     Exposure, Hop, HopState, Label, MachineId, NodeId, PathKind, Port, Profile, ServiceId,
     ServiceState, SiteId, WgKey,
@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use crate::api::Api;
 use crate::api::reference::{node_path, organization_path, service_path, site_path};
+use crate::api::resource::Resource;
 use crate::clock::now_ms;
 use crate::live::TunnelSeen;
 use crate::pairs::KeyEpoch;
@@ -282,8 +283,11 @@ impl NodePolicy {
     }
 }
 
-impl Node {
-    pub(super) fn of(api: &Api, state: &State, id: NodeId) -> Option<Self> {
+impl Resource for Node {
+    type Id = NodeId;
+    const NOUN: Noun = Noun::Node;
+
+    fn of(api: &Api, state: &State, id: NodeId) -> Option<Self> {
         let node = state.node(id)?;
         let diagnosis = api.context.live.diagnosis(state, id)?;
         let session = api.context.registry.find(id);

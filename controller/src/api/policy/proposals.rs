@@ -151,8 +151,7 @@ pub(in crate::api) async fn reject(
 ) -> Result<Json<Written<Removed>>, Problem> {
     let proposal = find(&api.state(), &named)?.number;
     let command = Command::RejectPolicy { proposal };
-    let accepted = api.change(&caller, &query, command).await?;
-    api.removed(&accepted, &query, proposal).await
+    api.remove(&caller, &query, proposal, command).await
 }
 
 impl PolicyProposal {

@@ -317,6 +317,8 @@ fn the_printed_lines_do_what_they_say() -> Result<()> {
         let answer = shell(&format!("k{dig} +tcp +short"))?;
         assert_eq!(answer.trim(), "127.0.0.1");
     }
+    let list = shell(&demo.prints("malha --api")?)?;
+    assert!(list.contains("demo/garagem-01"), "{list}");
     Ok(())
 }
 

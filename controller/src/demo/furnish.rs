@@ -1,10 +1,11 @@
 //! What an operator would create for the demo, through the public door and in the order in which a person would; on a second
 //! run in the same folder, what is there is kept.
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use malha_core::{Answer, Command, State};
+use malha_core::{Answer, Command, Scope, State};
 use malha_proto::{
     EnrolToken, Exposure, Label, NodeId, OrganizationId, Port, Profile, RouteId, ServiceId,
     ServiceKind, SiteId,
@@ -13,8 +14,9 @@ use malha_proto::{
 use super::check::HopResult;
 use super::ports::{Ports, loopback};
 use super::world::HOST;
-use crate::accounts;
+use crate::accounts::{self, api_key_text};
 use crate::coordinator::Actor;
+use crate::folder;
 use crate::serve::Running;
 
 async fn submit(running: &Running, command: Command) -> anyhow::Result<Answer> {
@@ -43,6 +45,29 @@ pub(super) async fn first_operator(running: &Running) -> anyhow::Result<Option<S
     )
     .await?;
     Ok(Some(password))
+}
+
+/// Leaves an API key for the CLI in the data folder, or finds one there. A key whose file is gone is replaced.
+pub(super) async fn cli_key(running: &Running, data: &Path) -> anyhow::Result<()> {
+    let file = folder::admin_key_file(data);
+    if file.exists() {
+        return Ok(());
+    }
+    let name: Label = CLI_KEY.parse()?;
+    let state = running.handle.state();
+    if let Some(lost) = state.api_keys().find(|key| key.name == name) {
+        submit(running, Command::RemoveApiKey { id: lost.id }).await?;
+    }
+    let command = Command::AddApiKey {
+        name,
+        scopes: [Scope::Admin].into(),
+        expires_ms: None,
+        operator: None,
+    };
+    let Answer::ApiKey { secret, .. } = submit(running, command).await? else {
+        bail!("no API key came")
+    };
+    Ok(folder::write_secret(&file, &api_key_text(&secret))?)
 }
 
 pub(super) async fn site(running: &Running) -> anyhow::Result<SiteId> {
@@ -212,6 +237,7 @@ async fn add_route(running: &Running, service: ServiceId) -> anyhow::Result<Rout
 }
 
 pub(super) const OPERATOR: &str = "admin";
+const CLI_KEY: &str = "cli";
 const ORGANIZATION: &str = "demo";
 const SITE: &str = "garagem-01";
 const TOKEN_TTL_S: u64 = 600;

@@ -39,10 +39,12 @@ pub(super) fn welcome(world: &World) -> String {
 
   curl --cacert {authority} https://{HOST}:{https}/
   dig @127.0.0.1 -p {dns} {HOST} A
+  {cli} node list
 
   O navegador avisa do certificado: a autoridade é só desta demonstração.
   The browser warns of the certificate: its authority is this demo's alone.
 ",
+        cli = world.cli(),
         dashboard = ports.dashboard_port,
         dns = ports.dns_port,
         metrics = ports.metrics_port,

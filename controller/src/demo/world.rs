@@ -126,6 +126,18 @@ impl World {
     pub(super) fn authority_file(&self) -> PathBuf {
         folder::edge_authority_file(&self.data)
     }
+
+    /// A command of the CLI that reaches this world, without its words.
+    pub(super) fn cli(&self) -> String {
+        let program = std::env::current_exe();
+        let program = program.unwrap_or_else(|_| PathBuf::from("malha"));
+        format!(
+            "{} --api http://localhost:{} --key-file {}",
+            program.display(),
+            self.ports.dashboard_port,
+            folder::admin_key_file(&self.data).display()
+        )
+    }
 }
 
 impl House {
@@ -192,6 +204,7 @@ async fn settle(house: &mut House, data: &Path, ports: &Ports) -> anyhow::Result
         running, processes, ..
     } = house;
     let password = furnish::first_operator(running).await?;
+    furnish::cli_key(running, data).await?;
     let site = furnish::site(running).await?;
 
     let garage_address = loopback(ports.garage_port).to_string();

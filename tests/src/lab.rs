@@ -146,6 +146,11 @@ impl Lab {
         Connected::new(&self.internet, self.folder.path(), access, number)
     }
 
+    /// Another machine of the same site: behind the same router, on a network of its own.
+    pub fn connected_beside(&self, other: &Connected, number: u8) -> Result<Connected> {
+        other.beside(self.folder.path(), number)
+    }
+
     /// A production server behind a router of its own.
     pub fn security_server(
         &self,

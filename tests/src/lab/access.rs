@@ -5,13 +5,13 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::internet::{HUB, HUB_NAME, HUB_V6, Internet};
 use super::machine::Machine;
 use super::namespace::Namespace;
 use super::process::Process;
-use super::router::{GATEWAY, Mapping, Router};
+use super::router::{GATEWAY, Mapping, Router, SECOND_MACHINE};
 
 /// What stands between a machine and the internet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,7 @@ pub struct Connected {
     pub routers: Vec<Router>,
     access: Access,
     number: u8,
+    outer_address: String,
     _proxy: Option<Process>,
 }
 
@@ -162,9 +163,28 @@ impl Connected {
             routers,
             access,
             number,
+            outer_address: address,
             _proxy: proxy,
         })
     }
+
+    /// Another machine of the same site, behind the router of this one, which keeps it.
+    pub(super) fn beside(&self, folder: &Path, number: u8) -> Result<Self> {
+        let machine = Machine::new(folder, &format!("site{number}"))?;
+        let router = self.routers.first().context("no router")?;
+        router.serve_beside(&machine.namespace)?;
+        Ok(Self {
+            machine,
+            routers: Vec::new(),
+            access: self.access,
+            number,
+            outer_address: self.outer_address.clone(),
+            _proxy: None,
+        })
+    }
+
+    /// In the network of a machine that stands [beside](super::Lab::connected_beside) another.
+    pub const LAN_ADDRESS_BESIDE: &str = SECOND_MACHINE;
 
     #[must_use]
     pub fn access(&self) -> Access {
@@ -179,8 +199,8 @@ impl Connected {
 
     /// The outermost address.
     #[must_use]
-    pub fn outer_address(&self) -> String {
-        outer_address(self.number)
+    pub fn outer_address(&self) -> &str {
+        &self.outer_address
     }
 }
 

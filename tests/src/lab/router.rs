@@ -41,7 +41,7 @@ impl Router {
     /// A box that has no public address: the network of a carrier that translates once more lies between.
     pub(super) fn inside(carrier: &Self, role: &str, mapping: Mapping) -> Result<Self> {
         let namespace = Namespace::new(role)?;
-        carrier.connect(&namespace, "wan", CARRIER_GATEWAY, CARRIER_CUSTOMER)?;
+        carrier.connect("lan", &namespace, "wan", CARRIER_GATEWAY, CARRIER_CUSTOMER)?;
         Self::set_up(namespace, mapping)
     }
 
@@ -58,19 +58,31 @@ impl Router {
 
     /// Connects a machine to the private network.
     pub(super) fn serve(&self, machine: &Namespace) -> Result<()> {
-        self.connect(machine, "lan", GATEWAY, MACHINE)
+        self.connect("lan", machine, "lan", GATEWAY, MACHINE)
+    }
+
+    /// Connects another machine to a network of its own, as a site with several has it; there is no NAT between them.
+    pub(super) fn serve_beside(&self, machine: &Namespace) -> Result<()> {
+        self.connect("lan2", machine, "lan", SECOND_GATEWAY, SECOND_MACHINE)
     }
 
     /// Connects a machine that is a customer of the carrier itself, as behind a mobile modem.
     pub(super) fn serve_as_carrier(&self, machine: &Namespace) -> Result<()> {
-        self.connect(machine, "lan", CARRIER_GATEWAY, CARRIER_CUSTOMER)
+        self.connect("lan", machine, "lan", CARRIER_GATEWAY, CARRIER_CUSTOMER)
     }
 
-    fn connect(&self, inner: &Namespace, interface: &str, own: &str, theirs: &str) -> Result<()> {
-        self.namespace.connect("lan", inner, interface)?;
+    fn connect(
+        &self,
+        port: &str,
+        inner: &Namespace,
+        interface: &str,
+        own: &str,
+        theirs: &str,
+    ) -> Result<()> {
+        self.namespace.connect(port, inner, interface)?;
         self.namespace
-            .ip(&format!("address add {own}/24 dev lan"))?;
-        self.namespace.ip("link set lan up")?;
+            .ip(&format!("address add {own}/24 dev {port}"))?;
+        self.namespace.ip(&format!("link set {port} up"))?;
         inner.ip(&format!("address add {theirs}/24 dev {interface}"))?;
         inner.ip(&format!("link set {interface} up"))?;
         inner.ip(&format!("route add default via {own}"))
@@ -189,7 +201,7 @@ table inet site {
     chain passing {
         type filter hook forward priority filter; policy drop;
         ct state established,related accept
-        iifname \"lan\" accept
+        iifname \"lan*\" accept
     }
     chain arriving {
         type filter hook input priority filter;
@@ -200,6 +212,8 @@ table inet site {
 /// Every site has the same private network: they overlap.
 pub(super) const GATEWAY: &str = "192.168.1.1";
 pub(super) const MACHINE: &str = "192.168.1.10";
+const SECOND_GATEWAY: &str = "192.168.2.1";
+pub(super) const SECOND_MACHINE: &str = "192.168.2.10";
 /// Shared address space (RFC 6598), from which the overlay takes its addresses too, the lowest first.
 const CARRIER_GATEWAY: &str = "100.72.0.1";
 const CARRIER_CUSTOMER: &str = "100.72.0.10";

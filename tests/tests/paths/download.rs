@@ -1,15 +1,21 @@
 //! A download that runs through the tunnel while a story breaks things: what came, and for how long nothing did.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use malha_tests::lab::Namespace;
+use socket2::SockRef;
 
-use crate::meeting::Member;
+/// Somebody who sends at a steady pace to whoever connects to [`TARGET`] on their machine. It ends when it is dropped.
+pub(crate) struct Sender {
+    listener: TcpListener,
+    over: Arc<AtomicBool>,
+}
 
 /// A running download. It ends when it is dropped.
 pub(crate) struct Download {
@@ -23,18 +29,38 @@ struct Course {
     longest_gap: Duration,
 }
 
-impl Download {
-    /// Begins to read, from one machine, what another one sends at a steady pace. The other one's service on `port` must have
-    /// [`TARGET`] as its target.
-    pub(crate) fn start(reader: &Member, sender: &Member, port: u16) -> Result<Self> {
+impl Sender {
+    pub(crate) fn start(machine: &Namespace) -> Result<Self> {
         let over = Arc::new(AtomicBool::new(false));
-        let listener =
-            (sender.connected.machine.namespace).within(|| TcpListener::bind(TARGET))??;
-        let told = over.clone();
-        std::thread::spawn(move || send(&listener, &told));
-        let address = SocketAddr::from((sender.overlay, port));
-        let stream = (reader.connected.machine.namespace)
-            .within(|| TcpStream::connect_timeout(&address, BROKEN_AFTER))??;
+        // A thread is in the namespace of the one that starts it.
+        let started = machine.within(|| -> std::io::Result<Self> {
+            let listener = TcpListener::bind(TARGET)?;
+            let (accepting, told) = (listener.try_clone()?, over.clone());
+            std::thread::spawn(move || {
+                while let Ok((stream, _)) = accepting.accept() {
+                    let told = told.clone();
+                    std::thread::spawn(move || send(stream, &told));
+                }
+            });
+            Ok(Self { listener, over })
+        })?;
+        Ok(started?)
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        // Linux lets whoever accepts go; with another kernel the thread stays as long as the tests.
+        let _ = SockRef::from(&self.listener).shutdown(Shutdown::Both);
+    }
+}
+
+impl Download {
+    /// Begins to read, from one machine, what a [`Sender`] behind this address sends.
+    pub(crate) fn start(reader: &Namespace, from: SocketAddr) -> Result<Self> {
+        let over = Arc::new(AtomicBool::new(false));
+        let stream = reader.within(|| TcpStream::connect_timeout(&from, BROKEN_AFTER))??;
         stream.set_read_timeout(Some(BROKEN_AFTER))?;
         let course = Arc::new(Mutex::new(Course {
             last: Instant::now(),
@@ -82,16 +108,13 @@ impl Drop for Download {
     }
 }
 
-fn send(listener: &TcpListener, over: &AtomicBool) -> Result<()> {
-    let (mut stream, _) = listener.accept()?;
+fn send(mut stream: TcpStream, over: &AtomicBool) {
     for number in 0u64.. {
-        if over.load(Ordering::Relaxed) {
+        if over.load(Ordering::Relaxed) || stream.write_all(&block(number)).is_err() {
             break;
         }
-        stream.write_all(&block(number))?;
         std::thread::sleep(PACE);
     }
-    Ok(())
 }
 
 fn read(mut stream: TcpStream, over: &AtomicBool, course: &Mutex<Course>) -> Result<()> {

@@ -2,6 +2,7 @@
 //! carrier, firewall and proxy. Needs root; says so and passes otherwise.
 #![forbid(unsafe_code)]
 
+mod ageing;
 mod download;
 mod grid;
 mod meeting;

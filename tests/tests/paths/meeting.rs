@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use malha_tests::lab::{Access, Connected, GARAGE_WEB, Lab, PATIENCE, eventually};
+use malha_tests::lab::{Access, Connected, GARAGE_WEB, Lab, Namespace, PATIENCE, eventually};
 use serde_json::Value;
 
 /// A machine that is enrolled.
@@ -40,25 +40,32 @@ impl<'a> Meeting<'a> {
 
     /// Builds the machines, enrols them all at once and waits until each is online.
     pub(crate) fn enrol(&self, site: &str, group: &[Access], first: u8) -> Result<Vec<Member>> {
-        let uses = group.len().to_string();
-        let token =
-            self.lab
-                .hub
-                .token(&["token", "add", site, "--profile", "garage", "--uses", &uses])?;
-        let mut machines = Vec::new();
-        for (access, number) in group.iter().zip(first..) {
-            let mut connected = self.lab.connected(*access, number)?;
+        let machines = group.iter().zip(first..);
+        let machines = machines.map(|(access, number)| self.lab.connected(*access, number));
+        self.admit(site, machines.collect::<Result<_>>()?)
+    }
+
+    /// The same with machines that are there.
+    pub(crate) fn admit(&self, site: &str, mut machines: Vec<Connected>) -> Result<Vec<Member>> {
+        let uses = machines.len().to_string();
+        let words = ["token", "add", site, "--profile", "garage", "--uses", &uses];
+        let token = self.lab.hub.token(&words)?;
+        for connected in &mut machines {
             let name = connected.name();
             if site == CALLED {
                 connected.machine.start_web(GARAGE_WEB)?;
             }
             connected.machine.enrol(&token, &["--name", &name])?;
-            machines.push(connected);
         }
         machines
             .into_iter()
             .map(|it| self.member(site, it))
             .collect()
+    }
+
+    pub(crate) fn enrol_one(&self, site: &str, access: Access, number: u8) -> Result<Member> {
+        let enrolled = self.enrol(site, &[access], number)?.pop();
+        enrolled.context("nobody enrolled")
     }
 
     fn member(&self, site: &str, connected: Connected) -> Result<Member> {
@@ -100,6 +107,10 @@ impl<'a> Meeting<'a> {
 }
 
 impl Member {
+    pub(crate) fn namespace(&self) -> &Namespace {
+        &self.connected.machine.namespace
+    }
+
     /// Reads the other's page over a connection of its own.
     pub(crate) fn reads(&self, other: &Self) -> Result<()> {
         let address = SocketAddr::from((other.overlay, PORT));
@@ -115,7 +126,7 @@ impl Member {
             );
             Ok(())
         };
-        self.connected.machine.namespace.within(read)?
+        self.namespace().within(read)?
     }
 
     /// By which way this machine reaches the other; none before they have a session.
@@ -139,9 +150,8 @@ impl Member {
     }
 
     pub(crate) fn way_to_hub(&self) -> Result<Option<Way>> {
-        let Ways(peers) = Ways::of(self)?;
-        let hub = peers.iter().find(|peer| peer["hub"] == Value::Bool(true));
-        Way::of(&hub.context("no hub among the peers")?["path"])
+        let ways = Ways::of(self)?;
+        Way::of(&ways.hub().context("no hub among the peers")?["path"])
     }
 }
 
@@ -160,6 +170,24 @@ impl Ways {
             Some(peer) => Way::of(&peer["path"]),
             None => Ok(None),
         }
+    }
+
+    /// How old the session with the other is, and that with the hub; `None` before the first.
+    pub(crate) fn session_ages(&self, other: &Member) -> [Option<Duration>; 2] {
+        [self.peer(other), self.hub()].map(|peer| {
+            let age_ms = peer?["handshake_age_ms"].as_u64()?;
+            Some(Duration::from_millis(age_ms))
+        })
+    }
+
+    /// Where the other's packets come from.
+    pub(crate) fn endpoint_of(&self, other: &Member) -> Option<&str> {
+        self.peer(other)?["endpoint"].as_str()
+    }
+
+    fn hub(&self) -> Option<&Value> {
+        let Self(peers) = self;
+        peers.iter().find(|peer| peer["hub"] == Value::Bool(true))
     }
 
     fn peer(&self, other: &Member) -> Option<&Value> {
@@ -188,7 +216,9 @@ pub(crate) const CALLERS: &str = "grade/de";
 pub(crate) const CALLED: &str = "grade/para";
 const ORGANIZATION: &str = "grade";
 const PORT: u16 = 5500;
-/// [`PORT`] and the next, which a story may use.
+/// Of a service beside the page.
+pub(crate) const STREAM_PORT: u16 = 5501;
+/// [`PORT`] and [`STREAM_PORT`].
 const PORTS: &str = "5500-5501";
 /// Short, since a story measures with it how soon a connection is possible again.
 const CONNECT_LIMIT: Duration = Duration::from_millis(1500);

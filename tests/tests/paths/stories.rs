@@ -3,25 +3,25 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use malha_tests::lab::{Access, Lab, Mapping, PATIENCE, eventually, story};
+use anyhow::{Result, bail, ensure};
+use malha_tests::lab::{Access, Connected, Lab, Mapping, PATIENCE, eventually, story};
 
-use crate::download::{Download, TARGET};
-use crate::meeting::{CALLED, CALLERS, Meeting, Member, Way};
+use crate::download::{Download, Sender, TARGET};
+use crate::meeting::{CALLED, CALLERS, Meeting, Member, STREAM_PORT, Way, Ways};
 
 /// Two machines that have met directly, and a download between them.
 struct Talk {
     caller: Member,
     called: Member,
     download: Download,
+    _sender: Sender,
 }
 
 impl Talk {
     fn begin(lab: &Lab) -> Result<Self> {
         let meeting = Meeting::new(lab)?;
-        let one = |mut members: Vec<Member>| members.pop().context("nobody enrolled");
-        let caller = one(meeting.enrol(CALLERS, &[Access::Home(Mapping::Preserving)], 0)?)?;
-        let called = one(meeting.enrol(CALLED, &[Access::Home(Mapping::Restricted)], 1)?)?;
+        let caller = meeting.enrol_one(CALLERS, Access::Home(Mapping::Preserving), 0)?;
+        let called = meeting.enrol_one(CALLED, Access::Home(Mapping::Restricted), 1)?;
         meeting.open(std::slice::from_ref(&called))?;
         meeting.offer(&called, "fluxo", STREAM_PORT, TARGET)?;
         eventually("the page is read", PATIENCE, || caller.reads(&called))?;
@@ -33,13 +33,16 @@ impl Talk {
             caller.shares_key_with(&called)?;
             called.shares_key_with(&caller)
         })?;
+        let sender = Sender::start(called.namespace())?;
+        let from = (called.overlay, STREAM_PORT).into();
         let download = eventually("the download begins", PATIENCE, || {
-            Download::start(&caller, &called, STREAM_PORT)
+            Download::start(caller.namespace(), from)
         })?;
         Ok(Self {
             caller,
             called,
             download,
+            _sender: sender,
         })
     }
 
@@ -106,7 +109,7 @@ fn when_the_direct_path_dies_the_relay_takes_over_and_gives_it_back() {
     story("direct path dies", |lab| {
         let talk = Talk::begin(lab)?;
         let router = &talk.caller.connected.routers[0];
-        router.block_udp_with(&talk.called.connected.outer_address())?;
+        router.block_udp_with(talk.called.connected.outer_address())?;
         talk.recovers("direct path cut")?;
         // The status is as old as the agent's last look at its peers.
         eventually("the relay is taken", PATIENCE, || {
@@ -154,7 +157,31 @@ fn when_udp_is_blocked_a_running_node_goes_on_over_tcp_and_returns() {
     });
 }
 
-const STREAM_PORT: u16 = 5501;
+/// Their router gives each flow another port, so nobody outside can know where to find them: they must have told each other.
+#[test]
+fn two_machines_of_one_site_meet_by_the_addresses_of_their_own_networks() {
+    story("one site", |lab| {
+        let meeting = Meeting::new(lab)?;
+        let home = lab.connected(Access::Home(Mapping::Symmetric), 0)?;
+        let beside = lab.connected_beside(&home, 1)?;
+        let caller = meeting.admit(CALLERS, vec![home])?.remove(0);
+        let called = meeting.admit(CALLED, vec![beside])?.remove(0);
+        meeting.open(std::slice::from_ref(&called))?;
+        eventually("the page is read", PATIENCE, || caller.reads(&called))?;
+        eventually("they meet directly", PATIENCE, || {
+            caller.goes_to(&called, Way::Direct)?;
+            let ways = Ways::of(&caller)?;
+            let endpoint = ways.endpoint_of(&called).unwrap_or_default();
+            ensure!(
+                endpoint.starts_with(Connected::LAN_ADDRESS_BESIDE),
+                "the other is at {endpoint}"
+            );
+            Ok(())
+        })?;
+        caller.reads(&called)
+    });
+}
+
 /// No block of a running download is so late, even on a busy machine.
 const PAUSE: Duration = Duration::from_millis(1500);
 const TRY_INTERVAL: Duration = Duration::from_millis(250);

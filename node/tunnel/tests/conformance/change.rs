@@ -158,4 +158,32 @@ pub(crate) async fn a_new_permission_holds_from_the_next_packet(ground: Ground) 
     }
 }
 
+/// The counts are read once: a kernel's are as old as the last look at them.
+pub(crate) async fn each_permission_counts_what_it_admits(ground: Ground) {
+    let subject = ground.subject().await;
+    let mut raw = Raw::new(2, &subject).await;
+    let open = peer(2, vec![]);
+    let mut closed = open.clone();
+    closed.ingress.retain(|it| it.protocol != Protocol::Icmp);
+    subject.tunnel.set_peer(closed).await.unwrap();
+    raw.calls().await;
+    let (request, _) = raw.request();
+    let datagram = raw.seal(&request);
+    raw.send(&datagram).await;
+    assert_eq!(raw.hears(SILENCE).await, None, "it was not permitted");
+    subject.tunnel.set_peer(open).await.unwrap();
+    raw.pings().await;
+
+    let peer = subject.tunnel.peers().await.remove(0);
+    assert_eq!(peer.drops.filtered.no_rule, 1);
+    for status in peer.rules {
+        let wanted = if status.rule.protocol == Protocol::Icmp {
+            2
+        } else {
+            0
+        };
+        assert_eq!(status.admitted, wanted, "{:?}", status.rule);
+    }
+}
+
 const DOWNLOAD_BYTES: usize = 16 * 1024 * 1024;

@@ -63,6 +63,7 @@ macro_rules! battery {
                     a_download_goes_on_while_the_preshared_key_changes
                     a_removed_peer_is_cut_under_traffic_and_may_return
                     a_new_permission_holds_from_the_next_packet
+                    each_permission_counts_what_it_admits
                 }
                 link {
                     ipv6_carries_both_families

@@ -24,8 +24,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use malha_proto::{
-    FarewellReason, Lease, MAX_TOKEN_ADDRESSES, MachineFacts, Netmap, NodeId, RefusalCode,
-    Revision, ToController,
+    FarewellReason, Lease, MAX_TOKEN_ADDRESSES, MachineFacts, Netmap, NodeId, PeerObservation,
+    RefusalCode, Revision, ToController,
 };
 
 pub use action::{Action, Ending};
@@ -185,32 +185,13 @@ impl Agent {
             Event::Connected { link } => self.on_connected(link),
             Event::Lost { link, error } => self.on_lost(link, error),
             Event::Frame { link, message } => self.on_frame(link, *message),
-            Event::Applied { revision, result } => {
-                let now = self.now;
-                self.map
-                    .on_applied(revision, result, now, &mut self.actions);
-                self.follow_map();
-                if std::mem::take(&mut self.is_restoring) {
-                    self.dial_at = Some(self.now);
-                }
-            }
+            Event::Applied { revision, result } => self.on_applied(revision, result),
             Event::Probed { service, state } => {
                 if self.health.on_probed(service, state, self.now) {
                     self.report_soon();
                 }
             }
-            Event::Observed { peers } => {
-                if let Some(map) = self.map.attempted() {
-                    let hub = peers.iter().find(|seen| is_hub(map, seen.peer));
-                    let path = hub.and_then(|hub| hub.path);
-                    self.carrier.on_hub_path(path, self.now);
-                    self.health.on_observed(peers, map, self.now);
-                    // Without a controller the hub is probably away too, and WireGuard's own timers are enough.
-                    if self.health.hub_went_silent(map, self.now) && self.session.is_some() {
-                        self.actions.push_back(Action::RefreshTunnel);
-                    }
-                }
-            }
+            Event::Observed { peers } => self.on_observed(peers),
             Event::Balanced(balanced) => {
                 if self.health.on_balanced(balanced) {
                     self.report_soon();
@@ -299,6 +280,29 @@ impl Agent {
             self.map.restore(*map, self.now, &mut self.actions);
             self.is_restoring = true;
             self.dial_at = Some(self.now + RESTORE_HEAD_START_MS);
+        }
+    }
+
+    fn on_applied(&mut self, revision: Revision, result: Result<(), String>) {
+        self.map
+            .on_applied(revision, result, self.now, &mut self.actions);
+        self.follow_map();
+        if std::mem::take(&mut self.is_restoring) {
+            self.dial_at = Some(self.now);
+        }
+    }
+
+    fn on_observed(&mut self, peers: Vec<PeerObservation>) {
+        let Some(map) = self.map.attempted() else {
+            return;
+        };
+        let hub = peers.iter().find(|seen| is_hub(map, seen.peer));
+        let path = hub.and_then(|hub| hub.path);
+        self.carrier.on_hub_path(path, self.now);
+        self.health.on_observed(peers, map, self.now);
+        // Without a controller the hub is probably away too, and WireGuard's own timers are enough.
+        if self.health.hub_went_silent(map, self.now) && self.session.is_some() {
+            self.actions.push_back(Action::RefreshTunnel);
         }
     }
 

@@ -41,14 +41,10 @@ impl EngineChoice {
             Self::Kernel => (Engine::Kernel, EngineReason::Chosen),
             Self::Userspace => (Engine::Userspace, EngineReason::Chosen),
             Self::Netstack => (Engine::Netstack, EngineReason::Chosen),
-            Self::Auto => match why_not_userspace() {
-                None if plain_udp => match kernel_available() {
-                    Ok(()) => (Engine::Kernel, EngineReason::PlainUdp),
-                    Err(why) => (Engine::Userspace, EngineReason::NoKernel(why.to_string())),
-                },
-                None => (Engine::Userspace, EngineReason::MayMakeInterfaces),
-                Some(reason) => (Engine::Netstack, reason),
-            },
+            Self::Auto => {
+                let kernel = || kernel_available().map_err(|why| why.to_string());
+                best(plain_udp, why_not_userspace(), kernel)
+            }
         }
     }
 }
@@ -63,6 +59,22 @@ impl EngineReason {
             Self::NoCapability => text::engine_no_capability(lang),
             Self::NoTun(why) => text::engine_no_tun(lang, why),
         }
+    }
+}
+
+/// Asks for the kernel only where it may be taken.
+fn best(
+    plain_udp: bool,
+    why_not_userspace: Option<EngineReason>,
+    kernel: impl FnOnce() -> Result<(), String>,
+) -> (Engine, EngineReason) {
+    match why_not_userspace {
+        Some(reason) => (Engine::Netstack, reason),
+        None if !plain_udp => (Engine::Userspace, EngineReason::MayMakeInterfaces),
+        None => match kernel() {
+            Ok(()) => (Engine::Kernel, EngineReason::PlainUdp),
+            Err(why) => (Engine::Userspace, EngineReason::NoKernel(why)),
+        },
     }
 }
 
@@ -104,5 +116,23 @@ mod tests {
         let (engine, reason) = EngineChoice::Netstack.decide(true);
         assert_eq!(engine, Engine::Netstack);
         assert_eq!(reason, EngineReason::Chosen);
+    }
+
+    #[test]
+    fn the_kernel_comes_first_where_udp_is_plain_and_the_netstack_where_nothing_is_allowed() {
+        use EngineReason::{MayMakeInterfaces, NoCapability, NoKernel, PlainUdp};
+        let missing = || Err("no module".to_owned());
+        let userspace = |why| (Engine::Userspace, why);
+        assert_eq!(best(true, None, || Ok(())), (Engine::Kernel, PlainUdp));
+        assert_eq!(
+            best(true, None, missing),
+            userspace(NoKernel("no module".into()))
+        );
+        let unasked = || panic!("the kernel was asked");
+        assert_eq!(best(false, None, unasked), userspace(MayMakeInterfaces));
+        assert_eq!(
+            best(true, Some(NoCapability), unasked),
+            (Engine::Netstack, NoCapability)
+        );
     }
 }

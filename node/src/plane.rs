@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use malha_proto::{Allow, Netmap, PairTable, PeerObservation, Revision, WgKey};
-use malha_tunnel::{Engine, Offload, PeerDrops, PrivateKey};
+use malha_tunnel::{Engine, Offload, PeerDrops, PrivateKey, TunnelStats};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -72,7 +72,7 @@ pub enum PlaneEvent {
         revision: Revision,
         result: Result<(), String>,
     },
-    Observed(PlaneView),
+    Observed(Box<PlaneView>),
     /// No way to the hub that the tunnel knows brings an answer.
     HubSilent,
     CarrierUp {
@@ -90,6 +90,7 @@ pub struct PlaneView {
     pub peers: Vec<PeerView>,
     /// UDP addresses in use.
     pub listen: Vec<SocketAddr>,
+    pub stats: TunnelStats,
     pub guard: GuardStatus,
     /// This node's balancers.
     pub balanced: Balanced,
@@ -169,7 +170,7 @@ pub async fn run_plane(
                     let _ = events.send(lost).await;
                 }
                 if let Some(view) = plane.observe().await {
-                    let _ = events.send(PlaneEvent::Observed(view)).await;
+                    let _ = events.send(PlaneEvent::Observed(Box::new(view))).await;
                 }
             }
         }

@@ -252,7 +252,7 @@ impl Shell {
             }
             Input::Plane(PlaneEvent::Observed(view)) => {
                 let peers = view.peers.iter().map(|peer| peer.seen).collect();
-                self.plane = view;
+                self.plane = *view;
                 let balanced = self.plane.balanced.clone();
                 self.tell(Event::Observed { peers });
                 self.tell(Event::Balanced(balanced));

@@ -1,6 +1,7 @@
 //! The agent's status: one versioned JSON document, served on a Unix socket in the state folder that only its owner can open.
 
 mod balancers;
+mod drops;
 mod filter;
 mod print;
 mod socket;
@@ -21,6 +22,7 @@ use crate::plane::PlaneView;
 use crate::streams::StreamsView;
 
 pub use balancers::{BalancerStatus, ServerStatus};
+pub use drops::TunnelDropStatus;
 pub use filter::{AllowedStatus, DropStatus, FilterStatus};
 pub use socket::{StatusError, StatusSocket, ask};
 
@@ -88,6 +90,9 @@ pub struct TunnelStatus {
     #[serde(default = "one")]
     pub shards: usize,
     pub listen: Vec<SocketAddr>,
+    /// Absent in the document of an agent that is older than this.
+    #[serde(default)]
+    pub dropped: TunnelDropStatus,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,6 +201,7 @@ impl StatusDocument {
                 why: about.engine_reason.clone(),
                 shards: about.shards,
                 listen: about.plane.listen.clone(),
+                dropped: TunnelDropStatus::new(&about.plane.stats),
             },
             streams: about.streams.map(|view| StreamsStatus::new(&view)),
             netmap: NetmapStatus {

@@ -37,6 +37,7 @@ macro_rules! texts {
 }
 
 pub(crate) mod balancers;
+pub(crate) mod drops;
 mod guard;
 pub(crate) mod names;
 mod refusals;

@@ -118,6 +118,7 @@ impl Running {
                 .filter_map(|status| Some(seen(by_key.get(&status.public_key)?, status)))
                 .collect(),
             listen: self.tunnel.listen_addrs().await,
+            stats: self.tunnel.stats().await,
             guard,
             balanced: self.balancers.report(),
         }

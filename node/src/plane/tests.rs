@@ -196,6 +196,8 @@ async fn what_a_permission_admits_and_what_is_refused_is_seen() {
                 && let Some(peer) = view.peers.first()
                 && peer.drops.filtered.no_rule > 0
             {
+                // The tunnel's own counts say it, too.
+                assert!(view.stats.filter.refused.no_rule > 0);
                 return peer.clone();
             }
         }

@@ -6,7 +6,7 @@ use malha_tunnel::PeerDrops;
 use serde::{Deserialize, Serialize};
 
 use crate::plane::PeerView;
-use crate::text::{self, Lang};
+use crate::text::{self, Lang, drops};
 
 /// The filter's counts of one peer, since the tunnel started or the peer was added.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,10 +83,9 @@ impl FilterStatus {
         if !passed.is_empty() {
             lines.push(text::status_allowed(lang, passed.join(", ")));
         }
-        let dropped = self.dropped.total();
+        let (dropped, reasons) = reasons(&self.dropped.counts(), lang);
         if dropped > 0 {
-            let reasons = self.dropped.reasons(lang);
-            lines.push(text::status_drops(lang, dropped, reasons.join(", ")));
+            lines.push(drops::of_peer(lang, dropped, reasons));
         }
         lines
     }
@@ -130,30 +129,33 @@ impl DropStatus {
         self.counts().iter().map(|(count, _)| count).sum()
     }
 
-    fn reasons(&self, lang: Lang) -> Vec<String> {
-        let counts = self.counts().into_iter().filter(|(count, _)| *count > 0);
-        counts
-            .map(|(count, reason)| format!("{}: {count}", reason(lang)))
-            .collect()
-    }
-
     fn counts(&self) -> [(u64, Reason); 9] {
         [
-            (self.no_rule, text::drop_no_rule),
-            (self.not_ours, text::drop_not_ours),
-            (self.malformed, text::drop_malformed),
-            (self.fragment, text::drop_fragment),
-            (self.extension, text::drop_extension),
-            (self.spoofed, text::drop_spoofed),
-            (self.unopened, text::drop_unopened),
-            (self.no_endpoint, text::drop_no_endpoint),
-            (self.too_large, text::drop_too_large),
+            (self.no_rule, drops::no_rule),
+            (self.not_ours, drops::not_ours),
+            (self.malformed, drops::malformed),
+            (self.fragment, drops::fragment),
+            (self.extension, drops::extension),
+            (self.spoofed, drops::spoofed),
+            (self.unopened, drops::unopened),
+            (self.no_endpoint, drops::no_endpoint),
+            (self.too_large, drops::too_large),
         ]
     }
 }
 
+/// How many packets were dropped, and a list of the reasons that there were.
+pub(super) fn reasons(counts: &[(u64, Reason)], lang: Lang) -> (u64, String) {
+    let happened = counts.iter().filter(|(count, _)| *count > 0);
+    let named: Vec<String> = happened
+        .map(|(count, reason)| format!("{}: {count}", reason(lang)))
+        .collect();
+    let total = counts.iter().map(|(count, _)| count).sum();
+    (total, named.join(", "))
+}
+
 /// A reason's name in a language.
-type Reason = fn(Lang) -> String;
+pub(super) type Reason = fn(Lang) -> String;
 
 /// The page for people names this many permissions of a peer; the document has all.
 const MAX_ALLOWED_SHOWN: usize = 6;

@@ -30,6 +30,7 @@ fn healthy() -> StatusDocument {
             why: EngineReason::NoCapability,
             shards: 1,
             listen: vec![],
+            dropped: TunnelDropStatus::default(),
         },
         streams: None,
         netmap: NetmapStatus {

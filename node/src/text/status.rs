@@ -81,18 +81,6 @@ texts! {
     status_allowed(allowed) { "    pode abrir (pacotes): {allowed}", "    may open (packets): {allowed}" }
     status_answers(count) { "respostas: {count}", "answers: {count}" }
     status_more(count) { "mais {count}", "{count} more" }
-    status_drops(count, reasons) {
-        "    pacotes descartados: {count} ({reasons})", "    packets dropped: {count} ({reasons})"
-    }
-    drop_no_rule() { "sem permissão", "no permission" }
-    drop_not_ours() { "para outro destino", "not for this node" }
-    drop_malformed() { "malformados", "malformed" }
-    drop_fragment() { "fragmentos", "fragments" }
-    drop_extension() { "com opções de IP", "with IP options" }
-    drop_spoofed() { "endereço de origem de outra", "source address of another" }
-    drop_unopened() { "não decifrados", "not opened" }
-    drop_no_endpoint() { "sem endereço para enviar", "nowhere to send" }
-    drop_too_large() { "grandes demais", "too large" }
     handshake_age(age) { "último aperto de mão há {age}", "last handshake {age} ago" }
     handshake_none() { "sem aperto de mão", "no handshake" }
     endpoint_none() { "endereço desconhecido", "endpoint unknown" }

@@ -123,7 +123,8 @@ impl Task {
                 let _ = reply.send(self.signal(remote).await);
             }
             Command::Stats(reply) => {
-                let filter = self.on_host(Host::filter_counters).await;
+                let now = Instant::now().into_std();
+                let filter = self.on_host(move |host| host.filter_counters(now)).await;
                 let _ = reply.send(TunnelStats {
                     filter: filter.unwrap_or_default(),
                     ..TunnelStats::default()

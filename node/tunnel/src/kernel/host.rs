@@ -196,17 +196,13 @@ impl Host {
     }
 
     pub(super) fn peers(&mut self, now: Instant) -> Vec<PeerStatus> {
-        if (self.rules.counted).is_none_or(|at| now.duration_since(at) >= COUNT_INTERVAL) {
-            self.filter_counters();
-        }
+        self.rules.count(now);
         let peers = self.peers.values();
         peers.map(|known| known.status(now, &self.rules)).collect()
     }
 
-    pub(super) fn filter_counters(&mut self) -> FilterCounters {
-        self.rules.counted = Some(Instant::now());
-        let counted = nftables::counters(self.rules.set.table()).unwrap_or_default();
-        self.rules.counts = counted.into_iter().collect();
+    pub(super) fn filter_counters(&mut self, now: Instant) -> FilterCounters {
+        self.rules.count(now);
         let mut all = FilterCounters::default();
         for (name, count) in &self.rules.counts {
             let counter = match name.as_str() {
@@ -318,6 +314,18 @@ impl Drop for Host {
     }
 }
 
+impl Rules {
+    /// Reads the counters, unless they were read lately.
+    fn count(&mut self, now: Instant) {
+        let lately = |at| now.saturating_duration_since(at) < COUNT_INTERVAL;
+        if !self.counted.is_some_and(lately) {
+            self.counted = Some(now);
+            let counted = nftables::counters(self.set.table()).unwrap_or_default();
+            self.counts = counted.into_iter().collect();
+        }
+    }
+}
+
 impl Known {
     fn take(&mut self, seen: PeerSeen, now: Instant, events: &mut Vec<TunnelEvent>) {
         let before = std::mem::replace(&mut self.seen, seen);
@@ -398,7 +406,7 @@ fn ways(config: &PeerConfig) -> Vec<SocketAddr> {
     ways.copied().collect()
 }
 
-/// How often the refused packets of each peer are read; `nft` is a process each time.
+/// How often the table's counters are read; `nft` is a process each time.
 const COUNT_INTERVAL: Duration = Duration::from_secs(10);
 /// Without an answer for so long, the next endpoint is tried. A live peer says something at least every 10 s (WireGuard's
 /// KEEPALIVE_TIMEOUT) when it is sent something.

@@ -1,0 +1,108 @@
+//! What the tunnel dropped, whoever's it was: what no peer can be blamed for stands only here. It only says it; the tunnel counts.
+
+use malha_tunnel::TunnelStats;
+use serde::{Deserialize, Serialize};
+
+use super::filter::reasons;
+use crate::text::{Lang, drops};
+
+/// Datagrams and packets that went no further, since the tunnel started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TunnelDropStatus {
+    /// No message of ours, or of nobody who is known: scans, and what is left of former sessions.
+    pub stranger: u64,
+    /// Handshakes above the rate of their source.
+    pub flooded: u64,
+    /// Packets of this machine to an overlay address that nobody has.
+    pub no_peer: u64,
+    /// Packets of this machine whose lengths or offsets contradict each other.
+    pub contradictory: u64,
+    pub full_queue: u64,
+    /// The machine's network took no datagram, or there was no path to the relay.
+    pub unsent: u64,
+    /// Refused by the filter, of all peers together: no permission covers it.
+    pub no_rule: u64,
+    /// The destination is not this machine.
+    pub not_ours: u64,
+    pub malformed: u64,
+    pub fragment: u64,
+    /// IPv4 options or an IPv6 extension header.
+    pub extension: u64,
+}
+
+impl TunnelDropStatus {
+    pub(super) fn new(stats: &TunnelStats) -> Self {
+        let (device, underlay) = (&stats.device, &stats.underlay);
+        let refused = &stats.filter.refused;
+        let queues = [
+            device.transmits_dropped,
+            device.packets_dropped,
+            device.events_dropped,
+            underlay.carrier_dropped,
+            underlay.handover_dropped,
+            stats.stack.packets_dropped,
+        ];
+        Self {
+            stranger: device.malformed
+                + device.quic
+                + device.unknown_session
+                + device.unknown_peer
+                + stats.relay.refused,
+            flooded: device.flooded,
+            no_peer: device.no_peer,
+            contradictory: device.malformed_packets,
+            full_queue: queues.into_iter().sum(),
+            unsent: underlay.send_errors + stats.relay.unbound,
+            no_rule: refused.no_rule,
+            not_ours: refused.not_ours,
+            malformed: refused.malformed,
+            fragment: refused.fragment,
+            extension: refused.extension,
+        }
+    }
+
+    /// One line, or none where nothing was dropped.
+    pub(super) fn line(&self, lang: Lang) -> Option<String> {
+        let (total, reasons) = reasons(
+            &[
+                (self.stranger, drops::stranger),
+                (self.flooded, drops::flooded),
+                (self.no_peer, drops::no_peer),
+                (self.contradictory, drops::contradictory),
+                (self.full_queue, drops::full_queue),
+                (self.unsent, drops::unsent),
+                (self.no_rule, drops::no_rule),
+                (self.not_ours, drops::not_ours),
+                (self.malformed, drops::malformed),
+                (self.fragment, drops::fragment),
+                (self.extension, drops::extension),
+            ],
+            lang,
+        );
+        (total > 0).then(|| drops::of_tunnel(lang, total, reasons))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_peer_is_to_blame_for_is_said_too() {
+        let mut stats = TunnelStats::default();
+        assert_eq!(TunnelDropStatus::new(&stats).line(Lang::En), None);
+        stats.device.unknown_peer = 5;
+        stats.device.packets_dropped = 2;
+        stats.underlay.carrier_dropped = 1;
+        stats.filter.refused.fragment = 4;
+        let status = TunnelDropStatus::new(&stats);
+        assert_eq!(
+            status.line(Lang::En).unwrap(),
+            "Dropped      12 (of strangers: 5, queue full: 3, fragments: 4)"
+        );
+        assert_eq!(
+            status.line(Lang::Pt).unwrap(),
+            "Descartes    12 (de desconhecidos: 5, fila cheia: 3, fragmentos: 4)"
+        );
+    }
+}

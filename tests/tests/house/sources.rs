@@ -39,7 +39,7 @@ fn every_crate_forbids_unsafe_code() {
 #[test]
 fn no_file_holds_more_than_one_noun() {
     let long = rust_files().into_iter().filter_map(|file| {
-        let lines = lines_without_tests(&file);
+        let lines = text(&file).lines().count();
         (lines > LONGEST_FILE_LINES).then(|| format!("{}: {lines} lines", file.path))
     });
     let long: Vec<String> = long.collect();
@@ -112,22 +112,6 @@ fn every_workspace_room_has_the_lints_of_the_house() {
 fn text(file: &File) -> String {
     file.text()
         .unwrap_or_else(|| panic!("{} is not UTF-8", file.path))
-}
-
-/// Tests in files of their own don't count, nor do those at the end of a file.
-fn lines_without_tests(file: &File) -> usize {
-    let mut names = file.names().skip_while(|name| *name != "src").skip(1);
-    let is_of_tests =
-        !file.path.contains("src/") || names.any(|name| name == "tests" || name == "tests.rs");
-    if is_of_tests {
-        return 0;
-    }
-    let text = text(file);
-    let code = text
-        .split("#[cfg(test)]\nmod tests {")
-        .next()
-        .unwrap_or_default();
-    code.lines().count()
 }
 
 const LONGEST_FILE_LINES: usize = 500;

@@ -37,6 +37,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// What the program takes, in English.
+pub fn command() -> clap::Command {
+    command::command(Lang::En)
+}
+
 /// Why a command did not do what it was asked, in the words of the user's language.
 #[derive(Debug)]
 pub(crate) struct Failure {

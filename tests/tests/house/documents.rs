@@ -67,6 +67,26 @@ fn what_the_documents_point_at_is_there() {
     }
 }
 
+/// A path is written whole, or its end after the path before it.
+#[test]
+fn the_paths_of_the_code_map_are_there() {
+    let paths: Vec<String> = files().into_iter().map(|file| file.path).collect();
+    let leads_somewhere = |name: &str| {
+        let mut before = paths.iter().filter_map(|path| path.split_once(name));
+        before.any(|(before, _)| before.is_empty() || before.ends_with('/'))
+    };
+    let map = read("docs/ARCHITECTURE.md");
+    let spans = map
+        .lines()
+        .flat_map(|line| line.split('`').skip(1).step_by(2));
+    let named = spans.filter(|span| span.contains('/') || span.ends_with(".rs"));
+    let named: Vec<&str> = named.collect();
+    assert!(named.len() > 50, "only {} paths", named.len());
+    for name in named {
+        assert!(leads_somewhere(name), "docs/ARCHITECTURE.md: {name}");
+    }
+}
+
 #[test]
 fn every_fuzz_target_starts_from_a_committed_corpus() {
     let mut inputs = BTreeMap::<String, usize>::new();

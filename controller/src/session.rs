@@ -10,7 +10,9 @@ mod registry;
 mod shared_socket;
 
 pub use channel::{Channel, ChannelError, PeerCertificate, Remote, Transport};
-pub use listener::{ControlListener, ListenError, transport_config};
+pub use listener::{
+    ControlListener, ListenError, endpoint_at, endpoint_on_tunnel, transport_config,
+};
 pub use probes::{ProbeError, ProbeRequest};
 pub use registry::{Registry, SessionSummary};
 

@@ -43,13 +43,8 @@ impl ControlListener {
         let config = server_config(tls)?;
         let endpoints = sides.into_iter().map(|side| {
             let address = side.local_addr();
-            quinn::Endpoint::new_with_abstract_socket(
-                endpoint_config(),
-                Some(config.clone()),
-                Arc::new(SharedSocket(side)),
-                Arc::new(quinn::TokioRuntime),
-            )
-            .map_err(|source| ListenError::Bind { address, source })
+            endpoint_on_tunnel(side, config.clone())
+                .map_err(|source| ListenError::Bind { address, source })
         });
         Ok(Self {
             endpoints: endpoints.collect::<Result<_, _>>()?,
@@ -60,20 +55,10 @@ impl ControlListener {
     pub fn bind(addresses: &[SocketAddr], tls: rustls::ServerConfig) -> Result<Self, ListenError> {
         let config = server_config(tls)?;
         let endpoints = addresses.iter().map(|address| {
-            bind_udp(*address)
-                .and_then(|socket| {
-                    let runtime = Arc::new(quinn::TokioRuntime);
-                    quinn::Endpoint::new(
-                        quinn::EndpointConfig::default(),
-                        Some(config.clone()),
-                        socket,
-                        runtime,
-                    )
-                })
-                .map_err(|source| ListenError::Bind {
-                    address: *address,
-                    source,
-                })
+            endpoint_at(*address, config.clone()).map_err(|source| ListenError::Bind {
+                address: *address,
+                source,
+            })
         });
         Ok(Self {
             endpoints: endpoints.collect::<Result<_, _>>()?,
@@ -131,6 +116,32 @@ impl ControlListener {
         };
         let _ = tokio::time::timeout(LAST_WORDS, closed).await;
     }
+}
+
+/// An endpoint on a socket of the hub's tunnel. To be called on the runtime that will run it.
+pub fn endpoint_on_tunnel(
+    side: QuicSide,
+    config: quinn::ServerConfig,
+) -> std::io::Result<quinn::Endpoint> {
+    quinn::Endpoint::new_with_abstract_socket(
+        endpoint_config(),
+        Some(config),
+        Arc::new(SharedSocket(side)),
+        Arc::new(quinn::TokioRuntime),
+    )
+}
+
+/// An endpoint on a socket of its own. To be called on the runtime that will run it.
+pub fn endpoint_at(
+    address: SocketAddr,
+    config: quinn::ServerConfig,
+) -> std::io::Result<quinn::Endpoint> {
+    quinn::Endpoint::new(
+        quinn::EndpointConfig::default(),
+        Some(config),
+        bind_udp(address)?,
+        Arc::new(quinn::TokioRuntime),
+    )
 }
 
 fn server_config(mut tls: rustls::ServerConfig) -> Result<quinn::ServerConfig, ListenError> {

@@ -17,6 +17,7 @@ mod noise;
 mod part;
 mod plan;
 mod priority;
+mod quic;
 mod relay;
 mod series;
 mod shards;
@@ -70,6 +71,9 @@ pub fn dataplane(plan: &Plan) -> Result<Sheet> {
     }
     if plan.measures(Part::Relay) {
         relay::relay(&wire, plan, &mut sheet)?;
+    }
+    if plan.measures(Part::Quic) {
+        quic::quic(&wire, plan, &mut sheet)?;
     }
     if plan.measures(Part::Shards) {
         shards::shards(&wire, plan, &mut sheet)?;

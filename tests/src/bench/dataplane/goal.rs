@@ -7,6 +7,7 @@ use super::contender::{BORINGTUN, CABLE, MALHA, NETSTACK, WIREGUARD_GO};
 use super::handshakes::{LOST_TO_STRANGERS, PER_CORE};
 use super::idle::{IDLE_MEMORY, IDLE_PROCESSOR, MANY_PEERS, PEERS_MEMORY};
 use super::loss::{BBR, BESIDE, NETSTACK_SENDS};
+use super::quic::{FROM_OWN_PORT, FROM_SHARED_PORT, TO_OWN_PORT, TO_SHARED_PORT};
 use super::relay::{DIRECT, RELAYED};
 use super::shards::{ONE_SHARD, TWO_SHARDS};
 use super::sheet::{Measure, Sheet};
@@ -113,7 +114,7 @@ const fn goal(name: &'static str, figure: Figure, bound: Bound) -> Goal {
 }
 
 /// In the order in which they are printed.
-pub(super) const GOALS: [Goal; 28] = [
+pub(super) const GOALS: [Goal; 30] = [
     goal(
         "TCP 1 stream, times wireguard-go",
         Figure::Ratio(Measure::Tcp1, WIREGUARD_GO),
@@ -247,6 +248,16 @@ pub(super) const GOALS: [Goal; 28] = [
     goal(
         "TCP through a relay, share of direct",
         Figure::RatioAlone(RELAYED, DIRECT),
+        Bound::None,
+    ),
+    goal(
+        "QUIC to the hub on WireGuard's port, times on its own",
+        Figure::RatioAlone(TO_SHARED_PORT, TO_OWN_PORT),
+        Bound::None,
+    ),
+    goal(
+        "QUIC from the hub on WireGuard's port, times on its own",
+        Figure::RatioAlone(FROM_SHARED_PORT, FROM_OWN_PORT),
         Bound::None,
     ),
     goal(

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use malha_tunnel::PrivateKey;
 
-use super::beside::beside_mbit_per_s;
+use super::beside::{HubPort, beside};
 use super::contender::tunnel_end;
 use super::echo;
 use super::ends::{End, SINK, SOURCE, peer_of};
@@ -53,7 +53,8 @@ impl Case {
         };
         let (_line, entrance) = lossy(wire, line)?;
         if self.sender == Sender::Beside {
-            return beside_mbit_per_s(wire, entrance, seconds);
+            let flow = beside(wire, entrance, HubPort::Shared, Way::Sends, seconds)?;
+            return Ok(flow.gbit_per_s() * 1e3);
         }
         let mut ends = Vec::new();
         for (at, side) in Side::BOTH.into_iter().enumerate() {

@@ -68,7 +68,6 @@ pub fn story(name: &str, play: impl FnOnce(&mut Lab) -> Result<()>) {
 
 impl Lab {
     fn start(turn: MutexGuard<'static, ()>) -> Result<Self> {
-        namespace::remove_orphans();
         let folder = tempfile::Builder::new().prefix("malha-lab-").tempdir()?;
         let internet = Internet::new()?;
         let hub = Hub::new(&internet, folder.path())?;
@@ -183,33 +182,41 @@ impl Drop for Lab {
 
 /// Why labs can't be built here, if so.
 fn missing() -> Option<String> {
-    if !nix::unistd::geteuid().is_root() {
-        return Some("not root: network namespaces need it".to_owned());
-    }
-    let tools = [
-        ("ip", "iproute2"),
-        ("nft", "nftables"),
-        ("curl", "curl"),
-        ("haproxy", "haproxy"),
-        ("dig", "dnsutils"),
-        ("setpriv", "util-linux"),
-        ("tinyproxy", "tinyproxy-bin"),
-    ];
-    let absent = tools
-        .into_iter()
-        .find(|(tool, _)| !process::is_installed(tool));
-    if let Some((tool, package)) = absent {
-        return Some(format!("{tool} is missing: install {package}"));
-    }
     if !Path::new("/dev/net/tun").exists() {
         return Some("this machine has no /dev/net/tun".to_owned());
     }
+    missing_for_namespaces(&[
+        ("curl", "curl"),
+        ("haproxy", "haproxy"),
+        ("dig", "dnsutils"),
+        ("tinyproxy", "tinyproxy-bin"),
+    ])
+}
+
+/// Why these programs can't run in network namespaces here, if so: each with the package that has it.
+#[must_use]
+pub fn missing_for_namespaces(programs: &[(&str, &str)]) -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some("not root: network namespaces need it".to_owned());
+    }
+    let mut tools = NAMESPACE_TOOLS.iter().chain(programs);
+    let absent = tools.find(|(tool, _)| !process::is_installed(tool));
+    if let Some((tool, package)) = absent {
+        return Some(format!("{tool} is missing: install {package}"));
+    }
+    namespace::remove_orphans();
     let refused = Namespace::new("trial").err()?;
     Some(format!("no network namespaces here: {refused:#}"))
 }
 
 static TURN: Mutex<()> = Mutex::new(());
 
+/// What namespaces are made and filled with.
+const NAMESPACE_TOOLS: [(&str, &str); 3] = [
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("setpriv", "util-linux"),
+];
 /// Where a garage's web interface listens: nobody but the machine itself can reach it.
 pub const GARAGE_WEB: &str = "127.0.0.1:8080";
 /// In how much time a dead hop should show. It is printed beside what was measured, and judges nothing.

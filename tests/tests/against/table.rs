@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use malha_check::Fault;
 
-/// Finding, made true by, made false by. Tests of ports, lists, balancers and the internal view are played in network namespaces.
+/// Finding, made true by, made false by. Tests of ports, lists, balancers and the internal view are stories with whole installations.
 const TABLE: &[(Fault, &str, &str)] = &[
     (
         Fault::NameMissing,
@@ -121,8 +121,7 @@ const TABLE: &[(Fault, &str, &str)] = &[
     (Fault::OcspSignerUsage, WRONG_SIGNERS, RIGHT_ANSWERS),
     (Fault::OcspSignatureBad, SPOILT, SPOILT),
     (Fault::OcspStale, OVER, OVER),
-    // OpenSSL stamps the present: here the clock that judges is moved, not the answer.
-    (Fault::OcspFromFuture, RIGHT_ANSWERS, RIGHT_ANSWERS),
+    (Fault::OcspFromFuture, WRONG_CLOCK, WRONG_CLOCK),
     (
         Fault::Revoked,
         "revoked_and_unknown_certificates_are_findings",
@@ -178,8 +177,8 @@ const WRONG_ISSUERS: &str =
 const ENDING: &str = "a_certificate_near_its_end_and_past_it_is_a_finding";
 const HEALTH: &str = "haproxys_health_page_is_200_with_its_server_up_and_503_without";
 const CACHE: &str = "the_ocsp_cache_is_asked_for_the_certificate_that_5500_presents";
-const RIGHT_ANSWERS: &str =
-    "a_good_answer_by_a_responder_that_the_issuer_allowed_is_in_order_and_ages";
+const RIGHT_ANSWERS: &str = "a_good_answer_by_a_responder_that_the_issuer_allowed_is_in_order";
+const WRONG_CLOCK: &str = "a_responder_whose_clock_is_wrong_is_a_finding";
 const REPLAY: &str = "a_responder_that_replays_its_first_answer_is_found_at_the_second_question";
 const WRONG_SIGNERS: &str = "an_answer_signed_by_a_stranger_or_without_the_usage_is_a_finding";
 const SPOILT: &str = "an_answer_whose_signature_was_spoilt_is_a_finding";
@@ -194,8 +193,8 @@ const SOURCES: [&str; 7] = [
     include_str!("pages.rs"),
     include_str!("revocation.rs"),
     include_str!("stamps.rs"),
-    include_str!("../../../../tests/tests/namespaces/names.rs"),
-    include_str!("../../../../tests/tests/namespaces/vantage_points.rs"),
+    include_str!("../namespaces/names.rs"),
+    include_str!("../namespaces/vantage_points.rs"),
 ];
 
 #[test]

@@ -1,9 +1,8 @@
-//! An organization whose servers are on loopback, and a run of its checks.
+//! An organization whose servers are the machines of a test, and a run of its checks.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::net::{IpAddr, SocketAddr};
 
 use async_trait::async_trait;
 use malha_check::{
@@ -13,17 +12,19 @@ use malha_check::{
 use malha_proto::NodeId;
 use time::OffsetDateTime;
 
-use crate::parts::{Part, free_address, start_until};
+use crate::authority::Issued;
+use crate::net::{Host, Net};
+use crate::parts::start_openssl;
 
-/// Loopback, with names that resolve as a test says.
+/// The machine that looks, with names that resolve as a test says.
 #[derive(Default)]
-pub(crate) struct Loopback {
+pub(crate) struct Looker {
     pub(crate) names: BTreeMap<String, IpAddr>,
     pub(crate) has_no_udp: bool,
 }
 
 #[async_trait]
-impl Dial for Loopback {
+impl Dial for Looker {
     async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
         Ok(self.names.get(host).copied().into_iter().collect())
     }
@@ -87,57 +88,66 @@ impl Run {
     }
 }
 
-/// A subject with one production server on loopback that has these ports.
+/// X-Road's ports, and those of its test authority.
+pub(crate) const MESSAGES: u16 = 5_500;
+pub(crate) const OCSP_CACHE: u16 = 5_577;
+pub(crate) const HEALTH: u16 = 5_588;
+pub(crate) const OCSP: u16 = 8_888;
+pub(crate) const TIME_STAMPS: u16 = 8_899;
+pub(crate) const HTTPS: u16 = 443;
+
+/// A subject whose production servers have these ports, each named like its address.
 pub(crate) fn subject(ports: &[(SocketAddr, PortProbe)]) -> Subject {
-    let ports = ports.iter().map(|(address, probe)| Port {
-        number: address.port(),
-        protocol: Protocol::Tcp,
-        exposure: Exposure::Tunnel,
-        probe: probe.clone(),
-        granted: None,
-        ungranted: None,
-    });
+    let mut servers = Vec::<Server>::new();
+    for (address, probe) in ports {
+        let port = Port {
+            number: address.port(),
+            protocol: Protocol::Tcp,
+            exposure: Exposure::Tunnel,
+            probe: probe.clone(),
+            granted: None,
+            ungranted: None,
+        };
+        let ip = address.ip();
+        match servers.iter_mut().find(|it| it.overlay_addresses == [ip]) {
+            Some(server) => server.ports.push(port),
+            None => servers.push(Server {
+                node: Node {
+                    id: NodeId(servers.len() as u64 + 1),
+                    name: ip.to_string(),
+                },
+                overlay_addresses: vec![ip],
+                ports: vec![port],
+                has_egress: false,
+            }),
+        }
+    }
     let mut subject = Subject {
         organization: "sedec".to_owned(),
         ..Subject::default()
     };
-    subject.production.servers = vec![Server {
-        node: Node {
-            id: NodeId(1),
-            name: "servidor-1".to_owned(),
-        },
-        overlay_addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
-        ports: ports.collect(),
-        has_egress: false,
-    }];
+    subject.production.servers = servers;
     subject
 }
 
-/// The id of a check of one of the server's ports.
+/// The id of a check of one server's port.
 pub(crate) fn service(address: SocketAddr, what: &str) -> String {
-    format!("production/service/{}/servidor-1/{what}", address.port())
+    let (ip, port) = (address.ip(), address.port());
+    format!("production/service/{port}/{ip}/{what}")
 }
 
 /// `openssl s_server` with a certificate, and these options.
 pub(crate) async fn tls_server(
-    folder: &Path,
-    certificate: &str,
-    key: &str,
+    net: &Net,
+    (host, port): (&Host, u16),
+    issued: &Issued,
     options: &[&str],
-) -> Option<Part> {
-    let address = free_address();
-    let accept = address.to_string();
-    let fixed = [
-        "s_server",
-        "-accept",
-        &accept,
-        "-cert",
-        certificate,
-        "-key",
-        key,
-        "-www",
-    ];
-    let arguments = fixed.iter().chain(options).map(|it| (*it).to_owned());
-    let arguments: Vec<String> = arguments.collect();
-    start_until("openssl", &arguments, folder, "ACCEPT", address).await
+) -> SocketAddr {
+    let address = host.at(port);
+    let (accept, certificate, key) = (address.to_string(), issued.certificate(), issued.key());
+    let fixed = ["s_server", "-accept", &accept, "-www"];
+    let shown = ["-cert", &certificate, "-key", &key];
+    let arguments = [&fixed[..], &shown, options].concat();
+    start_openssl(net, host, &arguments, issued.folder()).await;
+    address
 }

@@ -1,60 +1,36 @@
-//! Programs that a test starts and that end with it, and a small HTTP server whose answers a test writes.
+//! Programs on the machines of a test, and a small HTTP server whose answers the test writes.
 
-use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{interval, timeout};
+
+use crate::net::{Host, Net};
 
 /// Longer than any part takes to start; only a defect waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A running program.
-pub(crate) struct Part {
-    _child: Child,
-    pub(crate) address: SocketAddr,
-}
-
-/// None, with a line that says so, where the program is not installed.
-pub(crate) fn start(
-    program: &str,
-    package: &str,
-    arguments: &[String],
-    folder: &Path,
-) -> Option<Child> {
-    let child = Command::new(program)
+fn start(host: &Host, program: &str, arguments: &[&str], folder: &Path) -> Child {
+    Command::from(host.command(program))
         .args(arguments)
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
-        .spawn();
-    match child {
-        Ok(child) => Some(child),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            println!("skipped: {program} is not installed (package {package})");
-            None
-        }
-        Err(error) => panic!("{program}: {error}"),
-    }
+        .spawn()
+        .unwrap()
 }
 
-/// A program that says on its output when it listens.
-pub(crate) async fn start_until(
-    program: &str,
-    arguments: &[String],
-    folder: &Path,
-    says: &str,
-    address: SocketAddr,
-) -> Option<Part> {
-    let mut child = start(program, program, arguments, folder)?;
+/// Starts OpenSSL as a server, which says when it listens.
+pub(crate) async fn start_openssl(net: &Net, host: &Host, arguments: &[&str], folder: &Path) {
+    let mut child = start(host, "openssl", arguments, folder);
     let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut err = BufReader::new(child.stderr.take().unwrap()).lines();
     let listens = async {
@@ -62,9 +38,9 @@ pub(crate) async fn start_until(
             let line = tokio::select! {
                 Ok(Some(line)) = out.next_line() => line,
                 Ok(Some(line)) = err.next_line() => line,
-                else => panic!("{program} {arguments:?} ended"),
+                else => panic!("openssl {arguments:?} ended"),
             };
-            if line.contains(says) {
+            if line.contains("ACCEPT") {
                 return;
             }
         }
@@ -73,24 +49,21 @@ pub(crate) async fn start_until(
     // Somebody has to read on, or the program would block.
     tokio::spawn(async move { while let Ok(Some(_)) = out.next_line().await {} });
     tokio::spawn(async move { while let Ok(Some(_)) = err.next_line().await {} });
-    Some(Part {
-        _child: child,
-        address,
-    })
+    net.keep(child);
 }
 
-/// A program that says nothing when it listens: asked until it accepts a connection.
+/// Starts a program that says nothing when it listens: asked until it accepts a connection.
 pub(crate) async fn start_listening(
+    net: &Net,
+    (host, port): (&Host, u16),
     program: &str,
-    package: &str,
-    arguments: &[String],
+    arguments: &[&str],
     folder: &Path,
-    address: SocketAddr,
-) -> Option<Part> {
-    let mut child = start(program, package, arguments, folder)?;
+) {
+    let mut child = start(host, program, arguments, folder);
     let mut ticks = interval(Duration::from_millis(20));
     let accepts = async {
-        while TcpStream::connect(address).await.is_err() {
+        while TcpStream::connect(host.at(port)).await.is_err() {
             if let Some(status) = child.try_wait().unwrap() {
                 let mut text = String::new();
                 let mut err = child.stderr.take().unwrap();
@@ -101,27 +74,19 @@ pub(crate) async fn start_listening(
         }
     };
     timeout(PATIENCE, accepts).await.unwrap();
-    Some(Part {
-        _child: child,
-        address,
-    })
-}
-
-/// An address of loopback that nobody listens on.
-pub(crate) fn free_address() -> SocketAddr {
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap()
+    net.keep(child);
 }
 
 /// An answer: status, content type, body.
 pub(crate) type Page = (u16, String, Vec<u8>);
 
-/// Answers each request by its path and body, until the test ends.
-pub(crate) async fn serve_pages(
+/// Answers each request to a port by its path and body, until the test ends.
+pub(crate) fn serve_pages(
+    host: &Host,
+    port: u16,
     answer: impl Fn(&str, &[u8]) -> Page + Send + Sync + 'static,
 ) -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = host.listen(port);
     let answer = Arc::new(answer);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -129,7 +94,14 @@ pub(crate) async fn serve_pages(
             tokio::spawn(async move { respond(stream, &*answer).await });
         }
     });
-    address
+    host.at(port)
+}
+
+/// The same page for everybody.
+pub(crate) fn serve_page(host: &Host, port: u16, status: u16) -> SocketAddr {
+    serve_pages(host, port, move |_, _| {
+        (status, "text/plain".to_owned(), Vec::new())
+    })
 }
 
 async fn respond(

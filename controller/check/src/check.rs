@@ -68,6 +68,8 @@ pub enum Probe {
     TcpConnect { address: SocketAddr },
     /// Asks for A and AAAA: in public each server, one observation per server; inside the member that looks.
     Dns { name: String, view: View },
+    /// Asks each server which servers answer for the name's zone, and for their addresses; one observation per server.
+    NameServers { name: String },
     /// A handshake as far as the server lets a client without a certificate come.
     Tls { address: SocketAddr },
     /// `GET` over plain HTTP.
@@ -119,6 +121,8 @@ pub enum Expect {
     NoPrivateAddress,
     /// All authoritative servers answer, with the same.
     ServersAgree,
+    /// Every server that answers for the name's zone is one of the subject's, and so was asked.
+    ServersDeclared,
     /// The name has no address that `other` has, and is another name.
     DiffersFrom { other: String },
     /// The name has none of these addresses: they are the other stage's.

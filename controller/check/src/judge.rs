@@ -91,6 +91,7 @@ impl<'c> Case<'c> {
             Expect::OnlyAddresses { declared } => names::only(self, declared),
             Expect::NoPrivateAddress => names::no_private(self),
             Expect::ServersAgree => names::agree(self),
+            Expect::ServersDeclared => names::servers_declared(self),
             Expect::DiffersFrom { other } => names::differs(self, other),
             Expect::NotOn { addresses } => names::not_on(self, addresses),
             Expect::InternalView { addresses } => names::internal_view(self, addresses),
@@ -174,7 +175,7 @@ fn latest<'o>(
 /// Looks at one place replace each other. Only DNS has several places in one look, its servers.
 fn place_of(observation: &Observation) -> Option<std::net::SocketAddr> {
     match observation.probe {
-        Probe::Dns { .. } => observation.address,
+        Probe::Dns { .. } | Probe::NameServers { .. } => observation.address,
         _ => None,
     }
 }
@@ -211,7 +212,10 @@ fn failed(why: &Failure) -> Trouble {
 fn evidence(observation: &Observation) -> Evidence {
     let address = match (&observation.address, &observation.probe) {
         (Some(address), _) => address.to_string(),
-        (None, Probe::Dns { name, .. } | Probe::Balancer { name }) => name.clone(),
+        (
+            None,
+            Probe::Dns { name, .. } | Probe::NameServers { name } | Probe::Balancer { name },
+        ) => name.clone(),
         (None, Probe::Url { url } | Probe::Ocsp { url, .. } | Probe::TimeStamp { url }) => {
             url.clone()
         }
@@ -238,6 +242,7 @@ fn in_words(seen: &Seen) -> String {
     match seen {
         Seen::Tcp(tcp) => tcp.as_str().to_owned(),
         Seen::Dns(dns) => format!("{}: {}", dns.server, dns_in_words(&dns.answer)),
+        Seen::NameServers(seen) => names::servers_in_words(seen),
         Seen::Tls(tls) => handshakes::in_words(tls),
         Seen::Http(http) => http_in_words(http),
         Seen::OcspCache(cache) => format!(

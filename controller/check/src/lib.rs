@@ -27,8 +27,9 @@ pub use evidence::{
 };
 pub use judge::judge;
 pub use observation::{
-    BalancerSeen, Der, DnsAnswer, DnsSeen, Failure, HttpSeen, InsideSeen, Observation,
-    OcspCacheSeen, OcspSeen, Seen, StampSeen, TcpSeen, TlsSeen, UrlSeen, WithoutCertificate,
+    BalancerSeen, Der, DnsAnswer, DnsSeen, Failure, HttpSeen, InsideSeen, ListedServer,
+    NameServersAnswer, NameServersSeen, Observation, OcspCacheSeen, OcspSeen, Seen, StampSeen,
+    TcpSeen, TlsSeen, UrlSeen, WithoutCertificate,
 };
 pub use plan::{MAX_CHECKS, plan, probes};
 pub use probe::{CONNECT_LIMIT, Dial, Stream, SystemDial, look, look_all};

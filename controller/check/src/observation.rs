@@ -29,6 +29,7 @@ pub enum Seen {
     /// How the connection ended; for other probes than [`Probe::TcpConnect`], that there was none.
     Tcp(TcpSeen),
     Dns(DnsSeen),
+    NameServers(NameServersSeen),
     Inside(InsideSeen),
     Tls(TlsSeen),
     Http(HttpSeen),
@@ -110,6 +111,32 @@ pub enum Failure {
 pub struct DnsSeen {
     pub server: String,
     pub answer: DnsAnswer,
+}
+
+/// What one server said of who answers for a name's zone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameServersSeen {
+    pub server: String,
+    pub answer: NameServersAnswer,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NameServersAnswer {
+    /// No list: silence, an error, or the server does not answer for the zone itself.
+    Nothing { why: String },
+    Listed {
+        zone: String,
+        servers: Vec<ListedServer>,
+    },
+}
+
+/// A name server as a zone names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedServer {
+    pub name: String,
+    /// Sorted, without doubles.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// What a member of the overlay gets for one name, A and AAAA together.

@@ -108,7 +108,10 @@ impl Plan<'_> {
                 "development/servers",
                 !subject.development.servers.is_empty(),
             ),
-            ("name-servers", !subject.name_servers.is_empty()),
+            (
+                "name-servers",
+                !subject.name_servers.is_empty() || !subject.unresolved_name_servers.is_empty(),
+            ),
             ("egress", !subject.egress.is_empty()),
             ("ocsp", !subject.ocsp_urls.is_empty()),
             ("time-stamp", !subject.timestamp_urls.is_empty()),
@@ -148,6 +151,9 @@ impl Plan<'_> {
             self.add(id("declared-addresses"), at, &probe, only);
             self.add(id("public-space"), at, &probe, Expect::NoPrivateAddress);
             self.add(id("servers-agree"), at, &probe, Expect::ServersAgree);
+            let listed = Probe::NameServers { name: name.clone() };
+            let all = Expect::ServersDeclared;
+            self.add(id("servers-declared"), at, &listed, all);
             let addresses = other.public_addresses.clone();
             if !addresses.is_empty() {
                 let not_on = Expect::NotOn { addresses };
@@ -278,7 +284,8 @@ impl Plan<'_> {
                 self.ocsp(stage, name, address);
             }
             PortProbe::Tls => {
-                let probe = Probe::Tls { address };
+                let (probe, role) = (Probe::Tls { address }, Role::WebServer);
+                self.add(id("usage"), at, &probe, Expect::Usage { role });
                 self.add(id("lasting"), at, &probe, Expect::Lasting);
             }
             PortProbe::OcspCache { tls_port } => {

@@ -43,16 +43,22 @@ pub async fn look_all(checks: &[Check], subject: &Subject, dial: &dyn Dial) -> V
     observations.collect::<Vec<_>>().await.concat()
 }
 
-/// Takes one look. DNS gives an observation per server, a balancer or a declaration gives none, the others one.
+/// Takes one look. What is asked of name servers gives an observation per server, a balancer or a declaration gives none, the others one.
 pub async fn look(probe: &Probe, subject: &Subject, dial: &dyn Dial) -> Vec<Observation> {
     if let Probe::Dns {
         name,
         view: View::Public,
-    } = probe
+    }
+    | Probe::NameServers { name } = probe
     {
         let asked = subject.name_servers.iter().map(|server| async move {
-            let answer = names::ask(name, server, dial).await;
-            let seen = answer.map_or_else(|why| Seen::Failed { why }, Seen::Dns);
+            let seen = match probe {
+                Probe::Dns { .. } => names::ask(name, server, dial).await.map(Seen::Dns),
+                _ => timeout(LOOK_LIMIT, names::ask_servers(name, server, dial))
+                    .await
+                    .map_or(Err(Failure::NoTime), |seen| seen.map(Seen::NameServers)),
+            };
+            let seen = seen.unwrap_or_else(|why| Seen::Failed { why });
             observation(probe, Some(server.address), seen)
         });
         return futures_util::future::join_all(asked).await;
@@ -99,6 +105,7 @@ async fn one(probe: &Probe, subject: &Subject, dial: &dyn Dial) -> Option<Look> 
         Probe::Ocsp { url, tls } => Some(revocation::ocsp(url, *tls, subject, dial).await),
         Probe::TimeStamp { url } => Some(revocation::time_stamp(url, subject, dial).await),
         Probe::Dns { .. }
+        | Probe::NameServers { .. }
         | Probe::Balancer { .. }
         | Probe::Declaration
         | Probe::UdpPort { .. }

@@ -33,6 +33,7 @@ pub(crate) fn subject() -> Subject {
             balancers: Vec::new(),
         },
         name_servers: vec![name_server("ns1", 1), name_server("ns2", 2)],
+        unresolved_name_servers: Vec::new(),
         egress: vec![Target {
             kind: TargetKind::Central,
             name: "central.mt.gov.br".to_owned(),

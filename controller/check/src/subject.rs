@@ -17,6 +17,9 @@ pub struct Subject {
     pub development: Stage,
     /// Every authoritative server of the names' zones, one entry per address.
     pub name_servers: Vec<NameServer>,
+    /// Those of them that have no address, so that nobody can ask them.
+    #[serde(default)]
+    pub unresolved_name_servers: Vec<String>,
     /// What each production and development server must reach.
     pub egress: Vec<Target>,
     /// OCSP responders, as URLs like `http://ocsp.example:8888/`.

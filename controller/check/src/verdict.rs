@@ -103,6 +103,7 @@ faults! {
     NameServerError Serious { "um servidor de nomes responde com erro", "a name server answers with an error" }
     NameServerLame Serious { "um servidor de nomes não responde pela zona", "a name server does not answer for the zone itself" }
     NameServersDisagree Serious { "os servidores autoritativos dão respostas diferentes", "the authoritative servers give different answers" }
+    NameServerUndeclared Warning { "a zona tem um servidor de nomes que não foi declarado, e ninguém o consultou", "the zone has a name server that was not declared, and nobody asked it" }
     UndeclaredAddress Serious { "o nome aponta para um endereço que não foi declarado", "the name points to an address that was not declared" }
     PrivateAddress Serious { "o nome público aponta para um endereço privado", "the public name points to a private address" }
     SameName Serious { "produção e homologação usam o mesmo nome", "production and homologation have one name" }

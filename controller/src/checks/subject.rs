@@ -58,6 +58,7 @@ pub(super) fn subject(
         production: stage(&statement.production),
         development: stage(&statement.development),
         name_servers: name_servers(statement, addresses),
+        unresolved_name_servers: unresolved(statement, addresses),
         egress: egress(state, statement, addresses),
         ocsp_urls: texts(&statement.ocsp),
         timestamp_urls: texts(&statement.time_stamps),
@@ -251,6 +252,12 @@ fn name_servers(statement: &Statement, addresses: &Addresses) -> Vec<NameServer>
     servers.collect()
 }
 
+fn unresolved(statement: &Statement, addresses: &Addresses) -> Vec<String> {
+    let servers = statement.name_servers.iter();
+    let nowhere = servers.filter(|it| addresses.get(&it.host).is_none_or(Vec::is_empty));
+    nowhere.map(ToString::to_string).collect()
+}
+
 fn egress(state: &State, statement: &Statement, addresses: &Addresses) -> Vec<Target> {
     let spec = state.profile_spec(Profile::SecurityServer);
     let ports = |party: Party| {
@@ -309,3 +316,52 @@ fn declared_ports(statement: &Statement) -> Vec<DeclaredPort> {
 
 /// The entry of a profile that answers X-Road's cached OCSP responses.
 const OCSP_CACHE: &str = "ocsp-cache";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::tests::rig::Rig;
+
+    const STATEMENT: &str = r#"version = 1
+central = ["central.mt.example"]
+peers = ["sefaz.mt.example"]
+ocsp = ["http://ocsp.mt.example:8888/"]
+time_stamps = ["https://tsa.mt.example/"]
+name_servers = ["ns1.mt.example", "ns2.mt.example:5353"]
+[production]
+site = "production"
+"#;
+
+    #[tokio::test]
+    async fn a_server_must_reach_peers_central_ocsp_and_time_stamps_at_the_profiles_ports() {
+        let rig = Rig::bare().await;
+        let statement = Statement::parse(STATEMENT).unwrap();
+        let ip: IpAddr = "203.0.113.1".parse().unwrap();
+        let addresses = hosts(&statement).into_iter().map(|it| (it, vec![ip]));
+        let targets = egress(&rig.state(), &statement, &addresses.collect());
+        let told = targets.iter().map(|it| (it.kind, &it.name[..], it.port));
+        assert_eq!(
+            told.collect::<Vec<_>>(),
+            [
+                (TargetKind::Peer, "sefaz.mt.example", 5_500),
+                (TargetKind::Peer, "sefaz.mt.example", 5_577),
+                (TargetKind::Central, "central.mt.example", 80),
+                (TargetKind::Central, "central.mt.example", 443),
+                (TargetKind::Central, "central.mt.example", 4_001),
+                (TargetKind::Ocsp, "ocsp.mt.example", 8_888),
+                (TargetKind::TimeStamp, "tsa.mt.example", 443),
+            ]
+        );
+        assert!(targets.iter().all(|it| it.addresses == [ip]));
+    }
+
+    #[test]
+    fn a_name_server_without_an_address_is_not_forgotten() {
+        let statement = Statement::parse(STATEMENT).unwrap();
+        let ip: IpAddr = "203.0.113.1".parse().unwrap();
+        let first = statement.name_servers[0].host.clone();
+        let addresses = Addresses::from([(first, vec![ip])]);
+        assert_eq!(name_servers(&statement, &addresses).len(), 1);
+        assert_eq!(unresolved(&statement, &addresses), ["ns2.mt.example:5353"]);
+    }
+}

@@ -104,6 +104,7 @@ fn right_records_on_both_servers_are_in_order() {
                 "declared-addresses",
                 "public-space",
                 "servers-agree",
+                "servers-declared",
                 "not-on-other-stage",
             ] {
                 run.assert_ok(&of(name, what));
@@ -281,6 +282,46 @@ fn without_any_server_nothing_is_known_of_a_name() {
         let run = Run::of(subject(&[net.host().at(DNS)]), &Looker::default()).await;
         match run.verdict(&of(NAME, "exists")) {
             Verdict::CouldNotTest { why } => assert_eq!(why.cause, Cause::NoConnection),
+            verdict => panic!("{verdict:?}"),
+        }
+    });
+}
+
+#[test]
+fn a_server_of_the_zone_that_was_not_declared_is_a_finding() {
+    played(async |net| {
+        let (declared, hidden) = (net.host(), net.host());
+        let aliased =
+            "xvia CNAME frente.outra.example.\nxvia-dev A 201.49.10.8\n@ NS ns.fora.example.";
+        let _server = nsd_beside(net, &declared, &[&hidden], Some(aliased)).await;
+        let subject = subject(&[declared.at(DNS)]);
+        let mut dial = Looker::default();
+        dial.names.insert("ns.fora.example".to_owned(), declared.ip);
+        let run = Run::of(subject.clone(), &dial).await;
+        for name in [NAME, DEV] {
+            let Verdict::Finding(finding) = run.verdict(&of(name, "servers-declared")) else {
+                panic!("{:?}", run.verdict(&of(name, "servers-declared")));
+            };
+            assert_eq!(finding.fault, Fault::NameServerUndeclared);
+            let (number, ip) = (hidden.ip.to_string().replace('.', "-"), hidden.ip);
+            assert_eq!(
+                finding.observed,
+                format!("ns-{number}.sedec.example ({ip})")
+            );
+        }
+
+        let mut both = subject.clone();
+        both.name_servers.push(NameServer {
+            name: "ns2".to_owned(),
+            address: hidden.at(DNS),
+        });
+        let run = Run::of(both, &dial).await;
+        run.assert_ok(&of(NAME, "servers-declared"));
+        // Where the address of one is not known, neither is whether it was asked.
+        let alone = nsd(net, Some("xvia A 201.49.10.7\n@ NS ns.fora.example.")).await;
+        let run = Run::of(self::subject(&[alone.address]), &Looker::default()).await;
+        match run.verdict(&of(NAME, "servers-declared")) {
+            Verdict::CouldNotTest { why } => assert_eq!(why.cause, Cause::NoAddress),
             verdict => panic!("{verdict:?}"),
         }
     });

@@ -21,6 +21,11 @@ const TABLE: &[(Fault, &str, &str)] = &[
     ),
     (Fault::NameServersDisagree, UNLIKE_SERVERS, RIGHT_NAMES),
     (
+        Fault::NameServerUndeclared,
+        "a_server_of_the_zone_that_was_not_declared_is_a_finding",
+        RIGHT_NAMES,
+    ),
+    (
         Fault::UndeclaredAddress,
         "undeclared_addresses_are_found_behind_aliases_and_in_ipv6",
         RIGHT_NAMES,

@@ -5,7 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Case, Outcome, Trouble, dns_in_words, failed, found, listed, unknown};
 use crate::check::Probe;
-use crate::observation::{DnsAnswer, DnsSeen, InsideSeen, Observation, Seen};
+use crate::observation::{
+    DnsAnswer, DnsSeen, InsideSeen, ListedServer, NameServersAnswer, NameServersSeen, Observation,
+    Seen,
+};
 use crate::verdict::{Cause, Fault};
 
 pub(super) fn exists(case: &Case<'_>) -> Outcome {
@@ -81,6 +84,9 @@ pub(super) fn agree(case: &Case<'_>) -> Outcome {
         return Err(found(Fault::NameServersDisagree, said(first), said(other)));
     }
     // Findings come first; only then does it matter that some server could not be asked.
+    if let Some(nowhere) = case.subject.unresolved_name_servers.first() {
+        return Err(unknown(Cause::NoAddress, nowhere));
+    }
     for server in &case.subject.name_servers {
         let observation = case
             .own
@@ -94,6 +100,73 @@ pub(super) fn agree(case: &Case<'_>) -> Outcome {
     }
     let servers: Vec<&String> = answers.iter().map(|it| &it.server).collect();
     Ok(listed(&servers))
+}
+
+/// A server counts as asked where one of its addresses was.
+pub(super) fn servers_declared(case: &Case<'_>) -> Outcome {
+    let all = listed_servers(case)?;
+    let declared = &case.subject.name_servers;
+    let is_asked = |it: &&&ListedServer| {
+        let mut asked = declared.iter().map(|server| server.address.ip());
+        asked.any(|ip| it.addresses.contains(&ip))
+    };
+    let others: Vec<&ListedServer> = all.iter().filter(|it| !is_asked(it)).copied().collect();
+    let strangers: Vec<&ListedServer> = others
+        .iter()
+        .filter(|it| !it.addresses.is_empty())
+        .copied()
+        .collect();
+    if !strangers.is_empty() {
+        let declared: Vec<&String> = declared.iter().map(|it| &it.name).collect();
+        let (declared, strangers) = (listed(&declared), servers(&strangers));
+        return Err(found(Fault::NameServerUndeclared, declared, strangers));
+    }
+    match others.first() {
+        // It may be one of those that were asked, or not.
+        Some(nowhere) => Err(unknown(Cause::NoAddress, &nowhere.name)),
+        None => Ok(servers(&all)),
+    }
+}
+
+/// By the word of each server that was asked, and has a word.
+fn listed_servers<'c>(case: &Case<'c>) -> Result<Vec<&'c ListedServer>, Trouble> {
+    has_servers(case)?;
+    let mut all = Vec::new();
+    let mut trouble = unknown(Cause::NotObserved, "");
+    for observation in &case.own {
+        match &observation.seen {
+            Seen::NameServers(NameServersSeen { server, answer }) => match answer {
+                NameServersAnswer::Listed { servers, .. } => all.extend(servers),
+                NameServersAnswer::Nothing { why } => {
+                    trouble = unknown(Cause::NoConnection, format!("{server}: {why}"));
+                }
+            },
+            Seen::Failed { why } => trouble = failed(why),
+            _ => {}
+        }
+    }
+    match all.is_empty() {
+        true => Err(trouble),
+        false => Ok(all),
+    }
+}
+
+fn servers(servers: &[&ListedServer]) -> String {
+    let in_words = |it: &&ListedServer| format!("{} ({})", it.name, listed(&it.addresses));
+    let each: BTreeSet<String> = servers.iter().map(in_words).collect();
+    let each: Vec<String> = each.into_iter().collect();
+    listed(&each)
+}
+
+pub(super) fn servers_in_words(seen: &NameServersSeen) -> String {
+    let NameServersSeen { server, answer } = seen;
+    match answer {
+        NameServersAnswer::Nothing { why } => format!("{server}: {why}"),
+        NameServersAnswer::Listed { zone, servers: all } => {
+            let all: Vec<&ListedServer> = all.iter().collect();
+            format!("{server}: {zone} NS {}", servers(&all))
+        }
+    }
 }
 
 pub(super) fn differs(case: &Case<'_>, other: &str) -> Outcome {
@@ -174,9 +247,7 @@ fn answers<'o>(
     case: &Case<'_>,
     observations: &[&'o Observation],
 ) -> Result<Vec<&'o DnsSeen>, Trouble> {
-    if case.subject.name_servers.is_empty() {
-        return Err(unknown(Cause::NothingDeclared, "name servers"));
-    }
+    has_servers(case)?;
     let mut answers = Vec::new();
     let mut failure = None;
     for observation in observations {
@@ -194,6 +265,18 @@ fn answers<'o>(
         return Err(unknown(Cause::NoConnection, listed(&servers)));
     }
     Ok(answers)
+}
+
+fn has_servers(case: &Case<'_>) -> Result<(), Trouble> {
+    let subject = case.subject;
+    match (
+        subject.name_servers.is_empty(),
+        subject.unresolved_name_servers.first(),
+    ) {
+        (false, _) => Ok(()),
+        (true, Some(nowhere)) => Err(unknown(Cause::NoAddress, nowhere)),
+        (true, None) => Err(unknown(Cause::NothingDeclared, "name servers")),
+    }
 }
 
 /// The addresses of a name that has some.

@@ -23,6 +23,10 @@ pub(super) fn within_limits(subject: &Subject) -> (Subject, bool) {
         }
     }
     cut(shorten(&mut subject.name_servers, MAX_NAME_SERVERS));
+    cut(shorten(
+        &mut subject.unresolved_name_servers,
+        MAX_NAME_SERVERS,
+    ));
     cut(shorten(&mut subject.egress, MAX_TARGETS));
     for target in &mut subject.egress {
         cut(shorten(&mut target.addresses, MAX_ADDRESSES));

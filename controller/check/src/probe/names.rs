@@ -13,8 +13,10 @@ use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 use super::dial::{self, Dial, Missed};
-use crate::observation::{DnsAnswer, DnsSeen, Failure};
-use crate::subject::NameServer;
+use crate::observation::{
+    DnsAnswer, DnsSeen, Failure, ListedServer, NameServersAnswer, NameServersSeen,
+};
+use crate::subject::{MAX_NAME_SERVERS, NameServer};
 
 /// Asks the server, following aliases as far as it knows them and, beyond its zones, as this machine resolves them.
 pub(super) async fn ask(
@@ -22,18 +24,8 @@ pub(super) async fn ask(
     server: &NameServer,
     dial: &dyn Dial,
 ) -> Result<DnsSeen, Failure> {
-    let mut name = Name::from_ascii(name).map_err(|error| Failure::Local {
-        error: format!("{name}: {error}"),
-    })?;
-    name.set_fqdn(true);
-    let mut walk = Walk {
-        address: server.address,
-        dial,
-        is_authoritative: true,
-        aliases: Vec::new(),
-        addresses: BTreeSet::new(),
-    };
-    let answer = match walk.along(name).await {
+    let mut walk = Walk::new(server, dial);
+    let answer = match walk.along(absolute(name)?).await {
         Ok(()) => DnsAnswer::Records {
             is_authoritative: walk.is_authoritative,
             aliases: walk.aliases,
@@ -46,6 +38,60 @@ pub(super) async fn ask(
         server: server.name.clone(),
         answer,
     })
+}
+
+/// Asks the server who answers for the name's zone, and where those are.
+pub(super) async fn ask_servers(
+    name: &str,
+    server: &NameServer,
+    dial: &dyn Dial,
+) -> Result<NameServersSeen, Failure> {
+    let walk = Walk::new(server, dial);
+    let answer = match walk.zone_of(absolute(name)?).await {
+        Ok((zone, names)) => {
+            let mut servers = Vec::new();
+            for name in names {
+                let addresses = whereabouts(&name, server, dial).await;
+                servers.push(ListedServer { name, addresses });
+            }
+            NameServersAnswer::Listed { zone, servers }
+        }
+        Err(Stop::Answer(answer)) => NameServersAnswer::Nothing {
+            why: match answer {
+                DnsAnswer::Silent => "silent".to_owned(),
+                DnsAnswer::Error { code } => code,
+                DnsAnswer::NoName => "NXDOMAIN".to_owned(),
+                DnsAnswer::Records { .. } => "not authoritative".to_owned(),
+            },
+        },
+        Err(Stop::Failure(failure)) => return Err(failure),
+    };
+    Ok(NameServersSeen {
+        server: server.name.clone(),
+        answer,
+    })
+}
+
+/// The addresses of a name server: of its own zone as that zone says, else as this machine resolves it.
+async fn whereabouts(name: &str, server: &NameServer, dial: &dyn Dial) -> Vec<IpAddr> {
+    if let Ok(seen) = ask(name, server, dial).await
+        && let DnsAnswer::Records { addresses, .. } = seen.answer
+        && !addresses.is_empty()
+    {
+        return addresses;
+    }
+    let found = timeout(ANSWER_LIMIT, dial.resolve(name)).await;
+    let found = found.map_or_else(|_| Vec::new(), Result::unwrap_or_default);
+    let found: BTreeSet<IpAddr> = found.into_iter().take(MAX_ADDRESSES).collect();
+    found.into_iter().collect()
+}
+
+fn absolute(name: &str) -> Result<Name, Failure> {
+    let mut name = Name::from_ascii(name).map_err(|error| Failure::Local {
+        error: format!("{name}: {error}"),
+    })?;
+    name.set_fqdn(true);
+    Ok(name)
 }
 
 /// Why there are no records.
@@ -62,7 +108,57 @@ struct Walk<'d> {
     addresses: BTreeSet<IpAddr>,
 }
 
-impl Walk<'_> {
+impl<'d> Walk<'d> {
+    fn new(server: &NameServer, dial: &'d dyn Dial) -> Self {
+        Self {
+            address: server.address,
+            dial,
+            is_authoritative: true,
+            aliases: Vec::new(),
+            addresses: BTreeSet::new(),
+        }
+    }
+
+    /// The zone that a name is in, and the names of its servers, by the server's own word: where the name does not begin a zone,
+    /// the answer names the one that it is in (RFC 2308 §2).
+    async fn zone_of(&self, name: Name) -> Result<(String, Vec<String>), Stop> {
+        let mut asked = name;
+        for _ in 0..MAX_STEPS {
+            let message = self.exchange(&asked, RecordType::NS).await?;
+            if !message.metadata.authoritative {
+                return match understood(message) {
+                    Ok(_) => Err(Stop::Answer(DnsAnswer::Records {
+                        is_authoritative: false,
+                        aliases: Vec::new(),
+                        addresses: Vec::new(),
+                    })),
+                    Err(stop) => Err(stop),
+                };
+            }
+            let own = message.answers.iter().filter(|it| it.name == asked);
+            let servers = own.filter_map(|record| match &record.data {
+                RData::NS(server) => {
+                    let shown = server.0.to_lowercase().to_string();
+                    Some(shown.trim_end_matches('.').to_owned())
+                }
+                _ => None,
+            });
+            let servers: Vec<String> = servers.take(MAX_NAME_SERVERS).collect();
+            if !servers.is_empty() {
+                return Ok((asked.to_lowercase().to_string(), servers));
+            }
+            // Behind an alias it would be the zone that the alias leads to.
+            let is_alias = message.answers.iter().any(|it| it.name == asked);
+            let mut authorities = message.authorities.iter();
+            let start = authorities.find(|it| matches!(it.data, RData::SOA(_)));
+            asked = match start {
+                Some(start) if !is_alias => start.name.clone(),
+                _ => asked.base_name(),
+            };
+        }
+        Err(Stop::Answer(DnsAnswer::NoName))
+    }
+
     async fn along(&mut self, name: Name) -> Result<(), Stop> {
         for rtype in [RecordType::A, RecordType::AAAA] {
             let mut asked = name.clone();
@@ -254,6 +350,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// Over UDP; one more over TCP.
 const TRIES: usize = 2;
 const MAX_ALIASES: usize = 8;
+/// From a name to the zone that it is in.
+const MAX_STEPS: usize = 4;
 /// Of one answer.
 const MAX_ADDRESSES: usize = 64;
 /// The size that crosses every path unfragmented (DNS flag day 2020).

@@ -255,3 +255,18 @@ proptest! {
         prop_assert_eq!(said("declared-addresses", answers).is_ok(), is_clean);
     }
 }
+
+#[test]
+fn agreement_is_not_known_while_a_declared_server_has_no_address() {
+    let mut subject = sample::subject();
+    let check = check(&subject, &format!("production/dns/{NAME}/servers-agree"));
+    let answers = both(&records(&["201.49.10.7"]));
+    let observations = observations(&subject, NAME, answers);
+    assert!(judge(&check, &subject, &observations, NOW).is_ok());
+    subject.unresolved_name_servers = vec!["ns3.mt.gov.br".to_owned()];
+    let verdict = judge(&check, &subject, &observations, NOW);
+    assert_unknown(&verdict, Cause::NoAddress);
+    subject.name_servers.clear();
+    let verdict = judge(&check, &subject, &[], NOW);
+    assert_unknown(&verdict, Cause::NoAddress);
+}

@@ -209,51 +209,26 @@ fn entry(state: &State, viewer: NodeId, subject: NodeId) -> Option<Peer> {
 fn subjects(old: &State, new: &State) -> BTreeSet<NodeId> {
     let mut subjects = BTreeSet::new();
     for item in old.nodes.diff(&new.nodes) {
-        match item {
-            DiffItem::Add(id, _) | DiffItem::Remove(id, _) => subjects.insert(*id),
-            DiffItem::Update {
-                old: (id, before),
-                new: (_, after),
-            } => differs_outside(before, after) && subjects.insert(*id),
-        };
+        let (before, after) = sides(item);
+        let is_same = before
+            .zip(after)
+            .is_some_and(|(before, after)| !differs_outside(before, after));
+        subjects.extend(after.or(before).filter(|_| !is_same).map(|node| node.id));
     }
     for item in old.services.diff(&new.services) {
-        match item {
-            DiffItem::Add(_, service) | DiffItem::Remove(_, service) => {
-                subjects.insert(service.node)
-            }
-            DiffItem::Update {
-                old: (_, before),
-                new: (_, after),
-            } => {
-                subjects.insert(before.node);
-                subjects.insert(after.node)
-            }
-        };
+        let (before, after) = sides(item);
+        subjects.extend(before.into_iter().chain(after).map(|it| it.node));
     }
     for item in old.grants.diff(&new.grants) {
-        match item {
-            DiffItem::Remove(_, grant) => subjects.extend(smaller_side(old, grant)),
-            DiffItem::Add(_, grant) => subjects.extend(smaller_side(new, grant)),
-            DiffItem::Update {
-                old: (_, before),
-                new: (_, after),
-            } => {
-                subjects.extend(smaller_side(old, before));
-                subjects.extend(smaller_side(new, after));
-            }
-        }
+        let (before, after) = sides(item);
+        subjects.extend(before.into_iter().flat_map(|it| smaller_side(old, it)));
+        subjects.extend(after.into_iter().flat_map(|it| smaller_side(new, it)));
     }
     subjects.extend(waiting(old, new));
     subjects.extend(named_otherwise(old, new));
     for item in old.balancers.diff(&new.balancers) {
-        match item {
-            DiffItem::Add(_, balancer)
-            | DiffItem::Remove(_, balancer)
-            | DiffItem::Update {
-                new: (_, balancer), ..
-            } => subjects.insert(balancer.node),
-        };
+        let (before, after) = sides(item);
+        subjects.extend(before.into_iter().chain(after).map(|it| it.node));
     }
     subjects
 }
@@ -311,15 +286,24 @@ fn waiting(old: &State, new: &State) -> BTreeSet<NodeId> {
             .iter()
             .flat_map(|former| former.grants.diff(&state.grants));
         for item in differing {
-            let (DiffItem::Add(_, grant)
-            | DiffItem::Remove(_, grant)
-            | DiffItem::Update {
-                new: (_, grant), ..
-            }) = item;
-            nodes.extend(smaller_side(state, grant));
+            let (before, after) = sides(item);
+            let grant = after.or(before);
+            nodes.extend(grant.into_iter().flat_map(|it| smaller_side(state, it)));
         }
     }
     nodes
+}
+
+/// What stood in the older map and what stands in the newer one.
+pub(crate) fn sides<'a, 'b, K, V>(item: DiffItem<'a, 'b, K, V>) -> (Option<&'a V>, Option<&'b V>) {
+    match item {
+        DiffItem::Add(_, after) => (None, Some(after)),
+        DiffItem::Remove(_, before) => (Some(before), None),
+        DiffItem::Update {
+            old: (_, before),
+            new: (_, after),
+        } => (Some(before), Some(after)),
+    }
 }
 
 /// Whether two versions of a node differ in what others, or its own netmap, know of it.

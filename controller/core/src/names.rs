@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use imbl::ordmap::DiffItem;
 use malha_proto::{HostName, Label, NodeId, OrganizationId, Profile, SiteId};
 
+use crate::affected::sides;
 use crate::declaration::{Declaration, StageStatement, Statement};
 use crate::model::{Node, Site};
 use crate::state::State;
@@ -89,14 +89,7 @@ impl State {
 pub(crate) fn named_otherwise(old: &State, new: &State) -> BTreeSet<NodeId> {
     let mut sites = BTreeSet::<SiteId>::new();
     for item in old.declarations.diff(&new.declarations) {
-        let (before, after) = match item {
-            DiffItem::Add(_, it) => (None, Some(it)),
-            DiffItem::Remove(_, it) => (Some(it), None),
-            DiffItem::Update {
-                old: (_, before),
-                new: (_, after),
-            } => (Some(before), Some(after)),
-        };
+        let (before, after) = sides(item);
         for declaration in before.into_iter().chain(after) {
             let organization = declaration.organization;
             let stages = declaration.statement.stages();
@@ -105,14 +98,7 @@ pub(crate) fn named_otherwise(old: &State, new: &State) -> BTreeSet<NodeId> {
         }
     }
     for item in old.nodes.diff(&new.nodes) {
-        let (before, after) = match item {
-            DiffItem::Add(_, it) => (None, Some(it)),
-            DiffItem::Remove(_, it) => (Some(it), None),
-            DiffItem::Update {
-                old: (_, before),
-                new: (_, after),
-            } => (Some(before), Some(after)),
-        };
+        let (before, after) = sides(item);
         let stands = |node: &Node| {
             (
                 node.site,

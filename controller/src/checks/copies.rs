@@ -168,26 +168,17 @@ mod tests {
 
     const SEDEC: OrganizationId = OrganizationId(7);
 
-    fn run(number: u64) -> RunSummary {
-        RunSummary {
-            started_ms: number * 1_000,
-            ended_ms: number * 1_000 + 1,
-            sequence: number,
-            evidence_sha256: "11".repeat(32),
-            by: None,
-            ok: 3,
-            findings: 1,
-            could_not_test: 2,
-            no_outside: None,
-        }
-    }
-
     fn history(folder: &Path, runs: u64) -> Arc<History> {
         let history = History::open(folder).unwrap();
         for number in 1..=runs {
             let seen = format!("seen {number}");
             history
-                .add(SEDEC, run(number), b"{}", seen.as_bytes())
+                .add(
+                    SEDEC,
+                    RunSummary::at(number * 1_000),
+                    b"{}",
+                    seen.as_bytes(),
+                )
                 .unwrap();
         }
         Arc::new(history)
@@ -232,7 +223,7 @@ mod tests {
         let rest = files(copy).await;
         let index = rest.last().unwrap();
         let copied: Vec<RunSummary> = serde_json::from_slice(&index.content).unwrap();
-        assert_eq!(copied, [run(1), run(3)]);
+        assert_eq!(copied, [RunSummary::at(1_000), RunSummary::at(3_000)]);
     }
 
     #[test]

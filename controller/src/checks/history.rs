@@ -41,6 +41,24 @@ pub struct RunSummary {
     pub no_outside: Option<NoOutside>,
 }
 
+#[cfg(test)]
+impl RunSummary {
+    /// One of a history in which a run begins each second.
+    pub(super) fn at(started_ms: u64) -> Self {
+        Self {
+            started_ms,
+            ended_ms: started_ms + 1,
+            sequence: started_ms / 1_000,
+            evidence_sha256: "11".repeat(32),
+            by: None,
+            ok: 3,
+            findings: 1,
+            could_not_test: 2,
+            no_outside: None,
+        }
+    }
+}
+
 /// Why the history can't be read or written.
 #[derive(Debug, Error)]
 pub enum HistoryError {
@@ -269,31 +287,22 @@ mod tests {
 
     const SEDEC: OrganizationId = OrganizationId(7);
 
-    fn run(started_ms: u64) -> RunSummary {
-        RunSummary {
-            started_ms,
-            ended_ms: started_ms + 1,
-            sequence: started_ms / 1_000,
-            evidence_sha256: "11".repeat(32),
-            by: None,
-            ok: 3,
-            findings: 1,
-            could_not_test: 2,
-            no_outside: None,
-        }
-    }
-
     #[test]
     fn runs_outlive_the_process_the_newest_first() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("checks");
         let history = History::open(&path).unwrap();
-        history.add(SEDEC, run(1_000), b"{}", b"seen").unwrap();
         history
-            .add(SEDEC, run(2_000), b"{}", b"seen again")
+            .add(SEDEC, RunSummary::at(1_000), b"{}", b"seen")
+            .unwrap();
+        history
+            .add(SEDEC, RunSummary::at(2_000), b"{}", b"seen again")
             .unwrap();
         let history = History::open(&path).unwrap();
-        assert_eq!(history.runs(SEDEC), [run(2_000), run(1_000)]);
+        assert_eq!(
+            history.runs(SEDEC),
+            [RunSummary::at(2_000), RunSummary::at(1_000)]
+        );
         let evidence = history.read(SEDEC, 2_000, RunFile::Evidence).unwrap();
         assert_eq!(evidence.as_deref(), Some(&b"seen again"[..]));
         assert!(
@@ -312,13 +321,13 @@ mod tests {
         assert_eq!(history.next_link(SEDEC), RunLink::first());
         let unchained = RunSummary {
             sequence: 0,
-            ..run(500)
+            ..RunSummary::at(500)
         };
         history.add(SEDEC, unchained, b"{}", b"seen").unwrap();
         assert_eq!(history.next_link(SEDEC), RunLink::first());
         let last = u64::try_from(MAX_RUNS_KEPT).unwrap() + 3;
         for number in 1..=last {
-            let run = run(number * 1_000);
+            let run = RunSummary::at(number * 1_000);
             history.add(SEDEC, run, b"{}", b"seen").unwrap();
         }
         let link = History::open(folder.path()).unwrap().next_link(SEDEC);
@@ -331,7 +340,9 @@ mod tests {
         let history = History::open(folder.path()).unwrap();
         let count = u64::try_from(MAX_RUNS_KEPT).unwrap() + 2;
         for started_ms in 0..count {
-            history.add(SEDEC, run(started_ms), b"{}", b"seen").unwrap();
+            history
+                .add(SEDEC, RunSummary::at(started_ms), b"{}", b"seen")
+                .unwrap();
         }
         assert_eq!(history.runs(SEDEC).len(), MAX_RUNS_KEPT);
         let files = fs::read_dir(folder.path().join(SEDEC.to_string())).unwrap();
@@ -342,7 +353,9 @@ mod tests {
     fn a_damaged_index_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let history = History::open(folder.path()).unwrap();
-        history.add(SEDEC, run(1_000), b"{}", b"seen").unwrap();
+        history
+            .add(SEDEC, RunSummary::at(1_000), b"{}", b"seen")
+            .unwrap();
         fs::write(folder.path().join(SEDEC.to_string()).join(INDEX_FILE), b"[").unwrap();
         let error = History::open(folder.path()).err().unwrap().to_string();
         assert!(error.contains(INDEX_FILE), "{error}");

@@ -208,8 +208,8 @@ fn hash(cookie: &str) -> [u8; 32] {
 }
 
 const API_KEY_PREFIX: &str = "malha_key_";
-const MIN_PASSWORD_CHARS: usize = 12;
-const MAX_PASSWORD_CHARS: usize = 256;
+pub(crate) const MIN_PASSWORD_CHARS: usize = 12;
+pub(crate) const MAX_PASSWORD_CHARS: usize = 256;
 /// A session ends after this, however busy.
 const SESSION_MS: u64 = 12 * 60 * 60 * 1_000;
 /// A session ends after this without a request.

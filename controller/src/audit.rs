@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use malha_core::{Answer, Command};
+use malha_core::{Answer, AuditName, Command};
 use malha_proto::Revision;
 use malha_store::audit::{AuditOutcome, AuditRecord};
 
@@ -36,7 +36,7 @@ pub fn accepted(
 #[must_use]
 pub fn line(
     actor: &Actor,
-    action: &str,
+    action: AuditName,
     target: String,
     outcome: AuditOutcome,
     at_ms: u64,
@@ -48,7 +48,7 @@ pub fn line(
             .source
             .map(|source| source.to_string())
             .unwrap_or_default(),
-        action: action.to_owned(),
+        action: action.as_str().to_owned(),
         target,
         outcome,
         revision: None,

@@ -22,6 +22,7 @@ use malha_core::declaration::{Host, Statement};
 use malha_pki::Authority;
 use malha_proto::OrganizationId;
 use malha_proxy::Dialer;
+use malha_web::Bilingual;
 use thiserror::Error;
 use time::OffsetDateTime;
 use tokio::net::lookup_host;
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::now_ms;
 use crate::coordinator::Handle;
 use crate::live::Live;
+use crate::refusals;
 use crate::session::Registry;
 
 use looks::Ways;
@@ -74,7 +76,7 @@ struct Queue {
     waiting: VecDeque<Request>,
     running: Option<(OrganizationId, u64)>,
     /// Why the last run of an organization came to nothing.
-    failures: BTreeMap<OrganizationId, String>,
+    failures: BTreeMap<OrganizationId, Bilingual>,
 }
 
 struct Request {
@@ -90,7 +92,7 @@ pub struct Standing {
     /// The newest run.
     pub newest: Option<RunSummary>,
     /// Why a later one came to nothing.
-    pub failure: Option<String>,
+    pub failure: Option<Bilingual>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -288,7 +290,7 @@ impl Checks {
                 Ok(()) => drop(queue.failures.remove(&organization)),
                 Err(error) => {
                     tracing::error!(%organization, %error, "an organization could not be checked");
-                    queue.failures.insert(organization, error.to_string());
+                    queue.failures.insert(organization, refusals::check(&error));
                 }
             }
             drop(queue);

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use malha_core::{Entity, Settings, State};
+use malha_core::{AuditName, Entity, Settings, State};
 use malha_pki::{
     Authority, AuthorityProfile, MasterKey, PairEpochs, PkiError, Sealed, StoredAuthority,
 };
@@ -258,7 +258,7 @@ async fn mark_uncommitted(store: &dyn Store, audit: &mut AuditLog) -> Result<(),
     let target = format!("{}-{}", committed.sequence + 1, written.sequence);
     let mut line = line(
         &Actor::controller(),
-        "audit.recover",
+        AuditName::AuditRecover,
         target,
         AuditOutcome::Failed,
         now_ms(),

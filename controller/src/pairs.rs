@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use malha_core::State;
+use malha_core::{AuditName, State};
 use malha_pki::{MasterKey, PairEpochs, PkiError};
 use malha_proto::{Netmap, NodeId, PAIRS_SINCE_VERSION, RelayGrant};
 use malha_store::audit::{AuditOutcome, AuditRecord};
@@ -227,8 +227,13 @@ impl Pairs {
         let record = serde_json::to_vec(&sealed)
             .map_err(|error| SubmitError::Unavailable(error.to_string()))?;
         let target = format!("epoch {newest}");
-        let mut line: AuditRecord =
-            line(actor, "psk.rotate", target, AuditOutcome::Accepted, now_ms);
+        let mut line: AuditRecord = line(
+            actor,
+            AuditName::PskRotate,
+            target,
+            AuditOutcome::Accepted,
+            now_ms,
+        );
         line.detail
             .extend(reason.map(|reason| ("reason".to_owned(), reason)));
         let records = vec![(PAIR_EPOCHS_KEY.to_owned(), Some(record))];

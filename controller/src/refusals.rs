@@ -1,9 +1,11 @@
 //! The words of refusals, Portuguese for operators and English: the one place where a no of the house is put in words for
 //! the dashboard, the API and its CLI. What a text quotes is shortened here and made visible by whoever shows it.
 
+mod check;
 mod name;
 mod noun;
 mod reason;
+mod refusal;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -15,9 +17,11 @@ use malha_web::Bilingual;
 
 use crate::coordinator::SubmitError;
 
+pub(crate) use check::{check, history};
 pub(crate) use name::{name, place};
 pub(crate) use noun::not_found;
 pub(crate) use reason::reason;
+pub(crate) use refusal::Refusal;
 pub(crate) use request::{
     agency_name, ambiguous, another_scope, icmp_port, no_key, port_missing, port_zero,
     profile_word, selector, service_port, service_protocol, tag,

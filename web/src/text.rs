@@ -442,6 +442,9 @@ catalogue! {
     DidRemoveDeclaration: "retirou o que o órgão declarava de si", "withdrew what the agency declared of itself";
     DidSetProfile: "alterou um perfil de portas", "changed a profile's ports";
     DidResetProfile: "voltou um perfil de portas ao original", "put a profile's ports back to the original";
+    DidSetSiteRelease: "definiu a versão do X-Road do local", "set the site's X-Road release";
+    DidRotateKeys: "trocou as chaves compartilhadas dos pares", "rotated the keys that pairs share";
+    DidMarkUncommitted: "anotou linhas cujas mudanças não foram gravadas", "marked lines whose changes were never committed";
 
     // Wrong input that is seen before the console is asked
     WrongProfile: "Escolha um dos perfis da lista.", "Choose one of the profiles in the list.";

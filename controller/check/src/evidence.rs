@@ -3,12 +3,13 @@
 //! is in `docs/EVIDENCE.md`.
 
 mod chain;
+mod error;
 
 pub use chain::{Chain, ChainFault, ChainedRun, RunLink, chains};
+pub use error::EvidenceError;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use thiserror::Error;
 use time::OffsetDateTime;
 use x509_parser::oid_registry::{
     OID_KEY_TYPE_EC_PUBLIC_KEY, OID_SIG_ECDSA_WITH_SHA256, OID_SIG_ED25519,
@@ -50,51 +51,6 @@ pub struct Verified {
     pub disagreeing: Vec<String>,
     /// The run, to show it again.
     pub report: Report,
-}
-
-/// What is wrong with a file, and with which line.
-#[derive(Debug, Error)]
-pub enum EvidenceError {
-    #[error("the file is empty")]
-    Empty,
-    #[error("the file has more than {MAX_FILE_BYTES} bytes; no run writes so much")]
-    TooLong,
-    #[error("line {line} can't be read: {error}")]
-    Malformed { line: usize, error: String },
-    #[error("line {line} was changed: the next line was written for another text")]
-    Changed { line: u64 },
-    #[error("line {line} was removed: line {next} follows directly on what was before it")]
-    Removed { line: u64, next: u64 },
-    #[error("line {at} is out of order: it was written as line {written}")]
-    Reordered { at: u64, written: u64 },
-    #[error("the file ends after line {lines} without its seal: it was cut off")]
-    Truncated { lines: usize },
-    #[error("something stands after the seal, on line {line}")]
-    AfterSeal { line: usize },
-    #[error("the file has format {found}; this program reads format {FORMAT}")]
-    Format { found: u32 },
-    #[error("line 1 is not the header of an evidence file")]
-    NoHeader,
-    #[error(
-        "the header says run {sequence} and names {previous} as the run before it, which does not go together"
-    )]
-    BadLink { sequence: u64, previous: String },
-    #[error("the authority's certificate can't be read; it must be one certificate in PEM")]
-    Authority,
-    #[error("the authority's key is of a kind that signs no evidence; it must be P-256 or Ed25519")]
-    AuthorityKey,
-    #[error("the file was signed by another authority: {found}, not {expected}")]
-    OtherAuthority { found: String, expected: String },
-    #[error(
-        "the signature does not verify: the seal was forged, or lines were changed and joined again"
-    )]
-    BadSignature,
-    #[error("the run ended at {ended}, outside of the authority's validity")]
-    OutsideValidity { ended: OffsetDateTime },
-    #[error("the evidence can't be signed: {0}")]
-    Unsigned(String),
-    #[error("the evidence can't be written: {0}")]
-    Unwritten(#[from] serde_json::Error),
 }
 
 /// Writes the file of one run: a header with the subject, the observations, the verdicts, and the seal. `link` is its place after

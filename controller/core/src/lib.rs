@@ -56,7 +56,7 @@ pub use agency::{
     AddedAgency, AgencyName, AgencyPolicy, NewAgency, NodePlan, PlannedBalancer, PlannedMachine,
     PlannedService,
 };
-pub use audit::AuditAction;
+pub use audit::{AuditAction, AuditName};
 pub use change::{Change, DecodeError, Entity, EntityKey, RECORD_PREFIX};
 pub use command::{Answer, Command, Context, LiveSession, Rejection};
 pub use convergence::{Convergence, Progress};

@@ -29,7 +29,7 @@ use crate::api::reference::{node_path, site_path};
 use crate::api::tokens::day_s;
 use crate::api::write::{REPLAY, strange_answer};
 use crate::clock::now_ms;
-use crate::refusals;
+use crate::refusals::{self, Refusal};
 
 /// An agency to be.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -229,9 +229,8 @@ pub(super) async fn create(
         }
         Answer::AlreadyCreated { created } => {
             let organization = created.parse().map_err(|_| strange_answer())?;
-            let agency = Agency::again(&state, organization).ok_or_else(|| {
-                Problem::new(Kind::Gone, "it was created and has been removed since")
-            })?;
+            let agency = Agency::again(&state, organization)
+                .ok_or_else(|| Problem::of(Kind::Gone, &Refusal::CreatedAndGone))?;
             let agency = Agency { revision, ..agency };
             Ok(([(REPLAY, HeaderValue::from_static("true"))], Json(agency)).into_response())
         }

@@ -15,6 +15,7 @@ use crate::api::caller::{Admin, Caller};
 use crate::api::problem::{Kind, Problem};
 use crate::checks::HistoryCopy;
 use crate::clock::now_ms;
+use crate::refusals::Refusal;
 
 /// Download a backup
 ///
@@ -28,8 +29,8 @@ pub(super) async fn download(
     Shared(api): Shared<Arc<Api>>,
 ) -> Result<Response, Problem> {
     let place = api.backups.clone().try_acquire_owned();
-    let place = place
-        .map_err(|_| Problem::new(Kind::Unavailable, "another backup is being taken").after_s(5))?;
+    let place =
+        place.map_err(|_| Problem::of(Kind::Unavailable, &Refusal::BackupRuns).after_s(5))?;
     let (read, mut write) = tokio::io::duplex(BUFFER_BYTES);
     let store = api.context.store.clone();
     let mut files = HistoryCopy::new(api.context.checks.history().clone());

@@ -94,7 +94,7 @@ pub(super) async fn create(
     let node = node.map_err(|problem| problem.at("node"))?;
     let ports = &api.context.hub_ports;
     if let Some(why) = ports.refusal(&state, node, new.port, new.exposure) {
-        return Err(Problem::invalid("port", why));
+        return Err(Problem::invalid("port", &why));
     }
     let command = Command::AddBalancer {
         node,

@@ -11,7 +11,7 @@ use serde_json::error::Category;
 use serde_path_to_error::Segment;
 
 use crate::api::problem::{Kind, Problem};
-use crate::refusals;
+use crate::refusals::{self, Refusal};
 
 /// A JSON body. Broken JSON is a 400 that names line and column, a wrong value a 422 that names the field.
 pub(super) struct Body<T>(pub(super) T);
@@ -31,10 +31,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             .get(header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok());
         if !content_type.is_some_and(is_json) {
-            return Err(Problem::new(
-                Kind::MediaType,
-                "send the body with Content-Type: application/json",
-            ));
+            return Err(Problem::of(Kind::MediaType, &Refusal::BodyType));
         }
         let bytes = Bytes::from_request(request, state)
             .await
@@ -57,8 +54,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
                     .unwrap_or(&text);
                 let at =
                     quoted(problem).or_else(|| problem.split_once(": ").map(|(field, _)| field));
-                let document =
-                    Problem::new(Kind::Syntax, format!("the query of the URL: {problem}"));
+                let unread = Refusal::QueryUnread {
+                    problem: problem.to_owned(),
+                };
+                let document = Problem::of(Kind::Syntax, &unread);
                 at.map_or(document.clone(), |field| document.at(field))
             })
     }
@@ -71,10 +70,8 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
         let path = axum::extract::Path::from_request_parts(parts, state).await;
         path.map(|axum::extract::Path(path)| Self(path))
             .map_err(|rejection| {
-                Problem::new(
-                    Kind::Syntax,
-                    format!("the path of the URL: {}", rejection.body_text()),
-                )
+                let problem = rejection.body_text();
+                Problem::of(Kind::Syntax, &Refusal::PathUnread { problem })
             })
     }
 }
@@ -87,31 +84,28 @@ fn is_json(content_type: &str) -> bool {
 fn unread(rejection: &BytesRejection) -> Problem {
     match rejection {
         BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => too_large(),
-        _ => Problem::new(Kind::Syntax, "the body ended before it was whole"),
+        _ => Problem::of(Kind::Syntax, &Refusal::BodyCut),
     }
 }
 
 pub(super) fn too_large() -> Problem {
-    Problem::new(
-        Kind::TooLarge,
-        format!("a body has at most {} KiB", super::MAX_BODY_BYTES / 1024),
-    )
+    let most_kib = super::MAX_BODY_BYTES / 1_024;
+    Problem::of(Kind::TooLarge, &Refusal::BodyLarge { most_kib })
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // serde would also take a list of the fields' values.
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
         serde_json::from_slice::<IgnoredAny>(bytes).map_err(|error| refuse(&error, "."))?;
-        return Err(Problem::new(
-            Kind::Invalid,
-            "the body must be a JSON object, like {\"name\": \"sefaz\"}",
-        ));
+        return Err(Problem::of(Kind::Invalid, &Refusal::BodyNoObject));
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let problem = refuse(error.inner(), &error.path().to_string());
         match name_words(bytes, error.path(), &error.inner().to_string()) {
-            Some(words) => problem.in_portuguese(&format!("{}: {}", error.path(), words.pt)),
+            Some(words) => problem
+                .in_portuguese(&format!("{}: {}", error.path(), words.pt))
+                .because(NAME),
             None => problem,
         }
     })?;
@@ -144,20 +138,31 @@ fn name_words(
 fn refuse(error: &serde_json::Error, path: &str) -> Problem {
     let text = error.to_string();
     let named = (path != ".").then_some(path).or_else(|| quoted(&text));
-    let (kind, place) = match error.classify() {
-        Category::Data => (
-            Kind::Invalid,
-            named.map(|field| format!("{field}: ")).unwrap_or_default(),
-        ),
-        Category::Syntax | Category::Eof | Category::Io => (
-            Kind::Syntax,
-            named.map_or("the body is not JSON: ".to_owned(), |field| {
-                format!("the body is not JSON, in {field}: ")
-            }),
-        ),
+    match (error.classify(), named) {
+        (Category::Data, Some(field)) => Problem::invalid(field, &data(&text)),
+        (Category::Data, None) => Problem::of(Kind::Invalid, &data(&text)),
+        (Category::Syntax | Category::Eof | Category::Io, named) => {
+            let problem = match named {
+                Some(field) => format!("{field}: {text}"),
+                None => text.clone(),
+            };
+            let problem = Problem::of(Kind::Syntax, &Refusal::NoJson { problem });
+            named.map_or(problem.clone(), |field| problem.at(field))
+        }
+    }
+}
+
+/// What the reader of JSON says most often; the rest stays in its words.
+fn data(text: &str) -> Refusal {
+    let problem = text.to_owned();
+    let Some(field) = quoted(text).map(str::to_owned) else {
+        return Refusal::Value { problem };
     };
-    let problem = Problem::new(kind, format!("{place}{text}"));
-    named.map_or(problem.clone(), |field| problem.at(field))
+    match text {
+        text if text.contains("missing field `") => Refusal::MissingField { field, problem },
+        text if text.contains("duplicate field `") => Refusal::FieldTwice { field, problem },
+        _ => Refusal::UnknownField { field, problem },
+    }
 }
 
 /// The field that serde names when it misses it, does not know it, or met it twice.
@@ -167,6 +172,9 @@ fn quoted(text: &str) -> Option<&str> {
         .find_map(|start| text.split_once(start).map(|(_, rest)| rest))?;
     after.split_once('`').map(|(field, _)| field)
 }
+
+/// As other bad names are called.
+const NAME: &str = "name";
 
 #[cfg(test)]
 mod tests {

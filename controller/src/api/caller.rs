@@ -18,7 +18,7 @@ use crate::api::Api;
 use crate::api::problem::{Kind, Problem};
 use crate::clock::now_ms;
 use crate::coordinator::Actor;
-use crate::refusals;
+use crate::refusals::{self, Refusal};
 
 /// What a handler needs its caller to be allowed.
 pub(super) trait Permission: Send + Sync {
@@ -84,8 +84,7 @@ impl<P: Permission> FromRequestParts<Arc<Api>> for Caller<P> {
         let key = bearer(&parts.headers).and_then(|text| accounts::api_key(&state, text, now_ms));
         let key = key.ok_or_else(unauthenticated)?;
         api.keys.take(&key.id, now_ms).map_err(|wait_ms| {
-            Problem::new(Kind::TooMany, "this API key is used too often")
-                .after_s(wait_ms.div_ceil(1_000))
+            Problem::of(Kind::TooMany, &Refusal::KeyTooFast).after_s(wait_ms.div_ceil(1_000))
         })?;
         if !key.scopes.iter().any(|scope| includes(*scope, P::SCOPE)) {
             let words = refusals::another_scope(scope_text(P::SCOPE));
@@ -153,10 +152,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
             && text.bytes().all(|b| (0x21..=0x7e).contains(&b))
     });
     let text = text.ok_or_else(|| {
-        let problem = format!(
-            "Idempotency-Key: give 1 to {MAX_IDEMPOTENCY_KEY_CHARS} visible ASCII characters"
-        );
-        Problem::new(Kind::Syntax, problem).at(IDEMPOTENCY_KEY)
+        let most = MAX_IDEMPOTENCY_KEY_CHARS;
+        Problem::of(Kind::Syntax, &Refusal::IdempotencyKey { most }).at(IDEMPOTENCY_KEY)
     })?;
     Ok(Some(text.to_owned()))
 }

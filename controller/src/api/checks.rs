@@ -1,6 +1,6 @@
 //! Checks over HTTP: having an organization checked, what the runs found, and their evidence. They change nothing of the overlay.
 
-use malha_core::Noun;
+use malha_core::{AuditName, Noun};
 use std::sync::Arc;
 
 use axum::Json;
@@ -21,6 +21,7 @@ use crate::api::reference::Reference;
 use crate::audit::line;
 use crate::checks::{CheckError, HistoryError, RunFile, RunSummary, StandingState};
 use crate::clock::now_ms;
+use crate::refusals;
 
 /// How the checks of an organization stand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -290,7 +291,7 @@ pub(super) async fn start(
     let target = organization.to_string();
     let asked = line(
         &caller.actor,
-        "check.start",
+        AuditName::CheckStart,
         target,
         AuditOutcome::Accepted,
         now_ms(),
@@ -378,7 +379,10 @@ fn standing(api: &Api, organization: OrganizationId, lang: Lang) -> Checks {
         organization: name.map_or_else(|| organization.to_string(), |it| it.name.to_string()),
         state,
         since_ms,
-        failure: standing.failure,
+        failure: standing.failure.map(|it| match lang {
+            Lang::Pt => it.pt,
+            Lang::En => it.en,
+        }),
         runs: runs.into_iter().map(|it| CheckRun::of(it, lang)).collect(),
     }
 }
@@ -407,13 +411,13 @@ impl From<CheckError> for Problem {
             CheckError::NotDeclared(_) => Kind::Conflict,
             _ => Kind::Unavailable,
         };
-        Self::new(kind, error.to_string())
+        Self::said(kind, &refusals::check(&error))
     }
 }
 
 impl From<HistoryError> for Problem {
     fn from(error: HistoryError) -> Self {
         tracing::error!(%error, "the history of checks can't be read");
-        Self::new(Kind::Unavailable, "what checks found can't be read now")
+        Self::said(Kind::Unavailable, &refusals::history())
     }
 }

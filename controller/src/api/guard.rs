@@ -14,6 +14,7 @@ use data_encoding::HEXLOWER;
 use crate::api::problem::{Kind, Problem};
 use crate::api::{Api, MAX_BODY_BYTES, caller, language};
 use crate::clock::now_ms;
+use crate::refusals::Refusal;
 
 /// The router behind all of it.
 pub(super) fn guarded(inner: Router<Arc<Api>>, api: &Arc<Api>) -> Router<Arc<Api>> {
@@ -25,20 +26,12 @@ pub(super) fn guarded(inner: Router<Arc<Api>>, api: &Arc<Api>) -> Router<Arc<Api
 }
 
 pub(super) async fn not_found(uri: Uri) -> Problem {
-    Problem::new(
-        Kind::NotFound,
-        format!(
-            "there is nothing at {}; /api/openapi.json lists what there is",
-            uri.path()
-        ),
-    )
+    let path = uri.path().to_owned();
+    Problem::of(Kind::NotFound, &Refusal::NoSuchPath { path })
 }
 
 pub(super) async fn method_not_allowed() -> Problem {
-    Problem::new(
-        Kind::MethodNotAllowed,
-        "another method is needed here; the Allow header lists them",
-    )
+    Problem::of(Kind::MethodNotAllowed, &Refusal::AnotherMethod)
 }
 
 /// Names the request, writes problems as documents, and sets the headers of every answer.
@@ -82,13 +75,10 @@ async fn admit(
     let (parts, body) = request.into_parts();
     let source = caller::source(&parts);
     api.sources.take(&source, now_ms()).map_err(|wait_ms| {
-        Problem::new(Kind::TooMany, "too many requests from this address")
-            .after_s(wait_ms.div_ceil(1_000))
+        Problem::of(Kind::TooMany, &Refusal::SourceTooFast).after_s(wait_ms.div_ceil(1_000))
     })?;
     let place = api.places.clone().try_acquire_owned();
-    let _place = place.map_err(|_| {
-        Problem::new(Kind::Unavailable, "too many requests are being served").after_s(1)
-    })?;
+    let _place = place.map_err(|_| Problem::of(Kind::Unavailable, &Refusal::Full).after_s(1))?;
     Ok(next.run(Request::from_parts(parts, body)).await)
 }
 
@@ -96,11 +86,8 @@ async fn deadline(request: Request, next: Next) -> Response {
     match tokio::time::timeout(DEADLINE, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
-            let detail = format!(
-                "it was given up after {} s; a write may still take effect",
-                DEADLINE.as_secs()
-            );
-            Problem::new(Kind::TimedOut, detail).into_response()
+            let seconds = DEADLINE.as_secs();
+            Problem::of(Kind::TimedOut, &Refusal::GivenUp { seconds }).into_response()
         }
     }
 }

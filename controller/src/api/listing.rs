@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::api::problem::Problem;
+use crate::refusals::Refusal;
 
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -38,12 +39,12 @@ pub(super) fn page<K, E, T>(
     show: impl Fn(E) -> Option<T>,
 ) -> Result<Page<T>, Problem>
 where
-    K: Ord + Display + FromStr<Err: Display>,
+    K: Ord + Display + FromStr,
 {
     let after = listing.after.as_deref().map(str::parse::<K>).transpose();
     page_after(
         listing.limit,
-        after.map_err(|error| Problem::invalid("after", error))?,
+        after.map_err(|_| Problem::invalid("after", &Refusal::PageAfter))?,
         entries,
         show,
     )
@@ -75,10 +76,13 @@ pub(super) fn checked_limit(limit: Option<usize>) -> Result<usize, Problem> {
     match limit {
         None => Ok(DEFAULT_LIMIT),
         Some(limit @ 1..=MAX_LIMIT) => Ok(limit),
-        Some(other) => Err(Problem::invalid(
-            "limit",
-            format!("give 1 to {MAX_LIMIT}, not {other}"),
-        )),
+        Some(given) => {
+            let most = MAX_LIMIT;
+            Err(Problem::invalid(
+                "limit",
+                &Refusal::PageSize { most, given },
+            ))
+        }
     }
 }
 

@@ -29,6 +29,7 @@ use crate::api::problem::{Kind, Problem};
 use crate::api::reference::Reference;
 use crate::api::tokens::{CreatedToken, day_s, made_token};
 use crate::api::write::{Removed, WriteQuery, Written};
+use crate::refusals::Refusal;
 
 /// The new name of a node.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -262,19 +263,16 @@ pub(super) async fn resolve_quarantine(
             Keep::Rival => &quarantine.rival,
         },
         _ => {
-            return Err(Problem::new(
-                Kind::Conflict,
-                "this node is not in quarantine; there is nothing to choose",
-            ));
+            return Err(Problem::of(Kind::Conflict, &Refusal::NotInQuarantine));
         }
     };
     if let Some(machine) = choice
         .machine
         .filter(|machine| *machine != contender.machine)
     {
-        let problem =
-            format!("machine {machine} is not the one to keep; look at the quarantine again");
-        return Err(Problem::new(Kind::Conflict, problem).at("machine"));
+        let machine = machine.to_string();
+        let refusal = Refusal::AnotherMachine { machine };
+        return Err(Problem::of(Kind::Conflict, &refusal).at("machine"));
     }
     let Contender {
         machine: keep,

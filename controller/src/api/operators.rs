@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
-use crate::accounts::{PasswordError, hash_password};
+use crate::accounts::{MAX_PASSWORD_CHARS, MIN_PASSWORD_CHARS, PasswordError, hash_password};
 use crate::api::Api;
 use crate::api::body::{Body, Path, Query};
 use crate::api::caller::{Admin, Caller};
@@ -21,6 +21,7 @@ use crate::api::problem::{Kind, Problem};
 use crate::api::reference::Reference;
 use crate::api::resource::Resource;
 use crate::api::write::{Removed, WriteQuery, Written};
+use crate::refusals::Refusal;
 
 /// A person who operates the overlay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -190,11 +191,13 @@ async fn hashed(password: Password) -> Result<String, Problem> {
     let hash = tokio::task::spawn_blocking(move || hash_password(&password.0)).await;
     match hash {
         Ok(Ok(hash)) => Ok(hash),
-        Ok(Err(error @ PasswordError::Length)) => {
-            Err(Problem::new(Kind::Invalid, error.to_string()).at("password"))
+        Ok(Err(PasswordError::Length)) => {
+            let (least, most) = (MIN_PASSWORD_CHARS, MAX_PASSWORD_CHARS);
+            let refusal = Refusal::PasswordLength { least, most };
+            Err(Problem::of(Kind::Invalid, &refusal).at("password"))
         }
         Ok(Err(PasswordError::Hash(_))) | Err(_) => {
-            Err(Problem::new(Kind::Unavailable, "the password could not be hashed").after_s(1))
+            Err(Problem::of(Kind::Unavailable, &Refusal::PasswordHash).after_s(1))
         }
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::coordinator::SubmitError;
-use crate::refusals;
+use crate::refusals::{self, Refusal};
 
 /// A problem document, `application/problem+json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -157,7 +157,7 @@ impl Kind {
 }
 
 impl Problem {
-    pub(crate) fn new(kind: Kind, detail: impl AsRef<str>) -> Self {
+    fn new(kind: Kind, detail: impl AsRef<str>) -> Self {
         let (status, slug, title) = kind.parts();
         let document = ProblemDocument {
             kind: format!("{TYPE_PREFIX}{slug}"),
@@ -188,8 +188,14 @@ impl Problem {
             .at(field)
     }
 
-    pub(crate) fn invalid(field: impl AsRef<str>, problem: impl std::fmt::Display) -> Self {
-        Self::new(Kind::Invalid, format!("{}: {problem}", field.as_ref())).at(field)
+    /// For a cause of the catalogue.
+    pub(crate) fn of(kind: Kind, refusal: &Refusal) -> Self {
+        Self::said(kind, &refusal.words()).because(refusal.code())
+    }
+
+    /// A value that is not right, for a cause of the catalogue.
+    pub(crate) fn invalid(field: impl AsRef<str>, refusal: &Refusal) -> Self {
+        Self::wrong(field, &refusal.words()).because(refusal.code())
     }
 
     pub(crate) fn not_found(what: Noun, name: impl std::fmt::Display) -> Self {
@@ -205,7 +211,7 @@ impl Problem {
     }
 
     /// The same problem with the code of its cause, where that says more than its kind.
-    fn because(mut self, code: &str) -> Self {
+    pub(super) fn because(mut self, code: &str) -> Self {
         self.0.document.code = code.to_owned();
         self
     }
@@ -317,6 +323,10 @@ impl From<Rejection> for Problem {
 }
 
 impl Problem {
+    fn storage(problem: String) -> Self {
+        Self::of(Kind::Unavailable, &Refusal::Storage { problem }).after_s(RETRY_S)
+    }
+
     fn refused(code: RefusalCode, detail: &str) -> Self {
         match code {
             RefusalCode::Busy | RefusalCode::Unavailable => {
@@ -341,13 +351,13 @@ impl Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        Self::new(Kind::Unavailable, error.to_string()).after_s(RETRY_S)
+        Self::storage(error.to_string())
     }
 }
 
 impl From<AuditError> for Problem {
     fn from(error: AuditError) -> Self {
-        Self::new(Kind::Unavailable, error.to_string()).after_s(RETRY_S)
+        Self::storage(error.to_string())
     }
 }
 

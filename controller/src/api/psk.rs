@@ -12,6 +12,7 @@ use crate::api::body::Body;
 use crate::api::caller::{Admin, Caller};
 use crate::api::problem::{Kind, Problem};
 use crate::pairs::RotationError;
+use crate::refusals::Refusal;
 
 /// A wish for new keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -42,8 +43,11 @@ pub(super) async fn rotate(
 ) -> Result<Json<PskRotation>, Problem> {
     let chars = reason.as_deref().map_or(0, |text| text.chars().count());
     if chars > MAX_REASON_CHARS {
-        let detail = format!("give at most {MAX_REASON_CHARS} characters, not {chars}");
-        return Err(Problem::invalid("reason", detail));
+        let refusal = Refusal::ReasonLong {
+            most: MAX_REASON_CHARS,
+            given: chars,
+        };
+        return Err(Problem::invalid("reason", &refusal));
     }
     let epoch = api.context.pairs.rotate(&caller.actor, reason).await?;
     Ok(Json(PskRotation { epoch }))
@@ -53,7 +57,10 @@ impl From<RotationError> for Problem {
     fn from(error: RotationError) -> Self {
         match error {
             RotationError::Store(error) => error.into(),
-            RotationError::Secret(error) => Self::new(Kind::Unavailable, error.to_string()),
+            RotationError::Secret(error) => {
+                let problem = error.to_string();
+                Self::of(Kind::Unavailable, &Refusal::NewKeys { problem })
+            }
         }
     }
 }

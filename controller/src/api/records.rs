@@ -17,7 +17,7 @@ use crate::api::listing::{Listing, Page, page_after};
 use crate::api::problem::Problem;
 use crate::api::write::{Removed, WriteQuery, Written};
 use crate::api::zones::zone_name;
-use crate::refusals;
+use crate::refusals::{self, Refusal};
 
 /// All records of one name and type.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -234,12 +234,7 @@ fn cursor(zone: &ZoneName, text: &str) -> Result<Cursor, Problem> {
         let (name, rtype) = text.split_once('/')?;
         Cursor::of(zone, &name.parse().ok()?, rtype.parse().ok()?)
     };
-    read().ok_or_else(|| {
-        Problem::invalid(
-            "after",
-            "give what `next` of the page before said, like \"www/A\"",
-        )
-    })
+    read().ok_or_else(|| Problem::invalid("after", &Refusal::PageAfter))
 }
 
 fn default_ttl_s() -> u32 {

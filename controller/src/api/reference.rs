@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::problem::Problem;
-use crate::refusals;
+use crate::refusals::{self, Refusal};
 
 /// An id or a path of names, at most 2,048 bytes; looked up when it is used.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -21,14 +21,15 @@ use crate::refusals;
 pub struct Reference(String);
 
 impl TryFrom<String> for Reference {
-    type Error = String;
+    type Error = Refusal;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, Refusal> {
         match text.len() {
-            0 => Err("a name or an id is missing".to_owned()),
-            length @ MAX_REFERENCE_BYTES.. => Err(format!(
-                "it has {length} bytes; a name or id has less than {MAX_REFERENCE_BYTES}"
-            )),
+            0 => Err(Refusal::ReferenceMissing),
+            bytes @ MAX_REFERENCE_BYTES.. => Err(Refusal::ReferenceLong {
+                bytes,
+                most: MAX_REFERENCE_BYTES,
+            }),
             _ => Ok(Self(text)),
         }
     }
@@ -90,7 +91,7 @@ impl Reference {
             );
         };
         let node = Self::try_from(node.to_owned())
-            .map_err(|problem| Problem::invalid("service", problem))?;
+            .map_err(|refusal| Problem::invalid("service", &refusal))?;
         let node = node.node(state)?;
         let service = name
             .parse()
@@ -111,7 +112,7 @@ impl Reference {
             );
         };
         let node = Self::try_from(node.to_owned())
-            .map_err(|problem| Problem::invalid("balancer", problem))?;
+            .map_err(|refusal| Problem::invalid("balancer", &refusal))?;
         let node = node.node(state)?;
         let name = name.parse().ok();
         let balancer = name.and_then(|name| state.balancer_by_name(node, &name));
@@ -170,7 +171,7 @@ impl Reference {
     pub(super) fn selector(&self, state: &State, field: &'static str) -> Result<Selector, Problem> {
         let (kind, rest) = self.0.split_once(':').unwrap_or(("", &self.0));
         let rest =
-            Self::try_from(rest.to_owned()).map_err(|problem| Problem::invalid(field, problem))?;
+            Self::try_from(rest.to_owned()).map_err(|refusal| Problem::invalid(field, &refusal))?;
         let selector = match kind {
             "organization" => rest.organization(state).map(Selector::Organization),
             "site" => rest.site(state).map(Selector::Site),

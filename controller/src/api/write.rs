@@ -18,6 +18,7 @@ use crate::api::caller::Caller;
 use crate::api::problem::{Kind, Problem};
 use crate::api::reference::node_path;
 use crate::coordinator::Accepted;
+use crate::refusals::Refusal;
 
 /// What a write gives back: the revision that holds it and the resource as it is then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -82,10 +83,9 @@ impl WriteQuery {
     fn patience(&self) -> Result<Option<Duration>, Problem> {
         let timeout_ms = self.timeout_ms.unwrap_or(DEFAULT_WAIT_MS);
         if !(1..=MAX_WAIT_MS).contains(&timeout_ms) {
-            return Err(Problem::invalid(
-                "timeout_ms",
-                format!("give 1 to {MAX_WAIT_MS}, not {timeout_ms}"),
-            ));
+            let (most_ms, given_ms) = (MAX_WAIT_MS, timeout_ms);
+            let refusal = Refusal::Wait { most_ms, given_ms };
+            return Err(Problem::invalid("timeout_ms", &refusal));
         }
         Ok(self
             .wait
@@ -140,10 +140,7 @@ impl Api {
         resource: Option<T>,
     ) -> Result<Response, Problem> {
         let Some(resource) = resource else {
-            return Err(Problem::new(
-                Kind::Gone,
-                "it was created and has been removed since",
-            ));
+            return Err(Problem::of(Kind::Gone, &Refusal::CreatedAndGone));
         };
         let written = self.written(accepted, query, resource).await?;
         Ok(match creation {
@@ -234,10 +231,7 @@ impl Api {
 }
 
 pub(super) fn strange_answer() -> Problem {
-    Problem::new(
-        Kind::Unavailable,
-        "the controller gave an answer of another kind; look whether the change is there",
-    )
+    Problem::of(Kind::Unavailable, &Refusal::StrangeAnswer)
 }
 
 pub(super) const REPLAY: HeaderName = HeaderName::from_static("idempotent-replay");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use malha_check::{EvidenceError, Observation, Report, RunLink, Signer, Subject, write_evidence};
+use malha_core::AuditName;
 use malha_pki::Authority;
 use malha_proto::OrganizationId;
 use malha_store::audit::{AuditOutcome, AuditRecord};
@@ -58,7 +59,7 @@ pub(super) fn keep(
 pub(super) fn line(organization: OrganizationId, run: &RunSummary) -> AuditRecord {
     let (actor, target) = (Actor::controller(), organization.to_string());
     let accepted = AuditOutcome::Accepted;
-    let mut line = audit::line(&actor, "check.keep", target, accepted, run.ended_ms);
+    let mut line = audit::line(&actor, AuditName::CheckKeep, target, accepted, run.ended_ms);
     line.detail = BTreeMap::from([
         ("run".to_owned(), run.started_ms.to_string()),
         ("sequence".to_owned(), run.sequence.to_string()),

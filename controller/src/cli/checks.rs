@@ -136,14 +136,10 @@ struct Wish {
 
 async fn check(session: &Session, org: &str, last: bool, wish: Wish) -> Result<ExitCode, Failure> {
     let at = format!("/organizations/{}/checks", part(org));
-    let (screen, lang) = (&session.screen, session.screen.lang);
+    let (screen, tag) = (&session.screen, tag(session.screen.lang));
     if !last {
         run_now(session, &at).await?;
     }
-    let tag = match lang {
-        Lang::Pt => "pt",
-        Lang::En => "en",
-    };
     let value = session
         .client()
         .read(&format!("{at}/newest?lang={tag}"))
@@ -171,10 +167,19 @@ async fn check(session: &Session, org: &str, last: bool, wish: Wish) -> Result<E
     )
 }
 
+/// How the API is asked for a language.
+fn tag(lang: Lang) -> &'static str {
+    match lang {
+        Lang::Pt => "pt",
+        Lang::En => "en",
+    }
+}
+
 /// Asks for a run and waits until it is over.
 async fn run_now(session: &Session, at: &str) -> Result<(), Failure> {
     let newest = |checks: &Checks| checks.runs.first().map(|run| run.run);
-    let before = newest(&parse(session.client().read(at).await?)?);
+    let told = format!("{at}?lang={}", tag(session.screen.lang));
+    let before = newest(&parse(session.client().read(&told).await?)?);
     let asked = session.client().send(Method::POST, at, Some(&NewCheck {}));
     asked.await?;
     session
@@ -182,7 +187,7 @@ async fn run_now(session: &Session, at: &str) -> Result<(), Failure> {
         .note(Word::Checking.text(session.screen.lang));
     let ends = Instant::now() + PATIENCE;
     loop {
-        let checks: Checks = parse(session.client().read(at).await?)?;
+        let checks: Checks = parse(session.client().read(&told).await?)?;
         if checks.state == CheckState::Idle {
             return match checks.failure {
                 Some(failure) => Err(Failure::new(Exit::Internal, failure)),
@@ -241,7 +246,8 @@ async fn declaration(session: &Session, at: &str) -> Result<(), Failure> {
 }
 
 async fn history(session: &Session, org: &str) -> Result<(), Failure> {
-    let at = format!("/organizations/{}/checks", part(org));
+    let lang = tag(session.screen.lang);
+    let at = format!("/organizations/{}/checks?lang={lang}", part(org));
     let value = session.client().read(&at).await?;
     match session.screen.json {
         true => session.screen.json(&value),

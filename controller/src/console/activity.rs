@@ -1,11 +1,11 @@
 //! The tail of the audit log in the dashboard's words. What a line names by id is shown by its path while it exists.
 
-use malha_core::State;
+use malha_core::{AuditName, State};
 use malha_store::audit::{AuditEntry, AuditOutcome, AuditRecord};
 use malha_web::model::{Action, ActivityRow, Listing, ROWS_MAX, Unreadable};
 
 use crate::console::moment::at;
-use crate::console::sign_in::{LOGIN, LOGOUT, OPERATOR_PREFIX};
+use crate::console::sign_in::OPERATOR_PREFIX;
 use crate::console::{ControllerConsole, paths};
 
 /// The newest lines first.
@@ -41,68 +41,81 @@ fn row(state: &State, entry: &AuditEntry) -> ActivityRow {
     }
 }
 
+/// A login that failed has words of its own, and lines that were not committed are a failure by nature. Of nothing else that failed
+/// a line is written.
 fn action(record: &AuditRecord) -> Action {
-    match (record.action.as_str(), record.outcome) {
-        (LOGIN, AuditOutcome::Accepted) => Action::SignedIn,
-        (LOGIN, _) => Action::SignInFailed,
-        (LOGOUT, _) => Action::SignedOut,
-        ("organization.create" | "agency.add", AuditOutcome::Accepted) => {
-            Action::OrganizationCreated
+    let name = record.action.as_str();
+    match (AuditName::named(name), record.outcome) {
+        (Some(AuditName::OperatorLogin), AuditOutcome::Refused | AuditOutcome::Failed) => {
+            Action::SignInFailed
         }
-        ("site.create", AuditOutcome::Accepted) => Action::SiteCreated,
-        ("token.create", AuditOutcome::Accepted) => Action::TokenCreated,
-        ("token.revoke", AuditOutcome::Accepted) => Action::TokenRevoked,
-        ("node.enrol", AuditOutcome::Accepted) => Action::NodeEnrolled,
-        ("node.replace", AuditOutcome::Accepted) => Action::NodeReplaced,
-        ("node.remove", AuditOutcome::Accepted) => Action::NodeRemoved,
-        ("node.quarantine", AuditOutcome::Accepted) => Action::NodeQuarantined,
-        ("node.resolve", AuditOutcome::Accepted) => Action::QuarantineResolved,
-        ("service.add", AuditOutcome::Accepted) => Action::ServiceAdded,
-        ("service.remove", AuditOutcome::Accepted) => Action::ServiceRemoved,
-        ("route.add", AuditOutcome::Accepted) => Action::RouteAdded,
-        ("route.remove", AuditOutcome::Accepted) => Action::RouteRemoved,
-        ("record.put", AuditOutcome::Accepted) => Action::RecordSetPut,
-        ("record.delete", AuditOutcome::Accepted) => Action::RecordSetDeleted,
-        ("controller.addresses", AuditOutcome::Accepted) => Action::ControllersSet,
-        ("edge.addresses", AuditOutcome::Accepted) => Action::EdgeAddressesSet,
-        ("organization.remove", AuditOutcome::Accepted) => Action::OrganizationRemoved,
-        ("site.remove", AuditOutcome::Accepted) => Action::SiteRemoved,
-        ("hub.adopt", AuditOutcome::Accepted) => Action::HubAdopted,
-        ("node.rename", AuditOutcome::Accepted) => Action::NodeRenamed,
-        ("node.endpoints", AuditOutcome::Accepted) => Action::EndpointsSet,
-        ("node.renew", AuditOutcome::Accepted) => Action::NodeRenewed,
-        ("grant.add", AuditOutcome::Accepted) => Action::GrantAdded,
-        ("grant.remove", AuditOutcome::Accepted) => Action::GrantRemoved,
-        ("policy.apply", AuditOutcome::Accepted) => Action::PolicyApplied,
-        ("policy.confirm", AuditOutcome::Accepted) => Action::PolicyConfirmed,
-        ("policy.rollback" | "policy.return", AuditOutcome::Accepted) => Action::PolicyReturned,
-        ("policy.propose", AuditOutcome::Accepted) => Action::PolicyProposed,
-        ("policy.approve", AuditOutcome::Accepted) => Action::PolicyApproved,
-        ("policy.reject", AuditOutcome::Accepted) => Action::PolicyRejected,
-        ("policy.expire", AuditOutcome::Accepted) => Action::PolicyExpired,
-        ("policy.emergency", AuditOutcome::Accepted) => Action::PolicyAlone,
-        ("organization.second-approver", AuditOutcome::Accepted) => Action::SecondApproverSet,
-        ("node.tags", AuditOutcome::Accepted) => Action::TagsSet,
-        ("zone.add", AuditOutcome::Accepted) => Action::ZoneAdded,
-        ("zone.remove", AuditOutcome::Accepted) => Action::ZoneRemoved,
-        ("operator.add", AuditOutcome::Accepted) => Action::OperatorAdded,
-        ("operator.password", AuditOutcome::Accepted) => Action::PasswordSet,
-        ("operator.remove", AuditOutcome::Accepted) => Action::OperatorRemoved,
-        ("api-key.add", AuditOutcome::Accepted) => Action::ApiKeyAdded,
-        ("api-key.remove", AuditOutcome::Accepted) => Action::ApiKeyRemoved,
-        ("balancer.add", AuditOutcome::Accepted) => Action::BalancerAdded,
-        ("balancer.set", AuditOutcome::Accepted) => Action::BalancerSet,
-        ("balancer.mode", AuditOutcome::Accepted) => Action::ServerModeSet,
-        ("balancer.remove", AuditOutcome::Accepted) => Action::BalancerRemoved,
-        ("check.start", AuditOutcome::Accepted) => Action::CheckAsked,
-        ("check.keep", AuditOutcome::Accepted) => Action::CheckKept,
-        ("declaration.put", AuditOutcome::Accepted) => Action::DeclarationPut,
-        ("declaration.remove", AuditOutcome::Accepted) => Action::DeclarationRemoved,
-        ("profile.set", AuditOutcome::Accepted) => Action::ProfileSet,
-        ("profile.reset", AuditOutcome::Accepted) => Action::ProfileReset,
-        (other, AuditOutcome::Accepted) => Action::Other(other.into()),
-        (other, AuditOutcome::Refused) => Action::Other(format!("{other} (refused)").into()),
-        (other, AuditOutcome::Failed) => Action::Other(format!("{other} (failed)").into()),
+        (Some(AuditName::AuditRecover), _) => Action::LinesUncommitted,
+        (Some(name), AuditOutcome::Accepted) => done(name),
+        (None, AuditOutcome::Accepted) => Action::Other(name.into()),
+        (_, AuditOutcome::Refused) => Action::Other(format!("{name} (refused)").into()),
+        (_, AuditOutcome::Failed) => Action::Other(format!("{name} (failed)").into()),
+    }
+}
+
+fn done(name: AuditName) -> Action {
+    match name {
+        AuditName::OperatorLogin => Action::SignedIn,
+        AuditName::OperatorLogout => Action::SignedOut,
+        AuditName::OrganizationCreate | AuditName::AgencyAdd => Action::OrganizationCreated,
+        AuditName::SiteCreate => Action::SiteCreated,
+        AuditName::TokenCreate => Action::TokenCreated,
+        AuditName::TokenRevoke => Action::TokenRevoked,
+        AuditName::NodeEnrol => Action::NodeEnrolled,
+        AuditName::NodeReplace => Action::NodeReplaced,
+        AuditName::NodeRemove => Action::NodeRemoved,
+        AuditName::NodeQuarantine => Action::NodeQuarantined,
+        AuditName::NodeResolve => Action::QuarantineResolved,
+        AuditName::ServiceAdd => Action::ServiceAdded,
+        AuditName::ServiceRemove => Action::ServiceRemoved,
+        AuditName::RouteAdd => Action::RouteAdded,
+        AuditName::RouteRemove => Action::RouteRemoved,
+        AuditName::RecordPut => Action::RecordSetPut,
+        AuditName::RecordDelete => Action::RecordSetDeleted,
+        AuditName::ControllerAddresses => Action::ControllersSet,
+        AuditName::EdgeAddresses => Action::EdgeAddressesSet,
+        AuditName::OrganizationRemove => Action::OrganizationRemoved,
+        AuditName::SiteRemove => Action::SiteRemoved,
+        AuditName::HubAdopt => Action::HubAdopted,
+        AuditName::NodeRename => Action::NodeRenamed,
+        AuditName::NodeEndpoints => Action::EndpointsSet,
+        AuditName::NodeRenew => Action::NodeRenewed,
+        AuditName::GrantAdd => Action::GrantAdded,
+        AuditName::GrantRemove => Action::GrantRemoved,
+        AuditName::PolicyApply => Action::PolicyApplied,
+        AuditName::PolicyConfirm => Action::PolicyConfirmed,
+        AuditName::PolicyRollback | AuditName::PolicyReturn => Action::PolicyReturned,
+        AuditName::PolicyPropose => Action::PolicyProposed,
+        AuditName::PolicyApprove => Action::PolicyApproved,
+        AuditName::PolicyReject => Action::PolicyRejected,
+        AuditName::PolicyExpire => Action::PolicyExpired,
+        AuditName::PolicyEmergency => Action::PolicyAlone,
+        AuditName::OrganizationSecondApprover => Action::SecondApproverSet,
+        AuditName::NodeTags => Action::TagsSet,
+        AuditName::ZoneAdd => Action::ZoneAdded,
+        AuditName::ZoneRemove => Action::ZoneRemoved,
+        AuditName::OperatorAdd => Action::OperatorAdded,
+        AuditName::OperatorPassword => Action::PasswordSet,
+        AuditName::OperatorRemove => Action::OperatorRemoved,
+        AuditName::ApiKeyAdd => Action::ApiKeyAdded,
+        AuditName::ApiKeyRemove => Action::ApiKeyRemoved,
+        AuditName::BalancerAdd => Action::BalancerAdded,
+        AuditName::BalancerSet => Action::BalancerSet,
+        AuditName::BalancerMode => Action::ServerModeSet,
+        AuditName::BalancerRemove => Action::BalancerRemoved,
+        AuditName::CheckStart => Action::CheckAsked,
+        AuditName::CheckKeep => Action::CheckKept,
+        AuditName::DeclarationPut => Action::DeclarationPut,
+        AuditName::DeclarationRemove => Action::DeclarationRemoved,
+        AuditName::ProfileSet => Action::ProfileSet,
+        AuditName::ProfileReset => Action::ProfileReset,
+        AuditName::SiteRelease => Action::SiteReleaseSet,
+        AuditName::PskRotate => Action::KeysRotated,
+        AuditName::AuditRecover => Action::LinesUncommitted,
     }
 }
 
@@ -120,7 +133,11 @@ fn actor(state: &State, actor: &str) -> String {
 /// What stands at the target now, else what the line itself says of it.
 fn subject(state: &State, record: &AuditRecord) -> String {
     let target = record.target.as_str();
-    if matches!(record.action.as_str(), LOGIN | LOGOUT) {
+    let is_login = matches!(
+        AuditName::named(&record.action),
+        Some(AuditName::OperatorLogin | AuditName::OperatorLogout)
+    );
+    if is_login {
         return record.source.clone();
     }
     let said = || {
@@ -180,4 +197,32 @@ fn standing_at(state: &State, target: &str) -> Option<String> {
         .or_else(balancer)
         .or_else(operator)
         .or_else(api_key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::line;
+    use crate::coordinator::Actor;
+
+    #[test]
+    fn a_line_reads_as_words_and_one_of_another_release_as_it_is() {
+        let read = |name: &str, outcome| {
+            let actor = Actor::controller();
+            let mut record = line(&actor, AuditName::PskRotate, String::new(), outcome, 0);
+            record.action = name.to_owned();
+            action(&record)
+        };
+        let accepted = AuditOutcome::Accepted;
+        assert_eq!(read("psk.rotate", accepted), Action::KeysRotated);
+        assert_eq!(read("site.release", accepted), Action::SiteReleaseSet);
+        let uncommitted = read("audit.recover", AuditOutcome::Failed);
+        assert_eq!(uncommitted, Action::LinesUncommitted);
+        let failed = read("operator.login", AuditOutcome::Refused);
+        assert_eq!(failed, Action::SignInFailed);
+        assert_eq!(
+            read("moon.land", accepted),
+            Action::Other("moon.land".into())
+        );
+    }
 }

@@ -1,9 +1,7 @@
 //! Compliance on the dashboard: what checks found, as the pages show it, and the wish for another check.
 
-mod text;
-
 use malha_check::{Lang, Level, Outcome, Verdict};
-use malha_core::{Noun, Organization};
+use malha_core::{AuditName, Noun, Organization};
 use malha_store::audit::AuditOutcome;
 use malha_web::model::{
     CheckRun, CheckStanding, ComplianceDetail, ComplianceRow, EvidenceFile, EvidenceRow,
@@ -18,6 +16,7 @@ use crate::clock::now_ms;
 use crate::console::permission::{Permission, permit};
 use crate::console::refusal::{Form, missing, refused};
 use crate::console::{ControllerConsole, moment, sign_in};
+use crate::refusals;
 
 /// Organizations that have declared something or were checked, by name.
 pub(super) fn list(console: &ControllerConsole) -> Listing<ComplianceRow> {
@@ -85,7 +84,7 @@ pub(super) fn detail(
             (moment::at(it.declared_ms), author.into())
         }),
         standing: standing_of(standing.state),
-        failure: standing.failure.map(Into::into),
+        failure: standing.failure,
         run: shown.map(run_of),
         findings: findings(outcomes),
         untested: untested(outcomes),
@@ -125,13 +124,13 @@ pub(super) async fn start(
     let asked = console.checks.request(it.id, Some(actor.name.clone()));
     asked.map_err(|error| Refused {
         field: None,
-        text: text::not_checked(&error),
+        text: refusals::check(&error),
         kind: RefusalKind::Conflict,
     })?;
     let target = it.id.to_string();
     let asked = line(
         &actor,
-        "check.start",
+        AuditName::CheckStart,
         target,
         AuditOutcome::Accepted,
         now_ms(),

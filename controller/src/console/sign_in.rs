@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use malha_core::AuditName;
 use malha_store::audit::AuditOutcome;
 use malha_web::model::{ChangeNotice, Topic};
 use malha_web::{LoginAttempt, LoginRefused, SessionToken, Viewer};
@@ -50,11 +51,23 @@ pub(super) async fn login(
     };
     match checked {
         Ok(Ok(cookie)) => {
-            note(console, &actor, LOGIN, AuditOutcome::Accepted).await;
+            note(
+                console,
+                &actor,
+                AuditName::OperatorLogin,
+                AuditOutcome::Accepted,
+            )
+            .await;
             Ok(SessionToken::from(cookie))
         }
         Ok(Err(LoginError::Wrong)) => {
-            note(console, &actor, LOGIN, AuditOutcome::Refused).await;
+            note(
+                console,
+                &actor,
+                AuditName::OperatorLogin,
+                AuditOutcome::Refused,
+            )
+            .await;
             Err(LoginRefused { retry_after_s: 0 })
         }
         Ok(Err(LoginError::TooMany(retry_after_s))) => Err(LoginRefused {
@@ -83,7 +96,13 @@ pub(super) async fn logout(console: &ControllerConsole, token: &SessionToken) {
     let viewer = viewer(console, token);
     console.sessions.logout(token.reveal());
     if let Some(viewer) = viewer {
-        note(console, &actor(&viewer), LOGOUT, AuditOutcome::Accepted).await;
+        note(
+            console,
+            &actor(&viewer),
+            AuditName::OperatorLogout,
+            AuditOutcome::Accepted,
+        )
+        .await;
     }
 }
 
@@ -100,10 +119,15 @@ fn actor_name(user: &str) -> String {
 }
 
 /// A controller that can't write its log still lets its operators in: they are who can mend it.
-async fn note(console: &ControllerConsole, actor: &Actor, action: &str, outcome: AuditOutcome) {
+async fn note(
+    console: &ControllerConsole,
+    actor: &Actor,
+    action: AuditName,
+    outcome: AuditOutcome,
+) {
     let line = audit::line(actor, action, TARGET.to_owned(), outcome, now_ms());
     if let Err(error) = console.handle.note(line).await {
-        tracing::error!(%error, action, "the audit log has no line of it");
+        tracing::error!(%error, action = action.as_str(), "the audit log has no line of it");
         return;
     }
     // With no page open nobody has to hear of it.
@@ -112,9 +136,6 @@ async fn note(console: &ControllerConsole, actor: &Actor, action: &str, outcome:
         .send(ChangeNotice::Changed(Topic::Activity.into()));
 }
 
-/// The names of these actions in the audit log.
-pub(super) const LOGIN: &str = "operator.login";
-pub(super) const LOGOUT: &str = "operator.logout";
 /// What an operator's name in the audit log starts with.
 pub(super) const OPERATOR_PREFIX: &str = "operator:";
 /// No operator can have this name.

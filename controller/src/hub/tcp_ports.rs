@@ -8,6 +8,8 @@ use malha_core::State;
 use malha_proto::{Exposure, NodeId, Port};
 use malha_proxy::balance::KernelListener;
 
+use crate::refusals::Refusal;
+
 /// What a balancer on the hub can't have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HubPorts {
@@ -32,14 +34,12 @@ impl HubPorts {
         node: NodeId,
         port: Port,
         exposure: Exposure,
-    ) -> Option<String> {
+    ) -> Option<Refusal> {
         if !state.node(node)?.hub {
             return None;
         }
         if let Some(key) = self.own.get(&port.number()) {
-            return Some(format!(
-                "{port} is this controller's own ({key}); choose another or change {key}"
-            ));
+            return Some(Refusal::PortOfController { port, key });
         }
         let is_known = state.balancers_of(node).any(|it| it.port == port);
         if exposure == Exposure::Tunnel || is_known {
@@ -49,12 +49,10 @@ impl HubPorts {
         let tried = all.map(|ip| KernelListener::bind(SocketAddr::new(ip, port.number())).err());
         let kinds: Vec<io::ErrorKind> = tried.iter().flatten().map(io::Error::kind).collect();
         if kinds.contains(&io::ErrorKind::AddrInUse) {
-            return Some(format!(
-                "{port} of the hub's machine is taken by another program; choose another or stop that program"
-            ));
+            return Some(Refusal::PortOfAnotherProgram { port });
         }
         kinds
             .contains(&io::ErrorKind::PermissionDenied)
-            .then(|| format!("malha serve may not bind port {port}; give it CAP_NET_BIND_SERVICE"))
+            .then_some(Refusal::PortNotAllowed { port })
     }
 }

@@ -75,6 +75,46 @@ fn every_refusal_is_said_in_two_languages() {
     }
 }
 
+/// What quotes another's words in English has those alone.
+#[test]
+fn every_cause_of_the_api_has_a_code_of_its_own_and_is_said_in_two_languages() {
+    let (mut codes, mut portuguese) = (BTreeSet::new(), BTreeSet::new());
+    for it in Refusal::each() {
+        let (code, words) = (it.code(), it.words());
+        assert!(codes.insert(code), "{code} stands twice");
+        assert!(words.pt.ends_with('.'), "{code}: {}", words.pt);
+        assert_ne!(words.pt, words.en, "{code}");
+        let english = [" the ", " is ", " not ", " and ", " too "];
+        let foreign = english.iter().find(|word| words.pt.contains(**word));
+        assert_eq!(foreign, None, "{code}: {}", words.pt);
+        assert!(portuguese.insert(words.pt), "{code} says the same");
+    }
+}
+
+#[test]
+fn why_a_check_did_not_take_place_is_said_in_two_languages() {
+    use crate::checks::{CheckError, HistoryError};
+    let path = std::path::PathBuf::from("/checks/o7");
+    let broken = || std::io::Error::other("disk");
+    let json = serde_json::from_str::<u8>("x").unwrap_err();
+    for error in [
+        CheckError::NotDeclared("sedec".to_owned()),
+        CheckError::Busy,
+        CheckError::History(HistoryError::Io {
+            path: path.clone(),
+            source: broken(),
+        }),
+        CheckError::History(HistoryError::Content { path, source: json }),
+        CheckError::Evidence(malha_check::EvidenceError::Unsigned("no key".to_owned())),
+        CheckError::Gone,
+        CheckError::Interrupted,
+    ] {
+        let words = check(&error);
+        assert_ne!(words.pt, words.en);
+        assert!(words.pt.ends_with('.') && words.en.ends_with('.'));
+    }
+}
+
 #[test]
 fn a_text_names_its_line_and_field_in_both_languages() {
     let error = malha_core::policy::Policy::parse(

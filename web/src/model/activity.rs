@@ -113,6 +113,11 @@ pub enum Action {
     DeclarationRemoved,
     ProfileSet,
     ProfileReset,
+    SiteReleaseSet,
+    /// The keys that pairs of nodes share were drawn anew.
+    KeysRotated,
+    /// Lines of the audit log whose changes a crash kept from being committed.
+    LinesUncommitted,
     /// An action that has no words of its own here; shown as it is.
     Other(Untrusted),
 }

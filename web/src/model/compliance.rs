@@ -55,7 +55,7 @@ pub struct ComplianceDetail {
     pub declared: Option<(OffsetDateTime, Untrusted)>,
     pub standing: CheckStanding,
     /// Why the last one came to nothing.
-    pub failure: Option<Untrusted>,
+    pub failure: Option<Bilingual>,
     /// The run that is shown.
     pub run: Option<CheckRun>,
     /// Worst first.

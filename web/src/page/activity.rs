@@ -118,6 +118,9 @@ fn words(visit: &Visit, action: &Action) -> Markup {
         Action::DeclarationRemoved => Text::DidRemoveDeclaration,
         Action::ProfileSet => Text::DidSetProfile,
         Action::ProfileReset => Text::DidResetProfile,
+        Action::SiteReleaseSet => Text::DidSetSiteRelease,
+        Action::KeysRotated => Text::DidRotateKeys,
+        Action::LinesUncommitted => Text::DidMarkUncommitted,
         Action::Other(name) => return html! { code { (name) } },
     };
     html! { (visit.say(text)) }

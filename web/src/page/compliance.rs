@@ -218,7 +218,7 @@ fn head(visit: &Visit, detail: &ComplianceDetail) -> Markup {
         @if let Some(failure) = &detail.failure {
             div.notice.bad role="alert" {
                 (Tone::Bad.icon())
-                p { strong { (visit.say(Words::Failed)) } " " (failure) }
+                p { strong { (visit.say(Words::Failed)) } " " (said(visit, failure)) }
             }
         }
         @if is_older {

@@ -44,6 +44,34 @@ async fn checked(rig: &Rig) -> Value {
 }
 
 #[tokio::test]
+async fn why_a_run_came_to_nothing_is_told_in_both_languages() {
+    let rig = declared().await;
+    // Where the folder of what checks found should be, there is a file.
+    std::fs::write(rig.context.audit_dir.join("checks"), b"").unwrap();
+    rig.call(Method::POST, AT, Some(json!({}))).await;
+    let checks = rig.context.checks.clone();
+    let mut changes = checks.changes();
+    let stop = CancellationToken::new();
+    let running = tokio::spawn({
+        let (checks, stop) = (checks.clone(), stop.clone());
+        async move { checks.run(stop).await }
+    });
+    while rig.get(AT).await.get("failure").is_none() {
+        changes.changed().await.unwrap();
+    }
+    stop.cancel();
+    running.await.unwrap();
+    for (lang, begin) in [
+        ("pt", "O que foi encontrado não pôde ser guardado em "),
+        ("en", "What was found could not be kept in "),
+    ] {
+        let told = rig.get(&format!("{AT}?lang={lang}")).await;
+        let failure = told["failure"].as_str().unwrap();
+        assert!(failure.starts_with(begin), "{failure}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_checked_before_something_is_declared() {
     let rig = Rig::furnished().await;
     let asked = rig.call(Method::POST, AT, Some(json!({}))).await;

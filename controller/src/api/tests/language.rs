@@ -34,7 +34,7 @@ async fn a_refusal_is_english_unless_portuguese_is_liked_better() {
         (
             "/organizations",
             json!({"name": "Órgão"}),
-            "invalid",
+            "name",
             "name: “",
             "name: \"",
         ),
@@ -58,6 +58,74 @@ async fn a_refusal_is_english_unless_portuguese_is_liked_better() {
             assert_eq!(reply.body["code"], code, "{detail}");
             assert_eq!(reply.headers["content-language"], tag, "{detail}");
         }
+    }
+}
+
+#[tokio::test]
+async fn how_a_request_is_written_is_told_in_portuguese_too_and_named_for_programs() {
+    let rig = Rig::furnished().await;
+    for (path, body, code, detail) in [
+        (
+            "/nodes?limit=0",
+            None,
+            "page-size",
+            "limit: Informe de 1 a 1000; 0 não serve.",
+        ),
+        (
+            "/nodes?after=x",
+            None,
+            "page-after",
+            "after: Informe o que a página anterior",
+        ),
+        (
+            "/nodes?first=1",
+            None,
+            "query",
+            "Os parâmetros do URL não podem ser lidos",
+        ),
+        ("/nowhere", None, "no-such-path", "Não há nada em "),
+        (
+            "/sites?timeout_ms=0",
+            Some(json!({"organization": "sefaz", "name": "a"})),
+            "wait",
+            "timeout_ms: A espera vai de 1 a",
+        ),
+        (
+            "/organizations",
+            Some(json!({"nome": "a"})),
+            "unknown-field",
+            "nome: O campo “nome” não existe aqui",
+        ),
+        (
+            "/organizations",
+            Some(json!({})),
+            "missing-field",
+            "name: Falta o campo “name”",
+        ),
+        (
+            "/organizations",
+            Some(json!([])),
+            "body-no-object",
+            "O corpo é um objeto JSON",
+        ),
+        (
+            "/psk/rotate",
+            Some(json!({"reason": "x".repeat(201)})),
+            "reason-long",
+            "reason: O motivo tem no máximo 200",
+        ),
+    ] {
+        let method = if body.is_some() {
+            Method::POST
+        } else {
+            Method::GET
+        };
+        let headers = [("accept-language", "pt-BR")];
+        let caller = Some(rig.key(Scope::Admin));
+        let reply = rig.call_as(caller, method, path, body, &headers).await;
+        let said = reply.body["detail"].as_str().unwrap();
+        assert!(said.starts_with(detail), "{path}: {said}");
+        assert_eq!(reply.body["code"], code, "{path}: {said}");
     }
 }
 

@@ -170,7 +170,7 @@ pub(super) fn chains(chains: &[Chain], screen: &Screen) {
     }
 }
 
-fn lang_of(screen: &Screen) -> malha_check::Lang {
+pub(super) fn lang_of(screen: &Screen) -> malha_check::Lang {
     match screen.lang {
         text::Lang::Pt => malha_check::Lang::Pt,
         text::Lang::En => malha_check::Lang::En,

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use malha_check::{Chain, ChainedRun, MAX_FILE_BYTES, Verified, chains, verify_evidence};
+use malha_check::{Chain, ChainedRun, Lang, MAX_FILE_BYTES, Verified, chains, verify_evidence};
 use serde_json::{Value, json};
 
 use super::show;
@@ -34,11 +34,16 @@ pub(super) fn run(
     {
         return one(file, &pem, all, screen);
     }
+    // Programs read English, whoever starts them.
+    let lang = match screen.json {
+        true => Lang::En,
+        false => show::lang_of(screen),
+    };
     let mut runs = Vec::new();
     let mut damaged = Vec::new();
     let mut disagreeing = BTreeSet::new();
     for file in files(named, screen)? {
-        match sound(&file, &pem) {
+        match sound(&file, &pem, lang) {
             Ok(verified) => {
                 let run = ChainedRun::new(file.display().to_string(), &verified);
                 if !screen.json {
@@ -73,7 +78,7 @@ pub(super) fn run(
 }
 
 fn one(file: &Path, pem: &str, all: bool, screen: &Screen) -> Result<ExitCode, Failure> {
-    let verified = sound(file, pem)?;
+    let verified = sound(file, pem, show::lang_of(screen))?;
     if screen.json {
         screen.json(&json!({
             "organization": verified.organization,
@@ -97,10 +102,10 @@ fn one(file: &Path, pem: &str, all: bool, screen: &Screen) -> Result<ExitCode, F
     })
 }
 
-fn sound(file: &Path, pem: &str) -> Result<Verified, Failure> {
+fn sound(file: &Path, pem: &str, lang: Lang) -> Result<Verified, Failure> {
     let evidence = text_file::read(file, MAX_FILE_BYTES)?;
     verify_evidence(&evidence, pem).map_err(|error| {
-        let text = format!("{}: {error}", file.display());
+        let text = format!("{}: {}", file.display(), error.words(lang));
         Failure::new(Exit::Damaged, text)
     })
 }
@@ -151,7 +156,7 @@ fn document(
     damaged: &[String],
     disagreeing: &BTreeSet<String>,
 ) -> Value {
-    let lang = malha_check::Lang::En;
+    let lang = Lang::En;
     let run = |it: &ChainedRun| {
         json!({
             "file": it.file,

@@ -1,6 +1,7 @@
 //! The messages of the control session. Both sides speak them over one QUIC stream or one TLS stream.
 //!
-//! A node opens with [`ToController::Enrol`] when it has no certificate, else with [`ToController::Hello`]. A session with a
+//! A node opens with [`ToController::Enrol`] when it has no certificate, else with [`ToController::Hello`]; who only looks at the
+//! way asks [`ToController::Reflect`] and goes. A session with a
 //! certificate then goes: `Welcome`, a `Snapshot` or nothing, `Delta`s; `Applied` for each; a `Report` at each heartbeat.
 //! Changes to these types are additive: new fields are optional, new variants are sent only to a side that said it knows
 //! them; a break is a new ALPN.
@@ -236,6 +237,9 @@ pub enum ToController {
     /// The answer to [`ToNode::Probe`].
     #[n(8)]
     ProbeResult(#[n(0)] Box<ProbeResult>),
+    /// How do I look from there? Instead of a session, with or without a certificate; an older controller skips it.
+    #[n(9)]
+    Reflect,
 }
 
 /// From controller to node.
@@ -276,6 +280,16 @@ pub enum ToNode {
     /// Only to nodes of [`PROBES_SINCE_VERSION`].
     #[n(9)]
     Probe(#[n(0)] Box<ProbeOrder>),
+    /// The answer to [`ToController::Reflect`], and the end.
+    #[n(10)]
+    Reflection {
+        /// Where the question came from, behind all translation of addresses.
+        #[n(0)]
+        seen_as: std::net::SocketAddr,
+        /// The controller's clock, milliseconds of the Unix epoch.
+        #[n(1)]
+        unix_ms: u64,
+    },
 }
 
 impl RefusalCode {

@@ -115,6 +115,7 @@ fn order_up(message: &ToController) -> usize {
         ToController::Renew { .. } => 6,
         ToController::Farewell { .. } => 7,
         ToController::ProbeResult(_) => 8,
+        ToController::Reflect => 9,
     }
 }
 
@@ -130,6 +131,7 @@ fn order_down(message: &ToNode) -> usize {
         ToNode::Farewell { .. } => 7,
         ToNode::Pairs(_) => 8,
         ToNode::Probe(_) => 9,
+        ToNode::Reflection { .. } => 10,
     }
 }
 
@@ -188,6 +190,7 @@ fn messages_to_controller() -> Vec<ToController> {
             outcome: ProbeOutcome::Seen(vec![PortState::Open, PortState::Silent]),
             names: vec![],
         })),
+        ToController::Reflect,
     ]
 }
 
@@ -267,6 +270,10 @@ fn messages_to_node() -> Vec<ToNode> {
             ],
             names: vec![],
         })),
+        ToNode::Reflection {
+            seen_as: "198.51.100.20:40000".parse().unwrap(),
+            unix_ms: 1_800_000_000_000,
+        },
     ]
 }
 
@@ -357,5 +364,5 @@ fn netmap() -> Netmap {
     }
 }
 
-const KINDS_TO_CONTROLLER: usize = 9;
-const KINDS_TO_NODE: usize = 10;
+const KINDS_TO_CONTROLLER: usize = 10;
+const KINDS_TO_NODE: usize = 11;

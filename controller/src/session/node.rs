@@ -30,6 +30,13 @@ pub(super) async fn serve(context: Arc<SessionContext>, mut channel: Channel) {
     };
     match (first, channel.certificate) {
         (ToController::Enrol(request), _) => enrol(&context, channel, *request).await,
+        (ToController::Reflect, _) => {
+            let reflection = ToNode::Reflection {
+                seen_as: channel.remote(),
+                unix_ms: now_ms(),
+            };
+            channel.finish(&reflection).await;
+        }
         (ToController::Hello(hello), Some(certificate)) => {
             if let Some(session) = Session::open(context, channel, certificate, *hello).await {
                 session.run().await;
@@ -44,7 +51,7 @@ pub(super) async fn serve(context: Arc<SessionContext>, mut channel: Channel) {
         }
         _ => {
             channel
-                .finish(&malformed("a session opens with Enrol or Hello"))
+                .finish(&malformed("a session opens with Enrol, Hello or Reflect"))
                 .await
         }
     }
@@ -242,7 +249,7 @@ impl Session {
                 self.probed(*result);
                 Ok(())
             }
-            ToController::Enrol(_) | ToController::Hello(_) => {
+            ToController::Enrol(_) | ToController::Hello(_) | ToController::Reflect => {
                 Err(End::Close(Box::new(malformed("a session opens only once"))))
             }
         }

@@ -130,7 +130,7 @@ impl Agent {
             }
             ToNode::Refused { code, text } => self.on_refused(link, code, &text),
             ToNode::Farewell { reason } => self.on_farewell(link, reason),
-            ToNode::Enrolled(_) | ToNode::Welcome(_) => {
+            ToNode::Enrolled(_) | ToNode::Welcome(_) | ToNode::Reflection { .. } => {
                 self.break_off(link, "an answer to a question that was not asked");
             }
         }

@@ -306,8 +306,8 @@ impl Fleet {
                 self.send_to_node(wire, Parcel::End);
                 self.controller_loses(wire)
             }
-            // Nobody asks for looks at ports.
-            ToController::ProbeResult(_) => Ok(()),
+            // Nobody asks for looks at ports, and no agent how it looks from here.
+            ToController::ProbeResult(_) | ToController::Reflect => Ok(()),
             ToController::Enrol(_) | ToController::Hello(_) => Err(Broken::new(format!(
                 "{node} opened a session twice at {now}"
             ))),

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent::Ending;
 use crate::config::{DEFAULT_FILE, LogFormat, Settings, Wishes};
+use crate::doctor;
 use crate::exit::Exit;
 use crate::guard;
 use crate::plane::PlaneConfig;
@@ -102,6 +103,7 @@ fn dispatch(args: &[OsString], lang: Lang) -> Result<Exit, Failure> {
         Some((command::UP, flags)) => up(flags, lang),
         Some((command::RUN, flags)) => run_enrolled(flags, lang),
         Some((command::STATUS, flags)) => status(flags, lang),
+        Some((command::DOCTOR, flags)) => doctor(flags, lang),
         Some((command::GUARD, flags)) => guard(flags, lang),
         Some((command::CHECK_CONFIG, flags)) => check_config(flags, lang),
         Some((command::COMPLETIONS, flags)) => completions(flags, lang),
@@ -195,6 +197,22 @@ fn no_status(error: &StatusError, settings: &Settings, lang: Lang) -> Failure {
             Failure::new(Exit::State, text::socket_path(lang, path.display()))
         }
         error => Failure::new(Exit::State, text::status_unreadable(lang, error)),
+    }
+}
+
+fn doctor(flags: &ArgMatches, lang: Lang) -> Result<Exit, Failure> {
+    let settings = settings(flags, lang)?;
+    let token = up::read_token(flags, lang)?;
+    let report = block_on(lang, async {
+        Ok(doctor::examine(settings, token, lang).await)
+    })?;
+    match flags.get_flag(command::JSON) {
+        true => print_json(&report, lang)?,
+        false => print(&report.page(lang), lang)?,
+    }
+    match report.healthy {
+        true => Ok(Exit::Success),
+        false => Ok(Exit::PROBLEM),
     }
 }
 

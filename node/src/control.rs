@@ -5,6 +5,7 @@ mod address;
 mod carrier;
 mod head;
 mod link;
+pub(crate) mod look;
 mod proxy;
 mod quic;
 mod tcp;

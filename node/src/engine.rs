@@ -78,7 +78,8 @@ fn best(
     }
 }
 
-fn why_not_userspace() -> Option<EngineReason> {
+/// Why this process may not make interfaces, if so.
+pub(crate) fn why_not_userspace() -> Option<EngineReason> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     if !has_net_admin(&status) {
         return Some(EngineReason::NoCapability);

@@ -10,7 +10,7 @@ use crate::agent::Ending;
 pub enum Exit {
     /// Done; `status`: everything works.
     Success = 0,
-    /// A fault of the program.
+    /// A fault of the program; `doctor`: it found a problem.
     Internal = 1,
     /// The command line is wrong.
     Usage = 2,
@@ -59,6 +59,9 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// `doctor`: it found a problem.
+    pub const PROBLEM: Self = Self::Internal;
+
     #[must_use]
     pub fn code(self) -> u8 {
         self as u8

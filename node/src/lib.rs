@@ -12,6 +12,7 @@ pub mod balancers;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod doctor;
 pub mod engine;
 pub mod enrol;
 pub mod exit;

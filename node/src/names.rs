@@ -25,6 +25,7 @@ use doors::Doors;
 use system::Wish;
 use table::{Content, Table};
 
+pub(crate) use ask::{ask_agent, ask_system};
 pub use status::{Closed, ClosedWhy, NamesStatus, SystemStatus};
 pub use system::Program;
 

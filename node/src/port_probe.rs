@@ -123,7 +123,8 @@ fn is_public(ip: IpAddr) -> bool {
     }
 }
 
-fn is_carrier_space(ip: Ipv4Addr) -> bool {
+/// Whether an address is of the space that carriers share behind their translation (RFC 6598).
+pub(crate) fn is_carrier_space(ip: Ipv4Addr) -> bool {
     let [first, second, ..] = ip.octets();
     first == 100 && second & 0xc0 == 64
 }

@@ -4,6 +4,7 @@
 mod atomic;
 mod checked_file;
 mod error;
+mod glimpse;
 mod identity;
 mod keys;
 mod staging;
@@ -19,8 +20,9 @@ use malha_proto::{EnrolReply, EnrolToken, Lease, Netmap, PairTable};
 use zeroize::Zeroizing;
 
 pub use error::StateError;
+pub use glimpse::{Exposed, Glimpse, exposed};
 pub use identity::{Ended, Identity};
-pub use keys::Keys;
+pub use keys::{Keys, Validity};
 
 use crate::agent::Ending;
 use staging::Staging;

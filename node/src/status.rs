@@ -24,6 +24,7 @@ use crate::streams::StreamsView;
 pub use balancers::{BalancerStatus, ServerStatus};
 pub use drops::TunnelDropStatus;
 pub use filter::{AllowedStatus, DropStatus, FilterStatus};
+pub(crate) use print::size;
 pub use socket::{StatusError, StatusSocket, ask};
 
 /// The document's version; it grows when a field changes its meaning or goes away.
@@ -343,4 +344,4 @@ mod control_state {
 }
 
 /// A WireGuard session ends 180 s after its handshake (REJECT_AFTER_TIME).
-const HANDSHAKE_ALIVE_MS: u64 = 180_000;
+pub(crate) const HANDSHAKE_ALIVE_MS: u64 = 180_000;

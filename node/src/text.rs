@@ -37,6 +37,7 @@ macro_rules! texts {
 }
 
 pub(crate) mod balancers;
+pub(crate) mod doctor;
 pub(crate) mod drops;
 mod guard;
 pub(crate) mod names;
@@ -58,6 +59,10 @@ texts! {
     }
     about_run() { "Mantém ligada uma máquina já cadastrada", "Keep an enrolled machine joined" }
     about_status() { "Mostra o que funciona e o que não funciona", "Show what works and what does not" }
+    about_doctor() {
+        "Examina esta máquina e a rede: UDP, TCP 443, NAT, MTU, relógio, DNS, portal, serviços; um token permite antes do cadastro",
+        "Examine this machine and the network: UDP, TCP 443, NAT, MTU, clock, DNS, portal, services; a token allows it before enrolment"
+    }
     about_guard() {
         "A guarda: fecha as portas desta máquina fora da rede da Malha",
         "The guard: closes this machine's ports outside the overlay"

@@ -14,6 +14,7 @@ use crate::text::{self, Lang};
 pub(super) const UP: &str = "up";
 pub(super) const RUN: &str = "run";
 pub(super) const STATUS: &str = "status";
+pub(super) const DOCTOR: &str = "doctor";
 pub(super) const CHECK_CONFIG: &str = "check-config";
 pub(super) const GUARD: &str = "guard";
 pub(super) const GUARD_STATUS: &str = "status";
@@ -64,9 +65,18 @@ pub(super) fn command(lang: Lang) -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .args(everywhere(lang))
-        .subcommand(sub(UP, text::about_up(lang)).args(for_up(lang)))
+        .subcommand(
+            sub(UP, text::about_up(lang))
+                .args(token(lang))
+                .args(for_up(lang)),
+        )
         .subcommand(sub(RUN, text::about_run(lang)))
         .subcommand(sub(STATUS, text::about_status(lang)).arg(json(lang)))
+        .subcommand(
+            sub(DOCTOR, text::about_doctor(lang))
+                .args(token(lang))
+                .arg(json(lang)),
+        )
         .subcommand(
             sub(GUARD, text::about_guard(lang))
                 .subcommand_required(true)
@@ -130,7 +140,8 @@ fn everywhere(lang: Lang) -> [Arg; 8] {
     ]
 }
 
-fn for_up(lang: Lang) -> [Arg; 4] {
+/// Where a token comes from.
+fn token(lang: Lang) -> [Arg; 2] {
     [
         Arg::new(TOKEN)
             .env("MALHA_TOKEN")
@@ -143,6 +154,11 @@ fn for_up(lang: Lang) -> [Arg; 4] {
             .value_name("PATH")
             .value_parser(value_parser!(PathBuf))
             .help(text::help_token_file(lang)),
+    ]
+}
+
+fn for_up(lang: Lang) -> [Arg; 2] {
+    [
         Arg::new(NAME)
             .long(NAME)
             .env("MALHA_NODE_NAME")

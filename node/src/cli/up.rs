@@ -81,7 +81,7 @@ pub(super) async fn identity(
     Ok(identity)
 }
 
-fn read_token(flags: &ArgMatches, lang: Lang) -> Result<Option<EnrolToken>, Failure> {
+pub(super) fn read_token(flags: &ArgMatches, lang: Lang) -> Result<Option<EnrolToken>, Failure> {
     let is_typed = |name| {
         flags
             .value_source(name)

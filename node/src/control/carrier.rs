@@ -1,13 +1,16 @@
 //! Opening the byte stream that carries the tunnel's datagrams where only TCP passes: TLS to the controller's TCP port, then
 //! an HTTP upgrade, so that it looks to a proxy like what it lets through. What it carries is not its business.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
 use malha_proto::{CARRIER_PATH, CARRIER_PROTOCOL, CONTROLLER_TLS_NAME};
 use malha_tunnel::CarrierStream;
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
 
 use super::{Credentials, LinkError, LinkFault, head, tcp, tls};
 
@@ -26,11 +29,27 @@ pub async fn dial_carrier(
     opened.map_err(|error| tls.verdict().unwrap_or(error))
 }
 
+/// Whether the controller answers who asks for a carrier without a certificate, as it should: with a refusal.
+pub(super) async fn answers(controller: &str, tls: &tls::ClientTls) -> Result<(), LinkError> {
+    match ask(controller, tls).await? {
+        (_, head) if head.status == FORBIDDEN => Ok(()),
+        (_, head) => Err(refused(controller, head.status)),
+    }
+}
+
 async fn open(controller: &str, tls: &tls::ClientTls) -> Result<CarrierStream, LinkError> {
+    let (stream, answer) = ask(controller, tls).await?;
+    match (answer.status, answer.upgrade.as_deref()) {
+        (101, Some(CARRIER_PROTOCOL)) => Ok(Box::new(stream)),
+        (status, _) => Err(refused(controller, status)),
+    }
+}
+
+async fn ask(
+    controller: &str,
+    tls: &tls::ClientTls,
+) -> Result<(TlsStream<TcpStream>, head::Head), LinkError> {
     let mut stream = tcp::connect(controller, Arc::new(tls.config()), HTTP_ALPN).await?;
-    let fault = |fault, why: &dyn std::fmt::Display| {
-        LinkError::new(fault, format!("{controller}/tcp: the carrier: {why}"))
-    };
     let question = format!(
         "GET {CARRIER_PATH} HTTP/1.1\r\nHost: {CONTROLLER_TLS_NAME}\r\nConnection: Upgrade\r\nUpgrade: {CARRIER_PROTOCOL}\r\n\r\n"
     );
@@ -39,15 +58,22 @@ async fn open(controller: &str, tls: &tls::ClientTls) -> Result<CarrierStream, L
         stream.flush().await?;
         head::read(&mut stream).await
     };
-    let answer = asked.await.map_err(|why| fault(LinkFault::Closed, &why))?;
-    match (answer.status, answer.upgrade.as_deref()) {
-        (101, Some(CARRIER_PROTOCOL)) => Ok(Box::new(stream)),
-        (status, _) => {
-            let why = format!("the controller answers {status}");
-            Err(fault(LinkFault::Refused, &why))
-        }
+    match asked.await {
+        Ok(answer) => Ok((stream, answer)),
+        Err(why) => Err(fault(controller, LinkFault::Closed, why)),
     }
 }
 
-const HTTP_ALPN: &[u8] = b"http/1.1";
+fn refused(controller: &str, status: u16) -> LinkError {
+    let why = format_args!("the controller answers {status}");
+    fault(controller, LinkFault::Refused, why)
+}
+
+fn fault(controller: &str, fault: LinkFault, why: impl Display) -> LinkError {
+    LinkError::new(fault, format!("{controller}/tcp: the carrier: {why}"))
+}
+
+pub(super) const HTTP_ALPN: &[u8] = b"http/1.1";
+/// No certificate, no carrier.
+const FORBIDDEN: u16 = 403;
 const OPEN_LIMIT: Duration = Duration::from_secs(10);

@@ -11,6 +11,8 @@ pub(super) struct Head {
     pub(super) status: u16,
     /// The protocol of a 101.
     pub(super) upgrade: Option<String>,
+    /// Where a redirection leads.
+    pub(super) location: Option<String>,
 }
 
 /// Reads a head of at most [`MAX_HEAD_BYTES`].
@@ -38,11 +40,15 @@ fn parse(head: &[u8]) -> Option<Head> {
         .filter(|text| text.len() == 3 && text.bytes().all(|b| b.is_ascii_digit()))?
         .parse()
         .ok()?;
-    let fields = lines.filter_map(|line| line.split_once(':'));
-    let mut upgrade = fields.filter(|(name, _)| name.eq_ignore_ascii_case("upgrade"));
+    let field = |wanted: &str| {
+        let mut fields = lines.clone().filter_map(|line| line.split_once(':'));
+        let found = fields.find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        found.map(|(_, value)| value.trim().to_owned())
+    };
     Some(Head {
         status,
-        upgrade: upgrade.next().map(|(_, value)| value.trim().to_owned()),
+        upgrade: field("upgrade"),
+        location: field("location"),
     })
 }
 

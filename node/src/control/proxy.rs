@@ -45,6 +45,11 @@ impl Proxy {
         Self::parse(&url).map(Some)
     }
 
+    /// `host:port`, without what it wants to know of us.
+    pub(super) fn at(&self) -> &str {
+        &self.at
+    }
+
     /// Reads `http://user:password@host:port`; everything but the host may be left out.
     fn parse(url: &str) -> Result<Self, LinkError> {
         let wrong = |why: &str| {

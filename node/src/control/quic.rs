@@ -45,7 +45,7 @@ pub(super) async fn connect(to: SocketAddr, config: ClientConfig) -> Result<Wire
     Ok(Wire::quic(endpoint, connection, writer, reader))
 }
 
-fn fault_of(to: SocketAddr, error: &ConnectionError) -> LinkError {
+pub(super) fn fault_of(to: SocketAddr, error: &ConnectionError) -> LinkError {
     let fault = match error {
         ConnectionError::TimedOut | ConnectionError::Reset => LinkFault::Unreachable,
         ConnectionError::TransportError(_) | ConnectionError::ConnectionClosed(_) => LinkFault::Tls,

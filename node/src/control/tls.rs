@@ -7,7 +7,8 @@ use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 
-use super::verifier::PinnedAuthority;
+use super::look::Authority;
+use super::verifier::{PinnedAuthority, Timing};
 use super::{Credentials, LinkError, LinkFault};
 
 pub(crate) struct ClientTls {
@@ -18,6 +19,25 @@ pub(crate) struct ClientTls {
 impl ClientTls {
     /// For connections with this application protocol.
     pub(crate) fn new(credentials: &Credentials, protocol: &[u8]) -> Result<Self, LinkError> {
+        Self::with_timing(credentials, protocol, Timing::Refused)
+    }
+
+    /// The same, but a controller's certificate outside its time leaves a verdict and a connection: for looks at a way, which give
+    /// nothing away.
+    pub(super) fn for_a_look(authority: &Authority, protocol: &[u8]) -> Result<Self, LinkError> {
+        let stranger = Credentials {
+            authority: authority.fingerprint,
+            authority_certificate: authority.certificate.clone(),
+            node: None,
+        };
+        Self::with_timing(&stranger, protocol, Timing::Noted)
+    }
+
+    fn with_timing(
+        credentials: &Credentials,
+        protocol: &[u8],
+        timing: Timing,
+    ) -> Result<Self, LinkError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let verdict = Arc::new(OnceLock::new());
         let verifier = PinnedAuthority::new(
@@ -25,6 +45,7 @@ impl ClientTls {
             credentials.authority_certificate.clone(),
             provider.clone(),
             verdict.clone(),
+            timing,
         );
         let failed = |error: rustls::Error| LinkError::new(LinkFault::Tls, error);
         let builder = ClientConfig::builder_with_provider(provider)

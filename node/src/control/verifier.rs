@@ -2,6 +2,7 @@
 //! and nothing outside its time.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use malha_proto::Fingerprint;
 use rustls::client::WebPkiServerVerifier;
@@ -12,6 +13,7 @@ use rustls::{
     SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use crate::agent::{LinkError, LinkFault};
 
@@ -24,6 +26,15 @@ pub(super) struct PinnedAuthority {
     provider: Arc<CryptoProvider>,
     /// Why the last chain was refused: the layers above see only an alert.
     verdict: Arc<OnceLock<LinkError>>,
+    timing: Timing,
+}
+
+/// What becomes of a chain that is right but for its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Timing {
+    Refused,
+    /// It is noted in the verdict, and the connection stands: for looks at a way, which give nothing away.
+    Noted,
 }
 
 impl PinnedAuthority {
@@ -32,12 +43,14 @@ impl PinnedAuthority {
         certificate: Option<CertificateDer<'static>>,
         provider: Arc<CryptoProvider>,
         verdict: Arc<OnceLock<LinkError>>,
+        timing: Timing,
     ) -> Self {
         Self {
             fingerprint,
             certificate,
             provider,
             verdict,
+            timing,
         }
     }
 
@@ -71,11 +84,22 @@ impl ServerCertVerifier for PinnedAuthority {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.verify(end_entity, intermediates, server_name, ocsp_response, now)
-            .inspect_err(|error| {
-                // Only the first verdict of an attempt is kept: the others say the same.
-                let _ = self.verdict.set(LinkError::new(fault_of(error), error));
-            })
+        let verify = |now| self.verify(end_entity, intermediates, server_name, ocsp_response, now);
+        let error = match verify(now) {
+            Err(error) => error,
+            verified => return verified,
+        };
+        let fault = fault_of(&error);
+        let detail = match (fault, issuer(end_entity)) {
+            (LinkFault::WrongController, Some(issuer)) => format!("{error}; issued by {issuer}"),
+            _ => error.to_string(),
+        };
+        // Only the first verdict of an attempt is kept: the others say the same.
+        let _ = self.verdict.set(LinkError::new(fault, detail));
+        match (fault, self.timing) {
+            (LinkFault::Clock, Timing::Noted) => verify(within(end_entity, now)),
+            _ => Err(error),
+        }
     }
 
     fn verify_tls12_signature(
@@ -102,6 +126,30 @@ impl ServerCertVerifier for PinnedAuthority {
         algorithms.supported_schemes()
     }
 }
+
+/// The time of a certificate's life that is nearest to this one.
+fn within(certificate: &CertificateDer<'_>, now: UnixTime) -> UnixTime {
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
+        return now;
+    };
+    let seconds = |time: ASN1Time| u64::try_from(time.timestamp()).unwrap_or_default();
+    let validity = parsed.validity();
+    let from = seconds(validity.not_before);
+    let nearest = now
+        .as_secs()
+        .clamp(from, seconds(validity.not_after).max(from));
+    UnixTime::since_unix_epoch(Duration::from_secs(nearest))
+}
+
+/// Who made a certificate, as it says itself, safe to show.
+fn issuer(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let name = parsed.issuer().to_string();
+    let shown = name.chars().filter(|c| !c.is_control());
+    Some(shown.take(MAX_ISSUER_CHARS).collect())
+}
+
+const MAX_ISSUER_CHARS: usize = 120;
 
 fn fault_of(error: &Error) -> LinkFault {
     let Error::InvalidCertificate(error) = error else {

@@ -23,19 +23,22 @@ pub(super) async fn look_up(
 ) -> NameSeen {
     let resolver = match server {
         None => NameAnswer::Off,
-        Some(server) => {
-            let asked = timeout(limit, ask(name, server)).await;
-            asked.map_or(NameAnswer::Silent, |said| {
-                said.unwrap_or(NameAnswer::Silent)
-            })
-        }
+        Some(server) => ask_agent(name, server, limit).await,
     };
     let is_known = table.is_some_and(|table| table.speaks_of(name));
     let system = match is_known {
-        true => Some(by_system(name, limit).await),
+        true => Some(ask_system(name, limit).await),
         false => None,
     };
     NameSeen { resolver, system }
+}
+
+/// What an agent's resolver at this address answers.
+pub(crate) async fn ask_agent(name: &HostName, server: SocketAddr, limit: Duration) -> NameAnswer {
+    match timeout(limit, ask(name, server)).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) | Err(_) => NameAnswer::Silent,
+    }
 }
 
 async fn ask(name: &HostName, server: SocketAddr) -> io::Result<NameAnswer> {
@@ -83,7 +86,7 @@ async fn exchange(
 }
 
 /// Nothing for a name that the system does not find, and for a look that takes too long.
-async fn by_system(name: &HostName, limit: Duration) -> Vec<IpAddr> {
+pub(crate) async fn ask_system(name: &HostName, limit: Duration) -> Vec<IpAddr> {
     let found = timeout(limit, lookup_host((name.as_str(), 0))).await;
     let found = found.ok().and_then(Result::ok).into_iter().flatten();
     told(found.map(|address| address.ip()).collect())

@@ -111,12 +111,7 @@ impl Keys {
     /// When the certificate is valid; None without one.
     #[must_use]
     pub fn validity(&self) -> Option<Validity> {
-        let (_, certificate) = X509Certificate::from_der(self.certificate.as_ref()?).ok()?;
-        let validity = certificate.validity();
-        Some(Validity {
-            not_before_s: validity.not_before.timestamp(),
-            not_after_s: validity.not_after.timestamp(),
-        })
+        Validity::of(self.certificate.as_ref()?)
     }
 
     /// Refuses a certificate that is not of this TLS key.
@@ -134,6 +129,16 @@ impl Keys {
 }
 
 impl Validity {
+    /// None for what is no certificate.
+    pub(super) fn of(der: &CertificateDer<'_>) -> Option<Self> {
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        let validity = certificate.validity();
+        Some(Self {
+            not_before_s: validity.not_before.timestamp(),
+            not_after_s: validity.not_after.timestamp(),
+        })
+    }
+
     /// When the certificate is due for renewal: after two thirds of its life.
     #[must_use]
     pub fn renew_at_s(&self) -> i64 {

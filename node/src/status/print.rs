@@ -150,7 +150,7 @@ fn peer_line(lang: Lang, peer: &PeerStatus) -> String {
 }
 
 /// Bytes in the largest unit that leaves a whole part, with one decimal.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let mut unit = 0;
     let mut tenths = u128::from(bytes) * 10;
     while tenths >= 10_240 && unit + 1 < UNITS.len() {

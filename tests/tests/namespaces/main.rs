@@ -5,6 +5,7 @@
 mod agency;
 mod balancing;
 mod compliance;
+mod doctor;
 mod guard;
 mod health;
 mod identity;

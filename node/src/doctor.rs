@@ -1,0 +1,109 @@
+//! `malha-node doctor`: looks at everything that a node needs, all at the same time, and says of each look what was seen, what it
+//! means and what to do. It works with the agent running, stopped, or not yet enrolled, changes nothing, and tells no secret.
+//!
+//! [`examine`] gathers first what is known ([`Subject`], the agent's status) and what the network answers ([`Ways`]), and then lets
+//! each room judge its part: a judgement is a pure function of what was seen, except where the look is one call.
+
+mod agent;
+mod certificate;
+mod clock;
+mod disk;
+mod dns;
+mod engine;
+mod files;
+mod guard;
+mod mtu;
+mod names;
+mod nat;
+mod portal;
+mod report;
+mod services;
+mod subject;
+mod tcp;
+mod tunnel;
+mod udp;
+mod ways;
+
+use std::time::Duration;
+
+use malha_proto::EnrolToken;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use crate::config::Settings;
+use crate::text::{self, Lang};
+
+pub use report::{Finding, Look, Looked, REPORT_VERSION, Report, Verdict};
+
+use subject::{Running, Subject};
+use ways::Ways;
+
+/// Looks at this machine. It takes at most [`EXAMINATION_LIMIT`] and what the disk needs.
+pub async fn examine(settings: Settings, token: Option<EnrolToken>, lang: Lang) -> Report {
+    let subject = Subject::of(settings, token);
+    let services = services::look(&subject, lang);
+    let ways = timeout(EXAMINATION_LIMIT, Ways::of(&subject));
+    let agent = async {
+        let running = Running::of(&subject).await;
+        let names = names::look(&running, lang).await;
+        (running, names)
+    };
+    let ((running, names), ways, services) = tokio::join!(agent, ways, services);
+    let mut looks = match &ways {
+        Ok(ways) => of_ways(ways, &subject, lang),
+        Err(_) => out_of_time(lang),
+    };
+    looks.extend(services);
+    looks.push(names.of(Look::Names));
+    looks.extend(of_agent(&running, &subject, lang));
+    // These ask the kernel and the disk.
+    let on_machine = spawn_blocking(move || of_machine(&running, &subject, lang)).await;
+    looks.extend(on_machine.unwrap_or_default());
+    Report::new(looks)
+}
+
+fn of_ways(ways: &Ways, subject: &Subject, lang: Lang) -> Vec<Looked> {
+    vec![
+        dns::judge(&ways.names, ways.proxy(), lang).of(Look::Dns),
+        udp::judge(&ways.udp, lang).of(Look::Udp),
+        tcp::judge(&ways.tcp, lang).of(Look::Tcp),
+        portal::judge(&ways.tcp, ways.page.as_ref(), lang).of(Look::Portal),
+        nat::judge(&ways.sockets(), &ways.hops, lang).of(Look::Nat),
+        mtu::judge(&ways.packets(), subject.settings.mtu_bytes, lang).of(Look::Mtu),
+        clock::judge(ways.behind_ms(), ways.is_untimely(), lang).of(Look::Clock),
+    ]
+}
+
+fn out_of_time(lang: Lang) -> Vec<Looked> {
+    let looks = [
+        Look::Dns,
+        Look::Udp,
+        Look::Tcp,
+        Look::Portal,
+        Look::Nat,
+        Look::Mtu,
+        Look::Clock,
+    ];
+    let late = || Finding::could_not_test("out-of-time", text::doctor::too_long(lang));
+    looks.into_iter().map(|look| late().of(look)).collect()
+}
+
+fn of_agent(running: &Running, subject: &Subject, lang: Lang) -> [Looked; 3] {
+    [
+        agent::judge(running, &subject.enrolment, lang).of(Look::Agent),
+        tunnel::judge(running, lang).of(Look::Tunnel),
+        certificate::judge(&subject.validity, ways::now_s(), lang).of(Look::Certificate),
+    ]
+}
+
+fn of_machine(running: &Running, subject: &Subject, lang: Lang) -> Vec<Looked> {
+    vec![
+        engine::look(running, &subject.settings, lang).of(Look::Engine),
+        guard::look(running, subject, lang).of(Look::Guard),
+        files::look(subject, lang).of(Look::Files),
+        disk::look(running, &subject.settings.state, lang).of(Look::Disk),
+    ]
+}
+
+/// For all that the network answers: each part of it has its own limit, and they add up to less.
+pub const EXAMINATION_LIMIT: Duration = Duration::from_secs(15);

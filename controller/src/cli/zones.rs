@@ -46,7 +46,7 @@ pub(super) enum RecordCommand {
         zone: String,
         /// Relative to the zone; `@` for the zone itself
         name: String,
-        /// A, AAAA, CNAME, TXT, MX, SRV, CAA or NS
+        /// A, AAAA, CNAME, TXT, MX, SRV, CAA, PTR or NS
         #[arg(value_name = "TYPE")]
         rtype: String,
         /// As in zone files, one argument per record: 192.0.2.1, '10 mail.example.org.', '"text"'

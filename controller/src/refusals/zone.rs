@@ -170,6 +170,7 @@ fn example(rtype: RecordType) -> &'static str {
         RecordType::Srv => "0 5 8883 mqtt.exemplo.com.br.",
         RecordType::Caa => "0 issue \"letsencrypt.org\"",
         RecordType::Ns => "ns1.exemplo.com.br.",
+        RecordType::Ptr => "www.exemplo.com.br.",
         RecordType::Soa => "ns1.exemplo.com.br. hostmaster.exemplo.com.br. 1 3600 600 1209600 300",
     }
 }

@@ -33,6 +33,7 @@ pub enum RecordData {
     },
     Caa(Caa),
     Ns(DomainName),
+    Ptr(DomainName),
     Soa(Box<SoaData>),
 }
 
@@ -77,6 +78,7 @@ impl RecordData {
             RecordType::Aaaa => text.parse().map(Self::Aaaa).map_err(|e| e.to_string()),
             RecordType::Cname => target(text, Root::Refused).map(Self::Cname),
             RecordType::Ns => target(text, Root::Refused).map(Self::Ns),
+            RecordType::Ptr => target(text, Root::Refused).map(Self::Ptr),
             RecordType::Txt => quoted::read_text(text)
                 .and_then(Txt::of_strings)
                 .map(Self::Txt),
@@ -102,6 +104,7 @@ impl RecordData {
             Self::Srv { .. } => RecordType::Srv,
             Self::Caa(_) => RecordType::Caa,
             Self::Ns(_) => RecordType::Ns,
+            Self::Ptr(_) => RecordType::Ptr,
             Self::Soa(_) => RecordType::Soa,
         }
     }
@@ -121,7 +124,7 @@ impl RecordData {
         match self {
             Self::A(_) => 4,
             Self::Aaaa(_) => 16,
-            Self::Cname(name) | Self::Ns(name) => name.wire_bytes(),
+            Self::Cname(name) | Self::Ns(name) | Self::Ptr(name) => name.wire_bytes(),
             Self::Txt(txt) => txt.strings().map(|string| string.len() + 1).sum(),
             Self::Mx { exchange, .. } => 2 + exchange.wire_bytes(),
             Self::Srv { target, .. } => 6 + target.wire_bytes(),
@@ -184,7 +187,7 @@ impl fmt::Display for RecordData {
         match self {
             Self::A(address) => address.fmt(f),
             Self::Aaaa(address) => address.fmt(f),
-            Self::Cname(name) | Self::Ns(name) => name.fmt(f),
+            Self::Cname(name) | Self::Ns(name) | Self::Ptr(name) => name.fmt(f),
             Self::Txt(txt) => quoted::write_all(f, txt.strings()),
             Self::Mx {
                 preference,
@@ -339,6 +342,7 @@ fn example(rtype: RecordType) -> &'static str {
         RecordType::Srv => "0 5 8883 mqtt.example.org.",
         RecordType::Caa => "0 issue \"letsencrypt.org\"",
         RecordType::Ns => "ns1.example.org.",
+        RecordType::Ptr => "www.example.org.",
         RecordType::Soa => "ns1.example.org. hostmaster.example.org. 1 3600 600 1209600 300",
     }
 }

@@ -13,6 +13,7 @@ pub enum RecordType {
     Ns,
     Cname,
     Soa,
+    Ptr,
     Mx,
     Txt,
     Aaaa,
@@ -22,15 +23,18 @@ pub enum RecordType {
 
 /// A text that names no record type of ours.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a record type of this server; write A, AAAA, CNAME, TXT, MX, SRV, CAA or NS")]
+#[error(
+    "`{0}` is not a record type of this server; write A, AAAA, CNAME, TXT, MX, SRV, CAA, PTR or NS"
+)]
 pub struct UnknownRecordType(String);
 
 impl RecordType {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::A,
         Self::Ns,
         Self::Cname,
         Self::Soa,
+        Self::Ptr,
         Self::Mx,
         Self::Txt,
         Self::Aaaa,
@@ -45,6 +49,7 @@ impl RecordType {
             Self::Ns => 2,
             Self::Cname => 5,
             Self::Soa => 6,
+            Self::Ptr => 12,
             Self::Mx => 15,
             Self::Txt => 16,
             Self::Aaaa => 28,
@@ -63,6 +68,7 @@ impl RecordType {
             Self::Ns => "NS",
             Self::Cname => "CNAME",
             Self::Soa => "SOA",
+            Self::Ptr => "PTR",
             Self::Mx => "MX",
             Self::Txt => "TXT",
             Self::Aaaa => "AAAA",
@@ -111,7 +117,7 @@ mod tests {
 
     #[test]
     fn an_unknown_type_is_refused_with_the_known_ones() {
-        let error = "PTR\n".parse::<RecordType>().unwrap_err().to_string();
-        assert!(error.starts_with("`PTR\\n` is not a record type") && error.contains("CAA"));
+        let error = "HINFO\n".parse::<RecordType>().unwrap_err().to_string();
+        assert!(error.starts_with("`HINFO\\n` is not a record type") && error.contains("CAA"));
     }
 }

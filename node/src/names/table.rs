@@ -1,13 +1,17 @@
-//! What one map says of names, as zones: the overlay zone with every node that the map shows, and each declared name as a zone of
-//! its own. Pure; a name that is not in here does not exist for this machine.
+//! What one map says of names, as zones: the overlay zone with every node that the map shows, each declared name as a zone of its
+//! own, and the names of the nodes' addresses. Pure; a name that is not in here does not exist for this machine.
+
+mod reverse;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use malha_proto::{HostName, Netmap, OverlayAddresses, Profile, Revision};
 use malha_zone::{
-    DomainName, MAX_SET_DATA, NameError, RecordData, RecordName, RecordSet, RecordType, Serial,
-    Soa, Source, Zone, ZoneError, ZoneName, Zones,
+    DomainName, MAX_SET_DATA, RecordData, RecordName, RecordSet, RecordType, Serial, Soa, Source,
+    Zone, ZoneError, ZoneName, Zones,
 };
+
+use reverse::Prefixes;
 
 /// Names and where they lead. There is one per map.
 #[derive(Clone, Debug)]
@@ -26,6 +30,7 @@ pub(super) struct Content {
     nodes: BTreeMap<HostName, OverlayAddresses>,
     /// By whole names.
     declared: BTreeMap<HostName, BTreeSet<OverlayAddresses>>,
+    prefixes: Prefixes,
 }
 
 impl Table {
@@ -73,9 +78,12 @@ impl Table {
 
     /// The domains that a resolver has to ask here for, the overlay zone first.
     pub(super) fn domains(&self, with_declared: bool) -> Vec<String> {
-        let declared = self.content.declared.keys().filter(|_| with_declared);
-        let all = std::iter::once(&self.content.zone).chain(declared);
-        all.map(ToString::to_string).take(MAX_DOMAINS).collect()
+        let content = &self.content;
+        let declared = content.declared.keys().filter(|_| with_declared);
+        let forward = std::iter::once(&content.zone).chain(declared);
+        let reverse = content.reverse_zones().into_keys();
+        let all = forward.map(ToString::to_string).chain(reverse);
+        all.take(MAX_DOMAINS).collect()
     }
 }
 
@@ -89,6 +97,7 @@ impl Content {
             nodes: nodes
                 .chain([(map.me.name.clone(), map.me.addresses)])
                 .collect(),
+            prefixes: Prefixes::of(&map.me),
             me: map.me.name.clone(),
             profile: map.me.profile,
             declared: declared(map, &zone, controllers),
@@ -103,11 +112,12 @@ impl Content {
             ttl_s: TTL_S,
             ..Soa::new(ns.clone(), format!("hostmaster.{}.", self.zone).parse()?)
         };
-        let zone = |origin: &HostName, sets: &[RecordSet]| {
+        let zone = |origin: &str, sets: &[RecordSet]| {
             let servers = vec![RecordData::Ns(ns.clone())];
             let servers = set(RecordName::apex(), RecordType::Ns, servers)?;
             let sets = sets.iter().cloned().chain([servers]);
-            Zone::restore(zone_name(origin)?, soa.clone(), serial, sets)
+            let origin = origin.parse::<ZoneName>()?;
+            Zone::restore(origin, soa.clone(), serial, sets)
         };
         let mut sets = Vec::with_capacity(2 * self.nodes.len());
         for (name, addresses) in &self.nodes {
@@ -118,17 +128,20 @@ impl Content {
                 Err(error) => tracing::debug!(%error, "a node goes without a name"),
             }
         }
-        let mut zones = Zones::new().with(zone(&self.zone, &sets)?);
+        let mut zones = Zones::new().with(zone(self.zone.as_str(), &sets)?);
         for (name, addresses) in &self.declared {
             let sets = address_sets(&RecordName::apex(), addresses)?;
-            zones = zones.with(zone(name, &sets)?);
+            zones = zones.with(zone(name.as_str(), &sets)?);
+        }
+        for (origin, sets) in self.reverse_sets()? {
+            zones = zones.with(zone(&origin, &sets)?);
         }
         Ok(zones)
     }
 }
 
 /// The declared names that this machine may believe: none that stands in the overlay zone or above it, none that leads to a
-/// controller, and none that two organizations claim.
+/// controller, none of an address, and none that two organizations claim.
 fn declared(
     map: &Netmap,
     zone: &HostName,
@@ -138,7 +151,8 @@ fn declared(
     let is_safe = |name: &HostName| {
         let leads_to = |host: &HostName| host.is_within(name.as_str());
         let is_ours = name.is_within(zone.as_str()) || zone.is_within(name.as_str());
-        !name.is_wildcard() && !is_ours && !controllers.iter().any(leads_to)
+        let is_address = name.is_within(ADDRESSES);
+        !name.is_wildcard() && !is_ours && !is_address && !controllers.iter().any(leads_to)
     };
     let me = (&map.me.name, &map.me.names, map.me.addresses);
     let peers = map.peers.values();
@@ -182,10 +196,8 @@ fn set(name: RecordName, rtype: RecordType, data: Vec<RecordData>) -> Result<Rec
     Ok(RecordSet::new(name, rtype, TTL_S, data, Source::Operator)?)
 }
 
-fn zone_name(name: &HostName) -> Result<ZoneName, NameError> {
-    name.as_str().parse()
-}
-
+/// RFC 3172.
+const ADDRESSES: &str = "arpa";
 /// Short: a node that moves, comes or goes is another name's answer within this time.
 const TTL_S: u32 = 30;
 const NEGATIVE_TTL_S: u32 = 5;

@@ -123,6 +123,14 @@ fn members_find_each_other_by_name_as_far_as_they_are_granted() {
         );
         answers(&granted.machine, SERVER_NAME, "NOERROR", &[&v4])?;
         answers(&stranger.machine, SERVER_NAME, "NXDOMAIN", &[])?;
+        for address in [&v4, &v6] {
+            let back = |machine: &Machine| dig(&machine.namespace, AGENT, &["-x", address]);
+            let (code, names) = back(&granted.machine)?;
+            let is_it = names == [format!("{SERVER_NAME}.")];
+            ensure!(code == "NOERROR" && is_it, "{code} {names:?}");
+            let (code, names) = back(&stranger.machine)?;
+            ensure!(code == "NXDOMAIN" && names.is_empty(), "{code} {names:?}");
+        }
 
         // As a program does it: by the machine's resolver, and through the tunnel.
         let namespace = &granted.machine.namespace;

@@ -393,7 +393,7 @@ async fn record_sets_that_a_zone_may_not_hold_are_refused() {
         ("x/A", json!(["256.0.0.1"])),
         ("x/A", json!([])),
         ("x/A", json!(["192.0.2.1", "192.0.2.1"])),
-        ("x/PTR", json!(["a.example.org."])),
+        ("x/HINFO", json!(["a.example.org."])),
         ("x/SOA", json!(["a. b. 1 2 3 4 5"])),
         ("@/CNAME", json!(["www.example.org."])),
         ("a/A", json!(["192.0.2.9"])),

@@ -206,7 +206,9 @@ fn write_data(encoder: &mut BinEncoder<'_>, data: &RecordData) -> Result<(), Pro
     match data {
         RecordData::A(address) => encoder.emit_vec(&address.octets()),
         RecordData::Aaaa(address) => encoder.emit_vec(&address.octets()),
-        RecordData::Cname(name) | RecordData::Ns(name) => name.wire().emit(encoder),
+        RecordData::Cname(name) | RecordData::Ns(name) | RecordData::Ptr(name) => {
+            name.wire().emit(encoder)
+        }
         RecordData::Txt(txt) => txt
             .strings()
             .try_for_each(|string| encoder.emit_character_data(string)),

@@ -110,9 +110,59 @@ fn a_declared_name_leads_to_every_node_that_bears_it() {
         peer(4, "ss-2.producao.sedec", &[name]),
     ]));
     leads_to(&table, name, &[3, 4]);
-    assert_eq!(table.domains(false), ["malha.internal"]);
-    assert_eq!(table.domains(true), ["malha.internal", name]);
+    assert_eq!(table.domains(false)[..1], ["malha.internal"]);
+    assert_eq!(table.domains(true)[..2], ["malha.internal", name]);
     assert!(table.speaks_of(&host(name)) && !table.speaks_of(&host("sedec.example")));
+}
+
+/// What an address is called here: the code and the names.
+fn called(table: &Table, address: &str) -> (ResponseCode, Vec<String>) {
+    let mut query = Message::new(1, MessageType::Query, OpCode::Query);
+    let name = Name::from(address.parse::<IpAddr>().unwrap());
+    query.add_query(Query::query(name, WireType::PTR));
+    let answer = answer(&table.zones(), &query.to_vec().unwrap(), Transport::Udp).unwrap();
+    let answer = Message::from_vec(&answer.bytes).unwrap();
+    let names = answer.answers.iter().map(|it| match &it.data {
+        RData::PTR(name) => name.to_ascii(),
+        other => panic!("{other:?} is no name"),
+    });
+    (answer.metadata.response_code, names.collect())
+}
+
+#[test]
+fn an_address_leads_back_to_the_node_that_the_map_shows_there() {
+    let table = table(&map([peer(3, "ss-1.producao.sedec", &["xvia.example"])]));
+    for (address, name) in [
+        ("100.64.0.3", "ss-1.producao.sedec.malha.internal."),
+        ("fd00::3", "ss-1.producao.sedec.malha.internal."),
+        ("100.64.0.1", "servidor.garagem.org.malha.internal."),
+    ] {
+        let said = called(&table, address);
+        assert_eq!(said, (ResponseCode::NoError, vec![name.to_owned()]));
+    }
+    for hidden in ["100.64.0.4", "100.64.255.3", "fd00::4", "fd00::ff:3"] {
+        let said = called(&table, hidden);
+        assert_eq!(said, (ResponseCode::NXDomain, vec![]), "{hidden}");
+    }
+    for foreign in ["100.65.0.3", "192.0.2.1", "fd00:0:1::3", "2001:db8::1"] {
+        let said = called(&table, foreign);
+        assert_eq!(said, (ResponseCode::Refused, vec![]), "{foreign}");
+    }
+}
+
+#[test]
+fn the_machine_asks_here_for_addresses_of_the_overlay_and_for_no_wider_prefix() {
+    let mut map = map([peer(3, "ss-1.producao.sedec", &[])]);
+    let v6 = "0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa";
+    assert_eq!(
+        table(&map).domains(false),
+        ["malha.internal", v6, "64.100.in-addr.arpa"]
+    );
+    map.me.prefix_v4 = 24;
+    map.me.prefix_v6 = 0;
+    let v6 = "0.0.0.0.0.0.d.f.ip6.arpa";
+    let v4 = "0.64.100.in-addr.arpa";
+    assert_eq!(table(&map).domains(false), ["malha.internal", v6, v4]);
 }
 
 #[test]
@@ -126,13 +176,15 @@ fn a_name_that_two_organizations_claim_is_nobodys() {
 }
 
 #[test]
-fn no_declaration_takes_the_overlay_zone_or_a_controller() {
+fn no_declaration_takes_the_overlay_zone_an_address_or_a_controller() {
     let taken = [
         "malha.internal",
         "hub.malha.internal",
         "hub.example",
         "malha.example",
         "xvia.sedec.example",
+        "3.0.64.100.in-addr.arpa",
+        "in-addr.arpa",
     ];
     let map = map([peer(3, "ss-1.producao.sedec", &taken)]);
     let controllers = ["hub.example:443", "a.malha.example:443", "192.0.2.1:443"];

@@ -1,0 +1,196 @@
+//! The parts of a controller, each as a task over what was bound for it. They end when their token is cancelled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use malha_dns::DnsServer;
+use malha_pki::EdgeCertificates;
+use malha_proto::{HostName, Revision};
+use malha_proxy::{ControlHandoff, Edge, InternalHosts, RouteTable};
+use malha_zone::Zones;
+use rustls::ServerConfig;
+use time::OffsetDateTime;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::listeners::Listeners;
+use crate::api::{self, ApiContext};
+use crate::config::Config;
+use crate::console::ControllerConsole;
+use crate::hub::{Hub, Prober};
+use crate::metrics::Metrics;
+use crate::publish::Publisher;
+use crate::session::{ControlListener, SessionContext, dispatch};
+use crate::sweep;
+
+pub(super) struct Parts {
+    pub(super) tasks: TaskTracker,
+    pub(super) context: Arc<SessionContext>,
+    pub(super) hub: Arc<Hub>,
+    pub(super) certificates: Arc<EdgeCertificates>,
+    pub(super) api: ApiContext,
+    pub(super) console: Arc<ControllerConsole>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Parts {
+    pub(super) fn spawn(
+        self,
+        config: &Config,
+        listeners: Listeners,
+        control: ControlListener,
+        published: watch::Sender<Revision>,
+    ) {
+        let (routes, routes_out) = watch::channel(Arc::new(RouteTable::default()));
+        let (zones, zones_out) = watch::channel(Arc::new(Zones::default()));
+        let own_hosts: Vec<HostName> = config.api.public_host.iter().cloned().collect();
+        let internal = internal_hosts(&own_hosts, &listeners.behind_edge);
+        let metrics = self.metrics(&listeners);
+        let publisher = Publisher {
+            handle: self.context.handle.clone(),
+            live: self.context.live.clone(),
+            certificates: self.certificates.clone(),
+            own_hosts,
+            routes,
+            zones,
+            published,
+        };
+        self.tasks.spawn(publisher.run(self.stop.clone()));
+        self.spawn_loops();
+        let handoff = self.spawn_hub(control, listeners.handoff_tls());
+        self.spawn_edge(listeners.edge, routes_out, handoff, internal);
+        if let Some(dns) = listeners.dns {
+            self.spawn_dns(dns, zones_out);
+        }
+        self.spawn_pages(listeners.api, false);
+        self.spawn_pages(listeners.behind_edge, true);
+        if let Some(listener) = listeners.metrics {
+            self.tasks.spawn(metrics.serve(listener, self.stop));
+        }
+    }
+
+    fn metrics(&self, listeners: &Listeners) -> Metrics {
+        Metrics {
+            handle: self.context.handle.clone(),
+            live: self.context.live.clone(),
+            registry: self.context.registry.clone(),
+            edge: listeners.edge.counters(),
+            dns: listeners.dns.as_ref().map(DnsServer::counters),
+            store: self.api.store.clone(),
+            tunnel: self.hub.tunnel(),
+        }
+    }
+
+    /// What listens to nobody outside.
+    fn spawn_loops(&self) {
+        let Self { tasks, context, .. } = self;
+        let stop = || self.stop.clone();
+        let (checks, pairs, carriers) = (
+            self.api.checks.clone(),
+            context.pairs.clone(),
+            context.carriers.clone(),
+        );
+        let prober = Prober {
+            hub: self.hub.clone(),
+            handle: context.handle.clone(),
+            live: context.live.clone(),
+        };
+        let token = stop();
+        tasks.spawn(async move { checks.run(token).await });
+        let token = stop();
+        tasks.spawn(async move { pairs.run(token).await });
+        let token = stop();
+        tasks.spawn(async move { carriers.run(token).await });
+        tasks.spawn(self.console.clone().run(stop()));
+        tasks.spawn(dispatch(context.clone()));
+        tasks.spawn(prober.run(stop()));
+        tasks.spawn(renew_certificates(self.certificates.clone(), stop()));
+        tasks.spawn(sweep::sweep(context.handle.clone(), stop()));
+    }
+
+    /// Gives the edge's way to the control channel, which says goodbye by the hub's sockets: they stay as long.
+    fn spawn_hub(&self, control: ControlListener, tls: Arc<ServerConfig>) -> ControlHandoff {
+        let (streams, handed_over) = mpsc::channel(HANDOFF_CAPACITY);
+        let (context, hub) = (self.context.clone(), self.hub.clone());
+        let hub_stop = CancellationToken::new();
+        let ended = hub_stop.clone().drop_guard();
+        self.tasks.spawn(async move {
+            control.run(context, handed_over).await;
+            drop(ended);
+        });
+        self.tasks.spawn(async move { hub.run(hub_stop).await });
+        ControlHandoff {
+            config: tls,
+            streams,
+        }
+    }
+
+    fn spawn_edge(
+        &self,
+        edge: Edge,
+        routes: watch::Receiver<Arc<RouteTable>>,
+        handoff: ControlHandoff,
+        internal: InternalHosts,
+    ) {
+        let edge = edge.run(
+            routes,
+            self.certificates.clone(),
+            self.hub.clone(),
+            Some(handoff),
+            Some(internal),
+            self.stop.clone(),
+        );
+        self.tasks.spawn(async move {
+            if let Err(error) = edge.await {
+                tracing::error!(%error, "the edge ended");
+            }
+        });
+    }
+
+    fn spawn_dns(&self, dns: DnsServer, zones: watch::Receiver<Arc<Zones>>) {
+        let answering = dns.run(zones, self.stop.clone());
+        self.tasks.spawn(async move {
+            if let Err(error) = answering.await {
+                tracing::error!(%error, "the DNS server ended");
+            }
+        });
+    }
+
+    fn spawn_pages(&self, listener: TcpListener, secure_cookies: bool) {
+        let pages = malha_web::WebConfig {
+            secure_cookies,
+            ..malha_web::WebConfig::default()
+        };
+        let pages = malha_web::router(self.console.clone(), pages);
+        let router = api::router(self.api.clone()).merge(pages);
+        let stop = self.stop.clone();
+        self.tasks
+            .spawn(api::serve(listener, router, secure_cookies, stop));
+    }
+}
+
+/// The controller's own public names lead to the dashboard.
+fn internal_hosts(own: &[HostName], dashboard: &TcpListener) -> InternalHosts {
+    let dashboard = dashboard.local_addr().ok();
+    let hosts = own
+        .iter()
+        .filter_map(|host| Some((host.as_str().parse().ok()?, dashboard?)));
+    InternalHosts::new(hosts.collect::<Vec<_>>())
+}
+
+async fn renew_certificates(certificates: Arc<EdgeCertificates>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(RENEWAL_INTERVAL) => {}
+            () = stop.cancelled() => return,
+        }
+        if let Err(error) = certificates.renew_due(OffsetDateTime::now_utc()) {
+            tracing::error!(%error, "edge certificates were not renewed");
+        }
+    }
+}
+
+const HANDOFF_CAPACITY: usize = 1_024;
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);

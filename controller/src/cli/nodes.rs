@@ -6,7 +6,8 @@ use malha_proto::{Hop, PathKind, ServiceState};
 use serde_json::json;
 
 use crate::api::{
-    BrokenHop, HopHealth, Node, NodePolicyState, NodeStanding, ServiceHealth, UpDown,
+    BrokenHop, Claimant, HopHealth, Node, NodePolicy, NodePolicyState, NodeStanding, ServiceHealth,
+    Tunnel, UpDown,
 };
 use crate::cli::exit::Failure;
 use crate::cli::screen::{Screen, size, span};
@@ -171,18 +172,12 @@ impl Row for Node {
 
     fn details(&self, screen: &Screen) -> Vec<(Word, String)> {
         let machine = &self.machine;
+        let endpoints: Vec<String> = self.endpoints.iter().map(ToString::to_string).collect();
         let mut lines = vec![
             (Word::Addresses, self.address_v6.to_string()),
             (Word::OverlayName, self.overlay_name.clone()),
             (Word::Tags, self.tags.join(", ")),
-            (
-                Word::Endpoints,
-                self.endpoints
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-                    .join(", "),
-            ),
+            (Word::Endpoints, endpoints.join(", ")),
             (
                 Word::Machine,
                 format!(
@@ -203,65 +198,59 @@ impl Row for Node {
             lines.push((Word::Control, line));
         }
         if let Some(policy) = &self.policy {
-            let deadline = policy.deadline_ms.map(|at_ms| screen.moment(at_ms));
-            let line = match policy.state {
-                NodePolicyState::Waiting => text::node_policy_waiting(
-                    screen.lang,
-                    policy.version,
-                    deadline.unwrap_or_default(),
-                ),
-                NodePolicyState::Returned => {
-                    text::node_policy_returned(screen.lang, policy.version)
-                }
-            };
-            lines.push((Word::Policy, line));
+            lines.push((Word::Policy, policy_line(policy, screen)));
         }
         if let Some(tunnel) = &self.tunnel {
-            lines.extend(
-                tunnel
-                    .endpoint
-                    .map(|endpoint| (Word::Tunnel, endpoint.to_string())),
-            );
-            lines.extend(
-                tunnel
-                    .handshake_age_ms
-                    .map(|age_ms| (Word::Handshake, text::ago(screen.lang, span(age_ms)))),
-            );
-            if let Some(path) = tunnel.path {
-                lines.push((Word::Path, screen.word(path_word(path))));
-            }
-            if let Some(psk) = &tunnel.psk {
-                let age = psk
-                    .age_ms
-                    .map(|age_ms| text::ago(screen.lang, span(age_ms)));
-                lines.push((Word::Psk, age.unwrap_or_else(|| psk.epoch.to_string())));
-            }
-            lines.push((Word::Received, size(tunnel.rx_bytes)));
-            lines.push((Word::Sent, size(tunnel.tx_bytes)));
+            lines.extend(tunnel_lines(tunnel, screen));
         }
-        lines.extend(
-            self.services
-                .iter()
-                .map(|service| (Word::Services, service_line(service, screen))),
-        );
+        let services = self.services.iter();
+        lines.extend(services.map(|service| (Word::Services, service_line(service, screen))));
         if let Some(quarantine) = &self.quarantine {
             lines.push((Word::Quarantine, screen.moment(quarantine.since_ms)));
-            for (word, claimant) in [
-                (Word::Holder, &quarantine.holder),
-                (Word::Rival, &quarantine.rival),
-            ] {
-                let source = claimant
-                    .source
-                    .map(|source| format!(" · {source}"))
-                    .unwrap_or_default();
-                lines.push((
-                    word,
-                    format!("{} · {}{source}", claimant.host_name, claimant.machine),
-                ));
-            }
+            lines.push((Word::Holder, claimant_line(&quarantine.holder)));
+            lines.push((Word::Rival, claimant_line(&quarantine.rival)));
         }
         lines
     }
+}
+
+fn policy_line(policy: &NodePolicy, screen: &Screen) -> String {
+    let (lang, version) = (screen.lang, policy.version);
+    match policy.state {
+        NodePolicyState::Waiting => {
+            let deadline = policy.deadline_ms.map(|at_ms| screen.moment(at_ms));
+            text::node_policy_waiting(lang, version, deadline.unwrap_or_default())
+        }
+        NodePolicyState::Returned => text::node_policy_returned(lang, version),
+    }
+}
+
+fn tunnel_lines(tunnel: &Tunnel, screen: &Screen) -> Vec<(Word, String)> {
+    let ago = |age_ms: u64| text::ago(screen.lang, span(age_ms));
+    let endpoint = tunnel.endpoint.map(|endpoint| endpoint.to_string());
+    let path = tunnel.path.map(|path| screen.word(path_word(path)));
+    let psk = tunnel.psk.as_ref().map(|psk| {
+        let age = psk.age_ms.map(ago);
+        age.unwrap_or_else(|| psk.epoch.to_string())
+    });
+    let known = [
+        (Word::Tunnel, endpoint),
+        (Word::Handshake, tunnel.handshake_age_ms.map(ago)),
+        (Word::Path, path),
+        (Word::Psk, psk),
+        (Word::Received, Some(size(tunnel.rx_bytes))),
+        (Word::Sent, Some(size(tunnel.tx_bytes))),
+    ];
+    let lines = known.into_iter();
+    lines
+        .filter_map(|(word, line)| Some((word, line?)))
+        .collect()
+}
+
+fn claimant_line(claimant: &Claimant) -> String {
+    let source = claimant.source.map(|source| format!(" · {source}"));
+    let source = source.unwrap_or_default();
+    format!("{} · {}{source}", claimant.host_name, claimant.machine)
 }
 
 /// How a tunnel's packets travel.

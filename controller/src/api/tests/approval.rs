@@ -3,22 +3,7 @@
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::rig::{Reply, Rig};
-
-const OPEN: &str = r#"version = 1
-[[grant]]
-name = "mensagens"
-from = ["profile:security-server"]
-to = ["profile:security-server"]
-protocol = "tcp"
-ports = ["5500"]
-[[test]]
-from = "profile:security-server"
-to = "profile:security-server"
-protocol = "tcp"
-port = 5500
-expect = "allow"
-"#;
+use super::rig::{OPEN, Reply, Rig};
 
 /// `sefaz` asks for a second approver; ana is an owner, bruno an operator, each with a key.
 struct Stage {

@@ -4,22 +4,7 @@
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::rig::Rig;
-
-const OPEN: &str = r#"version = 1
-[[grant]]
-name = "mensagens"
-from = ["profile:security-server"]
-to = ["profile:security-server"]
-protocol = "tcp"
-ports = ["5500"]
-[[test]]
-from = "profile:security-server"
-to = "profile:security-server"
-protocol = "tcp"
-port = 5500
-expect = "allow"
-"#;
+use super::rig::{OPEN, Rig};
 
 async fn two_nodes() -> Rig {
     let rig = Rig::furnished().await;

@@ -18,6 +18,10 @@ async fn post(rig: &Rig, scope: Scope, path: &str, body: &Value, name: &str) -> 
     .await
 }
 
+async fn organization(rig: &Rig, scope: Scope, name: &str, key: &str) -> Reply {
+    post(rig, scope, "/organizations", &json!({"name": name}), key).await
+}
+
 #[tokio::test]
 async fn every_creation_can_be_repeated_and_happens_once() {
     let rig = Rig::furnished().await;
@@ -102,75 +106,34 @@ async fn a_repeated_token_says_why_its_text_is_missing() {
 #[tokio::test]
 async fn the_same_name_for_another_request_is_a_conflict_and_another_caller_has_names_of_its_own() {
     let rig = Rig::bare().await;
-    post(
-        &rig,
-        Scope::Admin,
-        "/organizations",
-        &json!({"name": "a"}),
-        "k",
-    )
-    .await
-    .ok();
-    let problem = post(
-        &rig,
-        Scope::Admin,
-        "/organizations",
-        &json!({"name": "b"}),
-        "k",
-    )
-    .await
-    .problem(409);
+    organization(&rig, Scope::Admin, "a", "k").await.ok();
+    let problem = organization(&rig, Scope::Admin, "b", "k")
+        .await
+        .problem(409);
     assert_eq!(problem["type"], "urn:malha:problem:other-request");
-    let other = post(
-        &rig,
-        Scope::Write,
-        "/organizations",
-        &json!({"name": "b"}),
-        "k",
-    )
-    .await;
+    let other = organization(&rig, Scope::Write, "b", "k").await;
     assert_eq!(other.status, 201);
 }
 
 #[tokio::test]
 async fn what_was_created_and_removed_is_gone() {
     let rig = Rig::bare().await;
-    post(
-        &rig,
-        Scope::Admin,
-        "/organizations",
-        &json!({"name": "a"}),
-        "k",
-    )
-    .await
-    .ok();
+    organization(&rig, Scope::Admin, "a", "k").await.ok();
     rig.call(Method::DELETE, "/organizations/a", None)
         .await
         .ok();
-    post(
-        &rig,
-        Scope::Admin,
-        "/organizations",
-        &json!({"name": "a"}),
-        "k",
-    )
-    .await
-    .problem(410);
+    organization(&rig, Scope::Admin, "a", "k")
+        .await
+        .problem(410);
 }
 
 #[tokio::test]
 async fn a_strange_idempotency_key_is_refused() {
     let rig = Rig::bare().await;
     for name in ["", "a b", &"x".repeat(129), "\u{e9}"] {
-        let problem = post(
-            &rig,
-            Scope::Admin,
-            "/organizations",
-            &json!({"name": "a"}),
-            name,
-        )
-        .await
-        .problem(400);
+        let problem = organization(&rig, Scope::Admin, "a", name)
+            .await
+            .problem(400);
         assert_eq!(problem["field"], "idempotency-key");
     }
     assert_eq!(rig.state().organizations().len(), 0);

@@ -34,6 +34,21 @@ pub(crate) const AUTHORITY: Fingerprint = Fingerprint([9; 32]);
 const NO_LIMIT: u64 = 1_000_000;
 pub(crate) const NODE: &str = "sefaz/producao/ss-1";
 pub(super) const NODE_IN_URL: &str = "sefaz%2Fproducao%2Fss-1";
+/// A policy that lets security servers speak with each other.
+pub(super) const OPEN: &str = r#"version = 1
+[[grant]]
+name = "mensagens"
+from = ["profile:security-server"]
+to = ["profile:security-server"]
+protocol = "tcp"
+ports = ["5500"]
+[[test]]
+from = "profile:security-server"
+to = "profile:security-server"
+protocol = "tcp"
+port = 5500
+expect = "allow"
+"#;
 
 pub(crate) struct Rig {
     pub(crate) context: ApiContext,

@@ -2,7 +2,8 @@
 
 use malha_proto::{PathProbe, ServiceKind};
 use malha_web::Console;
-use malha_web::model::{Exposure, ProbeState, Protocol, RefusalKind, RouteState};
+use malha_web::model::RefusalKind::{Conflict, Invalid, NotFound};
+use malha_web::model::{Exposure, NewService, ProbeState, Protocol, RouteState};
 
 use super::rig::{Rig, at, new_route, new_service, owner, refusal};
 
@@ -31,67 +32,59 @@ async fn each_wrong_field_of_a_service_is_named() {
     let good = || new_service(node, "painel", 8080, Exposure::Tunnel);
     let wrong = [
         (
-            super::rig::new_service(malha_proto::NodeId(999), "a", 1, Exposure::Tunnel),
+            new_service(malha_proto::NodeId(999), "a", 1, Exposure::Tunnel),
             "node",
-            RefusalKind::NotFound,
+            NotFound,
         ),
         (
-            malha_web::model::NewService {
+            NewService {
                 name: "Painel\u{0}".to_owned(),
                 ..good()
             },
             "name",
-            RefusalKind::Invalid,
+            Invalid,
         ),
         (
-            malha_web::model::NewService {
+            NewService {
                 name: "web".to_owned(),
                 ..good()
             },
             "name",
-            RefusalKind::Conflict,
+            Conflict,
         ),
+        (NewService { port: 0, ..good() }, "port", Invalid),
+        (NewService { port: 80, ..good() }, "port", Invalid),
         (
-            malha_web::model::NewService { port: 0, ..good() },
-            "port",
-            RefusalKind::Invalid,
-        ),
-        (
-            malha_web::model::NewService { port: 80, ..good() },
-            "port",
-            RefusalKind::Invalid,
-        ),
-        (
-            malha_web::model::NewService {
+            NewService {
                 protocol: Protocol::Udp,
                 ..good()
             },
             "protocol",
-            RefusalKind::Invalid,
+            Invalid,
         ),
         (
-            malha_web::model::NewService {
+            NewService {
                 target: "localhost".to_owned(),
                 ..good()
             },
             "target",
-            RefusalKind::Invalid,
+            Invalid,
         ),
         (
-            malha_web::model::NewService {
+            NewService {
                 target: "x".repeat(65_536),
                 ..good()
             },
             "target",
-            RefusalKind::Invalid,
+            Invalid,
         ),
         (
-            malha_web::model::NewService {
+            NewService {
                 target: "0.0.0.0:80".to_owned(),
                 ..good()
             },
             "target",
-            RefusalKind::Invalid,
+            Invalid,
         ),
     ];
     for (new, field, kind) in wrong {
@@ -149,56 +142,28 @@ async fn each_wrong_field_of_a_route_is_named() {
     let before = rig.revision();
     let gone = malha_proto::ServiceId(999);
     let wrong = [
-        (
-            new_route("garagem", "/", &[web]),
-            "host",
-            RefusalKind::Invalid,
-        ),
+        (new_route("garagem", "/", &[web]), "host", Invalid),
         (
             new_route("раураl.example.org", "/", &[web]),
             "host",
-            RefusalKind::Invalid,
+            Invalid,
         ),
-        (
-            new_route("192.0.2.1", "/", &[web]),
-            "host",
-            RefusalKind::Invalid,
-        ),
-        (
-            new_route("a.malha.internal", "/", &[web]),
-            "host",
-            RefusalKind::Invalid,
-        ),
+        (new_route("192.0.2.1", "/", &[web]), "host", Invalid),
+        (new_route("a.malha.internal", "/", &[web]), "host", Invalid),
         (
             new_route("ns1.example.org", "/../x", &[web]),
             "path",
-            RefusalKind::Invalid,
+            Invalid,
         ),
-        (
-            new_route("b.example.org", "", &[web]),
-            "path",
-            RefusalKind::Invalid,
-        ),
-        (
-            new_route("b.example.org", "/", &[]),
-            "service",
-            RefusalKind::Invalid,
-        ),
-        (
-            new_route("b.example.org", "/", &[ssh]),
-            "service",
-            RefusalKind::Invalid,
-        ),
+        (new_route("b.example.org", "", &[web]), "path", Invalid),
+        (new_route("b.example.org", "/", &[]), "service", Invalid),
+        (new_route("b.example.org", "/", &[ssh]), "service", Invalid),
         (
             new_route("b.example.org", "/", &[gone]),
             "service",
-            RefusalKind::NotFound,
+            NotFound,
         ),
-        (
-            new_route("a.example.org", "/", &[web]),
-            "host",
-            RefusalKind::Conflict,
-        ),
+        (new_route("a.example.org", "/", &[web]), "host", Conflict),
     ];
     for (new, field, kind) in wrong {
         let name = format!("{new:?}");
@@ -225,7 +190,7 @@ async fn a_service_behind_a_route_stays_until_the_route_is_removed() {
         .remove_service(&owner(), &web.to_string().into())
         .await
         .unwrap_err();
-    assert_eq!(refused.kind, RefusalKind::Conflict);
+    assert_eq!(refused.kind, Conflict);
     assert!(
         refused.text.pt.contains("a rota “a.example.org/”"),
         "{}",
@@ -244,7 +209,7 @@ async fn a_service_behind_a_route_stays_until_the_route_is_removed() {
         .console
         .remove_route(&owner(), &route.to_string().into())
         .await;
-    assert_eq!(refusal(again), (None, RefusalKind::NotFound));
+    assert_eq!(refusal(again), (None, NotFound));
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! Zones and record sets: what their forms write and refuse, and what their rows say.
 
 use malha_web::Console;
-use malha_web::model::{Exposure, NewRecordSet, RecordSetKey, RecordSource, RefusalKind};
+use malha_web::model::RefusalKind::{Conflict, Invalid, NotFound};
+use malha_web::model::{Exposure, NewRecordSet, RecordSetKey, RecordSource};
 
 use super::rig::{Rig, at, new_route, owner, refusal};
 
@@ -98,87 +99,46 @@ async fn each_wrong_field_of_a_record_set_is_named() {
         .unwrap();
     let before = rig.revision();
     let long = "x".repeat(65_536);
+    let address: &[&str] = &["192.0.2.7"];
+    let lasting = NewRecordSet {
+        ttl_s: u32::MAX,
+        ..set("b", "A", address)
+    };
     let wrong = [
-        (set("", "A", &["192.0.2.7"]), "name", RefusalKind::Invalid),
-        (set("..", "A", &["192.0.2.7"]), "name", RefusalKind::Invalid),
-        (
-            set("ção", "A", &["192.0.2.7"]),
-            "name",
-            RefusalKind::Invalid,
-        ),
-        (
-            set(&long, "A", &["192.0.2.7"]),
-            "name",
-            RefusalKind::Invalid,
-        ),
-        (
-            set("www.example.org", "A", &["192.0.2.7"]),
-            "name",
-            RefusalKind::Invalid,
-        ),
-        (
-            set("www.example.com.", "A", &["192.0.2.7"]),
-            "name",
-            RefusalKind::Invalid,
-        ),
-        (
-            set("b", "PTR\u{0}", &["a."]),
-            "record_type",
-            RefusalKind::Invalid,
-        ),
+        (set("", "A", address), "name", Invalid),
+        (set("..", "A", address), "name", Invalid),
+        (set("ção", "A", address), "name", Invalid),
+        (set(&long, "A", address), "name", Invalid),
+        (set("www.example.org", "A", address), "name", Invalid),
+        (set("www.example.com.", "A", address), "name", Invalid),
+        (set("b", "PTR\u{0}", &["a."]), "record_type", Invalid),
         (
             set("@", "CNAME", &["a.example.net."]),
             "record_type",
-            RefusalKind::Invalid,
+            Invalid,
         ),
         (
             set("@", "SOA", &["a. b. 1 1 1 1 1"]),
             "record_type",
-            RefusalKind::Invalid,
+            Invalid,
         ),
-        (
-            set("b", "A", &["2001:db8::1"]),
-            "values",
-            RefusalKind::Invalid,
-        ),
-        (set("b", "A", &[]), "values", RefusalKind::Invalid),
+        (set("b", "A", &["2001:db8::1"]), "values", Invalid),
+        (set("b", "A", &[]), "values", Invalid),
         (
             set("b", "A", &["192.0.2.7", "192.0.2.7"]),
             "values",
-            RefusalKind::Invalid,
+            Invalid,
         ),
-        (
-            set("b", "CNAME", &["sem-ponto"]),
-            "values",
-            RefusalKind::Invalid,
-        ),
-        (set("b", "TXT", &[&long]), "values", RefusalKind::Invalid),
-        (
-            NewRecordSet {
-                ttl_s: u32::MAX,
-                ..set("b", "A", &["192.0.2.7"])
-            },
-            "ttl_s",
-            RefusalKind::Invalid,
-        ),
-        (
-            set("www", "CNAME", &["a.example.net."]),
-            "name",
-            RefusalKind::Conflict,
-        ),
-        (
-            set("garagem", "A", &["192.0.2.7"]),
-            "name",
-            RefusalKind::Conflict,
-        ),
+        (set("b", "CNAME", &["sem-ponto"]), "values", Invalid),
+        (set("b", "TXT", &[&long]), "values", Invalid),
+        (lasting, "ttl_s", Invalid),
+        (set("www", "CNAME", &["a.example.net."]), "name", Conflict),
+        (set("garagem", "A", address), "name", Conflict),
     ];
     for (new, field, kind) in wrong {
-        let name: String = format!("{new:?}").chars().take(200).collect();
-        assert_eq!(
-            refusal(rig.console.put_record_set(&owner(), new).await),
-            at(field, kind),
-            "{name}"
-        );
+        let shown: String = format!("{new:?}").chars().take(200).collect();
+        let refused = rig.console.put_record_set(&owner(), new).await;
+        assert_eq!(refusal(refused), at(field, kind), "{shown}");
     }
     assert_eq!(rig.revision(), before);
 }
@@ -188,10 +148,7 @@ async fn what_is_not_there_or_must_stay_is_not_deleted() {
     let rig = Rig::new().await;
     let before = rig.revision();
     let delete = async |key| refusal(rig.console.delete_record_set(&owner(), key).await);
-    assert_eq!(
-        delete(key("nada", "A")).await,
-        (None, RefusalKind::NotFound)
-    );
+    assert_eq!(delete(key("nada", "A")).await, (None, NotFound));
     assert_eq!(
         delete(RecordSetKey {
             zone: "example.com".to_owned(),
@@ -199,9 +156,9 @@ async fn what_is_not_there_or_must_stay_is_not_deleted() {
         })
         .await
         .1,
-        RefusalKind::NotFound
+        NotFound
     );
-    assert_eq!(delete(key("@", "NS")).await, (None, RefusalKind::Conflict));
+    assert_eq!(delete(key("@", "NS")).await, (None, Conflict));
     assert_eq!(rig.revision(), before);
     assert!(rig.console.zone(&owner(), "example.com").await.is_err());
     assert!(rig.console.zone(&owner(), "..").await.is_err());

@@ -37,7 +37,7 @@ pub struct Demo {
 
 /// One of the demo's own processes.
 #[derive(Clone, Copy, Debug)]
-pub struct Helper(Pid);
+pub struct Part(Pid);
 
 impl Ports {
     pub fn free() -> Result<Self> {
@@ -139,15 +139,15 @@ impl Demo {
     }
 
     /// The demo's process that runs this hidden command: `demo-node` or `demo-garage`.
-    pub fn helper(&self, word: &str) -> Result<Helper> {
+    pub fn part(&self, word: &str) -> Result<Part> {
         let own = Pid::from_raw(i32::try_from(self.child.id())?);
-        helpers_of(own)?
+        parts_of(own)?
             .into_iter()
-            .find_map(|(helper, command_line)| {
+            .find_map(|(part, command_line)| {
                 command_line
                     .iter()
                     .any(|found| found == word)
-                    .then_some(helper)
+                    .then_some(part)
             })
             .with_context(|| format!("the demo has no process {word}"))
     }
@@ -200,7 +200,7 @@ impl Drop for Demo {
     }
 }
 
-impl Helper {
+impl Part {
     /// As if it had crashed.
     pub fn kill(self) -> Result<()> {
         Ok(kill(self.0, Signal::SIGKILL)?)
@@ -214,7 +214,7 @@ impl Helper {
 }
 
 /// The children of a process, with their command lines.
-fn helpers_of(parent: Pid) -> Result<Vec<(Helper, Vec<String>)>> {
+fn parts_of(parent: Pid) -> Result<Vec<(Part, Vec<String>)>> {
     let mut children = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let path = entry?.path();
@@ -232,12 +232,12 @@ fn helpers_of(parent: Pid) -> Result<Vec<(Helper, Vec<String>)>> {
 }
 
 /// The process with this entry, if it is a child of `parent`.
-fn child_at(entry: &Path, parent: Pid) -> Option<Helper> {
+fn child_at(entry: &Path, parent: Pid) -> Option<Part> {
     let own: i32 = entry.file_name()?.to_str()?.parse().ok()?;
     let status = fs::read_to_string(entry.join("status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
     let child = line.trim().parse() == Ok(parent.as_raw());
-    child.then(|| Helper(Pid::from_raw(own)))
+    child.then(|| Part(Pid::from_raw(own)))
 }
 
 /// A port of 127.0.0.1 that nobody has, below those that the system gives to clients by itself.

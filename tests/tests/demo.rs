@@ -237,15 +237,15 @@ fn a_node_that_can_not_run_breaks_its_hop_and_says_why() -> Result<()> {
 fn ctrl_c_leaves_no_process_and_no_file() -> Result<()> {
     let mut demo = Demo::start()?;
     demo.is_well()?;
-    let helpers = [demo.helper("demo-node")?, demo.helper("demo-garage")?];
+    let parts = [demo.part("demo-node")?, demo.part("demo-garage")?];
     assert!(
         fs::read_dir(demo.temporary())?.next().is_some(),
         "where is the data folder?"
     );
     assert!(demo.end(Signal::SIGINT)?.success());
     assert!(
-        helpers.iter().all(|helper| !helper.runs()),
-        "{helpers:?} still run"
+        parts.iter().all(|part| !part.runs()),
+        "{parts:?} still run"
     );
     assert!(
         fs::read_dir(demo.temporary())?.next().is_none(),
@@ -257,12 +257,12 @@ fn ctrl_c_leaves_no_process_and_no_file() -> Result<()> {
 #[test]
 fn ctrl_c_at_the_start_leaves_no_process_and_no_file() -> Result<()> {
     let mut demo = Demo::start()?;
-    let helper =
+    let garage =
         malha_tests::lab::eventually("the garage starts", malha_tests::lab::PATIENCE, || {
-            demo.helper("demo-garage")
+            demo.part("demo-garage")
         })?;
     demo.end(Signal::SIGINT)?;
-    assert!(!helper.runs(), "the garage still runs");
+    assert!(!garage.runs(), "the garage still runs");
     assert!(
         fs::read_dir(demo.temporary())?.next().is_none(),
         "temporary files are left"
@@ -274,13 +274,13 @@ fn ctrl_c_at_the_start_leaves_no_process_and_no_file() -> Result<()> {
 fn a_dead_garage_and_a_dead_agent_are_shown_as_what_they_are() -> Result<()> {
     let mut demo = Demo::start()?;
     demo.is_well()?;
-    demo.helper("demo-garage")?.kill()?;
+    demo.part("demo-garage")?.kill()?;
     let line = demo.shows("the service does not answer")?;
     assert!(
         line.contains("tunnel ✔") && line.contains("service ✘"),
         "{line}"
     );
-    demo.helper("demo-node")?.kill()?;
+    demo.part("demo-node")?.kill()?;
     let line = demo.shows("the node's agent stopped")?;
     assert!(line.contains("tunnel ✘"), "{line}");
     assert!(demo.end(Signal::SIGINT)?.success());

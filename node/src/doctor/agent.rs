@@ -71,7 +71,7 @@ mod tests {
         let fresh = said(Enrolment::No { with_token: false });
         assert_eq!(fresh.verdict, Verdict::CouldNotTest);
         assert!(
-            fresh.observed.contains("doctor TOKEN"),
+            fresh.observed.contains("doctor --token-file"),
             "{}",
             fresh.observed
         );

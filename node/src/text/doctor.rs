@@ -42,8 +42,8 @@ texts! {
     too_long() { "não terminou a tempo", "it did not end in time" }
     not_enrolled() { "esta máquina ainda não foi cadastrada", "this machine is not enrolled yet" }
     not_enrolled_no_token() {
-        "esta máquina ainda não foi cadastrada; para testar o caminho até o controlador, use: malha-node doctor TOKEN",
-        "this machine is not enrolled yet; to test the way to the controller, use: malha-node doctor TOKEN"
+        "esta máquina ainda não foi cadastrada; para testar o caminho até o controlador, use: malha-node doctor --token-file ARQUIVO",
+        "this machine is not enrolled yet; to test the way to the controller, use: malha-node doctor --token-file FILE"
     }
     not_running() { "o malha-node não está rodando aqui", "malha-node does not run here" }
     unreadable(why) {

@@ -149,7 +149,7 @@ impl Drop for Contender {
     }
 }
 
-/// The balancer as the agent runs it, until it is killed.
+/// The balancer on a runtime like the agent's, until it is killed.
 fn serve(addresses: &[SocketAddr]) -> io::Result<()> {
     let Some((address, servers)) = addresses.split_first() else {
         return Err(io::ErrorKind::InvalidInput.into());

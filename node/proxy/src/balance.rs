@@ -7,24 +7,27 @@
 //! | `pool` | sans-IO: which backend a connection gets | one per balancer |
 //! | `health` | sans-IO: what checks and connections say of a backend | one per backend |
 //! | `checker` | asks the backends how they are | one task per balancer |
-//! | `listener` | accepts, admits, and starts connections | one task per address |
-//! | `stream` | the life of one connection | one task per connection |
+//! | `worker` | the life of connections between two kernel sockets | a few threads per balancer |
+//! | `listener` | accepts what else comes, and starts it | one task per other address |
+//! | `stream` | the life of one such connection | one task per connection |
+//! | `carry` | its bytes in both directions | two per connection |
+//! | `lease` | a place at a backend | one per connection |
 //! | `open` | what the pool knows of a connection, and tells it | one per connection |
-//! | `carry`, `splice` | bytes in both directions | two per connection |
 
 mod balancer;
 mod carry;
 mod checker;
 mod health;
+mod lease;
 mod link;
 mod listener;
 mod open;
 mod pool;
 mod proxy_header;
 mod spec;
-mod splice;
 mod status;
 mod stream;
+mod worker;
 
 pub use balancer::Balancer;
 pub use health::{Condition, RECOVERY};

@@ -1,6 +1,10 @@
 //! One running balancer: listeners, checks and connections around one pool. It ends when it is stopped or dropped.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::io;
+use std::net::{IpAddr, TcpListener};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -8,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, Admitted};
 
 use super::checker::check_forever;
 use super::link::{Connector, Listener};
@@ -17,6 +21,8 @@ use super::open::Ending;
 use super::pool::{Choice, Pool};
 use super::spec::{Spec, SpecError};
 use super::status::{BalancerCounters, BalancerStatus};
+use super::stream::Terms;
+use super::worker::Workers;
 
 /// A balancer at work. Dropping it resets its connections.
 #[derive(Debug)]
@@ -33,10 +39,13 @@ pub(super) struct Floor {
     pool: Mutex<Pool>,
     /// Read once per connection.
     spec: RwLock<Spec>,
-    pub(super) admission: Arc<Admission>,
+    admission: Arc<Admission>,
     pub(super) counters: Arc<BalancerCounters>,
     pub(super) due_changed: Notify,
     pub(super) connections: TaskTracker,
+    /// Begun with the first need of them; None: they could not be.
+    workers: OnceLock<Option<Workers>>,
+    has_ended: AtomicBool,
 }
 
 impl Balancer {
@@ -64,10 +73,16 @@ impl Balancer {
             counters,
             due_changed: Notify::new(),
             connections: TaskTracker::new(),
+            workers: OnceLock::new(),
+            has_ended: AtomicBool::new(false),
         });
         let mut loops = JoinSet::new();
         loops.spawn(check_forever(Arc::clone(&floor)));
+        let is_accepting = floor.is_accepting(&listeners);
         for listener in listeners {
+            if is_accepting && listener.kernel().is_some() {
+                continue;
+            }
             loops.spawn(accept_forever(Arc::clone(&floor), listener));
         }
         Ok(Self { floor, loops })
@@ -108,6 +123,11 @@ impl Balancer {
         &self.floor.counters
     }
 
+    #[cfg(test)]
+    pub(super) fn workers(&self) -> Option<&Workers> {
+        self.floor.workers()
+    }
+
     /// Closes the listeners, resets the connections, and returns when that is done.
     pub async fn stop(self) {
         self.finish(Duration::ZERO).await;
@@ -118,6 +138,9 @@ impl Balancer {
     pub async fn finish(mut self, limit: Duration) {
         self.loops.shutdown().await;
         let floor = &self.floor;
+        if let Some(Some(workers)) = floor.workers.get() {
+            workers.close_doors();
+        }
         floor.connections.close();
         floor.pool().close(Ending::Finish);
         if timeout(limit, floor.connections.wait()).await.is_err() {
@@ -130,16 +153,59 @@ impl Balancer {
 impl Drop for Balancer {
     fn drop(&mut self) {
         self.floor.pool().close(Ending::Reset);
+        self.floor.has_ended.store(true, Ordering::SeqCst);
+        if let Some(Some(workers)) = self.floor.workers.get() {
+            workers.end();
+        }
     }
 }
 
 impl Floor {
-    pub(super) fn pool(&self) -> MutexGuard<'_, Pool> {
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Gives the kernel's listeners to workers, if the kernel reaches the backends too. Whether that was done.
+    fn is_accepting(self: &Arc<Self>, listeners: &[Box<dyn Listener>]) -> bool {
+        let own = listeners.iter().filter_map(|it| it.kernel());
+        let copies = own.map(|it| Ok(it.as_fd().try_clone_to_owned()?.into()));
+        let doors = match copies.collect::<io::Result<Vec<_>>>() {
+            Ok(doors) if self.connector.is_kernel() && !doors.is_empty() => doors,
+            _ => return false,
+        };
+        self.workers
+            .get_or_init(|| self.start_workers(doors))
+            .is_some()
     }
 
-    pub(super) fn spec(&self) -> RwLockReadGuard<'_, Spec> {
-        self.spec.read().unwrap_or_else(PoisonError::into_inner)
+    /// For connections between two sockets of the kernel; None: they can't be started.
+    pub(super) fn workers(self: &Arc<Self>) -> Option<&Workers> {
+        let workers = self.workers.get_or_init(|| self.start_workers(Vec::new()));
+        let workers = workers.as_ref()?;
+        if self.has_ended.load(Ordering::SeqCst) {
+            workers.end();
+        }
+        Some(workers)
+    }
+
+    fn start_workers(self: &Arc<Self>, doors: Vec<TcpListener>) -> Option<Workers> {
+        let started = Workers::start(self, doors);
+        let failed = |error: &io::Error| tracing::warn!(%error, "can't start a balancer's workers");
+        started.inspect_err(failed).ok()
+    }
+
+    /// Takes a connection from here in, or counts why not.
+    pub(super) fn admit(&self, source: IpAddr) -> Option<(Terms, Admitted)> {
+        let spec = self.spec.read().unwrap_or_else(PoisonError::into_inner);
+        let (allowed, terms) = (spec.allows(source), Terms::from(&*spec));
+        drop(spec);
+        if !allowed {
+            self.counters.strange_connections.add(1);
+            return None;
+        }
+        let place = self.admission.admit(source)?;
+        self.counters.accepted_connections.add(1);
+        Some((terms, place))
+    }
+
+    pub(super) fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A backend did not take a connection, or served nobody on it.

@@ -1,4 +1,4 @@
-//! Carries bytes between two connections until both directions have ended. A half that ends is passed on and the other
+//! Carries bytes between two connections of which one at least is not the kernel's, until both directions have ended. A half that ends is passed on and the other
 //! half goes on; it never holds more than one buffer per direction.
 
 use std::future::pending;
@@ -6,15 +6,16 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 
-use super::link::{Cut, Link, Socket};
+use super::link::{Cut, Link};
 use super::open::{Open, Side};
-use super::splice::{Heard, pump_kernel};
 use super::status::BalancerCounters;
 
 /// Something that happened in one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Moved(usize),
+    /// The same, past this process.
+    Spliced(usize),
     /// The side that bytes come from ended or failed.
     SourceLeft,
     /// It failed by a reset of its own: nobody is there any more to be reset.
@@ -31,7 +32,7 @@ pub(super) async fn carry(
     open: &Open,
     counters: &BalancerCounters,
 ) -> io::Result<()> {
-    let told = Told { open, counters };
+    let told = Told::new(open, counters);
     match (client.cut.take(), server.cut.take()) {
         (None, None) => both(client, server, told).await,
         (one, other) => tokio::select! {
@@ -45,12 +46,6 @@ pub(super) async fn carry(
 
 async fn both(client: &mut Link, server: &mut Link, told: Told<'_>) -> io::Result<()> {
     let (up, down) = (|step| told.up(step), |step| told.down(step));
-    if let (Socket::Kernel(client), Socket::Kernel(server)) = (&client.socket, &server.socket) {
-        let (client_heard, server_heard) = (Heard::default(), Heard::default());
-        let up = pump_kernel(client, server, (&client_heard, &server_heard), up);
-        let down = pump_kernel(server, client, (&server_heard, &client_heard), down);
-        return tokio::try_join!(up, down).map(|_| ());
-    }
     let (mut from_client, mut to_client) = split(client);
     let (mut from_server, mut to_server) = split(server);
     let up = pump(&mut from_client, &mut to_server, up);
@@ -82,7 +77,8 @@ async fn pump(
     }
 }
 
-async fn ended(cut: Option<Cut>) {
+/// Waits for that way to be cut.
+pub(super) async fn ended(cut: Option<Cut>) {
     match cut {
         Some(cut) => cut.await,
         None => pending().await,
@@ -91,14 +87,22 @@ async fn ended(cut: Option<Cut>) {
 
 /// Who hears of every step.
 #[derive(Clone, Copy)]
-struct Told<'a> {
+pub(super) struct Told<'a> {
     open: &'a Open,
     counters: &'a BalancerCounters,
 }
 
-impl Told<'_> {
-    fn up(self, step: Step) {
+impl<'a> Told<'a> {
+    pub(super) fn new(open: &'a Open, counters: &'a BalancerCounters) -> Self {
+        Self { open, counters }
+    }
+
+    pub(super) fn up(self, step: Step) {
         match step {
+            Step::Spliced(bytes) => {
+                self.counters.spliced_bytes.add(bytes as u64);
+                self.up(Step::Moved(bytes));
+            }
             Step::Moved(bytes) => {
                 self.counters.bytes_in.add(bytes as u64);
                 self.open.moved_up();
@@ -109,8 +113,12 @@ impl Told<'_> {
         }
     }
 
-    fn down(self, step: Step) {
+    pub(super) fn down(self, step: Step) {
         match step {
+            Step::Spliced(bytes) => {
+                self.counters.spliced_bytes.add(bytes as u64);
+                self.down(Step::Moved(bytes));
+            }
             Step::Moved(bytes) => {
                 self.counters.bytes_out.add(bytes as u64);
                 self.open.moved_down();

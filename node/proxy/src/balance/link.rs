@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -26,11 +27,11 @@ pub type Cut = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// One TCP connection.
 pub struct Link {
-    pub(super) socket: Socket,
+    socket: Socket,
     pub(super) cut: Option<Cut>,
 }
 
-pub(super) enum Socket {
+enum Socket {
     Kernel(TcpStream),
     Other(Box<dyn Stream>),
 }
@@ -48,6 +49,11 @@ pub struct Arrival {
 pub trait Listener: Send + 'static {
     /// The next connection; cancel safe. An error means that none will come any more.
     async fn accept(&mut self) -> io::Result<Arrival>;
+
+    /// The kernel's socket, if nothing has to be known of its connections but where they come from.
+    fn kernel(&self) -> Option<&TcpListener> {
+        None
+    }
 }
 
 /// How a backend is reached.
@@ -55,6 +61,11 @@ pub trait Listener: Send + 'static {
 pub trait Connector: Send + Sync + 'static {
     /// Opens a connection within `limit`. The error's kind tells whether the backend is to blame.
     async fn connect(&self, address: SocketAddr, limit: Duration) -> io::Result<Link>;
+
+    /// Whether it does no more than the kernel does for every socket of this host.
+    fn is_kernel(&self) -> bool {
+        false
+    }
 }
 
 impl Arrival {
@@ -69,8 +80,8 @@ impl Arrival {
 }
 
 impl Link {
-    /// A connection of the kernel with `TCP_NODELAY`, without which the end of a message waits for an acknowledgement; two
-    /// such are joined without copying. `cut` ends it from outside.
+    /// A connection of the kernel with `TCP_NODELAY`, without which the end of a message waits for an acknowledgement; what
+    /// is long between two such is not copied. `cut` ends it from outside.
     pub fn kernel(tcp: TcpStream, cut: Option<Cut>) -> Self {
         Self {
             socket: Socket::Kernel(tcp),
@@ -82,6 +93,18 @@ impl Link {
         Self {
             socket: Socket::Other(stream),
             cut: None,
+        }
+    }
+
+    pub(super) fn is_kernel(&self) -> bool {
+        matches!(self.socket, Socket::Kernel(_))
+    }
+
+    /// The kernel's socket without the runtime's knowledge of it, and its way's end.
+    pub(super) fn into_kernel(self) -> io::Result<(OwnedFd, Option<Cut>)> {
+        match self.socket {
+            Socket::Kernel(tcp) => Ok((tcp.into_std()?.into(), self.cut)),
+            Socket::Other(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -138,6 +161,10 @@ impl Listener for KernelListener {
             }
         }
     }
+
+    fn kernel(&self) -> Option<&TcpListener> {
+        Some(&self.0)
+    }
 }
 
 /// Like [`TcpStream::connect`], without asking the kernel once more how a connection is that is well.
@@ -179,6 +206,10 @@ impl Connector for KernelConnector {
         // A lost hint costs only speed.
         let _ = tcp.set_nodelay(true);
         Ok(Link::kernel(tcp, None))
+    }
+
+    fn is_kernel(&self) -> bool {
+        true
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::balancer::Floor;
 use super::link::{Arrival, Listener};
-use super::stream::{Terms, serve};
+use super::stream::serve;
 
 /// Accepts until the listener ends or this is dropped.
 pub(super) async fn accept_forever(floor: Arc<Floor>, mut listener: Box<dyn Listener>) {
@@ -20,16 +20,8 @@ pub(super) async fn accept_forever(floor: Arc<Floor>, mut listener: Box<dyn List
 }
 
 fn admit(floor: &Arc<Floor>, arrival: Arrival) {
-    let spec = floor.spec();
-    let (allowed, terms) = (spec.allows(arrival.source.ip()), Terms::from(&*spec));
-    drop(spec);
-    if !allowed {
-        floor.counters.strange_connections.add(1);
-        return arrival.link.abort();
-    }
-    match floor.admission.admit(arrival.source.ip()) {
-        Some(place) => {
-            floor.counters.accepted_connections.add(1);
+    match floor.admit(arrival.source.ip()) {
+        Some((terms, place)) => {
             let served = serve(Arc::clone(floor), terms, arrival, place);
             floor.connections.spawn(served);
         }

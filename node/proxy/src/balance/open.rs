@@ -17,8 +17,8 @@ pub(super) struct Open {
     /// Moves on with every byte or end that is carried; whoever looks twice sees whether anything was. A clock would cost more.
     moves: AtomicU32,
     server_spoke: AtomicBool,
-    /// The last byte was the server's.
-    answered: AtomicBool,
+    /// The last byte was the client's.
+    asked: AtomicBool,
     first_left: OnceLock<Side>,
     first_reset: OnceLock<Side>,
     told: AtomicU8,
@@ -50,13 +50,13 @@ pub(super) struct Watch {
 
 impl Open {
     pub(super) fn moved_up(&self) {
-        self.answered.store(false, Ordering::Relaxed);
+        self.asked.store(true, Ordering::Relaxed);
         self.moved();
     }
 
     pub(super) fn moved_down(&self) {
         self.server_spoke.store(true, Ordering::Relaxed);
-        self.answered.store(true, Ordering::Relaxed);
+        self.asked.store(false, Ordering::Relaxed);
         self.moved();
     }
 
@@ -93,6 +93,12 @@ impl Open {
         self.told.load(Ordering::SeqCst) >= ending as u8
     }
 
+    /// Has this woken when it is told next. For one worker.
+    pub(super) fn wake_by(&self, waker: &Waker) {
+        let mut held = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = Some(waker.clone());
+    }
+
     /// Returns when it must end so, or faster. For one task.
     pub(super) async fn must(&self, ending: Ending) {
         poll_fn(|cx| {
@@ -108,24 +114,33 @@ impl Open {
         .await;
     }
 
-    /// Returns once the client has its answer, as far as can be seen from outside: the server spoke last, and that a moment
-    /// ago.
+    /// Returns once the client has its answer, as far as can be seen from outside: it did not speak last, and nobody has for
+    /// a moment.
     pub(super) async fn rests(&self) {
         let (mut looks, mut before) = (interval(REST), None);
         loop {
             looks.tick().await;
-            let now = self.moves.load(Ordering::Relaxed);
-            if self.answered.load(Ordering::Relaxed) && before == Some(now) {
+            let now = self.moves();
+            if self.is_answered() && before == Some(now) {
                 return;
             }
             before = Some(now);
         }
     }
 
-    /// Two tasks never write this at once, so nothing is lost.
+    /// Its client has an answer to all that it said.
+    pub(super) fn is_answered(&self) -> bool {
+        !self.asked.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn moves(&self) -> u32 {
+        self.moves.load(Ordering::Relaxed)
+    }
+
+    /// Two threads never write this at once, so nothing is lost.
     fn moved(&self) {
-        let moves = self.moves.load(Ordering::Relaxed);
-        self.moves.store(moves.wrapping_add(1), Ordering::Relaxed);
+        self.moves
+            .store(self.moves().wrapping_add(1), Ordering::Relaxed);
     }
 }
 
@@ -139,7 +154,7 @@ impl Watch {
 
     /// Whether nothing has moved for too long: once one half has ended, that is sooner.
     pub(super) fn is_over(&mut self, open: &Open, limits: &Limits, now: Instant) -> bool {
-        let moves = open.moves.load(Ordering::Relaxed);
+        let moves = open.moves();
         if self.moves != moves {
             (self.moves, self.still_since) = (moves, now);
         }
@@ -153,7 +168,7 @@ impl Watch {
 }
 
 /// Longer than a way through the tunnel and back.
-const REST: Duration = Duration::from_millis(400);
+pub(super) const REST: Duration = Duration::from_millis(400);
 
 #[cfg(test)]
 mod tests {

@@ -35,6 +35,8 @@ pub struct BalancerCounters {
     /// Bytes from clients and to clients.
     pub bytes_in: Count,
     pub bytes_out: Count,
+    /// Those of both that never entered this process.
+    pub spliced_bytes: Count,
 }
 
 impl ConnectionCounts for BalancerCounters {

@@ -1,5 +1,6 @@
-//! The life of one connection: a backend is found for it, hears who the client is if it asks for that, and then all bytes
-//! are carried. Once a backend was reached, no other is tried: something may have been sent.
+//! The life of one connection that did not come in at a socket of the host's own network, or goes elsewhere: a backend is
+//! found for it, hears who the client is if it asks for that, and then all bytes are carried. Once a backend was reached, no
+//! other is tried: something may have been sent.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,23 +8,26 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, timeout};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::admission::Admitted;
 
 use super::balancer::Floor;
-use super::carry::carry;
+use super::carry::{carry, ended};
+use super::lease::Lease;
 use super::link::{Arrival, Link};
-use super::open::{Ending, Side};
-use super::pool::Choice;
+use super::open::Ending;
 use super::proxy_header::ProxyHeader;
 use super::spec::{Limits, Spec};
+use super::worker::{Connection, Held, Workers};
 
 /// What a connection takes along from the spec of its beginning.
 #[derive(Clone, Copy)]
 pub(super) struct Terms {
-    limits: Limits,
-    proxy_header: Option<ProxyHeader>,
+    pub(super) limits: Limits,
+    pub(super) proxy_header: Option<ProxyHeader>,
 }
 
 impl From<&Spec> for Terms {
@@ -35,17 +39,67 @@ impl From<&Spec> for Terms {
     }
 }
 
-pub(super) async fn serve(floor: Arc<Floor>, terms: Terms, arrival: Arrival, _place: Admitted) {
-    let Some((mut server, lease)) = find(&floor, &terms, arrival.source).await else {
+pub(super) async fn serve(floor: Arc<Floor>, terms: Terms, arrival: Arrival, place: Admitted) {
+    let Some((server, lease)) = find(&floor, &terms, arrival.source).await else {
         return arrival.link.abort();
     };
-    let header = (terms.proxy_header)
-        .map(|it| -> io::Result<_> { Ok(it.encode(arrival.source, arrival.destination()?)) });
-    let (mut client, open) = (arrival.link, &*lease.choice.open);
+    let words = match terms.proxy_header {
+        Some(header) => (arrival.destination()).map(|it| header.encode(arrival.source, it)),
+        None => Ok(Vec::new()),
+    };
+    let (client, words) = match words {
+        Ok(words) => (arrival.link, words),
+        Err(_) => return [arrival.link, server].into_iter().for_each(Link::abort),
+    };
+    let are_kernel = client.is_kernel() && server.is_kernel();
+    match are_kernel.then(|| floor.workers()).flatten() {
+        Some(workers) => {
+            let held = (place, floor.connections.token());
+            // Only the runtime's own failure ends it here.
+            let _ = hand_over(workers, (client, server, words), lease, held).await;
+        }
+        None => carry_whole(&floor, &terms, (client, server, words), lease).await,
+    }
+}
+
+/// Gives two kernel sockets to a worker, and stays to hear whether one of their ways is cut.
+async fn hand_over(
+    workers: &Workers,
+    (client, server, words): (Link, Link, Vec<u8>),
+    lease: Lease,
+    (place, token): (Admitted, TaskTrackerToken),
+) -> io::Result<()> {
+    let ((client, one), (server, other)) = (client.into_kernel()?, server.into_kernel()?);
+    let open = Arc::clone(&lease.choice.open);
+    let (watched, has_ended) = oneshot::channel();
+    let held = Held {
+        _place: place,
+        _token: token,
+        _watched: Some(watched),
+    };
+    workers.carry(Connection::joined(client, server, words, lease, held));
+    if one.is_none() && other.is_none() {
+        return Ok(());
+    }
+    tokio::select! {
+        () = ended(one) => open.tell(Ending::Reset),
+        () = ended(other) => open.tell(Ending::Reset),
+        // It says nothing; it is dropped.
+        _ = has_ended => {}
+    }
+    Ok(())
+}
+
+async fn carry_whole(
+    floor: &Floor,
+    terms: &Terms,
+    (mut client, mut server, words): (Link, Link, Vec<u8>),
+    lease: Lease,
+) {
+    let open = lease.open();
     let ended_well = {
         let mut carried = pin!(async {
-            if let Some(words) = header {
-                let words = words?;
+            if !words.is_empty() {
                 timeout(terms.limits.connect, server.write_all(&words)).await??;
                 server.flush().await?;
             }
@@ -62,43 +116,23 @@ pub(super) async fn serve(floor: Arc<Floor>, terms: Terms, arrival: Arrival, _pl
             },
         }
     };
-    if open.server_left_silent() {
-        // The kernel, or the agent before it, took the connection for a server that is gone.
-        floor.connect_failed(&lease.choice);
-    }
+    lease.ended();
     if !ended_well {
-        for (link, side) in [(client, Side::Client), (server, Side::Server)] {
-            match open.has_reset(side) {
-                true => drop(link),
-                false => link.abort(),
-            }
-        }
+        client.abort();
+        server.abort();
     }
-}
-
-/// A place at a backend, given back when it is dropped.
-struct Lease<'a> {
-    floor: &'a Floor,
-    choice: Choice,
 }
 
 /// A connection to the first backend that takes one.
-async fn find<'a>(
-    floor: &'a Floor,
-    terms: &Terms,
-    source: SocketAddr,
-) -> Option<(Link, Lease<'a>)> {
+async fn find(floor: &Arc<Floor>, terms: &Terms, source: SocketAddr) -> Option<(Link, Lease)> {
     let mut tried = Vec::new();
-    while tried.len() < MAX_ATTEMPTS {
-        let choice = floor.pool().choose(source.ip(), &tried, Instant::now());
-        let Some(choice) = choice else { break };
-        let lease = Lease { floor, choice };
+    while let Some(lease) = Lease::choose(floor, source.ip(), &tried) {
         let address = lease.choice.address;
         let connected = tokio::select! {
             biased;
             connected = floor.connector.connect(address, terms.limits.connect) => connected,
             // Its backend has left meanwhile, or the balancer ends.
-            () = lease.choice.open.must(Ending::Reset) => Err(io::ErrorKind::Interrupted.into()),
+            () = lease.open().must(Ending::Reset) => Err(io::ErrorKind::Interrupted.into()),
         };
         match connected {
             Ok(link) => {
@@ -108,36 +142,11 @@ async fn find<'a>(
                 return Some((link, lease));
             }
             Err(error) => {
-                tracing::debug!(%address, %error, "a backend took no connection");
                 tried.push(lease.choice.backend);
-                if blames_backend(&error) {
-                    floor.connect_failed(&lease.choice);
-                }
+                lease.failed(&error);
             }
         }
     }
     floor.counters.unserved_connections.add(1);
     None
 }
-
-/// A lack of descriptors or places here says nothing of the backend.
-fn blames_backend(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::TimedOut
-    )
-}
-
-impl Drop for Lease<'_> {
-    fn drop(&mut self) {
-        self.floor.pool().ended(&self.choice);
-    }
-}
-
-/// Backends that one connection tries.
-const MAX_ATTEMPTS: usize = 3;

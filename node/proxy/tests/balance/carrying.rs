@@ -1,11 +1,13 @@
 //! Bytes, ends and resets on their way through, in the kernel's sockets and in others.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use malha_proxy::balance::{Mode, ProxyHeader};
+use malha_proxy::balance::{KernelListener, Mode, ProxyHeader};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::rig::{PATIENCE, Rig, Server, backend, spec};
@@ -38,7 +40,47 @@ async fn much_and_half_an_end_go_through_kernel_sockets() {
     let server = Server::start(b'a').await;
     let rig = Rig::start(spec(&[&server])).await;
     goes_whole(&rig).await;
-    assert_eq!(rig.balancer.counters().bytes_in.value(), MUCH_BYTES as u64);
+    let counters = rig.balancer.counters();
+    assert_eq!(counters.bytes_in.value(), MUCH_BYTES as u64);
+    let (moved, spliced) = (2 * MUCH_BYTES as u64, counters.spliced_bytes.value());
+    assert!(spliced > moved * 9 / 10, "{spliced} of {moved} past us");
+}
+
+#[tokio::test]
+async fn much_and_half_an_end_go_through_kernel_sockets_of_a_tunnel() {
+    let server = Server::start(b'a').await;
+    let rig = Rig::start_on_ways(spec(&[&server]), Arc::default()).await;
+    goes_whole(&rig).await;
+    assert!(rig.balancer.counters().spliced_bytes.value() > MUCH_BYTES as u64);
+}
+
+#[tokio::test]
+async fn a_connection_whose_way_is_cut_is_reset() {
+    let server = Server::start(b'a').await;
+    let way = Arc::new(Notify::new());
+    let rig = Rig::start_on_ways(spec(&[&server]), Arc::clone(&way)).await;
+    let mut client = rig.connect().await;
+    assert_eq!(client.read_u8().await.unwrap(), b'a');
+    way.notify_waiters();
+    let error = timeout(PATIENCE, client.read_u8())
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    rig.until(|backends| backends[0].connections == 0).await;
+    assert_eq!(rig.meet().await.unwrap(), b'a', "others come after it");
+}
+
+#[tokio::test]
+async fn a_stopped_balancer_has_left_its_port() {
+    let server = Server::start(b'a').await;
+    let Rig { balancer, address } = Rig::start(spec(&[&server])).await;
+    let mut client = TcpStream::connect(address).await.unwrap();
+    assert_eq!(client.read_u8().await.unwrap(), b'a');
+    balancer.stop().await;
+    let again = KernelListener::bind(address).unwrap();
+    client.read_u8().await.unwrap_err();
+    drop(again);
 }
 
 #[tokio::test]

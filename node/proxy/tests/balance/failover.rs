@@ -1,14 +1,18 @@
 //! Backends that fail under load.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use malha_proxy::balance::Condition;
+use socket2::{Domain, Socket, Type};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::rig::{Rig, Server, spec};
+use crate::rig::{Rig, Server, backend, spec};
 
 #[tokio::test]
 async fn a_backend_that_refuses_gives_way_to_the_next_unseen() {
@@ -25,6 +29,56 @@ async fn a_backend_that_refuses_gives_way_to_the_next_unseen() {
     }
     assert_eq!(rig.balancer.counters().retried_connections.value(), 1);
     rig.until(|all| all[0].condition == Condition::Down).await;
+}
+
+/// Its machine has lost its power: what one sends to it is lost.
+#[tokio::test]
+async fn a_backend_that_never_answers_gives_way_when_its_time_is_over() {
+    let full = Full::listen();
+    let alive = Server::start(b'a').await;
+    let mut plain = spec(&[&alive]);
+    plain.backends.insert(0, backend(9, full.address));
+    plain.limits.connect = Duration::from_millis(200);
+    plain.check.interval = Duration::from_secs(60);
+    let rig = Rig::start(plain).await;
+    let mut met = JoinSet::new();
+    for _ in 0..4 {
+        let connecting = TcpStream::connect(rig.address);
+        met.spawn(async move { connecting.await.unwrap().read_u8().await.unwrap() });
+    }
+    while let Some(met) = met.join_next().await {
+        assert_eq!(met.unwrap(), b'a');
+    }
+    assert!(rig.balancer.counters().retried_connections.value() > 0);
+}
+
+/// A port whose queue is full, so that the kernel answers nobody who connects to it.
+struct Full {
+    address: SocketAddr,
+    _listener: Socket,
+    _waiting: Vec<Socket>,
+}
+
+impl Full {
+    fn listen() -> Self {
+        let new = || Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).unwrap();
+        let listener = new();
+        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+        listener.bind(&any.into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let waiting = (0..4).map(|_| {
+            let socket = new();
+            // It is under way.
+            let _ = socket.connect(&address);
+            socket
+        });
+        Self {
+            address: address.as_socket().unwrap(),
+            _waiting: waiting.collect(),
+            _listener: listener,
+        }
+    }
 }
 
 /// As an agent does for a service whose program has died: the connection is taken, and then reset.

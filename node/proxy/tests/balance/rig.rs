@@ -17,6 +17,7 @@ use malha_proxy::balance::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
@@ -153,6 +154,11 @@ impl Rig {
         Self::with(spec, veil, Arc::new(Veiled(KernelConnector))).await
     }
 
+    /// Backends are reached by sockets of the kernel on ways that end when this is notified, as through a tunnel.
+    pub(crate) async fn start_on_ways(spec: Spec, cut: Arc<Notify>) -> Self {
+        Self::with(spec, |listener| Box::new(listener), Arc::new(Ways(cut))).await
+    }
+
     /// A machine that has lost its power: nothing refuses and nothing answers.
     pub(crate) async fn start_with_silent(
         spec: Spec,
@@ -227,6 +233,19 @@ impl Connector for Silence {
             true => timeout(limit, pending()).await?,
             false => KernelConnector.connect(address, limit).await,
         }
+    }
+}
+
+/// Reaches backends by ways that end together.
+struct Ways(Arc<Notify>);
+
+#[async_trait]
+impl Connector for Ways {
+    async fn connect(&self, address: SocketAddr, limit: Duration) -> io::Result<Link> {
+        let tcp = timeout(limit, TcpStream::connect(address)).await??;
+        tcp.set_nodelay(true)?;
+        let cut = Arc::clone(&self.0).notified_owned();
+        Ok(Link::kernel(tcp, Some(Box::pin(cut))))
     }
 }
 

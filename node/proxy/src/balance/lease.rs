@@ -1,0 +1,77 @@
+//! A connection's place at a backend: chosen from the pool, and given back to it when it is dropped. It opens nothing.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::balancer::Floor;
+use super::open::Open;
+use super::pool::Choice;
+
+pub(super) struct Lease {
+    floor: Arc<Floor>,
+    pub(super) choice: Choice,
+}
+
+impl Lease {
+    /// At a backend that was not tried yet; None: there is no other, or enough were tried.
+    pub(super) fn choose(floor: &Arc<Floor>, source: IpAddr, tried: &[u64]) -> Option<Self> {
+        if tried.len() >= MAX_ATTEMPTS {
+            return None;
+        }
+        let choice = floor.pool().choose(source, tried, Instant::now())?;
+        Some(Self {
+            floor: Arc::clone(floor),
+            choice,
+        })
+    }
+
+    /// The same for another backend.
+    pub(super) fn again(&self, source: IpAddr, tried: &[u64]) -> Option<Self> {
+        Self::choose(&self.floor, source, tried)
+    }
+
+    pub(super) fn open(&self) -> &Open {
+        &self.choice.open
+    }
+
+    /// The backend could not be connected to.
+    pub(super) fn failed(&self, error: &io::Error) {
+        tracing::debug!(address = %self.choice.address, %error, "a backend took no connection");
+        if blames_backend(error) {
+            self.floor.connect_failed(&self.choice);
+        }
+    }
+
+    /// The connection has ended.
+    pub(super) fn ended(&self) {
+        if self.open().server_left_silent() {
+            // The kernel, or the agent before it, took the connection for a server that is gone.
+            self.floor.connect_failed(&self.choice);
+        }
+    }
+}
+
+/// A lack of descriptors or places here says nothing of the backend.
+fn blames_backend(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::TimedOut
+    )
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.floor.pool().ended(&self.choice);
+    }
+}
+
+/// Backends that one connection tries.
+const MAX_ATTEMPTS: usize = 3;

@@ -212,8 +212,8 @@ pub enum Direction {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outside {
     pub node: Node,
-    /// Public addresses that are known to answer, like the controller's own. Where one is given, a public address of the same
-    /// family counts as closed only if this node reached it in the same run.
+    /// Public addresses that are known to answer, like the controller's own. A public address that is silent counts as closed only
+    /// if this node reached one of the same family in the same run.
     pub control: Vec<SocketAddr>,
 }
 

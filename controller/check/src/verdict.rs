@@ -193,6 +193,7 @@ whys! {
     NodeRefused { "o ponto de observação não fez o teste", "the vantage point did not take the test" }
     NotObserved { "nada foi observado", "nothing was observed" }
     ControlUnreachable { "o ponto de observação não alcança nem o endereço de controle", "the vantage point does not even reach its control address" }
+    NoControl { "sem resposta, e nenhum endereço de controle desta família mostra que o ponto de observação alcança algo", "silence, and no control address of this family shows that the vantage point reaches anything" }
     NoRoute { "o ponto de observação não tem caminho até lá", "the vantage point has no way there" }
     NoConnection { "sem conexão com o serviço", "no connection to the service" }
     NothingDeclared { "falta declarar o que era esperado", "what is expected is not declared" }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Case, Outcome, Trouble, failed, found, http_in_words, listed, unknown};
-use crate::check::Probe;
+use crate::check::{Probe, Vantage};
 use crate::observation::{HttpSeen, Seen, TcpSeen, UrlSeen};
 use crate::plan::host_of;
 use crate::subject::{Direction, Exposure, PortDifference, Subject};
@@ -26,6 +26,12 @@ pub(super) fn open(case: &Case<'_>, control: Option<SocketAddr>) -> Outcome {
 pub(super) fn closed(case: &Case<'_>, control: Option<SocketAddr>) -> Outcome {
     match connected(case)? {
         TcpSeen::Open => Err(found(Fault::PortOpen, "closed", TcpSeen::Open.as_str())),
+        // Inside, silence is how a filter says no. Outside it may be a way that leads nowhere.
+        seen @ (TcpSeen::Silent | TcpSeen::Unreachable)
+            if control.is_none() && matches!(case.check.vantage, Vantage::Outside { .. }) =>
+        {
+            Err(unknown(Cause::NoControl, seen.as_str()))
+        }
         seen => {
             check_control(case, seen, control)?;
             Ok(seen.as_str().to_owned())

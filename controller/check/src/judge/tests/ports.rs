@@ -61,6 +61,20 @@ fn silence_to_the_outside_counts_only_if_the_control_answers() {
     assert!(judge(&check, &subject, &[refused], NOW).is_ok());
 }
 
+#[test]
+fn silence_in_a_family_without_a_control_is_not_closed() {
+    let mut subject = sample::subject();
+    let v6 = "2001:db8::7".parse().unwrap();
+    subject.production.public_addresses = vec![v6];
+    let check = check(&subject, "production/port/4000/outside/2001:db8::7");
+    for seen in [TcpSeen::Silent, TcpSeen::Unreachable] {
+        let seen = sees(&check, Seen::Tcp(seen));
+        assert_unknown(&judge(&check, &subject, &[seen], NOW), Cause::NoControl);
+    }
+    let refused = sees(&check, Seen::Tcp(TcpSeen::Refused));
+    assert!(judge(&check, &subject, &[refused], NOW).is_ok());
+}
+
 fn answer(status: u16, content_type: Option<&str>, body: &str) -> HttpSeen {
     HttpSeen::Answer {
         status,

@@ -2,10 +2,11 @@
 //! flush them. It never looks at a table that it was not given.
 
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::net;
 use std::process::{Command, Stdio};
 
-use nix::sys::socket::SockProtocol;
+use nix::sys::socket::{MsgFlags, SockProtocol, recv};
 use tokio::net::UnixDatagram;
 
 use crate::netlink::{
@@ -85,7 +86,8 @@ impl TableWatch {
     pub async fn changed(&mut self) -> io::Result<()> {
         loop {
             self.socket.readable().await?;
-            match self.hear() {
+            let read = self.socket.try_recv(&mut self.buffer);
+            match self.heard(read) {
                 Heard::Ours => return Ok(()),
                 Heard::Others | Heard::Nothing => {}
                 Heard::Failed(error) => return Err(error),
@@ -95,11 +97,20 @@ impl TableWatch {
 
     /// Forgets what was heard so far: to be called after one's own change, whose echo waits here.
     pub fn forget(&mut self) {
-        while matches!(self.hear(), Heard::Ours | Heard::Others) {}
+        loop {
+            // Asked of the kernel: tokio reads nothing before it has heard that there is something, which takes it a turn.
+            let socket = self.socket.as_raw_fd();
+            let read = recv(socket, &mut self.buffer, MsgFlags::MSG_DONTWAIT);
+            match self.heard(read.map_err(io::Error::from)) {
+                Heard::Ours | Heard::Others => {}
+                Heard::Nothing | Heard::Failed(_) => return,
+            }
+        }
     }
 
-    fn hear(&mut self) -> Heard {
-        match self.socket.try_recv(&mut self.buffer) {
+    /// What was read into the buffer.
+    fn heard(&self, read: io::Result<usize>) -> Heard {
+        match read {
             Ok(length) => {
                 let mut told = messages(&self.buffer[..length]);
                 match told.any(|(_, body)| is_about(body, &self.table)) {

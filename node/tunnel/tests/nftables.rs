@@ -1,0 +1,35 @@
+//! Tables of the kernel's packet filter that somebody watches.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "this is test code, but not all inside test functions"
+)]
+
+mod nodes;
+
+use std::time::Duration;
+
+use malha_tunnel::nftables::{TableWatch, apply};
+use nodes::LIMIT;
+use nodes::namespace::{Namespace, missing};
+use tokio::time::timeout;
+
+/// On a busy machine the runtime has not heard of the echo when it is to be forgotten.
+#[test]
+fn the_echo_of_ones_own_change_is_forgotten_before_it_was_heard() {
+    if let Some(reason) = missing(&[("ip", "iproute2"), ("nft", "nftables")]) {
+        println!("{reason}");
+        return;
+    }
+    let watched = Namespace::new("alone").run(async move || {
+        let mut watch = TableWatch::new("echo").unwrap();
+        apply("add table inet echo\n").unwrap();
+        watch.forget();
+        let echo = timeout(Duration::from_millis(200), watch.changed()).await;
+        assert!(echo.is_err(), "one's own change is news");
+        apply("add chain inet echo other\n").unwrap();
+        let change = timeout(LIMIT, watch.changed()).await;
+        change.unwrap().unwrap();
+    });
+    watched.join().unwrap();
+}

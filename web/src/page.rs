@@ -30,6 +30,7 @@ use axum::response::{Html, IntoResponse, Response};
 use maud::{Markup, Render, html};
 
 use crate::console::Role;
+use crate::model::Unreadable;
 use crate::page::aftermath::Aftermath;
 use crate::text::Text;
 use crate::view::{View, pulse};
@@ -77,6 +78,20 @@ async fn whole(
         Html(shell::signed_in(visit, view.section(), &title, content).into_string()),
     )
         .into_response()
+}
+
+/// A whole page whose forms offer what the console has to choose from.
+async fn with_forms(
+    visit: &Visit,
+    view: &View,
+    title: Text,
+    aftermath: &Aftermath,
+    forms: Result<Markup, Unreadable>,
+) -> Response {
+    match forms {
+        Ok(forms) => whole(visit, view, visit.say(title), aftermath, forms).await,
+        Err(unreadable) => error::unreadable(visit.language, unreadable),
+    }
 }
 
 /// Why there is nothing to change on a page.

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::aftermath::{Aftermath, Attempt, What, done};
 use super::fields::{Choice, Confirmed, Field, FormView, confirmed};
-use super::{badge, command, cut_note, empty, error, moment, terminal, whole};
+use super::{badge, command, cut_note, empty, moment, terminal, with_forms};
 use crate::address;
 use crate::form::{Fields, Submission, wrong};
 use crate::model::{
@@ -131,19 +131,9 @@ async fn answer_removal(visit: &Visit, what: What, outcome: Result<Outcome, Refu
 }
 
 async fn page(visit: &Visit, aftermath: Aftermath) -> Response {
-    match forms(visit, &aftermath).await {
-        Ok(forms) => {
-            whole(
-                visit,
-                &View::Services,
-                visit.say(Text::NavServices),
-                &aftermath,
-                forms,
-            )
-            .await
-        }
-        Err(unreadable) => error::unreadable(visit.language, unreadable),
-    }
+    let (view, title) = (View::Services, Text::NavServices);
+    let forms = forms(visit, &aftermath).await;
+    with_forms(visit, &view, title, &aftermath, forms).await
 }
 
 pub(crate) async fn draw(visit: &Visit) -> Result<Markup, Unreadable> {

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::aftermath::{Aftermath, Attempt, What, done};
 use super::fields::{Choice, Field, FormView};
-use super::{command, cut_note, empty, error, organization, terminal, whole};
+use super::{command, cut_note, empty, organization, terminal, with_forms};
 use crate::form::Submission;
 use crate::model::{
     Listing, NewOrganization, NewSite, OrganizationRow, Outcome, ROWS_MAX, Refused, SiteRow,
@@ -84,19 +84,9 @@ async fn answer(
 }
 
 async fn page(visit: &Visit, aftermath: Aftermath) -> Response {
-    match forms(visit, &aftermath).await {
-        Ok(forms) => {
-            whole(
-                visit,
-                &View::Sites,
-                visit.say(Text::NavSites),
-                &aftermath,
-                forms,
-            )
-            .await
-        }
-        Err(unreadable) => error::unreadable(visit.language, unreadable),
-    }
+    let (view, title) = (View::Sites, Text::NavSites);
+    let forms = forms(visit, &aftermath).await;
+    with_forms(visit, &view, title, &aftermath, forms).await
 }
 
 pub(crate) async fn draw(visit: &Visit) -> Result<Markup, Unreadable> {

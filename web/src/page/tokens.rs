@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::aftermath::{Aftermath, Attempt, What, done};
 use super::fields::{Choice, Confirmed, Field, FormView, confirmed};
-use super::{badge, command, cut_note, empty, error, moment, nodes, terminal, whole};
+use super::{badge, command, cut_note, empty, moment, nodes, terminal, with_forms};
 use crate::address;
 use crate::form::{Submission, wrong};
 use crate::model::{
@@ -68,19 +68,9 @@ async fn issue(submission: &Submission) -> Result<IssuedToken, Refused> {
 }
 
 async fn page(visit: &Visit, aftermath: Aftermath) -> Response {
-    match form(visit, &aftermath).await {
-        Ok(form) => {
-            whole(
-                visit,
-                &View::Tokens,
-                visit.say(Text::NavTokens),
-                &aftermath,
-                form,
-            )
-            .await
-        }
-        Err(unreadable) => error::unreadable(visit.language, unreadable),
-    }
+    let (view, title) = (View::Tokens, Text::NavTokens);
+    let forms = form(visit, &aftermath).await;
+    with_forms(visit, &view, title, &aftermath, forms).await
 }
 
 pub(crate) async fn draw(visit: &Visit) -> Result<Markup, Unreadable> {

@@ -243,10 +243,7 @@ fn ctrl_c_leaves_no_process_and_no_file() -> Result<()> {
         "where is the data folder?"
     );
     assert!(demo.end(Signal::SIGINT)?.success());
-    assert!(
-        parts.iter().all(|part| !part.runs()),
-        "{parts:?} still run"
-    );
+    assert!(parts.iter().all(|part| !part.runs()), "{parts:?} still run");
     assert!(
         fs::read_dir(demo.temporary())?.next().is_none(),
         "temporary files are left"

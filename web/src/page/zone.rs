@@ -214,9 +214,7 @@ fn zone_address(zone: &str) -> String {
 const FORM: &str = "record";
 
 /// The types that the form offers; NS and SOA of the zone itself are kept by the server.
-const RECORD_TYPES: [&str; 9] = [
-    "A", "AAAA", "CNAME", "TXT", "MX", "SRV", "CAA", "PTR", "NS",
-];
+const RECORD_TYPES: [&str; 9] = ["A", "AAAA", "CNAME", "TXT", "MX", "SRV", "CAA", "PTR", "NS"];
 
 /// One week; RFC 8767 §4 advises resolvers to cap there.
 const TTL_MAX_S: u64 = 604_800;

@@ -1,5 +1,6 @@
 //! One node's session from hello to end: sends what changed for it, takes its reports, renews its keys.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,32 +92,11 @@ impl Session {
         hello: Hello,
     ) -> Option<Self> {
         let node = certificate.node;
-        let live = context
-            .registry
-            .challenge(node, hello.instance, CHALLENGE_PATIENCE)
-            .await;
-        let command = Command::OpenSession {
-            node,
-            tls_key: certificate.key,
-            lease: hello.lease.clone(),
-            instance: hello.instance,
-            facts: hello.facts.clone(),
-            source: Some(channel.remote()),
-            live,
-        };
-        let answer = context
-            .handle
-            .submit(command, Actor::node(node, channel.remote().ip()), None)
-            .await;
-        let (lease, rekey) = match answer.map(|accepted| accepted.answer) {
-            Ok(Answer::Session { lease, rekey }) => (lease, rekey),
-            Ok(_) => {
-                context.registry.order(node, Order::Cloned);
-                channel.finish(&cloned()).await;
-                return None;
-            }
-            Err(error) => {
-                channel.finish(&refusal(&error)).await;
+        let granted = grant(&context, channel.remote(), &certificate, &hello).await;
+        let (lease, rekey) = match granted {
+            Ok(granted) => granted,
+            Err(last) => {
+                channel.finish(&last).await;
                 return None;
             }
         };
@@ -341,6 +321,39 @@ impl Session {
                 reason: FarewellReason::Superseded,
             },
         }))
+    }
+}
+
+/// The next lease, and whether the node must make new keys first; or the last message of a session that is not opened.
+async fn grant(
+    context: &SessionContext,
+    remote: SocketAddr,
+    certificate: &PeerCertificate,
+    hello: &Hello,
+) -> Result<(Lease, bool), ToNode> {
+    let node = certificate.node;
+    let live = context
+        .registry
+        .challenge(node, hello.instance, CHALLENGE_PATIENCE)
+        .await;
+    let command = Command::OpenSession {
+        node,
+        tls_key: certificate.key,
+        lease: hello.lease.clone(),
+        instance: hello.instance,
+        facts: hello.facts.clone(),
+        source: Some(remote),
+        live,
+    };
+    let actor = Actor::node(node, remote.ip());
+    let answer = context.handle.submit(command, actor, None).await;
+    match answer.map(|accepted| accepted.answer) {
+        Ok(Answer::Session { lease, rekey }) => Ok((lease, rekey)),
+        Ok(_) => {
+            context.registry.order(node, Order::Cloned);
+            Err(cloned())
+        }
+        Err(error) => Err(refusal(&error)),
     }
 }
 

@@ -138,6 +138,9 @@ async fn a_restored_controller_goes_on_with_the_chain_of_its_evidence() {
     let changed = verify();
     assert_eq!(changed.code, 8);
     assert!(changed.stdout.contains("was changed"), "{}", changed.stdout);
+    let told = stage.place.malha(&words);
+    assert_eq!(told.code, 8);
+    assert!(told.stderr.contains("foi alterada"), "{}", told.stderr);
     stage.api.finish().await;
 }
 

@@ -29,16 +29,16 @@ pub(super) fn run(
         None => overlay_authority_file(&data_folder(None)?),
     };
     let pem = text_file::read(&authority, MAX_PEM_BYTES)?;
-    if let [file] = named
-        && !file.is_dir()
-    {
-        return one(file, &pem, all, screen);
-    }
     // Programs read English, whoever starts them.
     let lang = match screen.json {
         true => Lang::En,
         false => show::lang_of(screen),
     };
+    if let [file] = named
+        && !file.is_dir()
+    {
+        return one(file, &pem, lang, all, screen);
+    }
     let mut runs = Vec::new();
     let mut damaged = Vec::new();
     let mut disagreeing = BTreeSet::new();
@@ -77,8 +77,14 @@ pub(super) fn run(
     )
 }
 
-fn one(file: &Path, pem: &str, all: bool, screen: &Screen) -> Result<ExitCode, Failure> {
-    let verified = sound(file, pem, show::lang_of(screen))?;
+fn one(
+    file: &Path,
+    pem: &str,
+    lang: Lang,
+    all: bool,
+    screen: &Screen,
+) -> Result<ExitCode, Failure> {
+    let verified = sound(file, pem, lang)?;
     if screen.json {
         screen.json(&json!({
             "organization": verified.organization,

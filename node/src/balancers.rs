@@ -16,13 +16,15 @@ use malha_proto::{
     ServiceId,
 };
 use malha_proxy::balance::{
-    self, BackendStatus, BalancerStatus, DEFAULT_HALF_OPEN, KernelListener, Limits, Listener, Mode,
-    Probe, ProxyHeader, Spec,
+    self, BackendStatus, BalancerStatus, DEFAULT_HALF_OPEN, Limits, Listener, Mode, Probe,
+    ProxyHeader, Spec,
 };
-use malha_tunnel::Tunnel;
+use malha_tunnel::{Keeper, Tunnel};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-use link::{FromTunnel, ThroughTunnel};
+use crate::plane::Former;
+use link::{FromMachine, FromTunnel, ThroughTunnel};
 
 /// The balancers of one tunnel.
 #[derive(Default)]
@@ -30,6 +32,9 @@ pub struct Balancers {
     open: BTreeMap<BalancerId, Running>,
     /// Those that can't be as they should, and why.
     troubles: BTreeMap<BalancerId, BalancerTrouble>,
+    former: Former,
+    /// Until then a server that can't be reached is waited for.
+    settled_at: Option<Instant>,
 }
 
 /// How balancers and the servers behind them are, at one moment.
@@ -45,6 +50,16 @@ struct Running {
 }
 
 impl Balancers {
+    /// Those of a tunnel that begins now, where another run ended.
+    #[must_use]
+    pub fn after(former: Former) -> Self {
+        Self {
+            former,
+            settled_at: Some(Instant::now() + SETTLING),
+            ..Self::default()
+        }
+    }
+
     /// Closes what is wanted no longer, or at another door, and resets its connections.
     pub async fn close_changed(&mut self, wanted: &BTreeMap<BalancerId, Balancer>) {
         let stays = |it: &Balancer| wanted.get(&it.id).is_some_and(|w| is_same_door(it, w));
@@ -141,17 +156,32 @@ impl Balancers {
             }
             None => {
                 let wanted = spec(balancer).map_err(other)?;
-                let listeners = listen(tunnel, me, balancer).await?;
-                let connector = Arc::new(ThroughTunnel(Arc::clone(tunnel)));
+                let listeners = listen(tunnel, self.former.keeper.as_ref(), me, balancer).await?;
+                let connector = Arc::new(ThroughTunnel {
+                    tunnel: Arc::clone(tunnel),
+                    settled_at: self.settled_at,
+                });
                 let at_work = balance::Balancer::start(wanted, listeners, connector);
                 let running = Running {
                     balancer: balancer.clone(),
                     at_work: at_work.map_err(other)?,
                 };
+                self.assume(&running);
                 self.open.insert(balancer.id, running);
             }
         }
         Ok(())
+    }
+
+    /// Has a balancer that begins believe what was known of its servers.
+    fn assume(&self, running: &Running) {
+        for backend in &running.balancer.backends {
+            let remembered = &self.former.remembered;
+            let known = remembered.condition(running.balancer.id, backend.service);
+            if let Some(known) = known {
+                running.at_work.assume(backend.service.0, assumed(known));
+            }
+        }
     }
 }
 
@@ -180,6 +210,7 @@ fn backend(balancer: BalancerId, it: &BackendStatus) -> BackendReport {
 /// Both families or none.
 async fn listen(
     tunnel: &Arc<dyn Tunnel>,
+    keeper: Option<&Arc<dyn Keeper>>,
     me: OverlayAddresses,
     balancer: &Balancer,
 ) -> Result<Vec<Box<dyn Listener>>, BalancerTrouble> {
@@ -201,7 +232,7 @@ async fn listen(
                 let listener = tunnel.listen(address).await.map_err(named)?;
                 listeners.push(Box::new(FromTunnel { listener, address }));
             }
-            Exposure::Public => match KernelListener::bind(address) {
+            Exposure::Public => match FromMachine::open(address, keeper) {
                 Ok(listener) => listeners.push(Box::new(listener)),
                 // A machine without IPv6 has nobody who could come that way.
                 Err(error) if ip.is_ipv6() && error.kind() != io::ErrorKind::AddrInUse => {}
@@ -270,6 +301,16 @@ fn is_same_door(one: &Balancer, other: &Balancer) -> bool {
     (one.port, one.exposure) == (other.port, other.exposure)
 }
 
+fn assumed(it: BackendCondition) -> balance::Condition {
+    match it {
+        BackendCondition::Unproven => balance::Condition::Unproven,
+        BackendCondition::Up => balance::Condition::Up,
+        BackendCondition::Suspect => balance::Condition::Suspect,
+        BackendCondition::Down => balance::Condition::Down,
+        BackendCondition::Recovering => balance::Condition::Recovering,
+    }
+}
+
 fn condition(it: balance::Condition) -> BackendCondition {
     match it {
         balance::Condition::Unproven => BackendCondition::Unproven,
@@ -282,3 +323,5 @@ fn condition(it: balance::Condition) -> BackendCondition {
 
 /// New connections are refused meanwhile, and for no longer than a failover may take.
 pub const FINISH_LIMIT: Duration = Duration::from_secs(2);
+/// How long after its start a tunnel may need to reach its peers again; who comes meanwhile waits.
+const SETTLING: Duration = Duration::from_secs(3);

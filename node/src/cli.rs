@@ -19,7 +19,7 @@ use crate::config::{DEFAULT_FILE, LogFormat, Settings, Wishes};
 use crate::doctor;
 use crate::exit::Exit;
 use crate::guard;
-use crate::plane::PlaneConfig;
+use crate::plane::{Former, PlaneConfig};
 use crate::run::{RunConfig, RunError, run};
 use crate::state::{Ended, Identity, STATUS_SOCKET, StateError, StateFolder};
 use crate::status::{StatusError, ask};
@@ -154,6 +154,7 @@ async fn run_until_end(
             offload: settings.offload.into(),
             shards: settings.tunnel_shards,
             guard: settings.guard(),
+            former: Former::default(),
         },
         engine_reason,
         probes: settings.probes,

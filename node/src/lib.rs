@@ -17,6 +17,7 @@ pub mod engine;
 pub mod enrol;
 pub mod exit;
 pub mod guard;
+pub mod kept;
 pub mod machine;
 pub mod names;
 pub mod notify;

@@ -2,6 +2,7 @@
 //! malha-tunnel, and never decides what the map should be.
 
 mod carrier;
+mod former;
 mod running;
 mod services;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use carrier::Carrier;
 use running::{Known, Running};
 
 pub use carrier::Carried;
+pub use former::Former;
 pub use services::MAX_CONNECTIONS;
 
 /// How often the peers are looked at.
@@ -44,6 +46,7 @@ pub struct PlaneConfig {
     /// As many as suit the machine if nothing is said.
     pub shards: Option<usize>,
     pub guard: GuardConfig,
+    pub former: Former,
 }
 
 /// What the shell asks of the plane. The plane ends when no one can ask any more.
@@ -205,6 +208,9 @@ impl Plane {
         // What the tunnel offers must not be there for the neighbours first.
         let guarded = self.guard.close(map).await;
         let result = running.apply(map, &self.known(), guarded).await;
+        if result.is_ok() {
+            self.config.former.settle();
+        }
         self.overlay.send_replace(Some(running.overlay()));
         self.running = Some(running);
         result
@@ -232,6 +238,7 @@ impl Plane {
     async fn stop(&mut self) {
         if let Some(running) = self.running.take() {
             self.overlay.send_replace(None);
+            self.config.former.remembered.listen = running.tunnel.listen_addrs().await;
             running.stop().await;
             self.lost_carrier = self.carrier.take();
         }

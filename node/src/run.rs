@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use malha_proto::{FarewellReason, NodeId, PairTable, ToController};
-use malha_tunnel::Engine;
+use malha_tunnel::{Engine, Keeper};
 use thiserror::Error;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
@@ -31,15 +31,15 @@ use crate::control::Credentials;
 use crate::engine::EngineReason;
 use crate::names::NamesChoice;
 use crate::notify::Notifier;
-use crate::plane::{MAX_ORDERS, PlaneConfig, PlaneEvent, PlaneOrder, PlaneView, run_plane};
+use crate::plane::{Former, MAX_ORDERS, PlaneConfig, PlaneEvent, PlaneOrder, PlaneView, run_plane};
 use crate::port_probe::ProbeChoice;
-use crate::state::{Identity, Keys, STATUS_SOCKET, StateError, StateFolder};
+use crate::state::{Identity, Keys, Remembered, STATUS_SOCKET, StateError, StateFolder};
 use crate::status::{StatusDocument, StatusError, StatusSocket, Surroundings};
 use crate::streams::Overlay;
 use crate::{exit, machine};
 
 use contact::ContactWatch;
-use disk::{DiskAnswer, DiskJob, MAX_JOBS, run_disk};
+use disk::{DiskAnswer, DiskJob, MAX_JOBS, former, run_disk};
 use inbox::{Inbox, Input};
 use links::credentials;
 use names::Names;
@@ -95,10 +95,11 @@ impl From<&RunError> for exit::Exit {
 pub async fn run(
     folder: StateFolder,
     identity: Identity,
-    config: RunConfig,
+    mut config: RunConfig,
     stop: CancellationToken,
 ) -> Result<Ending, RunError> {
     let stored = Stored::read(&folder)?;
+    config.plane.former = former(&folder);
     let agent = Agent::new(AgentConfig {
         node: identity.node,
         instance: random()?,
@@ -145,6 +146,9 @@ struct Shell {
     probes: ProbeChoice,
     network: NetworkWatch,
     notifier: Notifier,
+    keeper: Option<Arc<dyn Keeper>>,
+    /// As it is on disk, or will be.
+    remembered: Remembered,
 }
 
 impl Shell {
@@ -165,6 +169,7 @@ impl Shell {
         let (answers, answer_inbox) = mpsc::channel(MAX_JOBS);
         let engine = config.plane.engine;
         let shards = engine.shards(config.plane.shards);
+        let Former { remembered, keeper } = config.plane.former.clone();
         let (overlay, running) = watch::channel(None);
         let mut tasks = JoinSet::new();
         let contact = ContactWatch::start(engine, running.clone(), &mut tasks);
@@ -205,6 +210,8 @@ impl Shell {
             probes: config.probes,
             network: NetworkWatch::new(),
             notifier: Notifier::from_env(),
+            keeper,
+            remembered,
         };
         Ok((shell, inbox))
     }
@@ -253,6 +260,7 @@ impl Shell {
             Input::Plane(PlaneEvent::Observed(view)) => {
                 let peers = view.peers.iter().map(|peer| peer.seen).collect();
                 self.plane = *view;
+                self.remember();
                 let balanced = self.plane.balanced.clone();
                 self.tell(Event::Observed { peers });
                 self.tell(Event::Balanced(balanced));
@@ -274,6 +282,9 @@ impl Shell {
             Input::Stop => {
                 let reason = FarewellReason::Stopped;
                 self.notifier.stopping();
+                if let Some(keeper) = &self.keeper {
+                    keeper.leave();
+                }
                 self.tell(Event::Stop { reason });
             }
             Input::PlaneGone(why) => return Err(RunError::Plane(why)),

@@ -7,6 +7,7 @@ mod error;
 mod glimpse;
 mod identity;
 mod keys;
+mod remembered;
 mod staging;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use error::StateError;
 pub use glimpse::{Exposed, Glimpse, exposed};
 pub use identity::{Ended, Identity};
 pub use keys::{Keys, Validity};
+pub use remembered::Remembered;
 
 use crate::agent::Ending;
 use staging::Staging;
@@ -109,6 +111,15 @@ impl StateFolder {
 
     pub fn save_pairs(&self, pairs: &PairTable) -> Result<(), StateError> {
         checked_file::write(&self.path.join(PAIRS), pairs)
+    }
+
+    /// Nothing before the first time.
+    pub fn remembered(&self) -> Result<Remembered, StateError> {
+        Ok(checked_file::read(&self.path.join(REMEMBERED))?.unwrap_or_default())
+    }
+
+    pub fn save_remembered(&self, remembered: &Remembered) -> Result<(), StateError> {
+        checked_file::write(&self.path.join(REMEMBERED), remembered)
     }
 
     /// Keys for an enrolment with this token: the ones of an earlier try whose answer was lost, or new ones.
@@ -227,6 +238,7 @@ const IDENTITY: &str = "identity.json";
 const LEASE: &str = "lease";
 const NETMAP: &str = "netmap.cbor";
 const PAIRS: &str = "pairs.cbor";
+const REMEMBERED: &str = "remembered.cbor";
 const LOCK: &str = "lock";
 const FOLDER_MODE: u32 = 0o700;
 const LEASE_VERSION: &str = "1 ";

@@ -15,6 +15,7 @@ pub(crate) mod process;
 mod router;
 mod scan;
 mod security_server;
+mod supervisor;
 mod wiretap;
 
 use std::path::{Path, PathBuf};
@@ -38,6 +39,7 @@ pub use process::{Process, output};
 pub use router::{Mapping, Router};
 pub use scan::{answering_udp_ports, open_tcp_ports};
 pub use security_server::{Certificates, SERVER_NAME, SecurityServer};
+pub use supervisor::Supervisor;
 pub use wiretap::Wiretap;
 
 /// One installation on its own internet. Everything of it ends when it is dropped, by a failed test too, which also prints

@@ -1,17 +1,20 @@
-//! The balancer's doors in the tunnel: connections that arrive on the overlay, and those that it opens to its servers.
+//! The balancer's doors: connections that arrive on the overlay or at the machine's own addresses, and those that it opens to its
+//! servers through the tunnel.
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use malha_proxy::balance::{self, Arrival, Connector, Link, Listener};
-use malha_tunnel::{BoxStream, KernelPart, Tunnel, TunnelListener};
+use malha_proxy::balance::{self, Arrival, Connector, KernelListener, Link, Listener};
+use malha_tunnel::{BoxStream, Keeper, KernelPart, Tunnel, TunnelListener, listener_name};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use tokio::net::TcpListener;
+use tokio::time::{Instant, timeout_at};
 
 /// One overlay address.
 pub(super) struct FromTunnel {
@@ -31,15 +34,87 @@ impl Listener for FromTunnel {
     }
 }
 
+/// An address of the machine. Who comes during a restart waits there, if it is kept.
+pub(super) struct FromMachine {
+    listener: KernelListener,
+    kept: Option<(Arc<dyn Keeper>, String)>,
+}
+
+impl FromMachine {
+    pub(super) fn open(address: SocketAddr, keeper: Option<&Arc<dyn Keeper>>) -> io::Result<Self> {
+        let Some(keeper) = keeper else {
+            let listener = KernelListener::bind(address)?;
+            return Ok(Self {
+                listener,
+                kept: None,
+            });
+        };
+        let name = listener_name(ANY_INTERFACE, address);
+        let kept = keeper.take(&name).map(std::net::TcpListener::from);
+        let kept = kept.filter(|it| it.local_addr().is_ok_and(|at| at == address));
+        let listener = match kept {
+            Some(kept) => {
+                kept.set_nonblocking(true)?;
+                KernelListener::new(TcpListener::from_std(kept)?)?
+            }
+            None => {
+                let listener = KernelListener::bind(address)?;
+                keeper.keep(&name, listener.as_fd());
+                listener
+            }
+        };
+        let kept = Some((Arc::clone(keeper), name));
+        Ok(Self { listener, kept })
+    }
+}
+
+#[async_trait]
+impl Listener for FromMachine {
+    async fn accept(&mut self) -> io::Result<Arrival> {
+        self.listener.accept().await
+    }
+}
+
+impl Drop for FromMachine {
+    fn drop(&mut self) {
+        if let Some((keeper, name)) = &self.kept {
+            keeper.forget(name);
+        }
+    }
+}
+
 /// Reaches servers on the overlay.
-pub(super) struct ThroughTunnel(pub(super) Arc<dyn Tunnel>);
+pub(super) struct ThroughTunnel {
+    pub(super) tunnel: Arc<dyn Tunnel>,
+    /// Until then nobody is given up, for the tunnel itself may only be coming up.
+    pub(super) settled_at: Option<Instant>,
+}
 
 #[async_trait]
 impl Connector for ThroughTunnel {
     async fn connect(&self, address: SocketAddr, limit: Duration) -> io::Result<Link> {
-        let stream = self.0.dial(address, Instant::now() + limit).await?;
-        Ok(link(stream))
+        let now = Instant::now();
+        let settling = self.settled_at.filter(|at| now < *at);
+        let deadline = settling.map_or(now + limit, |at| at.max(now + limit));
+        let mut events = self.tunnel.events();
+        loop {
+            match self.tunnel.dial(address, deadline).await {
+                Err(error) if settling.is_some() && is_early(&error) => {
+                    // Whatever happens to a peer, it may be this one.
+                    let heard = timeout_at(deadline, events.recv()).await;
+                    if !matches!(heard, Ok(Ok(_))) {
+                        return Err(error);
+                    }
+                }
+                dialled => return dialled.map(link),
+            }
+        }
     }
+}
+
+/// Nobody knows yet where the peer is.
+fn is_early(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::HostUnreachable
 }
 
 fn link(stream: BoxStream) -> Link {
@@ -85,3 +160,6 @@ impl AsyncWrite for OfTunnel {
         Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
+
+/// In the names of listeners that belong to no interface.
+const ANY_INTERFACE: &str = "*";

@@ -43,14 +43,16 @@ impl Running {
         tunnel.mtu_bytes = config.mtu_bytes;
         tunnel.offload = config.offload;
         tunnel.shards = config.shards;
-        let tunnel = malha_tunnel::start(config.engine, tunnel).map_err(with_causes)?;
+        let former = &config.former;
+        let tunnel = former.start(tunnel, |it| malha_tunnel::start(config.engine, it));
+        let tunnel = tunnel.map_err(with_causes)?;
         Ok(Self {
             events: tunnel.events(),
             tunnel,
             me: me.clone(),
             peers: BTreeMap::new(),
             services: Services::default(),
-            balancers: Balancers::default(),
+            balancers: Balancers::after(former.clone()),
         })
     }
 

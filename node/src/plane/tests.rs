@@ -61,6 +61,7 @@ impl Scene {
             offload: malha_tunnel::Offload::default(),
             shards: None,
             guard: crate::testbed::no_guard(),
+            former: crate::plane::Former::default(),
         };
         let (orders, order_inbox) = mpsc::channel(8);
         let (events, event_inbox) = mpsc::channel(64);

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use malha_proto::{Lease, Netmap, PairTable};
 use tokio::sync::mpsc;
 
+use super::Shell;
 use crate::agent::{Ending, Event};
-use crate::state::{Keys, StateError, StateFolder};
+use crate::kept::Kept;
+use crate::plane::Former;
+use crate::state::{Keys, Remembered, StateError, StateFolder};
 
 /// Writes that wait, and answers that wait.
 pub(super) const MAX_JOBS: usize = 64;
@@ -16,6 +19,7 @@ pub(super) enum DiskJob {
     SaveNetmap(Arc<Netmap>),
     SaveControllers(Vec<String>),
     SavePairs(Arc<PairTable>),
+    SaveRemembered(Remembered),
     MakeKeys { wireguard: bool },
     AdoptKeys { certificate: Vec<u8> },
     RecordEnding(Ending),
@@ -59,6 +63,11 @@ impl DiskJob {
             Self::SavePairs(pairs) => Event::PairsSaved {
                 result: told(folder.save_pairs(&pairs)),
             },
+            Self::SaveRemembered(remembered) => {
+                // Then the next start takes longer.
+                let _ = told(folder.save_remembered(&remembered));
+                return None;
+            }
             Self::MakeKeys { wireguard } => Event::KeysMade {
                 result: told(
                     folder
@@ -92,9 +101,34 @@ impl DiskJob {
             Self::SavePairs(_) => Event::PairsSaved { result: Err(why) },
             Self::MakeKeys { .. } => Event::KeysMade { result: Err(why) },
             Self::AdoptKeys { .. } => return Some(DiskAnswer::Adopted(Err(why))),
-            Self::SaveControllers(_) | Self::RecordEnding(_) => return None,
+            Self::SaveControllers(_) | Self::SaveRemembered(_) | Self::RecordEnding(_) => {
+                return None;
+            }
         };
         Some(DiskAnswer::Event(event))
+    }
+}
+
+/// What the last run left.
+pub(super) fn former(folder: &StateFolder) -> Former {
+    let remembered = folder.remembered().unwrap_or_else(|error| {
+        tracing::warn!(%error, "what the last run found out can't be used");
+        Remembered::default()
+    });
+    Former {
+        remembered,
+        keeper: Some(Arc::new(Kept::from_env())),
+    }
+}
+
+impl Shell {
+    /// Has on disk what the next start can use of how the plane is now.
+    pub(super) fn remember(&mut self) {
+        let now = Remembered::of(&self.plane.listen, &self.plane.balanced.backends);
+        if now != self.remembered {
+            self.remembered = now.clone();
+            self.write(DiskJob::SaveRemembered(now));
+        }
     }
 }
 

@@ -65,6 +65,7 @@ impl Scene {
                 offload: malha_tunnel::Offload::default(),
                 shards: None,
                 guard: crate::testbed::no_guard(),
+                former: crate::plane::Former::default(),
             },
             engine_reason: EngineReason::Chosen,
             probes: crate::port_probe::ProbeChoice::default(),

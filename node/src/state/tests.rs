@@ -1,6 +1,9 @@
 //! Stories of the state folder: crashes at every step, damage, and the eyes of others.
 
-use malha_proto::{EnrolRequest, MachineFacts, MachineId, TokenId, WgKey};
+use malha_proto::{
+    BackendCondition, BackendReport, BalancerId, EnrolRequest, MachineFacts, MachineId, ServiceId,
+    TokenId, WgKey,
+};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -290,6 +293,32 @@ fn pairs_read_back_and_are_for_no_other_eyes() {
     assert!(matches!(
         folder.pairs(),
         Err(StateError::Exposed { mode: 0o640, .. })
+    ));
+}
+
+#[test]
+fn what_was_found_out_reads_back_and_a_damaged_file_of_it_is_told() {
+    let (_parent, path) = place();
+    let folder = StateFolder::open(&path).unwrap();
+    assert_eq!(folder.remembered().unwrap(), Remembered::default());
+    let backend = BackendReport {
+        balancer: BalancerId(1),
+        service: ServiceId(2),
+        condition: BackendCondition::Down,
+        connections: 7,
+    };
+    let listen = ["0.0.0.0:51820".parse().unwrap()];
+    let now = Remembered::of(&listen, &[backend]);
+    folder.save_remembered(&now).unwrap();
+    let read = folder.remembered().unwrap();
+    assert_eq!(read, now);
+    let known = |service| read.condition(BalancerId(1), ServiceId(service));
+    assert_eq!(known(2), Some(BackendCondition::Down));
+    assert_eq!(known(3), None);
+    fs::write(path.join(REMEMBERED), b"\x01damaged").unwrap();
+    assert!(matches!(
+        folder.remembered(),
+        Err(StateError::Damaged { .. })
     ));
 }
 

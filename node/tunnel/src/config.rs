@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use crate::error::TunnelError;
+use crate::keeper::Keeper;
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
 use crate::relay::RelayGrant;
 use crate::shard::MAX_SHARDS;
@@ -35,6 +37,9 @@ pub struct TunnelConfig {
     /// Threads among which the `userspace` engine spreads its peers, 1 to 16; `None` means 1 on a machine with fewer than four
     /// cores, half of the cores on a larger one, and never more than 8. The other engines don't look at it.
     pub shards: Option<usize>,
+    /// Who keeps the TUN device and the listening sockets of the `userspace` engine for the next start. Without one they close with
+    /// the tunnel.
+    pub keeper: Option<Arc<dyn Keeper>>,
 }
 
 /// What the kernel may cut and join for us. All of it falls back by itself where a kernel or a driver can't; to turn it off is
@@ -102,6 +107,7 @@ impl TunnelConfig {
             connection_buffer_bytes: DEFAULT_CONNECTION_BUFFER_BYTES,
             offload: Offload::ON,
             shards: None,
+            keeper: None,
         }
     }
 

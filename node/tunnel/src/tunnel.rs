@@ -160,6 +160,9 @@ impl fmt::Display for Engine {
 /// [`TunnelError`] names the value that is out of bounds, the UDP address that can't be bound, or the interface that can't be
 /// made.
 pub fn start(engine: Engine, config: TunnelConfig) -> Result<Arc<dyn Tunnel>, TunnelError> {
+    if engine != Engine::Userspace {
+        userspace::give_up(&config);
+    }
     match engine {
         Engine::Netstack => netstack::start(config),
         Engine::Userspace => userspace::start(config),

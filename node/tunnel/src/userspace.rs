@@ -21,6 +21,7 @@ use crate::carrier::CarrierStream;
 use crate::config::{PeerConfig, TunnelConfig};
 use crate::device::RELAY_SHARD;
 use crate::error::TunnelError;
+use crate::keeper::Keeper;
 use crate::key::PublicKey;
 use crate::listener::{TunnelListener, stopped};
 use crate::path::CarrierId;
@@ -46,6 +47,11 @@ pub(crate) fn start(config: TunnelConfig) -> Result<Arc<dyn Tunnel>, TunnelError
     Ok(handle(Engine::Userspace, commands, events, config))
 }
 
+/// Gives up what the last run left of this engine to its keeper.
+pub(crate) fn give_up(config: &TunnelConfig) {
+    interface::give_up(config);
+}
+
 /// The door to tasks that take these commands and have an interface of the kernel.
 pub(crate) fn handle(
     engine: Engine,
@@ -59,6 +65,7 @@ pub(crate) fn handle(
         events,
         addresses: config.addresses.iter().map(IpNet::addr).collect(),
         interface: config.interface,
+        keeper: config.keeper.filter(|_| engine == Engine::Userspace),
     })
 }
 
@@ -68,6 +75,7 @@ struct Userspace {
     events: broadcast::Sender<TunnelEvent>,
     addresses: Vec<IpAddr>,
     interface: String,
+    keeper: Option<Arc<dyn Keeper>>,
 }
 
 pub(crate) enum Command {
@@ -170,8 +178,13 @@ impl Tunnel for Userspace {
             .copied()
             .filter(|ip| every || *ip == address.ip())
             .collect();
-        let listener =
-            KernelListener::bind(&ips, address.port(), &self.interface, self.commands.clone())?;
+        let listener = KernelListener::bind(
+            &ips,
+            address.port(),
+            &self.interface,
+            self.keeper.as_ref(),
+            self.commands.clone(),
+        )?;
         let local_addrs = listener.local_addrs()?;
         Ok(TunnelListener::kernel(listener, local_addrs))
     }

@@ -13,6 +13,7 @@ use super::internet::{HUB, HUB_NAME};
 use super::namespace::Namespace;
 use super::patience::{PATIENCE, eventually};
 use super::process::{Process, checked, output};
+use super::supervisor::Supervisor;
 
 /// One machine. Its agent and its web server are processes that the test may kill.
 pub struct Machine {
@@ -22,6 +23,8 @@ pub struct Machine {
     folder: PathBuf,
     role: String,
     environment: Vec<(&'static str, String)>,
+    /// Who keeps descriptors of the agent while it does not run.
+    pub supervisor: Option<Supervisor>,
 }
 
 impl Machine {
@@ -40,12 +43,19 @@ impl Machine {
             folder,
             role: role.to_owned(),
             environment: Vec::new(),
+            supervisor: None,
         })
     }
 
     /// What the agent finds in its environment from its next start on.
     pub fn set_environment(&mut self, name: &'static str, value: &str) {
         self.environment.push((name, value.to_owned()));
+    }
+
+    /// Has a service manager for the agent from its next start on.
+    pub fn supervise(&mut self) -> Result<()> {
+        self.supervisor = Some(Supervisor::new(&self.folder.join("notify"))?);
+        Ok(())
     }
 
     /// `malha-node` with its state in this machine's folder.
@@ -176,7 +186,15 @@ impl Machine {
 
     fn start(&mut self, command: &mut Command) -> Result<()> {
         let name = format!("the agent of {}", self.role);
-        self.agent = Some(Process::start(&name, command, &self.log("agent"))?);
+        let log = self.log("agent");
+        let agent = match &self.supervisor {
+            None => Process::start(&name, command, &log)?,
+            Some(supervisor) => {
+                let mut service = supervisor.dress(command)?;
+                Process::start(&name, &mut service.command, &log)?
+            }
+        };
+        self.agent = Some(agent);
         Ok(())
     }
 

@@ -1,13 +1,14 @@
 //! Two production servers with mutual TLS behind a balancer, and clients that connect all the time: one server dies, the other
 //! is unplugged, servers are drained and maintained, and the balancer's own program is killed.
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use malha_tests::lab::{
-    AGENCY, Attempt, CLIENT, Caller, Certificates, HUB, Lab, Load, PATIENCE, SecurityServer,
-    eventually, story,
+    AGENCY, Attempt, CLIENT, Caller, Certificates, HUB, Lab, Load, Machine, PATIENCE,
+    SecurityServer, eventually, output, story,
 };
 use serde_json::Value;
 
@@ -304,6 +305,135 @@ fn a_restarted_balancer_answers_whom_it_has_and_soon_takes_new_connections() {
     });
 }
 
+/// As `systemctl restart malha-node` does it, twice under load: listening sockets and the TUN device stay with the service manager.
+#[test]
+fn a_balancer_that_its_service_manager_restarts_refuses_nobody() {
+    story("balancer restart by its manager", |lab| {
+        let stage = Stage::open(lab)?;
+        let mut node = lab.agency()?;
+        node.supervise()?;
+        let token = ["token", "add", SITE, "--profile", "edge"];
+        let token = lab.hub.token(&token)?;
+        node.enrol(&token, &["--name", "bal-1", "--engine", "userspace"])?;
+        let path = format!("{SITE}/bal-1");
+        eventually("the node is enrolled", PATIENCE, || lab.hub.node(&path))?;
+        stage.balance(lab, &path, &["--exposure", "public"])?;
+        let mut held = Conversation::with_program_at(&node, &path, &stage.servers[0], lab)?;
+        let caller = Caller::new(format!("{AGENCY}:5500").parse()?, &stage.certificates)?;
+        let load = Load::start(&lab.client.namespace, &caller, CLIENTS)?;
+        is_met(&load, Instant::now(), &stage.servers[0])?;
+        let device = device(&node)?;
+        for _ in 0..2 {
+            let stopped = Instant::now();
+            node.agent()?.stop()?;
+            let ended = stopped.elapsed();
+            ensure!(self::device(&node)? == device, "the device went with it");
+            node.boot(&["--engine", "userspace"])?;
+            let booted = Instant::now();
+            is_met(&load, booted, &stage.servers[0])?;
+            is_met(&load, booted, &stage.servers[1])?;
+            let served = load.attempts();
+            let first = served.iter().filter(|it| it.began + it.took > booted);
+            let first = first.map(|it| it.began + it.took - booted).min();
+            println!("ended after {ended:?}, served {first:?} after the start");
+            ensure!(self::device(&node)? == device, "it made another device");
+            held.goes_on()?;
+        }
+        let all = load.attempts();
+        let lost: Vec<_> = all.iter().filter(|it| it.met.is_err()).collect();
+        ensure!(lost.is_empty(), "{} of {}: {lost:?}", lost.len(), all.len());
+        let longest = all.iter().map(|it| it.took).max();
+        println!(
+            "{} connections, none lost, the longest took {longest:?}",
+            all.len()
+        );
+
+        ensure!(longest < Some(AWAY), "somebody waited {longest:?}");
+
+        // A death of the program costs those that it carries, and nobody who comes later; and what somebody has done to the
+        // device meanwhile is mended.
+        node.agent()?.kill()?;
+        let killed = Instant::now();
+        node.namespace.ip("link set malha0 down")?;
+        node.boot(&["--engine", "userspace"])?;
+        is_met(&load, killed, &stage.servers[0])?;
+        is_met(&load, killed, &stage.servers[1])?;
+        let all = load.attempts();
+        let later = all.iter().filter(|it| it.began > killed);
+        let lost: Vec<_> = later.filter(|it| it.met.is_err()).collect();
+        ensure!(lost.is_empty(), "after a kill: {lost:?}");
+        ensure!(self::device(&node)? == device, "it made another device");
+        held.goes_on()?;
+
+        // What is no longer wanted is given back.
+        lab.hub
+            .malha(&["balancer", "remove", &format!("{path}/xroad")])?;
+        eventually("nobody listens", PATIENCE, || {
+            let kept = node.supervisor.as_ref().context("no manager")?.kept();
+            let listeners = kept.iter().any(|it| it.contains("5500"));
+            ensure!(!listeners, "{kept:?}");
+            ensure!(caller.hold(&lab.client.namespace).is_err(), "it is served");
+            Ok(())
+        })
+    });
+}
+
+/// A peer's connection to a program of the machine itself, at its overlay address.
+struct Conversation {
+    program: TcpStream,
+    peer: TcpStream,
+}
+
+impl Conversation {
+    fn with_program_at(
+        machine: &Machine,
+        path: &str,
+        peer: &SecurityServer,
+        lab: &Lab,
+    ) -> Result<Self> {
+        let (from, to) = (format!("node:{SITE}/{}", peer.name), format!("node:{path}"));
+        let grant = [
+            "grant", "add", "--from", &from, "--to", &to, "--ports", "7000",
+        ];
+        lab.hub.malha(&grant)?;
+        let address = lab.hub.node(path)?["address_v4"]
+            .as_str()
+            .map(str::to_owned);
+        let at: SocketAddr = format!("{}:7000", address.context("no address")?).parse()?;
+        let listener = machine.namespace.within(|| TcpListener::bind(at))??;
+        let from = &peer.site.machine.namespace;
+        let peer = eventually("the peer is let in", PATIENCE, || {
+            let opened = from.within(|| TcpStream::connect_timeout(&at, SOON))?;
+            Ok(opened?)
+        })?;
+        let (program, _) = listener.accept()?;
+        for end in [&program, &peer] {
+            end.set_read_timeout(Some(PATIENCE))?;
+        }
+        let mut it = Self { program, peer };
+        it.goes_on()?;
+        Ok(it)
+    }
+
+    fn goes_on(&mut self) -> Result<()> {
+        let Self { program, peer } = self;
+        let mut word = [0; 4];
+        peer.write_all(b"more")?;
+        program.read_exact(&mut word)?;
+        program.write_all(&word)?;
+        Ok(peer.read_exact(&mut word)?)
+    }
+}
+
+/// The number of a machine's TUN device.
+fn device(machine: &Machine) -> Result<String> {
+    let mut command = machine.namespace.command("cat");
+    let said = output(command.arg("/sys/class/net/malha0/ifindex"))?;
+    let number = String::from_utf8_lossy(&said.stdout).trim().to_owned();
+    ensure!(!number.is_empty(), "the device is gone");
+    Ok(number)
+}
+
 const SITE: &str = "estacionamentos/producao";
 const HUB_NODE: &str = "malha/hub/hub";
 const CLIENTS: usize = 3;
@@ -313,8 +443,9 @@ const FAILOVER: Duration = Duration::from_secs(2);
 const ENOUGH: usize = 100;
 const FEW: usize = 5;
 /// In how much time after its stop a balancer that is started at once serves again, on a machine that does much else.
-const AWAY: Duration = Duration::from_secs(10);
+const AWAY: Duration = Duration::from_secs(4);
 /// X-Road repeats a failed result for 30 s.
 const RECOVERY: Duration = Duration::from_secs(35);
+const SOON: Duration = Duration::from_millis(500);
 /// Of the checks.
 const INTERVAL: Duration = Duration::from_secs(2);

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::admission::{Admission, Admitted};
 
 use super::checker::check_forever;
+use super::health::Condition;
 use super::link::{Connector, Listener};
 use super::listener::accept_forever;
 use super::open::Ending;
@@ -102,6 +103,11 @@ impl Balancer {
         *held = spec;
         self.floor.due_changed.notify_one();
         Ok(())
+    }
+
+    /// Believes this of a backend until its first check, for it was so before a restart.
+    pub fn assume(&self, backend: u64, condition: Condition) {
+        self.floor.pool().assume(backend, condition, Instant::now());
     }
 
     pub fn status(&self) -> BalancerStatus {

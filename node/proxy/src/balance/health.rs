@@ -41,6 +41,8 @@ pub(crate) struct Health {
     /// Checks in a row that went well, or that failed.
     well: u32,
     failed: u32,
+    /// A check went well: what was assumed of it is known.
+    heard: bool,
     held_until: Option<Instant>,
     /// None while a check is under way.
     next_check: Option<Instant>,
@@ -53,8 +55,26 @@ impl Health {
             since: now,
             well: 0,
             failed: 0,
+            heard: false,
             held_until: None,
             next_check: Some(now),
+        }
+    }
+
+    /// What was known of it before a restart holds until its first check.
+    pub(crate) fn assume(&mut self, condition: Condition, check: &Check, now: Instant) {
+        if self.condition != Condition::Unproven {
+            return;
+        }
+        match condition {
+            Condition::Up => self.become_now(Condition::Up, now),
+            Condition::Unproven | Condition::Suspect => {}
+            Condition::Down | Condition::Recovering => {
+                if matches!(check.probe, Probe::Http { .. }) {
+                    self.held_until = Some(now + RECOVERY);
+                }
+                self.become_now(Condition::Down, now);
+            }
         }
     }
 
@@ -112,6 +132,7 @@ impl Health {
 
     fn went_well(&mut self, check: &Check, now: Instant) {
         self.failed = 0;
+        self.heard = true;
         self.well = self.well.saturating_add(1);
         let held = self.held_until.is_some_and(|until| now < until);
         match self.condition {
@@ -131,7 +152,7 @@ impl Health {
         self.failed = self.failed.saturating_add(1);
         let serving = matches!(self.condition, Condition::Up | Condition::Suspect);
         // One of which nothing was ever heard has no failed result to repeat: perhaps the way to it is only coming up.
-        let has_result = unwell || serving || self.held_until.is_some();
+        let has_result = unwell || (serving && self.heard) || self.held_until.is_some();
         if matches!(check.probe, Probe::Http { .. }) && has_result {
             self.held_until = Some(now + RECOVERY);
         }
@@ -228,6 +249,42 @@ mod tests {
         health.checked(Finding::Well, &check, soon);
         health.checked(Finding::Well, &check, soon);
         assert_eq!(health.condition(), Condition::Recovering);
+    }
+
+    #[test]
+    fn what_was_known_before_a_restart_holds_until_the_first_check() {
+        let (check, now) = (x_road(), Instant::now());
+        let mut health = Health::new(now);
+        health.assume(Condition::Up, &check, now);
+        assert_eq!(health.condition(), Condition::Up);
+        assert_eq!(health.next_check(), Some(now), "it is checked at once");
+        // It was not heard in this run: perhaps the way to it is only coming up.
+        health.checked(Finding::NoAnswer, &check, now);
+        health.checked(Finding::NoAnswer, &check, now);
+        assert_eq!(health.condition(), Condition::Down);
+        health.checked(Finding::Well, &check, now);
+        health.checked(Finding::Well, &check, now);
+        assert_eq!(health.condition(), Condition::Up);
+        health.assume(Condition::Down, &check, now);
+        assert_eq!(
+            health.condition(),
+            Condition::Up,
+            "what was checked is known"
+        );
+    }
+
+    #[test]
+    fn one_that_was_down_before_a_restart_is_not_called_up_sooner_than_without() {
+        let (check, now) = (x_road(), Instant::now());
+        let mut health = Health::new(now);
+        health.assume(Condition::Recovering, &check, now);
+        assert_eq!(health.condition(), Condition::Down);
+        let soon = now + RECOVERY - Duration::from_millis(1);
+        health.checked(Finding::Well, &check, soon);
+        health.checked(Finding::Well, &check, soon);
+        assert_eq!(health.condition(), Condition::Recovering);
+        health.checked(Finding::Well, &check, now + RECOVERY);
+        assert_eq!(health.condition(), Condition::Up);
     }
 
     #[test]

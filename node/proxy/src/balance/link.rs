@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -139,6 +139,12 @@ impl KernelListener {
     /// What the kernel says, `AddrInUse` above all.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         crate::edge::open(address).and_then(Self::new)
+    }
+}
+
+impl AsFd for KernelListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

@@ -157,6 +157,15 @@ impl Pool {
         }
     }
 
+    /// Believes this of a backend until its first check.
+    pub fn assume(&mut self, backend: u64, condition: Condition, now: Instant) {
+        let check = &self.check;
+        let members = self.members.iter_mut();
+        for member in members.filter(|it| it.backend.id == backend) {
+            member.health.assume(condition, check, now);
+        }
+    }
+
     /// When a backend must be checked or a maintenance has waited long enough; None while neither will be.
     pub fn next_due(&self) -> Option<Instant> {
         let checks = self.members.iter().filter_map(Member::next_check);

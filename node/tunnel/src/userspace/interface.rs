@@ -1,6 +1,7 @@
-//! The TUN device: super-packets in and out where the kernel can, single packets where it can't. It is gone when dropped, and
-//! nothing else of the host is touched.
+//! The TUN device: super-packets in and out where the kernel can, single packets where it can't. It is gone when dropped, unless
+//! it is kept for the next start, and nothing else of the host is touched.
 
+mod kept;
 mod link;
 
 use std::io::{self, IoSlice, IoSliceMut};
@@ -8,8 +9,11 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use ipnet::IpNet;
 use nix::sys::socket::SockProtocol;
-use nix::sys::uio::writev;
-use tun_rs::{AsyncDevice, DeviceBuilder};
+use nix::sys::uio::{readv, writev};
+use nix::unistd::read;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tun_rs::{DeviceBuilder, SyncDevice};
 
 use crate::config::TunnelConfig;
 use crate::netlink::{Netlink, address};
@@ -20,10 +24,18 @@ use crate::wire::super_packet_bytes;
 /// The side that reads, and makes the device. One per tunnel: several readers would take the packets of a flow in an order of
 /// their own.
 pub(super) struct Interface {
-    device: AsyncDevice,
+    device: AsyncFd<OwnedFd>,
     /// Whether packets come with a header that says what is left to do to them.
     offload: bool,
     joins: Joins,
+}
+
+/// What the kernel does for a device, for as long as there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ability {
+    Packets,
+    TcpSuperPackets,
+    AllSuperPackets,
 }
 
 /// The side that writes. One per shard.
@@ -32,35 +44,33 @@ pub(super) struct Outlet {
     offload: bool,
 }
 
+/// Gives up the device that the last run left to its keeper: another engine wants the name.
+pub(super) fn give_up(config: &TunnelConfig) {
+    kept::give_up(config);
+}
+
 impl Interface {
     /// Must be called within a runtime.
     pub(super) fn create(config: &TunnelConfig) -> io::Result<Self> {
-        let wanted = config.offload.tun_tcp;
-        let (device, offload) = match build(config, wanted) {
-            Err(error) if wanted => {
-                tracing::warn!(%error, "no offload on the TUN device, trying without");
-                (build(config, false)?, false)
+        let (device, ability) = match kept::take(config) {
+            Some(kept) => kept,
+            None => {
+                let (device, ability) = make(config)?;
+                kept::keep(config, ability, &device);
+                (device, ability)
             }
-            built => (built?, wanted),
         };
-        // A longer queue loses fewer packets of a burst, and shorter super-packets fit one call each: both only help.
-        if let Err(error) = device.set_tx_queue_len(QUEUE_PACKETS) {
-            tracing::debug!(%error, "the interface keeps its queue length");
-        }
-        if offload {
-            let longest = super_packet_bytes(config.mtu_bytes);
-            if let Err(error) = link::set_super_packet_limit(device.if_index()?, longest) {
-                tracing::debug!(%error, "the interface keeps its limit of super-packets");
-            }
-        }
-        let joins = Joins {
-            tcp: offload,
-            udp: offload && config.offload.tun_udp && device.udp_gso(),
-        };
+        let offload = ability != Ability::Packets;
+        let whole_udp = ability == Ability::AllSuperPackets;
+        #[allow(deprecated, reason = "nobody else can close an owned descriptor")]
+        let device = AsyncFd::with_interest(device, Interest::READABLE)?;
         Ok(Self {
             device,
             offload,
-            joins,
+            joins: Joins {
+                tcp: offload,
+                udp: whole_udp && config.offload.tun_udp,
+            },
         })
     }
 
@@ -71,22 +81,22 @@ impl Interface {
 
     /// Completes when there is something to read, the end perhaps.
     pub(super) async fn readable(&self) -> io::Result<()> {
-        self.device.readable().await
+        // Readiness stays noted until a read finds nothing.
+        self.device.readable().await.map(|_| ())
     }
 
     /// Reads the next packet to the start of `buffer`: its length, and what is left to do to it. `None` if there is none now.
     pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, Work)>> {
         let mut header = [0; HEADER_BYTES];
-        let read = match self.offload {
-            true => {
-                let mut parts = [IoSliceMut::new(&mut header), IoSliceMut::new(buffer)];
-                self.device.try_recv_vectored(&mut parts)
-            }
-            false => self
-                .device
-                .try_recv(buffer)
-                .map(|bytes| bytes + HEADER_BYTES),
-        };
+        let read = self
+            .device
+            .try_io(Interest::READABLE, |device| match self.offload {
+                true => {
+                    let mut parts = [IoSliceMut::new(&mut header), IoSliceMut::new(buffer)];
+                    Ok(readv(device, &mut parts)?)
+                }
+                false => Ok(read(device, buffer)? + HEADER_BYTES),
+            });
         match read {
             Ok(bytes) => {
                 let work = Work::parse(&header);
@@ -102,7 +112,7 @@ impl Interface {
     /// One more way to write.
     pub(super) fn outlet(&self) -> io::Result<Outlet> {
         Ok(Outlet {
-            device: self.device.as_fd().try_clone_to_owned()?,
+            device: self.device.get_ref().try_clone()?,
             offload: self.offload,
         })
     }
@@ -123,7 +133,36 @@ impl Outlet {
     }
 }
 
-fn build(config: &TunnelConfig, offload: bool) -> io::Result<AsyncDevice> {
+/// Makes a device with addresses.
+fn make(config: &TunnelConfig) -> io::Result<(OwnedFd, Ability)> {
+    let wanted = config.offload.tun_tcp;
+    let (device, offload) = match build(config, wanted) {
+        Err(error) if wanted => {
+            tracing::warn!(%error, "no offload on the TUN device, trying without");
+            (build(config, false)?, false)
+        }
+        built => (built?, wanted),
+    };
+    // A longer queue loses fewer packets of a burst, and shorter super-packets fit one call each: both only help.
+    if let Err(error) = device.set_tx_queue_len(QUEUE_PACKETS) {
+        tracing::debug!(%error, "the interface keeps its queue length");
+    }
+    if offload {
+        let longest = super_packet_bytes(config.mtu_bytes);
+        if let Err(error) = link::set_super_packet_limit(device.if_index()?, longest) {
+            tracing::debug!(%error, "the interface keeps its limit of super-packets");
+        }
+    }
+    let ability = match (offload, device.udp_gso()) {
+        (false, _) => Ability::Packets,
+        (true, false) => Ability::TcpSuperPackets,
+        (true, true) => Ability::AllSuperPackets,
+    };
+    device.set_nonblocking(true)?;
+    Ok((device.as_fd().try_clone_to_owned()?, ability))
+}
+
+fn build(config: &TunnelConfig, offload: bool) -> io::Result<SyncDevice> {
     let mtu = u16::try_from(config.mtu_bytes).map_err(io::Error::other)?;
     let mut builder = DeviceBuilder::new()
         .name(&config.interface)
@@ -136,7 +175,7 @@ fn build(config: &TunnelConfig, offload: bool) -> io::Result<AsyncDevice> {
     if let Some(net) = v4.next() {
         builder = builder.ipv4(net.addr(), net.prefix_len(), None);
     }
-    let device = builder.build_async()?;
+    let device = builder.build_sync()?;
     for net in v4 {
         device.add_address_v4(net.addr(), net.prefix_len())?;
     }

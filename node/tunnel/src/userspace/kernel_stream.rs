@@ -3,7 +3,9 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{Command, Commands, CutSignal, WATCHING_SHARD};
+use crate::keeper::{Keeper, listener_name};
 use crate::listener::stopped;
 use crate::stream::{BoxStream, KernelPart, Stream};
 
@@ -26,10 +29,16 @@ pub(crate) struct KernelStream {
 }
 
 pub(crate) struct KernelListener {
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listening>,
     commands: Commands,
     /// A connection whose peer is being looked up; kept here so that a cancelled accept loses nothing.
     arriving: Option<Arriving>,
+}
+
+/// One listening socket. It closes when dropped, unless it is kept for the next start.
+struct Listening {
+    tcp: TcpListener,
+    kept: Option<(Arc<dyn Keeper>, String)>,
 }
 
 struct Arriving {
@@ -84,16 +93,17 @@ impl KernelListener {
         ips: &[IpAddr],
         port: u16,
         interface: &str,
+        keeper: Option<&Arc<dyn Keeper>>,
         commands: Commands,
     ) -> io::Result<Self> {
-        let mut listeners: Vec<TcpListener> = Vec::new();
+        let mut listeners: Vec<Listening> = Vec::new();
         for ip in ips {
             // With port 0 the first address chooses for all.
             let port = match listeners.first() {
-                Some(first) => first.local_addr()?.port(),
+                Some(first) => first.tcp.local_addr()?.port(),
                 None => port,
             };
-            listeners.push(bind_one((*ip, port).into(), interface)?);
+            listeners.push(Listening::open((*ip, port).into(), interface, keeper)?);
         }
         if listeners.is_empty() {
             return Err(io::ErrorKind::AddrNotAvailable.into());
@@ -106,7 +116,8 @@ impl KernelListener {
     }
 
     pub(super) fn local_addrs(&self) -> io::Result<Vec<SocketAddr>> {
-        self.listeners.iter().map(TcpListener::local_addr).collect()
+        let listeners = self.listeners.iter();
+        listeners.map(|it| it.tcp.local_addr()).collect()
     }
 
     pub(crate) async fn accept(&mut self) -> io::Result<(Box<dyn Stream>, SocketAddr)> {
@@ -153,12 +164,56 @@ impl KernelListener {
 
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         for listener in &self.listeners {
-            if let Poll::Ready(accepted) = listener.poll_accept(cx) {
+            if let Poll::Ready(accepted) = listener.tcp.poll_accept(cx) {
                 return Poll::Ready(accepted);
             }
         }
         Poll::Pending
     }
+}
+
+impl Listening {
+    /// Takes the one that was kept, or binds one.
+    fn open(
+        address: SocketAddr,
+        interface: &str,
+        keeper: Option<&Arc<dyn Keeper>>,
+    ) -> io::Result<Self> {
+        let Some(keeper) = keeper else {
+            let tcp = bind_one(address, interface)?;
+            return Ok(Self { tcp, kept: None });
+        };
+        let name = listener_name(interface, address);
+        let kept = keeper.take(&name).map(Socket::from);
+        let tcp = match kept.filter(|kept| is_of(kept, address, interface)) {
+            Some(kept) => TcpListener::from_std(kept.into())?,
+            None => {
+                keeper.forget(&name);
+                let tcp = bind_one(address, interface)?;
+                keeper.keep(&name, tcp.as_fd());
+                tcp
+            }
+        };
+        let kept = Some((Arc::clone(keeper), name));
+        Ok(Self { tcp, kept })
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        if let Some((keeper, name)) = &self.kept {
+            keeper.forget(name);
+        }
+    }
+}
+
+/// A socket is bound to an interface by its number: to one that went and came again it is bound no longer.
+fn is_of(kept: &Socket, address: SocketAddr, interface: &str) -> bool {
+    let is_at = |it: socket2::SockAddr| it.as_socket() == Some(address);
+    let is_through = |it: Option<Vec<u8>>| it.as_deref() == Some(interface.as_bytes());
+    kept.local_addr().is_ok_and(is_at)
+        && kept.device().is_ok_and(is_through)
+        && kept.set_nonblocking(true).is_ok()
 }
 
 fn bind_one(address: SocketAddr, interface: &str) -> io::Result<TcpListener> {

@@ -1,0 +1,105 @@
+//! The TUN device over a restart: with it stay the machine's routes and its connections through the overlay. One that is not exactly
+//! as it is wanted now is given up, and another made.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::net::if_::if_nametoindex;
+use nix::sys::socket::SockProtocol;
+
+use super::{Ability, link};
+use crate::config::TunnelConfig;
+use crate::keeper::plain;
+use crate::netlink::{Netlink, address};
+
+/// The device of the last run, if it is as this configuration wants it. All others are gone after this.
+pub(super) fn take(config: &TunnelConfig) -> Option<(OwnedFd, Ability)> {
+    let keeper = config.keeper.as_ref()?;
+    let is_usable = |it: &OwnedFd| is_device(it, &config.interface) && repair(config).is_ok();
+    let taken = Ability::ALL.into_iter().find_map(|ability| {
+        let device = keeper.take(&name(config, ability));
+        device.filter(is_usable).map(|it| (it, ability))
+    });
+    let wanted = taken.as_ref().map(|(_, ability)| name(config, *ability));
+    forget_all_but(wanted.as_deref(), config);
+    taken
+}
+
+/// Gives up the device of the last run, whatever it was.
+pub(super) fn give_up(config: &TunnelConfig) {
+    forget_all_but(None, config);
+}
+
+pub(super) fn keep(config: &TunnelConfig, ability: Ability, device: &OwnedFd) {
+    if let Some(keeper) = &config.keeper {
+        keeper.keep(&name(config, ability), device.as_fd());
+    }
+}
+
+fn forget_all_but(wanted: Option<&str>, config: &TunnelConfig) {
+    let Some(keeper) = &config.keeper else {
+        return;
+    };
+    let head = head(config);
+    let mut others = keeper.names();
+    others.retain(|it| it.starts_with(&head) && Some(it.as_str()) != wanted);
+    others.iter().for_each(|other| keeper.forget(other));
+    if wanted.is_none() && !others.is_empty() {
+        await_end(&config.interface);
+    }
+}
+
+/// Has the device as a new one would be: somebody may have set it down, or taken an address away.
+fn repair(config: &TunnelConfig) -> io::Result<()> {
+    let index = if_nametoindex(config.interface.as_str())?;
+    let mut netlink = Netlink::open(SockProtocol::NetlinkRoute)?;
+    link::set_up(&mut netlink, index)?;
+    for address in &config.addresses {
+        match address::add(&mut netlink, index, *address) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            added => added?,
+        }
+    }
+    Ok(())
+}
+
+/// The keeper closes its descriptor when it has heard of it.
+fn await_end(interface: &str) {
+    let end = Instant::now() + LONGEST_END;
+    while if_nametoindex(interface).is_ok() && Instant::now() < end {
+        sleep(LOOK_INTERVAL);
+    }
+}
+
+/// A device that somebody has deleted meanwhile has no name any more.
+fn is_device(descriptor: &OwnedFd, interface: &str) -> bool {
+    let about = format!("/proc/self/fdinfo/{}", descriptor.as_raw_fd());
+    let about = fs::read_to_string(about).unwrap_or_default();
+    let names = about.lines().filter_map(|line| line.strip_prefix("iff:"));
+    names.map(str::trim).any(|it| it == interface)
+}
+
+/// All that can't be changed of a device, or that nobody looks at again.
+fn name(config: &TunnelConfig, ability: Ability) -> String {
+    let mut name = head(config);
+    for address in &config.addresses {
+        name.push_str(&format!("{address} "));
+    }
+    let (mtu, offload) = (config.mtu_bytes, config.offload.tun_tcp);
+    name.push_str(&format!("{mtu} {offload} {ability:?}"));
+    plain(&name)
+}
+
+fn head(config: &TunnelConfig) -> String {
+    format!("tun {} ", config.interface)
+}
+
+impl Ability {
+    const ALL: [Self; 3] = [Self::Packets, Self::TcpSuperPackets, Self::AllSuperPackets];
+}
+
+const LONGEST_END: Duration = Duration::from_secs(2);
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);

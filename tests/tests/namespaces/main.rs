@@ -13,6 +13,7 @@ mod keys;
 mod listening;
 mod names;
 mod one_port;
+mod policy;
 mod recovery;
 mod roaming;
 mod streams;

@@ -78,20 +78,28 @@ pub(crate) fn bytes32(n: u64) -> [u8; 32] {
 
 impl Default for World {
     fn default() -> Self {
+        Self::with(settings())
+    }
+}
+
+impl World {
+    /// Nothing but these settings.
+    pub(crate) fn with(settings: Settings) -> Self {
         let mut store = BTreeMap::new();
-        remember(&mut store, &[Change::Put(Entity::Settings(settings()))]);
+        remember(
+            &mut store,
+            &[Change::Put(Entity::Settings(settings.clone()))],
+        );
         Self {
             store,
-            state: State::new(settings()),
+            state: State::new(settings),
             now_ms: 1_800_000_000_000,
             commands: 0,
             secrets: BTreeMap::new(),
             holders: BTreeMap::new(),
         }
     }
-}
 
-impl World {
     /// One site and nothing on it.
     pub(crate) fn bare() -> Self {
         let mut world = Self::default();

@@ -50,8 +50,11 @@ pub async fn examine(settings: Settings, token: Option<EnrolToken>, lang: Lang) 
     };
     let ((running, names), ways, services) = tokio::join!(agent, ways, services);
     let mut looks = match &ways {
+        Ok(_) if subject.controllers.is_empty() => {
+            no_ways("no-controller", &text::doctor::no_controller(lang))
+        }
         Ok(ways) => of_ways(ways, &subject, lang),
-        Err(_) => out_of_time(lang),
+        Err(_) => no_ways("out-of-time", &text::doctor::too_long(lang)),
     };
     looks.extend(services);
     looks.push(names.of(Look::Names));
@@ -74,7 +77,8 @@ fn of_ways(ways: &Ways, subject: &Subject, lang: Lang) -> Vec<Looked> {
     ]
 }
 
-fn out_of_time(lang: Lang) -> Vec<Looked> {
+/// Nothing was asked, or too little was answered.
+fn no_ways(code: &'static str, why: &str) -> Vec<Looked> {
     let looks = [
         Look::Dns,
         Look::Udp,
@@ -84,8 +88,8 @@ fn out_of_time(lang: Lang) -> Vec<Looked> {
         Look::Mtu,
         Look::Clock,
     ];
-    let late = || Finding::could_not_test("out-of-time", text::doctor::too_long(lang));
-    looks.into_iter().map(|look| late().of(look)).collect()
+    let untested = |look| Finding::could_not_test(code, why.to_owned()).of(look);
+    looks.into_iter().map(untested).collect()
 }
 
 fn of_agent(running: &Running, subject: &Subject, lang: Lang) -> [Looked; 3] {

@@ -2,6 +2,7 @@
 
 use super::report::Finding;
 use super::subject::{Enrolment, Running, Unread};
+use super::tunnel::SETTLING_MS;
 use crate::agent::ControlState;
 use crate::state::Ended;
 use crate::status::StatusDocument;
@@ -45,6 +46,9 @@ fn of_document(document: &StatusDocument, lang: Lang) -> Finding {
     let (Some(controller), Some(transport), ControlState::Online) =
         (&control.controller, &control.transport, control.state)
     else {
+        if document.running_ms < SETTLING_MS && control.last_error.is_none() {
+            return Finding::could_not_test("agent-starting", text::just_started(lang));
+        }
         let state = words::control(lang, control.state);
         let age = words::age(lang, control.for_ms);
         let why = control.last_error.as_deref().unwrap_or("-");
@@ -100,6 +104,10 @@ mod tests {
             "{}",
             offline.observed
         );
+        let mut starting = document();
+        starting.control.state = ControlState::Dialing;
+        starting.running_ms = SETTLING_MS - 1;
+        assert_eq!(said(starting).verdict, Verdict::CouldNotTest);
         let mut copied = document();
         copied.quarantined = true;
         assert_eq!(said(copied).code, "agent-held-apart");

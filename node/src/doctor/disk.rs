@@ -49,7 +49,9 @@ fn room(folder: &Path) -> Result<Room, String> {
     let existing = existing.ok_or_else(|| folder.display().to_string())?;
     let found = statvfs(existing).map_err(|error| error.to_string())?;
     Ok(Room {
-        free_bytes: u64::from(found.blocks_available()).saturating_mul(found.fragment_size()),
+        free_bytes: found
+            .blocks_available()
+            .saturating_mul(found.fragment_size()),
         has_files: found.files() == 0 || found.files_available() > 0,
         is_read_only: found.flags().contains(FsFlags::ST_RDONLY),
     })

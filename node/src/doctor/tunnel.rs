@@ -24,8 +24,14 @@ pub(super) fn judge(running: &Running, lang: Lang) -> Finding {
     let Some(hub) = hubs().min_by_key(|peer| peer.handshake_age_ms.unwrap_or(u64::MAX)) else {
         return Finding::could_not_test("tunnel-no-hub", text::tunnel_no_hub(lang));
     };
+    if hub.handshake_age_ms.is_none() && document.running_ms < SETTLING_MS {
+        return Finding::could_not_test("tunnel-starting", text::just_started(lang));
+    }
     of_hub(hub, lang)
 }
+
+/// An agent that runs for so long has had time to find its hub, by TCP if need be, milliseconds.
+pub(super) const SETTLING_MS: u64 = 15_000;
 
 fn of_hub(hub: &PeerStatus, lang: Lang) -> Finding {
     let age_ms = hub.handshake_age_ms;
@@ -87,10 +93,13 @@ pub(super) mod tests {
         );
         let old = said(|it| it.peers[0].handshake_age_ms = Some(HANDSHAKE_ALIVE_MS));
         assert_eq!(old.code, "tunnel-silent");
-        assert_eq!(
-            said(|it| it.peers[0].handshake_age_ms = None).code,
-            "tunnel-silent"
-        );
+        let never = said(|it| it.peers[0].handshake_age_ms = None);
+        assert_eq!(never.code, "tunnel-silent");
+        let starting = said(|it| {
+            it.peers[0].handshake_age_ms = None;
+            it.running_ms = SETTLING_MS - 1;
+        });
+        assert_eq!(starting.verdict, Verdict::CouldNotTest);
         assert_eq!(said(|it| it.peers.clear()).verdict, Verdict::CouldNotTest);
     }
 

@@ -85,10 +85,8 @@ impl Ways {
     /// How far this machine's clock is behind the controllers', by the quickest way to one.
     pub(super) fn behind_ms(&self) -> Option<i64> {
         let by_udp = self.reached().filter_map(|(_, it)| it.reflection);
-        let by_tcp = self.tcp.iter().filter_map(|(_, it)| match it.control {
-            Ok(reflection) => reflection,
-            Err(_) => None,
-        });
+        let by_tcp = self.tcp.iter().map(|(_, it)| it.control.as_ref().ok());
+        let by_tcp = by_tcp.filter_map(|told| told.copied().flatten());
         let told: Option<Reflection> = by_udp.chain(by_tcp).next();
         told.map(|it| it.behind_ms)
     }

@@ -151,6 +151,10 @@ texts! {
         "this machine's certificate is valid for {days} more days"
     }
 
+    just_started() {
+        "o agente acabou de iniciar; tente de novo em alguns segundos",
+        "the agent has just started; try again in some seconds"
+    }
     tunnel_direct(hub, age) {
         "o hub {hub} responde por UDP, último aperto de mão há {age}",
         "the hub {hub} answers over UDP, last handshake {age} ago"

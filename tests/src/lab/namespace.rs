@@ -6,14 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::sched::{CloneFlags, setns};
 
-use super::process::{checked, output};
+use super::patience::{PATIENCE, eventually};
+use super::process::{Process, checked, output};
 
 /// A namespace with its own interfaces, and its own files where `ip netns exec` lays them over those of `/etc`.
 pub struct Namespace {
     name: String,
+    /// Who keeps its `/run` and `/etc`, where it has some of its own.
+    holder: Option<Process>,
 }
 
 impl Namespace {
@@ -23,7 +26,7 @@ impl Namespace {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{}-{number}-{role}", std::process::id());
         ip(&format!("netns add {name}"))?;
-        let namespace = Self { name };
+        let namespace = Self { name, holder: None };
         namespace.ip("link set lo up")?;
         Ok(namespace)
     }
@@ -51,18 +54,44 @@ impl Namespace {
         checked(self.command("nft").arg(rules)).map(drop)
     }
 
+    /// Gives the programs that are started in here from now on an empty `/run` and a copy of `/etc`, which they share with each
+    /// other and with nobody else.
+    pub fn take_own_files(&mut self, log: &Path) -> Result<()> {
+        let mut command = self.command("sh");
+        command.args(["-c", OWN_FILES]);
+        let holder = Process::start("the holder of files", &mut command, log)?;
+        let ready = own_file(&holder, "/run/ready");
+        eventually("the files are there", PATIENCE, || {
+            ensure!(ready.exists(), "no {}", ready.display());
+            Ok(())
+        })?;
+        self.holder = Some(holder);
+        Ok(())
+    }
+
+    /// Where a file of this namespace's own is found from outside.
+    pub fn own_file(&self, path: &str) -> Result<PathBuf> {
+        let holder = self.holder.as_ref().context("it has no files of its own")?;
+        Ok(own_file(holder, path))
+    }
+
     /// A program that runs in here, with a plain environment, and dies with the thread that started it.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new("ip");
+        let mut command = match &self.holder {
+            None => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", &self.name]);
+                command
+            }
+            Some(holder) => {
+                let mut command = Command::new("nsenter");
+                let target = holder.id().to_string();
+                command.args(["--target", &target, "--mount", "--net", "--"]);
+                command
+            }
+        };
         command
-            .args([
-                "netns",
-                "exec",
-                &self.name,
-                "setpriv",
-                "--pdeathsig",
-                "KILL",
-            ])
+            .args(["setpriv", "--pdeathsig", "KILL"])
             .arg(program);
         let path = std::env::var_os("PATH").unwrap_or_default();
         command
@@ -139,10 +168,16 @@ fn remove(name: &str) {
     let _ = fs::remove_dir_all(Path::new(ETC).join(name));
 }
 
+fn own_file(holder: &Process, path: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/{}/root{path}", holder.id()))
+}
+
 fn ip(words: &str) -> Result<()> {
     checked(Command::new("ip").args(words.split_whitespace())).map(drop)
 }
 
+/// `ip netns exec` has made the mounts of this process its own.
+const OWN_FILES: &str = "mount -t tmpfs lab /run && cp -a /etc /run/etc && mount --bind /run/etc /etc && touch /run/ready && exec sleep infinity";
 const PREFIX: &str = "malha-lab-";
 /// See ip-netns(8).
 const ETC: &str = "/etc/netns";

@@ -15,6 +15,7 @@ mod names;
 mod one_port;
 mod policy;
 mod recovery;
+mod resolvers;
 mod roaming;
 mod streams;
 mod tokens;

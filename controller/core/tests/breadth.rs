@@ -98,5 +98,5 @@ fn a_change_that_concerns_fifty_nodes_costs_the_same_among_ten_thousand() {
     let among_many = shortest_change(&mut overlay(10 * FEW_SITES));
     println!("{among_few:?} among 1,000 nodes, {among_many:?} among 10,000");
     // Ten times as much would be a look at all of them.
-    assert!(among_many < among_few * 3, "{among_few:?}, {among_many:?}");
+    assert!(among_many < among_few * 5, "{among_few:?}, {among_many:?}");
 }

@@ -10,20 +10,28 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use malha_proxy::balance::{
-    Backend, Balancer, KernelConnector, KernelListener, MAX_CONNECTIONS, Mode, Spec,
+    Backend, Balancer, Connector, KernelConnector, KernelListener, Link, MAX_CONNECTIONS, Mode,
+    Spec, Way,
 };
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 fn main() -> io::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(("serve", addresses)) = words.split_first().map(|(it, rest)| (it.as_str(), rest)) {
+    if let Some((word, addresses)) = words.split_first() {
+        let connector: Arc<dyn Connector> = match word.as_str() {
+            "serve" => Arc::new(KernelConnector),
+            "serve-bound" => Arc::new(Bound),
+            _ => return Err(io::Error::other("it takes no arguments")),
+        };
         let addresses = addresses.iter().filter_map(|it| it.parse().ok());
-        return serve(&addresses.collect::<Vec<_>>());
+        return serve(&addresses.collect::<Vec<_>>(), connector);
     }
     let servers = [server()?, server()?];
     let mut contenders = vec![
-        Contender::malha(servers)?,
+        Contender::malha("malha", "serve", servers)?,
+        Contender::malha("malha, bound", "serve-bound", servers)?,
         Contender::haproxy("haproxy", "", servers)?,
         Contender::haproxy("haproxy splice", "    option splice-auto\n", servers)?,
     ];
@@ -56,14 +64,14 @@ struct Contender {
 }
 
 impl Contender {
-    fn malha(servers: [SocketAddr; 2]) -> io::Result<Self> {
+    fn malha(name: &'static str, word: &str, servers: [SocketAddr; 2]) -> io::Result<Self> {
         let address = free()?;
         let words = [address, servers[0], servers[1]].map(|it| it.to_string());
         let child = Command::new(std::env::current_exe()?)
-            .arg("serve")
+            .arg(word)
             .args(words)
             .spawn()?;
-        Self::ready("malha", address, child)
+        Self::ready(name, address, child)
     }
 
     fn haproxy(name: &'static str, option: &str, servers: [SocketAddr; 2]) -> io::Result<Self> {
@@ -149,8 +157,34 @@ impl Drop for Contender {
     }
 }
 
+/// Reaches servers as an agent does through a tunnel's interface: from its own address, and by no other interface.
+struct Bound;
+
+#[async_trait]
+impl Connector for Bound {
+    async fn connect(&self, address: SocketAddr, limit: Duration) -> io::Result<Link> {
+        KernelConnector.connect(address, limit).await
+    }
+
+    fn has_ways(&self) -> bool {
+        true
+    }
+
+    async fn way(&self, _: SocketAddr) -> Option<Way> {
+        Some(Way {
+            sockets: Box::new(|| {
+                let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None)?;
+                socket.bind_device(Some(b"lo"))?;
+                socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+                Ok(socket.into())
+            }),
+            cut: None,
+        })
+    }
+}
+
 /// The balancer on a runtime like the agent's, until it is killed.
-fn serve(addresses: &[SocketAddr]) -> io::Result<()> {
+fn serve(addresses: &[SocketAddr], connector: Arc<dyn Connector>) -> io::Result<()> {
     let Some((address, servers)) = addresses.split_first() else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
@@ -167,8 +201,8 @@ fn serve(addresses: &[SocketAddr]) -> io::Result<()> {
         let mut spec = Spec::new(backends.collect());
         spec.limits.connections_per_source = MAX_CONNECTIONS;
         let listener = KernelListener::bind(*address)?;
-        let _balancer = Balancer::start(spec, vec![Box::new(listener)], Arc::new(KernelConnector))
-            .map_err(io::Error::other)?;
+        let _balancer =
+            Balancer::start(spec, vec![Box::new(listener)], connector).map_err(io::Error::other)?;
         std::future::pending().await
     })
 }
@@ -238,11 +272,12 @@ fn print(contenders: &[Contender]) {
     for (name, [rate, cost, opened, opening]) in &rows {
         println!("{name:<15} {rate:>7.0} {cost:>9.3} {opened:>8.0} {opening:>12.1}");
     }
-    if let Some(((_, ours), others)) = rows.split_first() {
+    let (malha, others) = rows.split_at(2);
+    for (ours_name, ours) in malha {
         for (name, theirs) in others {
             let [rate, cost, opened, opening] = [0, 1, 2, 3].map(|at| ours[at] / theirs[at]);
             println!(
-                "malha / {name}: throughput {rate:.2}, cpu per byte {cost:.2}, connections {opened:.2}, \
+                "{ours_name} / {name}: throughput {rate:.2}, cpu per byte {cost:.2}, connections {opened:.2}, \
                  cpu per connection {opening:.2}"
             );
         }

@@ -11,6 +11,7 @@
 //! | `listener` | accepts what else comes, and starts it | one task per other address |
 //! | `stream` | the life of one such connection | one task per connection |
 //! | `carry` | its bytes in both directions | two per connection |
+//! | `ways` | how the kernel reaches the backends | one per balancer |
 //! | `lease` | a place at a backend | one per connection |
 //! | `open` | what the pool knows of a connection, and tells it | one per connection |
 
@@ -27,11 +28,14 @@ mod proxy_header;
 mod spec;
 mod status;
 mod stream;
+mod ways;
 mod worker;
 
 pub use balancer::Balancer;
 pub use health::{Condition, RECOVERY};
-pub use link::{Arrival, Connector, Cut, KernelConnector, KernelListener, Link, Listener, Stream};
+pub use link::{
+    Arrival, Connector, Cut, KernelConnector, KernelListener, Link, Listener, Sockets, Stream, Way,
+};
 pub use pool::{BackendStatus, MAINTENANCE_GRACE, Pool};
 pub use proxy_header::ProxyHeader;
 pub use spec::{

@@ -10,10 +10,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use malha_proxy::balance::{self, Arrival, Connector, KernelListener, Link, Listener};
-use malha_tunnel::{BoxStream, Keeper, KernelPart, Tunnel, TunnelListener, listener_name};
+use malha_proxy::balance::{self, Arrival, Connector, KernelListener, Link, Listener, Way};
+use malha_tunnel::{
+    BoxStream, Engine, Keeper, KernelPart, KernelWay, Tunnel, TunnelListener, listener_name,
+};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpListener;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 
 /// One overlay address.
@@ -73,6 +76,10 @@ impl Listener for FromMachine {
     async fn accept(&mut self) -> io::Result<Arrival> {
         self.listener.accept().await
     }
+
+    fn kernel(&self) -> Option<&TcpListener> {
+        self.listener.kernel()
+    }
 }
 
 impl Drop for FromMachine {
@@ -107,6 +114,30 @@ impl Connector for ThroughTunnel {
                     }
                 }
                 dialled => return dialled.map(link),
+            }
+        }
+    }
+
+    fn has_ways(&self) -> bool {
+        self.tunnel.engine() != Engine::Netstack
+    }
+
+    async fn way(&self, address: SocketAddr) -> Option<Way> {
+        let mut events = self.tunnel.events();
+        loop {
+            match self.tunnel.way(address.ip()).await {
+                Ok(way) => {
+                    let KernelWay { socket, cut } = way?;
+                    return Some(Way {
+                        sockets: socket,
+                        cut: Some(cut),
+                    });
+                }
+                // Whatever happens to a peer, it may be this one.
+                Err(_) => match events.recv().await {
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return None,
+                },
             }
         }
     }

@@ -82,5 +82,5 @@ pub use status::{
     DeviceCounters, FilterCounters, PathKind, PeerDrops, PeerStatus, Refusals, RelayCounters,
     RuleStatus, StackCounters, TunnelEvent, TunnelStats, UnderlayCounters,
 };
-pub use stream::{BoxStream, KernelPart, Stream};
+pub use stream::{BoxStream, KernelPart, KernelWay, Stream};
 pub use tunnel::{Engine, Tunnel, start};

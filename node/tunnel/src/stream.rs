@@ -1,5 +1,7 @@
 //! What a TCP connection through the tunnel looks like to its owner, whatever the engine. It never reconnects.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -24,6 +26,15 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
 pub struct KernelPart {
     pub tcp: TcpStream,
     /// Ends when the connection must be given up: its peer is gone. It must be kept as long as the socket.
+    pub cut: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// How the kernel's own TCP reaches one overlay address, for who opens many connections to it.
+pub struct KernelWay {
+    /// Makes sockets that connect this way and no other; they don't block, and have not set out. Any socket is the owner's.
+    pub socket: Box<dyn Fn() -> io::Result<OwnedFd> + Send + Sync>,
+    /// Ends when all connections that went this way must be given up: the address has left its peer. It must be kept as long
+    /// as one of them.
     pub cut: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,7 +19,7 @@ use crate::path::CarrierId;
 use crate::quic::QuicSide;
 use crate::relay::RelayPair;
 use crate::status::{PeerStatus, TunnelEvent, TunnelStats};
-use crate::stream::BoxStream;
+use crate::stream::{BoxStream, KernelWay};
 use crate::{kernel, netstack, shard, userspace};
 
 /// Where WireGuard and TCP run.
@@ -59,6 +59,16 @@ pub trait Tunnel: Send + Sync {
     /// - `QuotaExceeded`: too many connections.
     /// - `BrokenPipe`: the tunnel has been shut down.
     async fn dial(&self, remote: SocketAddr, deadline: Instant) -> io::Result<BoxStream>;
+
+    /// The way to an overlay address for the kernel's own sockets. `None`: this engine's TCP is not the kernel's.
+    ///
+    /// # Errors
+    /// `NetworkUnreachable`, `HostUnreachable`, `QuotaExceeded` and `BrokenPipe` as of [`dial`](Self::dial);
+    /// `AddrNotAvailable` if this node has no address of that family.
+    async fn way(&self, remote: IpAddr) -> io::Result<Option<KernelWay>> {
+        let _ = remote;
+        Ok(None)
+    }
 
     /// Listens for TCP on an overlay address of this node; an unspecified address (`0.0.0.0` or `::`) means all of them, port
     /// 0 any free one. The peers' ingress rules still decide who gets through.

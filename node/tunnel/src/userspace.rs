@@ -29,12 +29,12 @@ use crate::quic::QuicSide;
 use crate::relay::RelayPair;
 use crate::shard::Place;
 use crate::status::{PeerStatus, TunnelEvent, TunnelStats};
-use crate::stream::BoxStream;
+use crate::stream::{BoxStream, KernelWay};
 use crate::tunnel::{Engine, MAX_COMMANDS, MAX_EVENTS_KEPT, Tunnel};
 use crate::underlay::Request;
 pub(crate) use commands::Commands;
 pub(crate) use kernel_stream::KernelListener;
-use kernel_stream::KernelStream;
+use kernel_stream::{KernelStream, kernel_way};
 
 /// Starts the engine, each shard on a thread of its own.
 pub(crate) fn start(config: TunnelConfig) -> Result<Arc<dyn Tunnel>, TunnelError> {
@@ -107,6 +107,13 @@ impl Userspace {
         self.commands.ask_all(command).await
     }
 
+    /// Our address of the same family.
+    fn local_for(&self, remote: IpAddr) -> io::Result<IpAddr> {
+        let mut own = self.addresses.iter().copied();
+        let local = own.find(|ip| ip.is_ipv4() == remote.is_ipv4());
+        local.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+    }
+
     /// The shard that has to do with a peer.
     fn place(&self) -> Place {
         Place::first_of(self.commands.count())
@@ -158,13 +165,17 @@ impl Tunnel for Userspace {
     async fn dial(&self, remote: SocketAddr, deadline: Instant) -> io::Result<BoxStream> {
         let dialled = async {
             let cut = self.watch(remote.ip()).await?;
-            let same_family = |ip: &&IpAddr| ip.is_ipv4() == remote.is_ipv4();
-            let local = self.addresses.iter().find(same_family).copied();
-            let local = local.ok_or(io::ErrorKind::AddrNotAvailable)?;
+            let local = self.local_for(remote.ip())?;
             let stream = KernelStream::dial(local, remote, &self.interface, cut).await?;
             Ok(Box::new(stream) as BoxStream)
         };
         timeout_at(deadline, dialled).await?
+    }
+
+    async fn way(&self, remote: IpAddr) -> io::Result<Option<KernelWay>> {
+        let cut = self.watch(remote).await?;
+        let local = self.local_for(remote)?;
+        Ok(Some(kernel_way(local, self.interface.clone(), cut)))
     }
 
     async fn listen(&self, address: SocketAddr) -> io::Result<TunnelListener> {

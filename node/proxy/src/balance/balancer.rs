@@ -1,12 +1,14 @@
 //! One running balancer: listeners, checks and connections around one pool. It ends when it is stopped or dropped.
 
+use std::future::pending;
 use std::io;
-use std::net::{IpAddr, TcpListener};
-use std::os::fd::AsFd;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -16,13 +18,14 @@ use crate::admission::{Admission, Admitted};
 
 use super::checker::check_forever;
 use super::health::Condition;
-use super::link::{Connector, Listener};
+use super::link::{Arrival, Connector, Link, Listener};
 use super::listener::accept_forever;
 use super::open::Ending;
 use super::pool::{Choice, Pool};
 use super::spec::{Spec, SpecError};
 use super::status::{BalancerCounters, BalancerStatus};
-use super::stream::Terms;
+use super::stream::{Terms, serve};
+use super::ways::{Ways, keep_forever};
 use super::worker::Workers;
 
 /// A balancer at work. Dropping it resets its connections.
@@ -43,6 +46,8 @@ pub(super) struct Floor {
     admission: Arc<Admission>,
     pub(super) counters: Arc<BalancerCounters>,
     pub(super) due_changed: Notify,
+    pub(super) ways: Ways,
+    pub(super) backends_changed: Notify,
     pub(super) connections: TaskTracker,
     /// Begun with the first need of them; None: they could not be.
     workers: OnceLock<Option<Workers>>,
@@ -73,19 +78,29 @@ impl Balancer {
             ),
             counters,
             due_changed: Notify::new(),
+            ways: Ways::default(),
+            backends_changed: Notify::new(),
             connections: TaskTracker::new(),
             workers: OnceLock::new(),
             has_ended: AtomicBool::new(false),
         });
         let mut loops = JoinSet::new();
         loops.spawn(check_forever(Arc::clone(&floor)));
+        if floor.connector.has_ways() {
+            loops.spawn(keep_forever(Arc::clone(&floor)));
+        }
         let is_accepting = floor.is_accepting(&listeners);
-        for listener in listeners {
-            if is_accepting && listener.kernel().is_some() {
-                continue;
-            }
+        let (at_workers, others): (Vec<_>, Vec<_>) = listeners
+            .into_iter()
+            .partition(|it| is_accepting && it.kernel().is_some());
+        for listener in others {
             loops.spawn(accept_forever(Arc::clone(&floor), listener));
         }
+        // They stay their owners', though the workers accept there.
+        loops.spawn(async move {
+            let _at_workers = at_workers;
+            pending().await
+        });
         Ok(Self { floor, loops })
     }
 
@@ -102,6 +117,7 @@ impl Balancer {
         let mut held = (self.floor.spec.write()).unwrap_or_else(PoisonError::into_inner);
         *held = spec;
         self.floor.due_changed.notify_one();
+        self.floor.backends_changed.notify_one();
         Ok(())
     }
 
@@ -167,12 +183,12 @@ impl Drop for Balancer {
 }
 
 impl Floor {
-    /// Gives the kernel's listeners to workers, if the kernel reaches the backends too. Whether that was done.
+    /// Gives the kernel's listeners to workers, if the kernel can reach the backends too. Whether that was done.
     fn is_accepting(self: &Arc<Self>, listeners: &[Box<dyn Listener>]) -> bool {
         let own = listeners.iter().filter_map(|it| it.kernel());
         let copies = own.map(|it| Ok(it.as_fd().try_clone_to_owned()?.into()));
         let doors = match copies.collect::<io::Result<Vec<_>>>() {
-            Ok(doors) if self.connector.is_kernel() && !doors.is_empty() => doors,
+            Ok(doors) if self.connector.has_ways() && !doors.is_empty() => doors,
             _ => return false,
         };
         self.workers
@@ -212,6 +228,28 @@ impl Floor {
 
     pub(super) fn pool(&self) -> MutexGuard<'_, Pool> {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes on with a connection that a worker has accepted while not all backends can be reached by the kernel. Must be called
+    /// within the runtime.
+    pub(super) fn serve(
+        self: &Arc<Self>,
+        client: OwnedFd,
+        source: SocketAddr,
+        terms: Terms,
+        place: Admitted,
+    ) {
+        // Only the runtime's own failure ends it here.
+        let Ok(tcp) = TcpStream::from_std(client.into()) else {
+            return;
+        };
+        let arrival = Arrival {
+            link: Link::kernel(tcp, None),
+            source,
+            destination: None,
+        };
+        let served = serve(Arc::clone(self), terms, arrival, place);
+        self.connections.spawn(served);
     }
 
     /// A backend did not take a connection, or served nobody on it.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -35,6 +36,14 @@ impl Lease {
 
     pub(super) fn open(&self) -> &Open {
         &self.choice.open
+    }
+
+    /// One that will reach the backend.
+    ///
+    /// # Errors
+    /// As of [`Ways::socket`](super::ways::Ways::socket).
+    pub(super) fn socket(&self) -> io::Result<OwnedFd> {
+        self.floor.ways.socket(self.choice.address)
     }
 
     /// The backend could not be connected to.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, SockRef, Type};
+use socket2::{Domain, Protocol, SockRef, Socket as Socket2, Type};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
@@ -62,9 +62,36 @@ pub trait Connector: Send + Sync + 'static {
     /// Opens a connection within `limit`. The error's kind tells whether the backend is to blame.
     async fn connect(&self, address: SocketAddr, limit: Duration) -> io::Result<Link>;
 
-    /// Whether it does no more than the kernel does for every socket of this host.
-    fn is_kernel(&self) -> bool {
+    /// Whether there are, or will be, [ways](Self::way) to the backends.
+    fn has_ways(&self) -> bool {
         false
+    }
+
+    /// Waits for a way to a backend by which sockets of the kernel connect. None: there will be none.
+    async fn way(&self, address: SocketAddr) -> Option<Way> {
+        let _ = address;
+        None
+    }
+}
+
+/// Makes sockets of the kernel that connect one way; they don't block, and have not set out.
+pub type Sockets = Box<dyn Fn() -> io::Result<OwnedFd> + Send + Sync>;
+
+/// How sockets of the kernel reach one backend.
+pub struct Way {
+    pub sockets: Sockets,
+    /// Ends what went this way; None: it lasts.
+    pub cut: Option<Cut>,
+}
+
+impl Way {
+    /// Over the host's own network.
+    #[must_use]
+    pub fn of_host(address: SocketAddr) -> Self {
+        Self {
+            sockets: Box::new(move || Ok(socket(address)?.into())),
+            cut: None,
+        }
     }
 }
 
@@ -175,8 +202,7 @@ impl Listener for KernelListener {
 
 /// Like [`TcpStream::connect`], without asking the kernel once more how a connection is that is well.
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let kind = Type::STREAM.nonblocking();
-    let socket = socket2::Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    let socket = socket(address)?;
     match socket.connect(&address.into()) {
         Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => return Err(error),
         _ => {}
@@ -189,6 +215,11 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
             .unwrap_or(io::ErrorKind::ConnectionReset.into())),
         false => Ok(tcp),
     }
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket2> {
+    let kind = Type::STREAM.nonblocking();
+    Socket2::new(Domain::for_address(address), kind, Some(Protocol::TCP))
 }
 
 /// Reaches backends over the host's own network.
@@ -214,8 +245,12 @@ impl Connector for KernelConnector {
         Ok(Link::kernel(tcp, None))
     }
 
-    fn is_kernel(&self) -> bool {
+    fn has_ways(&self) -> bool {
         true
+    }
+
+    async fn way(&self, address: SocketAddr) -> Option<Way> {
+        Some(Way::of_host(address))
     }
 }
 

@@ -184,6 +184,17 @@ impl Pool {
         }
     }
 
+    /// Where the backends are.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.members.iter().map(|it| it.backend.address)
+    }
+
+    /// Resets all connections to an address, for the way there has ended.
+    pub(super) fn cut(&self, address: SocketAddr) {
+        let at = |it: &&Member| it.backend.address == address;
+        (self.members.iter().filter(at)).for_each(|it| it.tell_all(Ending::Reset));
+    }
+
     /// When [`Pool::look`] must come next.
     pub(super) fn next_look(&self) -> Instant {
         self.next_look

@@ -1,6 +1,8 @@
 //! Bytes, ends and resets on their way through, in the kernel's sockets and in others.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use malha_proxy::balance::{KernelListener, Mode, ProxyHeader};
@@ -10,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::rig::{PATIENCE, Rig, Server, backend, spec};
+use crate::rig::{KnownWays, PATIENCE, Rig, Server, backend, spec};
 
 /// Much more than is copied before the pipe.
 const MUCH_BYTES: usize = 5_000_017;
@@ -66,9 +68,34 @@ async fn a_connection_whose_way_is_cut_is_reset() {
         .await
         .unwrap()
         .unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     rig.until(|backends| backends[0].connections == 0).await;
     assert_eq!(rig.meet().await.unwrap(), b'a', "others come after it");
+}
+
+#[tokio::test]
+async fn a_way_that_is_known_is_gone_by_the_balancer_itself_until_it_is_cut() {
+    let server = Server::start(b'a').await;
+    let ways = KnownWays::new();
+    let rig = Rig::start_on_known_ways(spec(&[&server]), Arc::clone(&ways)).await;
+    let made = || ways.made.load(Ordering::SeqCst);
+    assert_eq!(rig.meet().await.unwrap(), b'a', "by asking for each");
+    assert_eq!(made(), 0);
+
+    ways.open.add_permits(1);
+    rig.meets_until(|| made() > 0).await;
+    let mut client = rig.connect().await;
+    assert_eq!(client.read_u8().await.unwrap(), b'a');
+    ways.cut.notify_waiters();
+    let cut = timeout(PATIENCE, client.read_u8()).await.unwrap();
+    assert_eq!(cut.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    rig.until(|backends| backends[0].connections == 0).await;
+
+    let before = made();
+    assert_eq!(rig.meet().await.unwrap(), b'a', "by asking again");
+    assert_eq!(made(), before);
+    ways.open.add_permits(1);
+    rig.meets_until(|| made() > before).await;
 }
 
 #[tokio::test]
@@ -113,7 +140,7 @@ async fn a_reset_of_the_backend_is_a_reset_for_the_client() {
         .await
         .unwrap()
         .unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 }
 
 #[tokio::test]
@@ -128,7 +155,7 @@ async fn an_idle_connection_is_reset_on_both_sides() {
         .await
         .unwrap()
         .unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     rig.until(|backends| backends[0].connections == 0).await;
 }
 
@@ -144,10 +171,7 @@ async fn a_connection_of_which_one_half_has_ended_waits_less() {
     half.write_all(b"x").await.unwrap();
     half.shutdown().await.unwrap();
     let ended = timeout(PATIENCE, half.read_u8()).await.unwrap();
-    assert_eq!(
-        ended.unwrap_err().kind(),
-        std::io::ErrorKind::ConnectionReset
-    );
+    assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     let open = timeout(Duration::from_millis(10), whole.read_u8()).await;
     assert!(open.is_err(), "the other one is still open");
 }
@@ -209,7 +233,7 @@ async fn a_balancer_that_finishes_waits_for_no_answer_for_ever() {
     }
     balancer.finish(Duration::from_millis(300)).await;
     let ended = client.read_u8().await.unwrap_err();
-    assert_eq!(ended.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(ended.kind(), io::ErrorKind::ConnectionReset);
 }
 
 #[tokio::test]

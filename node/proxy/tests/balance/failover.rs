@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use malha_proxy::balance::Condition;
+use malha_proxy::balance::{Check, Condition, Probe};
 use socket2::{Domain, Socket, Type};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -39,7 +39,12 @@ async fn a_backend_that_never_answers_gives_way_when_its_time_is_over() {
     let mut plain = spec(&[&alive]);
     plain.backends.insert(0, backend(9, full.address));
     plain.limits.connect = Duration::from_millis(200);
-    plain.check.interval = Duration::from_secs(60);
+    // The checks hear nothing of either: a connection must find it out.
+    plain.check = Check::new(Probe::Http {
+        port: full.address.port(),
+        path: "/".into(),
+    });
+    plain.check.timeout = Duration::from_secs(60);
     let rig = Rig::start(plain).await;
     let mut met = JoinSet::new();
     for _ in 0..4 {

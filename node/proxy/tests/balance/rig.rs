@@ -5,7 +5,7 @@ use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,11 +13,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use malha_proxy::balance::{
     Arrival, Backend, BackendStatus, Balancer, Connector, KernelConnector, KernelListener, Link,
-    Listener, Mode, Spec, Stream,
+    Listener, Mode, Spec, Stream, Way,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
@@ -159,6 +159,12 @@ impl Rig {
         Self::with(spec, |listener| Box::new(listener), Arc::new(Ways(cut))).await
     }
 
+    /// The same, but the balancer knows the ways, and opens the sockets itself.
+    pub(crate) async fn start_on_known_ways(spec: Spec, ways: Arc<KnownWays>) -> Self {
+        let plain = |listener| -> Box<dyn Listener> { Box::new(listener) };
+        Self::with(spec, plain, Arc::new(Shared(ways))).await
+    }
+
     /// A machine that has lost its power: nothing refuses and nothing answers.
     pub(crate) async fn start_with_silent(
         spec: Spec,
@@ -222,6 +228,18 @@ impl Rig {
     }
 }
 
+impl Rig {
+    /// One client after the other, each served, until something is so.
+    pub(crate) async fn meets_until(&self, is_so: impl Fn() -> bool) {
+        let meeting = async {
+            while !is_so() {
+                self.meet().await.unwrap();
+            }
+        };
+        timeout(PATIENCE, meeting).await.unwrap();
+    }
+}
+
 /// Reaches all but one address, at which attempts wait for their limit.
 struct Silence(Arc<Mutex<Option<SocketAddr>>>);
 
@@ -246,6 +264,51 @@ impl Connector for Ways {
         tcp.set_nodelay(true)?;
         let cut = Arc::clone(&self.0).notified_owned();
         Ok(Link::kernel(tcp, Some(Box::pin(cut))))
+    }
+}
+
+/// Ways that the balancer may know, once they are open, and that end together.
+pub(crate) struct KnownWays {
+    pub(crate) open: Semaphore,
+    pub(crate) cut: Arc<Notify>,
+    /// How many sockets the balancer has made for itself.
+    pub(crate) made: Arc<AtomicUsize>,
+}
+
+impl KnownWays {
+    /// None of them is open.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            open: Semaphore::new(0),
+            cut: Arc::default(),
+            made: Arc::default(),
+        })
+    }
+}
+
+struct Shared(Arc<KnownWays>);
+
+#[async_trait]
+impl Connector for Shared {
+    async fn connect(&self, address: SocketAddr, limit: Duration) -> io::Result<Link> {
+        KernelConnector.connect(address, limit).await
+    }
+
+    fn has_ways(&self) -> bool {
+        true
+    }
+
+    async fn way(&self, address: SocketAddr) -> Option<Way> {
+        self.0.open.acquire().await.unwrap().forget();
+        let (sockets, made) = (Way::of_host(address).sockets, Arc::clone(&self.0.made));
+        let counted = move || {
+            made.fetch_add(1, Ordering::SeqCst);
+            sockets()
+        };
+        Some(Way {
+            sockets: Box::new(counted),
+            cut: Some(Box::pin(Arc::clone(&self.0.cut).notified_owned())),
+        })
     }
 }
 

@@ -18,7 +18,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use super::{Command, Commands, CutSignal, WATCHING_SHARD};
 use crate::keeper::{Keeper, listener_name};
 use crate::listener::stopped;
-use crate::stream::{BoxStream, KernelPart, Stream};
+use crate::stream::{BoxStream, KernelPart, KernelWay, Stream};
 
 pub(crate) struct KernelStream {
     /// `None` once it has been aborted.
@@ -54,13 +54,7 @@ impl KernelStream {
         interface: &str,
         signal: CutSignal,
     ) -> io::Result<Self> {
-        let socket = if remote.is_ipv4() {
-            TcpSocket::new_v4()
-        } else {
-            TcpSocket::new_v6()
-        }?;
-        through_interface(&SockRef::from(&socket), remote.ip(), interface)?;
-        socket.bind((local, 0).into())?;
+        let socket = TcpSocket::from_std_stream(outgoing(local, interface)?.into());
         tokio::select! {
             () = signal.cancelled() => Err(io::ErrorKind::ConnectionReset.into()),
             tcp = socket.connect(remote) => Self::new(tcp?, signal.clone()),
@@ -205,6 +199,29 @@ impl Drop for Listening {
             keeper.forget(name);
         }
     }
+}
+
+/// The way to the addresses of `local`'s family, until the signal comes.
+pub(super) fn kernel_way(local: IpAddr, interface: String, signal: CutSignal) -> KernelWay {
+    let socket = move || Ok(outgoing(local, &interface)?.into());
+    let cut = async move { signal.cancelled().await };
+    KernelWay {
+        socket: Box::new(socket),
+        cut: Box::pin(cut),
+    }
+}
+
+/// A socket that connects from `local` through our interface, and does not block.
+fn outgoing(local: IpAddr, interface: &str) -> io::Result<Socket> {
+    let kind = Type::STREAM.nonblocking();
+    let socket = Socket::new(
+        Domain::for_address((local, 0).into()),
+        kind,
+        Some(Protocol::TCP),
+    )?;
+    through_interface(&SockRef::from(&socket), local, interface)?;
+    socket.bind(&SocketAddr::from((local, 0)).into())?;
+    Ok(socket)
 }
 
 /// A socket is bound to an interface by its number: to one that went and came again it is bound no longer.

@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SocketFlags, SocketType, connect, getsockname, socket_with, sockopt,
-};
+use rustix::net::{connect, getsockname, sockopt};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -249,12 +247,12 @@ pub(super) fn dial(
         let lease = choose(tried)?;
         let set_out = match lease.open().is_told(Ending::Reset) {
             // The balancer ends.
-            true => Err(Errno::INTR),
-            false => set_out(lease.choice.address),
+            true => Err(io::ErrorKind::Interrupted.into()),
+            false => set_out(&lease),
         };
         match set_out {
             Ok(server) => return Some((server, lease)),
-            Err(error) => lease.failed(&error.into()),
+            Err(error) => lease.failed(&error),
         }
         tried.push(lease.choice.backend);
     }
@@ -266,16 +264,11 @@ pub(super) fn abort(tcp: OwnedFd) {
     let _ = sockopt::set_socket_linger(&tcp, Some(Duration::ZERO));
 }
 
-fn set_out(address: SocketAddr) -> rustix::io::Result<OwnedFd> {
-    let family = match address {
-        SocketAddr::V4(_) => AddressFamily::INET,
-        SocketAddr::V6(_) => AddressFamily::INET6,
-    };
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let server = socket_with(family, SocketType::STREAM, flags, None)?;
-    match connect(&server, &address) {
+fn set_out(lease: &Lease) -> io::Result<OwnedFd> {
+    let server = lease.socket()?;
+    match connect(&server, &lease.choice.address) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(server),
-        Err(error) => Err(error),
+        Err(error) => Err(error.into()),
     }
 }
 

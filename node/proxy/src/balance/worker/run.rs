@@ -170,6 +170,9 @@ impl Worker {
         let Some((terms, place)) = self.floor.admit(source.ip()) else {
             return abort(client);
         };
+        if !self.floor.ways.are_known() {
+            return self.floor.serve(client, source, terms, place);
+        }
         let mut tried = Vec::new();
         let choose = |tried: &[u64]| Lease::choose(&self.floor, source.ip(), tried);
         let Some(attempt) = dial(&mut tried, choose) else {

@@ -180,9 +180,11 @@ async fn the_same_token_runs_again_and_another_one_is_refused_without_replace() 
     let mut scene = Scene::new().await;
     let mut child = spawn(scene.up(&[]));
     scene.enrol().await;
-    scene.controller.session().await;
+    // Held, or the agent would dial again and that session be taken for the next agent's.
+    let held = scene.controller.session().await;
     signal(&child, "TERM");
     ended(&mut child).await;
+    drop(held);
 
     let mut child = spawn(scene.up(&[]));
     assert!(
@@ -190,11 +192,12 @@ async fn the_same_token_runs_again_and_another_one_is_refused_without_replace() 
             .await
             .contains("the token is not needed")
     );
-    scene.controller.session().await;
+    let held = scene.controller.session().await;
     let second = scene.up(&[]).output().unwrap();
     assert_ends(&second, Exit::Locked, "another malha-node runs");
     signal(&child, "TERM");
     ended(&mut child).await;
+    drop(held);
 
     let mut other = scene.authority.token(scene.controller.port);
     other.id = malha_proto::TokenId(8);

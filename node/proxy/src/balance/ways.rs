@@ -64,7 +64,6 @@ pub(super) async fn keep_forever(floor: Arc<Floor>) {
     let mut keepers = JoinSet::new();
     let mut kept: BTreeMap<SocketAddr, AbortHandle> = BTreeMap::new();
     loop {
-        let changed = floor.backends_changed.notified();
         let wanted: BTreeSet<_> = floor.pool().addresses().collect();
         floor.ways.want(wanted.clone());
         kept.retain(|address, keeper| {
@@ -78,7 +77,7 @@ pub(super) async fn keep_forever(floor: Arc<Floor>) {
             kept.entry(address)
                 .or_insert_with(|| keepers.spawn(keep(Arc::clone(&floor), address)));
         }
-        changed.await;
+        floor.backends_changed.notified().await;
         while keepers.try_join_next().is_some() {}
     }
 }

@@ -276,11 +276,13 @@ async fn drain(tasks: &TaskTracker, pool: &Pool, stop: &Stop, limit: Duration) {
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, EdgeError> {
-    open(address).map_err(|source| EdgeError::Bind { address, source })
+    open(address)
+        .and_then(TcpListener::from_std)
+        .map_err(|source| EdgeError::Bind { address, source })
 }
 
-/// An IPv6 socket takes IPv6 only, so that `0.0.0.0` and `[::]` can be bound side by side.
-pub(crate) fn open(address: SocketAddr) -> io::Result<TcpListener> {
+/// One that never blocks. An IPv6 socket takes IPv6 only, so that `0.0.0.0` and `[::]` can be bound side by side.
+pub(crate) fn open(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -293,7 +295,7 @@ pub(crate) fn open(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket.into())
 }
 
 const BACKLOG: i32 = 1024;

@@ -2,8 +2,8 @@
 //! servers through the tunnel.
 
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,7 +15,6 @@ use malha_tunnel::{
     BoxStream, Engine, Keeper, KernelPart, KernelWay, Tunnel, TunnelListener, listener_name,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 
@@ -53,13 +52,10 @@ impl FromMachine {
             });
         };
         let name = listener_name(ANY_INTERFACE, address);
-        let kept = keeper.take(&name).map(std::net::TcpListener::from);
+        let kept = keeper.take(&name).map(TcpListener::from);
         let kept = kept.filter(|it| it.local_addr().is_ok_and(|at| at == address));
         let listener = match kept {
-            Some(kept) => {
-                kept.set_nonblocking(true)?;
-                KernelListener::new(TcpListener::from_std(kept)?)?
-            }
+            Some(kept) => KernelListener::new(kept)?,
             None => {
                 let listener = KernelListener::bind(address)?;
                 keeper.keep(&name, listener.as_fd());
@@ -77,7 +73,7 @@ impl Listener for FromMachine {
         self.listener.accept().await
     }
 
-    fn kernel(&self) -> Option<&TcpListener> {
+    fn kernel(&self) -> Option<BorrowedFd<'_>> {
         self.listener.kernel()
     }
 }

@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -186,7 +186,7 @@ impl Floor {
     /// Gives the kernel's listeners to workers, if the kernel can reach the backends too. Whether that was done.
     fn is_accepting(self: &Arc<Self>, listeners: &[Box<dyn Listener>]) -> bool {
         let own = listeners.iter().filter_map(|it| it.kernel());
-        let copies = own.map(|it| Ok(it.as_fd().try_clone_to_owned()?.into()));
+        let copies = own.map(|it| Ok(it.try_clone_to_owned()?.into()));
         let doors = match copies.collect::<io::Result<Vec<_>>>() {
             Ok(doors) if self.connector.has_ways() && !doors.is_empty() => doors,
             _ => return false,

@@ -51,7 +51,7 @@ pub trait Listener: Send + 'static {
     async fn accept(&mut self) -> io::Result<Arrival>;
 
     /// The kernel's socket, if nothing has to be known of its connections but where they come from.
-    fn kernel(&self) -> Option<&TcpListener> {
+    fn kernel(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 }
@@ -149,15 +149,25 @@ impl Link {
 
 /// A listening socket of the kernel.
 #[derive(Debug)]
-pub struct KernelListener(TcpListener);
+pub struct KernelListener {
+    socket: std::net::TcpListener,
+    /// Only from the first accept on: the runtime would wake for every connection, whoever accepts it.
+    at_runtime: Option<TcpListener>,
+}
 
 impl KernelListener {
+    /// Makes it one that never blocks.
+    ///
     /// # Errors
     /// What the kernel says.
-    pub fn new(listener: TcpListener) -> io::Result<Self> {
+    pub fn new(socket: std::net::TcpListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
         // Every connection inherits it from here, which costs nothing.
-        SockRef::from(&listener).set_tcp_nodelay(true)?;
-        Ok(Self(listener))
+        SockRef::from(&socket).set_tcp_nodelay(true)?;
+        Ok(Self {
+            socket,
+            at_runtime: None,
+        })
     }
 
     /// Listens here. An IPv6 socket takes IPv6 only, so that `0.0.0.0` and `[::]` can be bound side by side.
@@ -171,15 +181,19 @@ impl KernelListener {
 
 impl AsFd for KernelListener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.socket.as_fd()
     }
 }
 
 #[async_trait]
 impl Listener for KernelListener {
     async fn accept(&mut self) -> io::Result<Arrival> {
+        let listener = match &mut self.at_runtime {
+            Some(listener) => listener,
+            none => none.insert(TcpListener::from_std(self.socket.try_clone()?)?),
+        };
         loop {
-            match self.0.accept().await {
+            match listener.accept().await {
                 Ok((tcp, source)) => {
                     return Ok(Arrival {
                         link: Link::kernel(tcp, None),
@@ -195,8 +209,8 @@ impl Listener for KernelListener {
         }
     }
 
-    fn kernel(&self) -> Option<&TcpListener> {
-        Some(&self.0)
+    fn kernel(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.as_fd())
     }
 }
 

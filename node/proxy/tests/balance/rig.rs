@@ -200,7 +200,9 @@ impl Rig {
     ) -> Self {
         let listener = TcpListener::bind(listen).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let listeners = vec![wrap(KernelListener::new(listener).unwrap())];
+        let listeners = vec![wrap(
+            KernelListener::new(listener.into_std().unwrap()).unwrap(),
+        )];
         let balancer = Balancer::start(spec, listeners, connector).unwrap();
         Self { balancer, address }
     }

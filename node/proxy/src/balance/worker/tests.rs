@@ -1,12 +1,15 @@
-//! What is not seen from outside: how long connections spread over the workers of a balancer.
+//! What is not seen from outside: how long connections spread over the workers of a balancer, and that these work alone.
 
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::runtime::Handle;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{interval, timeout};
 
 use super::super::{Backend, Balancer, KernelConnector, KernelListener, Mode, Spec};
@@ -20,7 +23,7 @@ async fn long_connections_spread_over_the_workers_and_are_counted_until_they_end
         address: server.local_addr().unwrap(),
         mode: Mode::Serve,
     };
-    let listeners = vec![Box::new(KernelListener::new(listener).unwrap()) as _];
+    let listeners = vec![Box::new(KernelListener::new(listener.into_std().unwrap()).unwrap()) as _];
     let spec = Spec::new(vec![backend]);
     let balancer = Balancer::start(spec, listeners, Arc::new(KernelConnector)).unwrap();
     let mut streams = JoinSet::new();
@@ -45,6 +48,43 @@ async fn long_connections_spread_over_the_workers_and_are_counted_until_they_end
     timeout(PATIENCE, balancer.stop()).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_runtime_does_not_wake_for_what_workers_accept() {
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let backend = Backend {
+        id: 1,
+        address: server.local_addr().unwrap(),
+        mode: Mode::Serve,
+    };
+    thread::spawn(move || {
+        for mut tcp in server.incoming().flatten() {
+            // A check asks nothing.
+            let _ = tcp.write_all(b"!");
+        }
+    });
+    let listener = local().await;
+    let address = listener.local_addr().unwrap();
+    let listener = KernelListener::new(listener.into_std().unwrap()).unwrap();
+    let spec = Spec::new(vec![backend]);
+    let connector = Arc::new(KernelConnector);
+    let balancer = Balancer::start(spec, vec![Box::new(listener)], connector).unwrap();
+    let meet = move |_| {
+        let mut tcp = std::net::TcpStream::connect(address).unwrap();
+        tcp.read_exact(&mut [0]).unwrap();
+    };
+    // By then the way to the backend is known.
+    spawn_blocking(move || meet(0)).await.unwrap();
+    let runtime = Handle::current().metrics();
+    let parks = || -> u64 { (0..2).map(|at| runtime.worker_park_count(at)).sum() };
+    let before = parks();
+    spawn_blocking(move || (0..MANY).for_each(meet))
+        .await
+        .unwrap();
+    let parked = parks() - before;
+    assert!(parked < MANY / 4, "{parked} for {MANY} connections");
+    timeout(PATIENCE, balancer.stop()).await.unwrap();
+}
+
 async fn local() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
 }
@@ -63,5 +103,6 @@ async fn until_long(balancer: &Balancer, wanted: [usize; 2]) {
     assert!(seen.is_ok(), "{:?} and not {wanted:?}", long());
 }
 
+const MANY: u64 = 400;
 /// What anything here may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,6 +1,7 @@
 //! The command line of `malha-node`: what is asked, done, and how it ends. Each refusal has its sentence and its exit code.
 
 mod command;
+mod conceal;
 mod up;
 
 use std::ffi::OsString;
@@ -24,6 +25,8 @@ use crate::run::{RunConfig, RunError, run};
 use crate::state::{Ended, Identity, STATUS_SOCKET, StateError, StateFolder};
 use crate::status::{StatusError, ask};
 use crate::text::{self, Lang};
+
+pub use conceal::conceal_token;
 
 /// Runs the program with these arguments, the first one being its name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -5,5 +5,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    malha_node::cli::main(std::env::args_os())
+    let args: Vec<_> = std::env::args_os().collect();
+    malha_node::cli::conceal_token(&args);
+    malha_node::cli::main(args)
 }

@@ -144,6 +144,25 @@ fn signal(child: &Child, name: &str) {
     );
 }
 
+#[tokio::test]
+async fn a_typed_token_leaves_the_process_list() {
+    let mut scene = Scene::new().await;
+    let token = scene.authority.token(scene.controller.port).expose();
+    let state = scene.state();
+    let mut command = program(&["up", "--engine", "netstack", "--state", path(&state)]);
+    command.arg(token.as_str());
+    let mut child = spawn(command);
+    let mut session = scene.controller.session().await;
+    assert!(matches!(session.hear().await, ToController::Enrol(_)));
+    let seen = std::fs::read(format!("/proc/{}/cmdline", child.id().unwrap())).unwrap();
+    let seen = String::from_utf8(seen).unwrap();
+    assert!(
+        seen.contains("--token-file\0-") && !seen.contains(token.as_str()),
+        "{seen}"
+    );
+    child.kill().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_command_enrols_and_runs_and_a_signal_ends_it_in_order() {
     for name in ["TERM", "INT"] {

@@ -5,10 +5,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
-use clap::parser::ValueSource;
 use malha_proto::{EnrolToken, Label, MAX_TOKEN_CHARS};
 use zeroize::Zeroizing;
 
+use super::conceal::is_typed;
 use super::{Failure, command, not_enrolled, print};
 use crate::agent::LinkFault;
 use crate::config::Settings;
@@ -82,11 +82,7 @@ pub(super) async fn identity(
 }
 
 pub(super) fn read_token(flags: &ArgMatches, lang: Lang) -> Result<Option<EnrolToken>, Failure> {
-    let is_typed = |name| {
-        flags
-            .value_source(name)
-            .is_some_and(|from| from == ValueSource::CommandLine)
-    };
+    let is_typed = |name| is_typed(flags, name);
     let file = flags.get_one::<PathBuf>(command::TOKEN_FILE);
     let direct = flags.get_one::<String>(command::TOKEN);
     let text = match (direct, file) {

@@ -10,6 +10,7 @@ mod ports;
 mod refuser;
 mod segment;
 mod stack;
+mod steps;
 mod stream;
 
 use std::io;

@@ -1,24 +1,25 @@
 //! One TCP connection: a smoltcp socket with an interface of its own, shared by the stack and the stream. Having an interface
 //! each, connections are found by a hash and not by asking every socket. It never chooses ports or peers.
 
+mod owner;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
-use smoltcp::socket::tcp::{CongestionControl, RecvError, Socket, SocketBuffer, State};
+use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::wire::{HardwareAddress, IpCidr};
-use tokio::io::ReadBuf;
 use tokio::sync::mpsc;
 
 use super::clock::Clock;
 use super::end::End;
 use super::hurry::{Hurry, Owed};
 use super::link::{Link, Outbox};
-use super::segment::{self, Expected};
+use super::segment::{self, Expected, Sequence};
 use super::stack::Tuple;
+use super::steps::Steps;
 
 pub(crate) struct Connection {
     tuple: Tuple,
@@ -154,6 +155,9 @@ impl Connection {
         }
         self.closed_window = sequence.is_some_and(|sequence| sequence.closed_window);
         let expected = self.expected();
+        if let Some((sequence, expected)) = sequence.zip(expected) {
+            self.ingest_steps(packet, sequence, expected, outbox, now);
+        }
         let repaired = sequence.zip(expected).and_then(|(sequence, expected)| {
             let ack = segment::acceptable_ack(packet, sequence, expected)?;
             Some((ack, sequence.wants_answer(expected)))
@@ -191,6 +195,31 @@ impl Connection {
         }
         if before == State::SynReceived && after != State::SynReceived {
             (self.heard, self.silence_limit) = (now, SILENCE_LIMIT);
+        }
+    }
+
+    /// Has smoltcp know what segments are joined in a packet, or acknowledged by it.
+    fn ingest_steps(
+        &mut self,
+        packet: &[u8],
+        sequence: Sequence,
+        expected: Expected,
+        outbox: &mut Outbox,
+        now: Instant,
+    ) {
+        let unacknowledged = self.socket().send_queue();
+        let step_bytes = self.segment_bytes();
+        // RFC 9293 §3.8.6.3: one acknowledgement for at least every second segment.
+        let is_joined = sequence.data_bytes() > step_bytes;
+        let delay = if is_joined { Duration::ZERO } else { ACK_DELAY };
+        self.socket().set_ack_delay(Some(delay.into()));
+        let acked = expected.acked.map(|acked| (acked, unacknowledged));
+        let steps =
+            acked.and_then(|it| Steps::before(packet, sequence, it, expected.next, step_bytes));
+        if let Some(mut steps) = steps {
+            while let Some(step) = steps.next() {
+                self.ingest(step, outbox, now);
+            }
         }
     }
 
@@ -288,6 +317,12 @@ impl Connection {
         }
     }
 
+    /// The most data in one packet of the path.
+    fn segment_bytes(&self) -> usize {
+        let ip_bytes = if self.tuple.local.is_ipv4() { 20 } else { 40 };
+        self.mtu_bytes - ip_bytes - 20
+    }
+
     /// smoltcp's time for this connection.
     fn at(&self, now: Instant) -> smoltcp::time::Instant {
         self.clock.at(now + self.hurry.ahead)
@@ -375,90 +410,6 @@ impl Connection {
             let _ = self.bell.send(self.tuple);
         }
     }
-
-    pub(super) fn poll_connected(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(end) = self.end {
-            return Poll::Ready(Err(end.error()));
-        }
-        if self.is_established() || self.peer_finished {
-            return Poll::Ready(Ok(()));
-        }
-        self.socket().register_send_waker(cx.waker());
-        Poll::Pending
-    }
-
-    pub(super) fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if matches!(self.end, Some(End::Cut | End::Aborted)) {
-            return Poll::Ready(Err(End::Cut.error()));
-        }
-        if buffer.remaining() == 0 {
-            return Poll::Ready(Ok(()));
-        }
-        let space = buffer.initialize_unfilled();
-        match self.socket().recv_slice(space) {
-            Ok(0) => {
-                self.socket().register_recv_waker(cx.waker());
-                Poll::Pending
-            }
-            Ok(bytes) => {
-                buffer.advance(bytes);
-                self.read_bytes += bytes as u64;
-                if self.state() == State::TimeWait {
-                    // The stack waits for the last byte to be read.
-                    self.ring();
-                } else {
-                    self.ring_if_needed();
-                }
-                Poll::Ready(Ok(()))
-            }
-            Err(RecvError::Finished) => Poll::Ready(Ok(())),
-            Err(RecvError::InvalidState) => match self.end {
-                None if self.peer_finished => Poll::Ready(Ok(())),
-                end => Poll::Ready(Err(end.unwrap_or(End::Reset).error())),
-            },
-        }
-    }
-
-    pub(super) fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if let Some(end) = self.end {
-            return Poll::Ready(Err(end.error()));
-        }
-        if self.socket().send_queue() == 0 {
-            self.hurry.progress(tokio::time::Instant::now().into_std());
-        }
-        match self.socket().send_slice(data) {
-            Ok(0) if !data.is_empty() => {
-                self.socket().register_send_waker(cx.waker());
-                Poll::Pending
-            }
-            Ok(bytes) => {
-                self.ring_if_needed();
-                Poll::Ready(Ok(bytes))
-            }
-            Err(_) => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-        }
-    }
-
-    pub(super) fn finish(&mut self) {
-        self.socket().close();
-        self.ring();
-    }
-
-    pub(super) fn detach(&mut self) {
-        self.attached = false;
-        if self.socket().can_recv() {
-            self.end(End::Aborted);
-        }
-        self.finish();
-    }
 }
 
 fn was_established(state: State) -> bool {
@@ -482,5 +433,7 @@ fn host_prefix(address: SocketAddr) -> u8 {
 /// A connection on which nothing has been heard for this long is dead.
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// Of an acknowledgement that may go with data or with a later one.
+pub(super) const ACK_DELAY: Duration = Duration::from_millis(10);
 /// Time for a dialling peer to complete the handshake.
 const OPENING_LIMIT: Duration = Duration::from_secs(10);

@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::connection::ACK_DELAY;
+
 #[derive(Debug)]
 pub(crate) struct Hurry {
     /// How far this connection's clock is ahead.
@@ -77,8 +79,6 @@ impl Hurry {
 
 /// `RTTE_MIN_RTO` of smoltcp 0.14.
 const SMOLTCP_MIN_RTO: Duration = Duration::from_secs(1);
-/// `ACK_DELAY_DEFAULT` of smoltcp 0.14.
-const ACK_DELAY: Duration = Duration::from_millis(10);
 /// The least retransmission timeout of Linux.
 const MIN_PATIENCE: Duration = Duration::from_millis(200);
 /// Queues on the path may make a round trip several times as long as the first was.

@@ -72,6 +72,14 @@ impl Sequence {
         self.has_data || self.first == expected.next.wrapping_sub(1)
     }
 
+    pub(super) fn is_plain_ack(self) -> bool {
+        self.plain_ack
+    }
+
+    pub(super) fn data_bytes(self) -> usize {
+        distance(self.first, self.end)
+    }
+
     /// Further than the receive window.
     fn is_beyond(self, expected: Expected) -> bool {
         let beyond = distance(expected.next, self.first);
@@ -96,12 +104,12 @@ pub(crate) fn is_later(ack: u32, than: u32) -> bool {
 }
 
 /// How far it is on from one number to the other; they wrap.
-fn distance(from: u32, to: u32) -> usize {
+pub(super) fn distance(from: u32, to: u32) -> usize {
     usize::try_from(to.wrapping_sub(from)).unwrap_or(usize::MAX)
 }
 
 /// The same acknowledgement without data or options, at another sequence number.
-fn rewritten(packet: &[u8], first: u32) -> Option<Vec<u8>> {
+pub(super) fn rewritten(packet: &[u8], first: u32) -> Option<Vec<u8>> {
     let ip_bytes = ip_header_bytes(packet)?;
     let mut copy = packet.get(..ip_bytes + TCP_HEADER_BYTES)?.to_vec();
     let (source, destination) = match copy[0] >> 4 {
@@ -130,6 +138,14 @@ fn rewritten(packet: &[u8], first: u32) -> Option<Vec<u8>> {
     tcp.set_psh(false);
     tcp.fill_checksum(&source, &destination);
     Some(copy)
+}
+
+/// Has a segment acknowledge something else. Its checksum is not corrected: whoever is given it trusts it.
+pub(super) fn acknowledge(packet: &mut [u8], ack: u32) -> Option<()> {
+    let ip_bytes = ip_header_bytes(packet)?;
+    let mut tcp = TcpPacket::new_unchecked(packet.get_mut(ip_bytes..)?);
+    tcp.set_ack_number(TcpSeqNumber(i32::from_ne_bytes(ack.to_ne_bytes())));
+    Some(())
 }
 
 fn ip_header_bytes(packet: &[u8]) -> Option<usize> {

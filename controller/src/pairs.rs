@@ -72,6 +72,8 @@ pub struct Pairs {
     hub_bell: Notify,
     /// One rotation at a time.
     rotation: tokio::sync::Mutex<()>,
+    /// The wall clock: an epoch's age must outlive this process, and a machine's sleep.
+    clock: fn() -> u64,
 }
 
 impl Pairs {
@@ -95,6 +97,7 @@ impl Pairs {
             stirred: Notify::new(),
             hub_bell: Notify::new(),
             rotation: tokio::sync::Mutex::default(),
+            clock: now_ms,
         }
     }
 
@@ -217,29 +220,7 @@ impl Pairs {
         reason: Option<String>,
     ) -> Result<u64, RotationError> {
         let _one = self.rotation.lock().await;
-        let now_ms = now_ms();
-        let epochs = {
-            let table = self.table();
-            table.epochs().rotated(now_ms, &table.epochs_in_use())?
-        };
-        let newest = epochs.newest();
-        let sealed = String::from(epochs.seal(&self.master)?);
-        let record = serde_json::to_vec(&sealed)
-            .map_err(|error| SubmitError::Unavailable(error.to_string()))?;
-        let target = format!("epoch {newest}");
-        let mut line: AuditRecord = line(
-            actor,
-            AuditName::PskRotate,
-            target,
-            AuditOutcome::Accepted,
-            now_ms,
-        );
-        line.detail
-            .extend(reason.map(|reason| ("reason".to_owned(), reason)));
-        let records = vec![(PAIR_EPOCHS_KEY.to_owned(), Some(record))];
-        self.handle.keep(records, Some(line)).await?;
-        self.table().begin_epoch(epochs);
-        Ok(newest)
+        self.begin_epoch(actor, reason).await
     }
 
     /// The key that a node shares with the hub; None for one without.
@@ -277,16 +258,57 @@ impl Pairs {
 
     /// Rotates when it is time, and gives the next pairs their turn.
     async fn turn(&self) {
-        let began_ms = {
-            let table = self.table();
-            table.epochs().since_ms(table.epochs().newest())
-        };
-        if began_ms.is_some_and(|at| now_ms().saturating_sub(at) >= EPOCH_MS)
-            && let Err(error) = self.rotate(&Actor::controller(), None).await
+        let one = self.rotation.lock().await;
+        if self.is_time()
+            && let Err(error) = self.begin_epoch(&Actor::controller(), None).await
         {
             tracing::warn!(%error, "the preshared keys stay as they are; trying again");
         }
+        drop(one);
         self.move_pairs().await;
+    }
+
+    /// Whether the newest epoch is a day old. One that begins well ahead of now is from a clock that stood wrong, and would
+    /// keep its keys until that day.
+    fn is_time(&self) -> bool {
+        let now_ms = (self.clock)();
+        let table = self.table();
+        let began_ms = table.epochs().since_ms(table.epochs().newest());
+        began_ms.is_some_and(|began_ms| {
+            now_ms.saturating_sub(began_ms) >= EPOCH_MS
+                || began_ms.saturating_sub(now_ms) >= CLOCK_STEP_MS
+        })
+    }
+
+    /// The next epoch, durable before it counts. Whoever calls holds `rotation`.
+    async fn begin_epoch(
+        &self,
+        actor: &Actor,
+        reason: Option<String>,
+    ) -> Result<u64, RotationError> {
+        let now_ms = (self.clock)();
+        let epochs = {
+            let table = self.table();
+            table.epochs().rotated(now_ms, &table.epochs_in_use())?
+        };
+        let newest = epochs.newest();
+        let sealed = String::from(epochs.seal(&self.master)?);
+        let record = serde_json::to_vec(&sealed)
+            .map_err(|error| SubmitError::Unavailable(error.to_string()))?;
+        let target = format!("epoch {newest}");
+        let mut line: AuditRecord = line(
+            actor,
+            AuditName::PskRotate,
+            target,
+            AuditOutcome::Accepted,
+            now_ms,
+        );
+        line.detail
+            .extend(reason.map(|reason| ("reason".to_owned(), reason)));
+        let records = vec![(PAIR_EPOCHS_KEY.to_owned(), Some(record))];
+        self.handle.keep(records, Some(line)).await?;
+        self.table().begin_epoch(epochs);
+        Ok(newest)
     }
 
     /// Gives the next pairs the newest key, durably first. Where the disk refuses, they stay with what they have.
@@ -340,8 +362,13 @@ impl Pairs {
 
 /// How long the keys of one epoch are the newest.
 const EPOCH_MS: u64 = 24 * 60 * 60 * 1_000;
+/// A clock that is set back by less than this was right enough.
+const CLOCK_STEP_MS: u64 = 60 * 60 * 1_000;
 /// Changes within this time are told together.
 const DEBOUNCE: Duration = Duration::from_millis(200);
 /// How often the next pairs get new keys, and how many then: a rotation is no storm of handshakes.
 const TURN: Duration = Duration::from_secs(1);
 const MOVED_PER_TURN: usize = 500;
+
+#[cfg(test)]
+mod tests;

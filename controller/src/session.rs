@@ -14,7 +14,7 @@ pub use listener::{
     ControlListener, ListenError, endpoint_at, endpoint_on_tunnel, transport_config,
 };
 pub use probes::{ProbeError, ProbeRequest};
-pub use registry::{Registry, SessionSummary};
+pub use registry::{Registry, Seat, SessionSummary};
 
 use std::sync::Arc;
 

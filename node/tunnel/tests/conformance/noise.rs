@@ -165,6 +165,16 @@ impl Identity {
         Some((message, session))
     }
 
+    /// A second message that nobody asked for, with nothing right in it but the session's number and the first checksum.
+    pub(crate) fn unasked_response(&self, session: &Session) -> Vec<u8> {
+        let mut message = vec![2, 0, 0, 0];
+        message.extend(session.ours.to_le_bytes());
+        message.extend(session.theirs.to_le_bytes());
+        message.resize(RESPONSE_BYTES - 32, 0);
+        finish(&mut message, &self.remote, None);
+        message
+    }
+
     pub(crate) fn last_stamp(&self) -> [u8; 12] {
         self.last_stamp.get()
     }

@@ -286,13 +286,15 @@ mkdir -p /run/netns /dev/net
 ";
 /// The kernel knows one load for all its tunnels: while one is flooded, the callers of all are asked for cookies. So that story
 /// is played alone. Then the stories of `userspace`: Debian 12's kernel is older than Linux 6.2, with which UDP segmentation came to TUN.
+/// But for that of the load, which has nothing of a kernel: our engines are under load from 400 handshakes a second on, and an emulated
+/// processor with something else to do never judges as many.
 const RUNS: usize = 4;
 const INIT_END: &str = "
 [ -e /dev/net/tun ] || mknod /dev/net/tun c 10 200
 ip link set lo up
 /bin/conformance kernel:: --skip under_load --nocapture --test-threads=4 2>&1
 /bin/conformance kernel::under_load --nocapture 2>&1
-/bin/conformance userspace:: --skip clock --nocapture --test-threads=4 2>&1
+/bin/conformance userspace:: --skip clock --skip under_load --nocapture --test-threads=4 2>&1
 /bin/conformance ipsec:: --nocapture 2>&1
 poweroff -f
 ";

@@ -22,7 +22,7 @@ use crate::exit::Exit;
 use crate::guard;
 use crate::plane::{Former, PlaneConfig};
 use crate::run::{RunConfig, RunError, run};
-use crate::state::{Ended, Identity, STATUS_SOCKET, StateError, StateFolder};
+use crate::state::{Arguments, Ended, Identity, STATUS_SOCKET, Started, StateError, StateFolder};
 use crate::status::{StatusError, ask};
 use crate::text::{self, Lang};
 
@@ -60,6 +60,10 @@ impl Failure {
 
     fn internal(lang: Lang, why: impl std::fmt::Display) -> Self {
         Self::new(Exit::Internal, text::internal(lang, why))
+    }
+
+    fn config(lang: Lang, why: impl std::fmt::Display) -> Self {
+        Self::new(Exit::Config, text::config(lang, why))
     }
 
     fn state(lang: Lang, error: &StateError) -> Self {
@@ -116,18 +120,20 @@ fn dispatch(args: &[OsString], lang: Lang) -> Result<Exit, Failure> {
 }
 
 fn up(flags: &ArgMatches, lang: Lang) -> Result<Exit, Failure> {
-    let settings = settings(flags, lang)?;
+    let asked = Asked::read(flags, lang)?;
+    let settings = asked.settle(lang)?;
     let wish = up::Wish::read(flags, lang)?;
     init_log(&settings, lang)?;
     block_on(lang, async {
         let folder = open(&settings, lang)?;
         let identity = up::identity(&folder, wish, &settings, lang).await?;
-        run_until_end(folder, identity, &settings, lang).await
+        run_until_end(folder, identity, &settings, &asked, lang).await
     })
 }
 
 fn run_enrolled(flags: &ArgMatches, lang: Lang) -> Result<Exit, Failure> {
-    let settings = settings(flags, lang)?;
+    let asked = Asked::read(flags, lang)?;
+    let settings = asked.settle(lang)?;
     init_log(&settings, lang)?;
     let folder = open(&settings, lang)?;
     let identity = folder.identity().map_err(|e| Failure::state(lang, &e))?;
@@ -137,17 +143,25 @@ fn run_enrolled(flags: &ArgMatches, lang: Lang) -> Result<Exit, Failure> {
     if let Some(ended) = identity.ended {
         return Err(Failure::ended(lang, ended));
     }
-    block_on(lang, run_until_end(folder, identity, &settings, lang))
+    block_on(
+        lang,
+        run_until_end(folder, identity, &settings, &asked, lang),
+    )
 }
 
 async fn run_until_end(
     folder: StateFolder,
     identity: Identity,
     settings: &Settings,
+    asked: &Asked,
     lang: Lang,
 ) -> Result<Exit, Failure> {
     let (engine, engine_reason) = settings.engine.decide(settings.plain_udp);
     tracing::info!(%engine, reason = ?engine_reason, "starting");
+    let started = Started::now(settings, &asked.typed, engine, engine_reason.clone());
+    if let Err(error) = folder.save_started(&started) {
+        tracing::warn!(%error, "the doctor will not know how this agent was started");
+    }
     let config = RunConfig {
         plane: PlaneConfig {
             engine,
@@ -205,10 +219,16 @@ fn no_status(error: &StatusError, settings: &Settings, lang: Lang) -> Failure {
 }
 
 fn doctor(flags: &ArgMatches, lang: Lang) -> Result<Exit, Failure> {
-    let settings = settings(flags, lang)?;
+    let asked = Asked::read(flags, lang)?;
+    let here = asked.settle(lang)?;
+    let started = Started::glimpse(&here.state);
+    let settings = match &started {
+        Ok(Some(started)) => asked.started_with(started.arguments.clone()).settle(lang)?,
+        Ok(None) | Err(_) => here,
+    };
     let token = up::read_token(flags, lang)?;
     let report = block_on(lang, async {
-        Ok(doctor::examine(settings, token, lang).await)
+        Ok(doctor::examine(settings, started, token, lang).await)
     })?;
     match flags.get_flag(command::JSON) {
         true => print_json(&report, lang)?,
@@ -274,15 +294,43 @@ fn man(lang: Lang) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
+/// What the user wants, and where it was said.
+struct Asked {
+    /// By flags and environment.
+    typed: Wishes,
+    file: Wishes,
+}
+
+impl Asked {
+    fn read(flags: &ArgMatches, lang: Lang) -> Result<Self, Failure> {
+        let default = Path::new(DEFAULT_FILE);
+        let file = match command::config_file(flags) {
+            Some(path) => Wishes::read(&path),
+            None if default.exists() => Wishes::read(default),
+            None => Ok(Wishes::default()),
+        };
+        Ok(Self {
+            typed: command::wishes(flags),
+            file: file.map_err(|why| Failure::config(lang, why))?,
+        })
+    }
+
+    /// The same of an agent that was started with these arguments, where nothing else is typed now.
+    fn started_with(self, arguments: Arguments) -> Self {
+        Self {
+            typed: self.typed.or(arguments.into()),
+            file: self.file,
+        }
+    }
+
+    fn settle(&self, lang: Lang) -> Result<Settings, Failure> {
+        let wishes = self.typed.clone().or(self.file.clone());
+        wishes.settle().map_err(|why| Failure::config(lang, why))
+    }
+}
+
 fn settings(flags: &ArgMatches, lang: Lang) -> Result<Settings, Failure> {
-    let wrong = |why| Failure::new(Exit::Config, text::config(lang, why));
-    let default = Path::new(DEFAULT_FILE);
-    let file = match command::config_file(flags) {
-        Some(path) => Wishes::read(&path).map_err(wrong)?,
-        None if default.exists() => Wishes::read(default).map_err(wrong)?,
-        None => Wishes::default(),
-    };
-    command::wishes(flags).or(file).settle().map_err(wrong)
+    Asked::read(flags, lang)?.settle(lang)
 }
 
 fn open(settings: &Settings, lang: Lang) -> Result<StateFolder, Failure> {
@@ -298,7 +346,7 @@ fn not_enrolled(settings: &Settings, lang: Lang) -> Failure {
 fn init_log(settings: &Settings, lang: Lang) -> Result<(), Failure> {
     let filter = settings
         .log_filter()
-        .map_err(|why| Failure::new(Exit::Config, text::config(lang, why)))?;
+        .map_err(|why| Failure::config(lang, why))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())

@@ -31,6 +31,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::config::Settings;
+use crate::state::{Started, StateError};
 use crate::text::{self, Lang};
 
 pub use report::{Finding, Look, Looked, REPORT_VERSION, Report, Verdict};
@@ -38,9 +39,14 @@ pub use report::{Finding, Look, Looked, REPORT_VERSION, Report, Verdict};
 use subject::{Running, Subject};
 use ways::Ways;
 
-/// Looks at this machine. It takes at most [`EXAMINATION_LIMIT`] and what the disk needs.
-pub async fn examine(settings: Settings, token: Option<EnrolToken>, lang: Lang) -> Report {
-    let subject = Subject::of(settings, token);
+/// Looks at this machine, where the agent was last `started` in its way. It takes at most [`EXAMINATION_LIMIT`] and what the disk needs.
+pub async fn examine(
+    settings: Settings,
+    started: Result<Option<Started>, StateError>,
+    token: Option<EnrolToken>,
+    lang: Lang,
+) -> Report {
+    let subject = Subject::of(settings, started, token);
     let services = services::look(&subject, lang);
     let ways = timeout(EXAMINATION_LIMIT, Ways::of(&subject));
     let agent = async {
@@ -102,7 +108,7 @@ fn of_agent(running: &Running, subject: &Subject, lang: Lang) -> [Looked; 3] {
 
 fn of_machine(running: &Running, subject: &Subject, lang: Lang) -> Vec<Looked> {
     vec![
-        engine::look(running, &subject.settings, lang).of(Look::Engine),
+        engine::look(running, subject, lang).of(Look::Engine),
         guard::look(running, subject, lang).of(Look::Guard),
         files::look(subject, lang).of(Look::Files),
         disk::look(running, &subject.settings.state, lang).of(Look::Disk),

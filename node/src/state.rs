@@ -9,6 +9,7 @@ mod identity;
 mod keys;
 mod remembered;
 mod staging;
+mod started;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ pub use glimpse::{Exposed, Glimpse, exposed};
 pub use identity::{Ended, Identity};
 pub use keys::{Keys, Validity};
 pub use remembered::Remembered;
+pub use started::{Arguments, Started};
 
 use crate::agent::Ending;
 use staging::Staging;
@@ -120,6 +122,11 @@ impl StateFolder {
 
     pub fn save_remembered(&self, remembered: &Remembered) -> Result<(), StateError> {
         checked_file::write(&self.path.join(REMEMBERED), remembered)
+    }
+
+    /// Notes how the agent is started, for who looks at the folder later.
+    pub fn save_started(&self, started: &Started) -> Result<(), StateError> {
+        started.save(&self.path)
     }
 
     /// Keys for an enrolment with this token: the ones of an earlier try whose answer was lost, or new ones.
@@ -239,6 +246,7 @@ const LEASE: &str = "lease";
 const NETMAP: &str = "netmap.cbor";
 const PAIRS: &str = "pairs.cbor";
 const REMEMBERED: &str = "remembered.cbor";
+const STARTED: &str = "started.json";
 const LOCK: &str = "lock";
 const FOLDER_MODE: u32 = 0o700;
 const LEASE_VERSION: &str = "1 ";

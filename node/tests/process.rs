@@ -267,6 +267,33 @@ async fn each_refusal_has_its_own_exit_code_and_sentence() {
     }
 }
 
+/// The configuration says nothing, so by itself the doctor, who may more than the agent, would judge another engine.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_judges_a_stopped_agent_by_the_arguments_of_its_start() {
+    let mut scene = Scene::new().await;
+    let mut child = spawn(scene.up(&["--no-offload"]));
+    scene.enrol().await;
+    first_line(&mut child).await;
+    scene.controller.session().await.hear().await;
+    signal(&child, "TERM");
+    assert_eq!(ended(&mut child).await, Some(0));
+    let state = scene.state();
+    drop(scene.controller);
+    let engine = |more: &[&str]| {
+        let output = run(&[&["doctor", "--json", "--state", path(&state)], more].concat());
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let looks = report["looks"].as_array().unwrap();
+        let engine = looks.iter().find(|it| it["look"] == "engine").unwrap();
+        [&engine["code"], &engine["observed"]].map(|it| it.as_str().unwrap().to_owned())
+    };
+    let [code, observed] = engine(&[]);
+    assert_eq!(code, "engine-ran");
+    assert!(observed.contains("netstack, without offload"), "{observed}");
+    let [code, observed] = engine(&["--tunnel-shards", "2"]);
+    assert_eq!(code, "engine-would-run");
+    assert!(observed.contains("has changed"), "{observed}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_is_repeated_with_the_same_keys() {
     let mut scene = Scene::new().await;

@@ -63,9 +63,8 @@ fn of_kernel(there: io::Result<bool>, lang: Lang) -> Finding {
 
 /// An engine without an interface has no guard, unless one is required.
 fn has_none(subject: &Subject) -> bool {
-    let settings = &subject.settings;
-    let (engine, _) = settings.engine.decide(settings.plain_udp);
-    engine == Engine::Netstack && settings.guard == GuardChoice::Auto
+    let (engine, _) = subject.engine();
+    engine == Engine::Netstack && subject.settings.guard == GuardChoice::Auto
 }
 
 #[cfg(test)]

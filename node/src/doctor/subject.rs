@@ -2,15 +2,19 @@
 //! agent says of itself. Nothing is written, locked or mended.
 
 use malha_proto::{EnrolToken, Netmap};
+use malha_tunnel::Engine;
 
 use crate::config::Settings;
 use crate::control::look::Authority;
-use crate::state::{Ended, Glimpse, Identity, STATUS_SOCKET, StateError, Validity};
+use crate::engine::EngineReason;
+use crate::state::{Ended, Glimpse, Identity, STATUS_SOCKET, Started, StateError, Validity};
 use crate::status::{StatusDocument, StatusError, ask};
 
 /// The machine that is looked at.
 pub(super) struct Subject {
+    /// With the arguments of the agent's last start.
     pub(super) settings: Settings,
+    pub(super) started: Result<Option<Started>, Unread>,
     pub(super) enrolment: Enrolment,
     /// Of the identity, else of the token.
     pub(super) authority: Option<Authority>,
@@ -47,7 +51,11 @@ pub(super) enum Running {
 }
 
 impl Subject {
-    pub(super) fn of(settings: Settings, token: Option<EnrolToken>) -> Self {
+    pub(super) fn of(
+        settings: Settings,
+        started: Result<Option<Started>, StateError>,
+        token: Option<EnrolToken>,
+    ) -> Self {
         let Glimpse {
             identity,
             netmap,
@@ -70,12 +78,27 @@ impl Subject {
         let (authority, controllers) = whom_to_ask(identity, token);
         Self {
             settings,
+            started: started.map_err(|error| Unread::of(&error)),
             enrolment,
             authority,
             controllers,
             netmap: netmap.unwrap_or_default(),
             validity,
             damage,
+        }
+    }
+
+    /// The agent's last start, if nothing has changed since of what it was asked for.
+    pub(super) fn last_start(&self) -> Option<&Started> {
+        let started = self.started.as_ref().ok()?.as_ref();
+        started.filter(|started| started.is_like(&self.settings))
+    }
+
+    /// The engine of the agent, which is stopped. Where it chooses by itself, its own rights count and not those of who looks.
+    pub(super) fn engine(&self) -> (Engine, EngineReason) {
+        match self.last_start() {
+            Some(started) => (started.engine, started.reason.clone()),
+            None => self.settings.engine.decide(self.settings.plain_udp),
         }
     }
 

@@ -188,6 +188,21 @@ texts! {
 
     engine_runs(engine, why) { "roda {engine}: {why}", "{engine} runs: {why}" }
     engine_would(engine, why) { "rodaria {engine}: {why}", "{engine} would run: {why}" }
+    engine_ran(why, start) { "{start}; por quê: {why}", "{start}; why: {why}" }
+    engine_ran_otherwise(would, start) {
+        "{would}. O que foi pedido mudou desde o último início: {start}",
+        "{would}. What is asked for has changed since the last start: {start}"
+    }
+    engine_start_unread(would, why) {
+        "{would}. Como o agente foi iniciado não se sabe: {why}",
+        "{would}. How the agent was started is not known: {why}"
+    }
+    engine_of_start(age, engine, offload, shards) {
+        "o agente foi iniciado há {age} com {engine}, {offload}, threads do túnel: {shards}",
+        "the agent was started {age} ago with {engine}, {offload}, threads: {shards}"
+    }
+    with_offload() { "com offload", "with offload" }
+    without_offload() { "sem offload", "without offload" }
     guard_there() {
         "as portas estão fechadas fora da rede da Malha",
         "the ports are closed outside the overlay"

@@ -186,6 +186,11 @@ troubles! {
         means: "O agente não inicia.", "The agent does not start.";
         do: "Dê ao agente o que falta (CAP_NET_ADMIN, /dev/net/tun ou o módulo wireguard), ou use engine = \"auto\".", "Give the agent what is missing (CAP_NET_ADMIN, /dev/net/tun or the wireguard module), or use engine = \"auto\".";
     }
+    engine_argument_impossible(engine, why) {
+        seen: "o motor {engine}, com que o agente foi iniciado por argumento, não roda aqui: {why}", "the engine {engine}, which the agent was given as an argument at its last start, can't run here: {why}";
+        means: "Com os mesmos argumentos o agente não inicia.", "With the same arguments the agent does not start.";
+        do: "Dê ao agente o que falta (CAP_NET_ADMIN, /dev/net/tun ou o módulo wireguard), ou inicie-o sem --engine.", "Give the agent what is missing (CAP_NET_ADMIN, /dev/net/tun or the wireguard module), or start it without --engine.";
+    }
     guard_missing() {
         seen: "a guarda não está no lugar", "the guard is not in place";
         means: "As portas dos serviços podem estar abertas para a rede local.", "The ports of the services may be open to the local network.";

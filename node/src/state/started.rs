@@ -1,0 +1,157 @@
+//! What the agent was last started with, for who looks at the machine when it is stopped: `started.json`. It holds nothing secret,
+//! decides nothing at the next start, and a start does not fail for it.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use malha_tunnel::Engine;
+use serde::{Deserialize, Serialize};
+
+use super::{STARTED, StateError, atomic};
+use crate::config::{Settings, Wishes};
+use crate::engine::{EngineChoice, EngineReason};
+
+/// One start of the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Started {
+    /// Milliseconds of the Unix epoch.
+    pub at_ms: u64,
+    /// What no file says, and so nobody can know without this.
+    #[serde(default)]
+    pub arguments: Arguments,
+    asked: Asked,
+    #[serde(with = "engine_name")]
+    pub engine: Engine,
+    pub reason: EngineReason,
+    /// Threads of the tunnel.
+    pub shards: usize,
+}
+
+/// Settings that came as flags or in the environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Arguments {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineChoice>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offload: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel_shards: Option<usize>,
+}
+
+/// The settings in force of which the data plane was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Asked {
+    engine: EngineChoice,
+    plain_udp: bool,
+    offload: bool,
+    tunnel_shards: Option<usize>,
+}
+
+impl Started {
+    /// A start now, with these settings, of which `typed` came as flags or in the environment.
+    #[must_use]
+    pub fn now(settings: &Settings, typed: &Wishes, engine: Engine, reason: EngineReason) -> Self {
+        Self {
+            at_ms: now_ms(),
+            arguments: Arguments {
+                engine: typed.engine,
+                offload: typed.offload,
+                tunnel_shards: typed.tunnel_shards,
+            },
+            asked: Asked::of(settings),
+            engine,
+            reason,
+            shards: engine.shards(settings.tunnel_shards),
+        }
+    }
+
+    /// The last start by what a state folder says; None before the first one.
+    ///
+    /// # Errors
+    /// The file can't be read, or says something else.
+    pub fn glimpse(folder: &Path) -> Result<Option<Self>, StateError> {
+        let path = folder.join(STARTED);
+        let Some(bytes) = atomic::read(&path)? else {
+            return Ok(None);
+        };
+        let started = serde_json::from_slice(&bytes);
+        started
+            .map(Some)
+            .map_err(|error| StateError::damaged(&path, error))
+    }
+
+    /// Whether a start with these settings would be as this one was.
+    #[must_use]
+    pub fn is_like(&self, settings: &Settings) -> bool {
+        self.asked == Asked::of(settings)
+    }
+
+    #[must_use]
+    pub fn offload(&self) -> bool {
+        self.asked.offload
+    }
+
+    /// How long ago it was; zero where the clock was set back since.
+    #[must_use]
+    pub fn age_ms(&self) -> u64 {
+        now_ms().saturating_sub(self.at_ms)
+    }
+
+    pub(super) fn save(&self, folder: &Path) -> Result<(), StateError> {
+        let path = folder.join(STARTED);
+        let text = serde_json::to_vec_pretty(self);
+        atomic::write(
+            &path,
+            &text.map_err(|error| StateError::damaged(&path, error))?,
+        )
+    }
+}
+
+impl From<Arguments> for Wishes {
+    fn from(arguments: Arguments) -> Self {
+        Self {
+            engine: arguments.engine,
+            offload: arguments.offload,
+            tunnel_shards: arguments.tunnel_shards,
+            ..Self::default()
+        }
+    }
+}
+
+impl Asked {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            engine: settings.engine,
+            plain_udp: settings.plain_udp,
+            offload: settings.offload,
+            tunnel_shards: settings.tunnel_shards,
+        }
+    }
+}
+
+mod engine_name {
+    use malha_tunnel::Engine;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(engine: &Engine, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(engine)
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<Engine, D::Error> {
+        let name = String::deserialize(from)?;
+        let all = [Engine::Netstack, Engine::Userspace, Engine::Kernel];
+        let engine = all.into_iter().find(|engine| engine.to_string() == name);
+        engine.ok_or_else(|| Error::custom(format!("{name:?} is no engine")))
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}

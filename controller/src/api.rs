@@ -72,7 +72,6 @@ pub use profiles::{Profile, ProfileDifference, ProfilePort, ProfileText};
 pub use psk::{PskRotation, RotatePsk};
 pub use records::{PutRecordSet, RecordSet};
 pub use reference::Reference;
-pub(crate) use reference::node_path;
 pub use routes::{NewRoute, Route};
 pub use serve::serve;
 pub use services::{NewService, Service, ServiceExposure, ServiceProtocol};

@@ -13,7 +13,6 @@ mod nodes;
 mod notices;
 mod organizations;
 mod overview;
-mod paths;
 mod permission;
 mod policy;
 mod profiles;

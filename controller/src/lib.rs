@@ -20,6 +20,7 @@ pub mod hub;
 pub mod live;
 pub mod metrics;
 pub mod pairs;
+mod paths;
 pub mod publish;
 pub mod rate;
 mod refusals;

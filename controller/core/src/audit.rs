@@ -1,8 +1,8 @@
 //! What the audit log says of a command: a name, its target and details, never a secret.
 
-use std::collections::BTreeMap;
+mod detail;
 
-use malha_proto::Fingerprint;
+use std::collections::BTreeMap;
 
 use crate::command::{Answer, Command};
 use crate::policy::profile_name;
@@ -117,7 +117,7 @@ impl Command {
             return None;
         }
         let (name, target) = self.name_and_target(answer)?;
-        let mut detail = self.detail();
+        let mut detail = detail::of(self);
         if let (Self::ApprovePolicy { .. }, Answer::Policy { version }) = (self, answer) {
             detail.insert("version".to_owned(), version.to_string());
         }
@@ -161,29 +161,11 @@ impl Command {
             },
             Self::SetNodeTags { id, .. } => (AuditName::NodeTags, id.to_string()),
             Self::ApplyPolicy { .. }
+            | Self::ConfirmPolicy { .. }
             | Self::RollbackPolicy { .. }
             | Self::SetSecondApprover { .. }
-                if matches!(answer, Answer::Proposed { .. }) =>
-            {
-                (AuditName::PolicyPropose, created())
-            }
-            Self::ApplyPolicy {
-                emergency: Some(_), ..
-            }
-            | Self::RollbackPolicy {
-                emergency: Some(_), ..
-            } => (AuditName::PolicyEmergency, created()),
-            Self::ApplyPolicy { .. } => (AuditName::PolicyApply, created()),
-            Self::ConfirmPolicy { .. } => (AuditName::PolicyConfirm, created()),
-            Self::RollbackPolicy { .. } => (AuditName::PolicyRollback, created()),
-            Self::SetSecondApprover { organization, .. } => (
-                AuditName::OrganizationSecondApprover,
-                organization.to_string(),
-            ),
-            Self::ApprovePolicy { proposal, .. } => {
-                (AuditName::PolicyApprove, proposal.to_string())
-            }
-            Self::RejectPolicy { proposal } => (AuditName::PolicyReject, proposal.to_string()),
+            | Self::ApprovePolicy { .. }
+            | Self::RejectPolicy { .. } => return self.of_policy(answer),
             Self::RenewNode { node, .. } => (AuditName::NodeRenew, node.to_string()),
             Self::ResolveQuarantine { node, .. } => (AuditName::NodeResolve, node.to_string()),
             Self::AddService { .. } => (AuditName::ServiceAdd, created()),
@@ -218,208 +200,35 @@ impl Command {
         })
     }
 
-    fn detail(&self) -> BTreeMap<String, String> {
-        let pairs: Vec<(&str, String)> = match self {
-            Self::SetControllers { controllers } => vec![("controllers", controllers.join(" "))],
-            Self::SetEdgeAddresses { addresses } => vec![("addresses", joined(addresses))],
-            Self::CreateOrganization { name, .. } | Self::RenameNode { name, .. } => {
-                vec![("name", name.to_string())]
+    /// The same of the policy: what waits for another operator is a proposal, whatever was asked for.
+    fn of_policy(&self, answer: &Answer) -> Option<(AuditName, String)> {
+        let created = || answer.created(self).unwrap_or_default();
+        Some(match self {
+            Self::ApplyPolicy { .. }
+            | Self::RollbackPolicy { .. }
+            | Self::SetSecondApprover { .. }
+                if matches!(answer, Answer::Proposed { .. }) =>
+            {
+                (AuditName::PolicyPropose, created())
             }
-            Self::CreateSite {
-                organization, name, ..
-            } => {
-                vec![
-                    ("organization", organization.to_string()),
-                    ("name", name.to_string()),
-                ]
-            }
-            Self::CreateToken {
-                site,
-                profile,
-                uses,
-                ttl_s,
-            } => vec![
-                ("site", site.to_string()),
-                ("profile", format!("{profile:?}")),
-                ("uses", uses.to_string()),
-                ("ttl_s", ttl_s.to_string()),
-            ],
-            Self::Enrol { token, facts, .. } => vec![
-                ("token", token.to_string()),
-                ("machine", facts.machine.to_string()),
-            ],
-            Self::AdoptHub { endpoints, .. } | Self::SetNodeEndpoints { endpoints, .. } => {
-                vec![("endpoints", joined(endpoints))]
-            }
-            Self::OpenSession { facts, source, .. } => vec![
-                ("machine", facts.machine.to_string()),
-                (
-                    "source",
-                    source.map(|source| source.to_string()).unwrap_or_default(),
-                ),
-            ],
-            Self::ResolveQuarantine { keep, .. } => vec![("keep", keep.to_string())],
-            Self::AddService {
-                node,
-                name,
-                port,
-                target,
-                exposure,
-                ..
-            } => vec![
-                ("node", node.to_string()),
-                ("name", name.to_string()),
-                ("port", port.to_string()),
-                ("target", target.to_string()),
-                ("exposure", format!("{exposure:?}")),
-            ],
-            Self::AddRoute {
-                host,
-                path,
-                services,
-            } => {
-                vec![
-                    ("host", host.to_string()),
-                    ("path", path.clone()),
-                    ("services", joined(services)),
-                ]
-            }
-            Self::AddGrant { from, to, allow } => {
-                vec![
-                    ("from", format!("{from:?}")),
-                    ("to", format!("{to:?}")),
-                    ("allow", format!("{allow:?}")),
-                ]
-            }
-            Self::PutRecordSet { set, .. } => {
-                vec![
-                    ("name", set.name().to_string()),
-                    ("type", set.rtype().to_string()),
-                    ("data", joined(set.data())),
-                ]
-            }
-            Self::DeleteRecordSet { name, rtype, .. } => {
-                vec![("name", name.to_string()), ("type", rtype.to_string())]
-            }
-            Self::AddOperator { name, role, .. } => {
-                vec![("name", name.to_string()), ("role", format!("{role:?}"))]
-            }
-            Self::AddApiKey {
-                name,
-                scopes,
-                operator,
-                ..
-            } => vec![
-                ("name", name.to_string()),
-                ("scopes", format!("{scopes:?}")),
-                (
-                    "operator",
-                    operator.map(|id| id.to_string()).unwrap_or_default(),
-                ),
-            ],
-            Self::SetNodeTags { tags, .. } => vec![("tags", joined(tags))],
             Self::ApplyPolicy {
-                text,
-                difference,
-                confirm_within_ms,
-                emergency,
-                ..
-            } => vec![
-                ("text_sha256", Fingerprint::of(text.as_bytes()).to_string()),
-                ("difference", difference.to_string()),
-                (
-                    "confirm_within_ms",
-                    confirm_within_ms
-                        .map(|ms| ms.to_string())
-                        .unwrap_or_default(),
-                ),
-                ("emergency", emergency.clone().unwrap_or_default()),
-            ],
-            Self::RollbackPolicy {
-                version, emergency, ..
-            } => vec![
-                ("to", version.to_string()),
-                ("emergency", emergency.clone().unwrap_or_default()),
-            ],
-            Self::SetSecondApprover {
-                organization, on, ..
-            } => vec![
-                ("organization", organization.to_string()),
-                ("second_approver", on.to_string()),
-            ],
-            Self::ApprovePolicy { difference, .. } => {
-                vec![("difference", difference.to_string())]
+                emergency: Some(_), ..
             }
-            Self::AddBalancer {
-                node,
-                name,
-                port,
-                exposure,
-                backends,
-                ..
-            } => vec![
-                ("node", node.to_string()),
-                ("name", name.to_string()),
-                ("port", port.to_string()),
-                ("exposure", format!("{exposure:?}")),
-                ("backends", joined(backends)),
-            ],
-            Self::SetBalancer {
-                backends, settings, ..
-            } => vec![
-                ("backends", joined(backends)),
-                ("settings", format!("{settings:?}")),
-            ],
-            Self::AddAgency(new) => vec![
-                ("name", new.name.to_string()),
-                ("production", new.production.to_string()),
-                ("development", new.development.to_string()),
-                ("balancers", new.balancers.to_string()),
-                (
-                    "zone",
-                    new.zone
-                        .as_ref()
-                        .map(ToString::to_string)
-                        .unwrap_or_default(),
-                ),
-                ("public_addresses", joined(&new.public_addresses)),
-                ("development_addresses", joined(&new.development_addresses)),
-            ],
-            Self::SetProfile { text } => {
-                vec![("text_sha256", Fingerprint::of(text.as_bytes()).to_string())]
+            | Self::RollbackPolicy {
+                emergency: Some(_), ..
+            } => (AuditName::PolicyEmergency, created()),
+            Self::ApplyPolicy { .. } => (AuditName::PolicyApply, created()),
+            Self::ConfirmPolicy { .. } => (AuditName::PolicyConfirm, created()),
+            Self::RollbackPolicy { .. } => (AuditName::PolicyRollback, created()),
+            Self::SetSecondApprover { organization, .. } => (
+                AuditName::OrganizationSecondApprover,
+                organization.to_string(),
+            ),
+            Self::ApprovePolicy { proposal, .. } => {
+                (AuditName::PolicyApprove, proposal.to_string())
             }
-            Self::SetSiteRelease { xroad, .. } => {
-                let xroad = xroad.map(|release| release.to_string());
-                vec![("xroad", xroad.unwrap_or_default())]
-            }
-            Self::SetBackendMode { service, mode, .. } => vec![
-                ("service", service.to_string()),
-                ("mode", format!("{mode:?}")),
-            ],
-            Self::Declare { text, .. } => {
-                vec![("text_sha256", Fingerprint::of(text.as_bytes()).to_string())]
-            }
-            _ => Vec::new(),
-        };
-        pairs
-            .into_iter()
-            .map(|(key, value)| {
-                (
-                    key.to_owned(),
-                    value.chars().take(MAX_DETAIL_CHARS).collect(),
-                )
-            })
-            .collect()
+            Self::RejectPolicy { proposal } => (AuditName::PolicyReject, proposal.to_string()),
+            _ => return None,
+        })
     }
 }
-
-fn joined<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
-    items
-        .into_iter()
-        .map(|item| item.to_string())
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
-/// How much of one detail a line keeps.
-const MAX_DETAIL_CHARS: usize = 500;

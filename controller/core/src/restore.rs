@@ -9,7 +9,8 @@ use thiserror::Error;
 
 use crate::change::{Entity, EntityKey};
 use crate::model::{
-    Balancer, Grant, Node, RecordSource, Route, Selector, Service, Settings, Token, ZoneHead,
+    ApiKey, Balancer, Grant, Node, RecordSource, Route, Selector, Service, Settings, Site, Token,
+    ZoneHead,
 };
 use crate::profile::{EditedProfile, ProfileSpec};
 use crate::state::{State, host_key};
@@ -83,22 +84,10 @@ impl Builder {
             | Entity::Proposal(_) => {}
             Entity::Profile(it) => check_profile(record, it)?,
             Entity::Organization(it) => {
-                unique(
-                    record,
-                    "name",
-                    !index.organization_by_name.contains_key(&it.name),
-                )?;
+                let is_free = !index.organization_by_name.contains_key(&it.name);
+                unique(record, "name", is_free)?;
             }
-            Entity::Site(it) => {
-                exists(record, it.organization, state.organization(it.organization))?;
-                unique(
-                    record,
-                    "name",
-                    !index
-                        .site_by_name
-                        .contains_key(&(it.organization, it.name.clone())),
-                )?;
-            }
+            Entity::Site(it) => self.check_site(record, it)?,
             Entity::Token(it) => exists(record, it.site, state.site(it.site))?,
             Entity::Node(it) => self.check_node(record, it)?,
             Entity::Lease(it) => exists(record, it.node, state.node(it.node))?,
@@ -114,39 +103,37 @@ impl Builder {
                 return Ok(());
             }
             Entity::RecordSet { zone, set } => {
-                if set.source() != RecordSource::Operator {
-                    let problem = "sets of routes are not stored".to_owned();
-                    return Err(RestoreError::Invalid {
-                        record: record.to_owned(),
-                        problem,
-                    });
-                }
+                check_source(record, set)?;
                 self.sets.entry(zone.clone()).or_default().push(set.clone());
                 return Ok(());
             }
-            Entity::Operator(it) => unique(
-                record,
-                "name",
-                !index.operator_by_name.contains_key(&it.name),
-            )?,
-            Entity::ApiKey(it) => {
-                if let Some(id) = it.operator {
-                    exists(record, id, state.operator(id))?;
-                }
-                unique(
-                    record,
-                    "name",
-                    !index.api_key_by_name.contains_key(&it.name),
-                )?;
-                unique(
-                    record,
-                    "secret",
-                    !index.api_key_by_hash.contains_key(&it.secret_hash),
-                )?;
+            Entity::Operator(it) => {
+                let is_free = !index.operator_by_name.contains_key(&it.name);
+                unique(record, "name", is_free)?;
             }
+            Entity::ApiKey(it) => self.check_api_key(record, it)?,
         }
         self.state.put(entity);
         Ok(())
+    }
+
+    fn check_site(&self, record: &str, site: &Site) -> Result<(), RestoreError> {
+        let organization = self.state.organization(site.organization);
+        exists(record, site.organization, organization)?;
+        let name = (site.organization, site.name.clone());
+        let is_free = !self.state.index.site_by_name.contains_key(&name);
+        unique(record, "name", is_free)
+    }
+
+    fn check_api_key(&self, record: &str, key: &ApiKey) -> Result<(), RestoreError> {
+        let index = &self.state.index;
+        if let Some(id) = key.operator {
+            exists(record, id, self.state.operator(id))?;
+        }
+        let is_free = !index.api_key_by_name.contains_key(&key.name);
+        unique(record, "name", is_free)?;
+        let is_free = !index.api_key_by_hash.contains_key(&key.secret_hash);
+        unique(record, "secret", is_free)
     }
 
     fn check_node(&self, record: &str, node: &Node) -> Result<(), RestoreError> {
@@ -335,6 +322,17 @@ impl EntityKey {
             problem,
         })
     }
+}
+
+/// Sets of routes follow from the routes.
+fn check_source(record: &str, set: &RecordSet) -> Result<(), RestoreError> {
+    if set.source() == RecordSource::Operator {
+        return Ok(());
+    }
+    Err(RestoreError::Invalid {
+        record: record.to_owned(),
+        problem: "sets of routes are not stored".to_owned(),
+    })
 }
 
 fn check_profile(record: &str, it: &EditedProfile) -> Result<(), RestoreError> {

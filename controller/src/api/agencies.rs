@@ -25,10 +25,10 @@ use crate::api::body::{Body, Query};
 use crate::api::caller::{Caller, Write};
 use crate::api::nodes::NodeProfile;
 use crate::api::problem::{Kind, Problem};
-use crate::api::reference::{node_path, site_path};
 use crate::api::tokens::day_s;
 use crate::api::write::{REPLAY, strange_answer};
 use crate::clock::now_ms;
+use crate::paths;
 use crate::refusals::{self, Refusal};
 
 /// An agency to be.
@@ -265,7 +265,7 @@ impl Agency {
             is_kept_here: it.is_kept_here,
         });
         let paths = |nodes: &[NodeId]| -> Vec<String> {
-            nodes.iter().map(|id| node_path(state, *id)).collect()
+            nodes.iter().map(|id| paths::node(state, *id)).collect()
         };
         let machine = |it: &PlannedMachine| {
             let token = state.token(it.token)?;
@@ -278,7 +278,11 @@ impl Agency {
                 .organization(added.organization)
                 .map(|it| it.name.to_string())
                 .unwrap_or_default(),
-            sites: added.sites.iter().map(|id| site_path(state, *id)).collect(),
+            sites: added
+                .sites
+                .iter()
+                .map(|id| paths::site(state, *id))
+                .collect(),
             machines: added.machines.iter().filter_map(machine).collect(),
             adopted: paths(&added.adopted),
             unplaced: paths(&added.unplaced),
@@ -299,14 +303,14 @@ impl Agency {
         let awaited = state.tokens().filter(|token| sites.contains(&token.site));
         let machines = awaited.filter_map(|token| {
             let plan = token.plan.as_ref()?;
-            let path = format!("{}/{}", site_path(state, token.site), plan.name);
+            let path = format!("{}/{}", paths::site(state, token.site), plan.name);
             Some(AgencyMachine::of(path, token))
         });
         Some(Self {
             revision: None,
             organization_id: id,
             organization: organization.name.to_string(),
-            sites: sites.iter().map(|id| site_path(state, *id)).collect(),
+            sites: sites.iter().map(|id| paths::site(state, *id)).collect(),
             machines: machines.collect(),
             adopted: Vec::new(),
             unplaced: Vec::new(),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::problem::Problem;
+use crate::paths;
 use crate::refusals::{self, Refusal};
 
 /// An id or a path of names, at most 2,048 bytes; looked up when it is used.
@@ -236,58 +237,12 @@ fn profile(text: &str) -> Result<Profile, Problem> {
         .map_err(|error| Problem::wrong("profile", &refusals::profile_word(&error)))
 }
 
-/// Of an organization: its name.
-pub(super) fn organization_path(state: &State, id: OrganizationId) -> String {
-    state.organization(id).map_or_else(
-        || id.to_string(),
-        |organization| organization.name.to_string(),
-    )
-}
-
-/// `org/site`.
-pub(super) fn site_path(state: &State, id: SiteId) -> String {
-    state.site(id).map_or_else(
-        || id.to_string(),
-        |site| {
-            format!(
-                "{}/{}",
-                organization_path(state, site.organization),
-                site.name
-            )
-        },
-    )
-}
-
-/// `org/site/node`.
-pub(crate) fn node_path(state: &State, id: NodeId) -> String {
-    state.node(id).map_or_else(
-        || id.to_string(),
-        |node| format!("{}/{}", site_path(state, node.site), node.name),
-    )
-}
-
-/// `org/site/node/service`.
-pub(super) fn service_path(state: &State, id: ServiceId) -> String {
-    state.service(id).map_or_else(
-        || id.to_string(),
-        |service| format!("{}/{}", node_path(state, service.node), service.name),
-    )
-}
-
-/// `org/site/node/balancer`.
-pub(super) fn balancer_path(state: &State, id: BalancerId) -> String {
-    state.balancer(id).map_or_else(
-        || id.to_string(),
-        |balancer| format!("{}/{}", node_path(state, balancer.node), balancer.name),
-    )
-}
-
 /// The text that [`Reference::selector`] reads.
 pub(super) fn selector_text(state: &State, selector: Selector) -> String {
     match selector {
-        Selector::Organization(id) => format!("organization:{}", organization_path(state, id)),
-        Selector::Site(id) => format!("site:{}", site_path(state, id)),
-        Selector::Node(id) => format!("node:{}", node_path(state, id)),
+        Selector::Organization(id) => format!("organization:{}", paths::organization(state, id)),
+        Selector::Site(id) => format!("site:{}", paths::site(state, id)),
+        Selector::Node(id) => format!("node:{}", paths::node(state, id)),
         Selector::Tag(tag) => format!("tag:{tag}"),
         Selector::Profile(profile) => {
             let name = serde_json::to_value(profile).ok();

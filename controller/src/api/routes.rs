@@ -16,9 +16,10 @@ use crate::api::body::{Body, Path, Query};
 use crate::api::caller::{Caller, Read, Write};
 use crate::api::listing::{Listing, Page};
 use crate::api::problem::Problem;
-use crate::api::reference::{Reference, service_path};
+use crate::api::reference::Reference;
 use crate::api::resource::Resource;
 use crate::api::write::{Removed, WriteQuery, Written};
+use crate::paths;
 
 /// A public host name and path, bound to services.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -63,7 +64,7 @@ impl Resource for Route {
             services: route
                 .services
                 .iter()
-                .map(|service| service_path(state, *service))
+                .map(|service| paths::service(state, *service))
                 .collect(),
             created_ms: route.created_ms,
         })

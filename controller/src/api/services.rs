@@ -17,9 +17,10 @@ use crate::api::caller::{Caller, Read, Write};
 use crate::api::listing::{Listing, Page};
 use crate::api::nodes::HopHealth;
 use crate::api::problem::Problem;
-use crate::api::reference::{Reference, node_path, service_path};
+use crate::api::reference::Reference;
 use crate::api::resource::Resource;
 use crate::api::write::{Removed, WriteQuery, Written};
+use crate::paths;
 
 /// A named port that a node offers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -114,9 +115,9 @@ impl Resource for Service {
             .unwrap_or(malha_proto::HopState::Unknown);
         Some(Self {
             id,
-            path: service_path(state, id),
+            path: paths::service(state, id),
             name: service.name.clone(),
-            node: node_path(state, service.node),
+            node: paths::node(state, service.node),
             node_id: service.node,
             port: service.port,
             target: service.target,

@@ -16,9 +16,10 @@ use crate::api::body::{Body, Path, Query};
 use crate::api::caller::{Caller, Read, Write};
 use crate::api::listing::{Listing, Page};
 use crate::api::problem::Problem;
-use crate::api::reference::{Reference, organization_path, site_path};
+use crate::api::reference::Reference;
 use crate::api::resource::Resource;
 use crate::api::write::{Removed, WriteQuery, Written};
+use crate::paths;
 
 /// A garage, or one environment of an órgão.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -88,10 +89,10 @@ impl Resource for Site {
         let site = state.site(id)?;
         Some(Self {
             id,
-            path: site_path(state, id),
+            path: paths::site(state, id),
             name: site.name.clone(),
             display_name: site.display_name.clone(),
-            organization: organization_path(state, site.organization),
+            organization: paths::organization(state, site.organization),
             organization_id: site.organization,
             nodes: state.nodes_of(id).count(),
             created_ms: site.created_ms,

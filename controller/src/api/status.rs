@@ -16,8 +16,8 @@ use crate::api::Api;
 use crate::api::caller::{Caller, Read};
 use crate::api::nodes::BrokenHop;
 use crate::api::problem::Problem;
-use crate::api::reference::{node_path, service_path};
 use crate::clock::now_ms;
+use crate::paths;
 
 /// The controller at a glance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -182,14 +182,16 @@ fn node_counts(api: &Api) -> (NodeCounts, Vec<BrokenNode>) {
         };
         counts.broken += 1;
         if shown.len() < MAX_BROKEN_SHOWN {
-            let service = broken.service.map(|service| service_path(&state, service));
+            let service = broken
+                .service
+                .map(|service| paths::service(&state, service));
             let hop = BrokenHop {
                 hop: broken.hop,
                 since_ms: broken.since_ms,
                 service,
             };
             shown.push(BrokenNode {
-                node: node_path(&state, node.id),
+                node: paths::node(&state, node.id),
                 broken: hop,
             });
         }

@@ -16,10 +16,11 @@ use crate::api::caller::{Caller, Enrol, Read};
 use crate::api::listing::{Listing, Page};
 use crate::api::nodes::NodeProfile;
 use crate::api::problem::Problem;
-use crate::api::reference::{Reference, node_path, site_path};
+use crate::api::reference::Reference;
 use crate::api::resource::Resource;
 use crate::api::write::{WriteQuery, Written};
 use crate::clock::now_ms;
+use crate::paths;
 
 /// An enrolment token without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -112,14 +113,14 @@ impl Resource for Token {
         };
         Some(Self {
             id,
-            site: site_path(state, token.site),
+            site: paths::site(state, token.site),
             site_id: token.site,
             profile: token.profile,
             state: standing,
             uses_left: token.uses_left,
             created_ms: token.created_ms,
             expires_ms: token.expires_ms,
-            replaces: token.replaces.map(|node| node_path(state, node)),
+            replaces: token.replaces.map(|node| paths::node(state, node)),
         })
     }
 }

@@ -17,7 +17,8 @@ use crate::api::caller::{Caller, Read};
 use crate::api::grants::{Grant, GrantProtocol};
 use crate::api::nodes::{HopHealth, NodeStanding, ServiceHealth, TunnelPath};
 use crate::api::problem::Problem;
-use crate::api::reference::{Reference, balancer_path, node_path, service_path};
+use crate::api::reference::Reference;
+use crate::paths;
 use crate::refusals;
 
 /// Who would open what on whom.
@@ -240,14 +241,14 @@ impl TraceRule {
             Source::Balanced(_) => (TraceSource::Balancer, None, None),
         };
         let balancer = match permission.source {
-            Source::Balanced(id) => Some(balancer_path(state, id)),
+            Source::Balanced(id) => Some(paths::balancer(state, id)),
             _ => None,
         };
         Self {
             decides,
             source,
             grant,
-            service: service.map(|id| service_path(state, id)),
+            service: service.map(|id| paths::service(state, id)),
             balancer,
             protocol: permission.allow.protocol,
             from_port: permission.allow.from_port,
@@ -262,7 +263,7 @@ impl TraceEnd {
         let live = &api.context.live;
         Some(Self {
             id,
-            path: node_path(state, id),
+            path: paths::node(state, id),
             addresses: vec![node.addresses.v4.into(), node.addresses.v6.into()],
             state: NodeStanding::of(&node.state),
             hub: node.hub,
@@ -282,7 +283,7 @@ impl TraceService {
         let service = services.find(|service| service.port.number() == question.port)?;
         let diagnosis = api.context.live.diagnosis(state, question.to)?;
         Some(Self {
-            path: service_path(state, service.id),
+            path: paths::service(state, service.id),
             target: service.target,
             seen: ServiceHealth::of(service, &diagnosis),
         })

@@ -16,8 +16,8 @@ use utoipa::{IntoParams, ToSchema};
 use crate::api::Api;
 use crate::api::caller::Caller;
 use crate::api::problem::{Kind, Problem};
-use crate::api::reference::node_path;
 use crate::coordinator::Accepted;
+use crate::paths;
 use crate::refusals::Refusal;
 
 /// What a write gives back: the revision that holds it and the resource as it is then.
@@ -213,7 +213,7 @@ impl Api {
             nodes
                 .into_iter()
                 .take(MAX_NAMES)
-                .map(|node| node_path(&state, node))
+                .map(|node| paths::node(&state, node))
                 .collect()
         };
         Applied {

@@ -27,6 +27,7 @@ use tokio::time::{Instant, sleep};
 
 use super::subject::balancer_name;
 use crate::live::Live;
+use crate::paths;
 use crate::session::{ProbeError, Registry};
 
 type Ports = Vec<(Vantage, SocketAddr)>;
@@ -193,7 +194,7 @@ pub(super) fn of_balancers(state: &State, live: &Live, checks: &[Check]) -> Vec<
                 .backend(found.node, found.id, *service)?
                 .condition;
             let server = state.service(*service)?;
-            let server = crate::api::node_path(state, server.node);
+            let server = paths::node(state, server.node);
             match condition {
                 BackendCondition::Up => seen.up.push(server),
                 BackendCondition::Unproven => return None,

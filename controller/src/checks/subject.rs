@@ -14,6 +14,7 @@ use malha_core::{Node, Organization, State};
 use malha_proto::{NodeId, Profile};
 
 use super::vantage::{Around, Lookouts, NoOutside};
+use crate::paths;
 
 /// The addresses of the hosts that a declaration names.
 pub(super) type Addresses = BTreeMap<Host, Vec<IpAddr>>;
@@ -194,7 +195,7 @@ impl Builder<'_> {
 
 /// `org/site/node/balancer`.
 pub(super) fn balancer_name(state: &State, node: NodeId, it: &malha_core::Balancer) -> String {
-    format!("{}/{}", crate::api::node_path(state, node), it.name)
+    format!("{}/{}", paths::node(state, node), it.name)
 }
 
 fn overlay_addresses(node: &Node) -> [IpAddr; 2] {

@@ -13,6 +13,7 @@ use malha_proto::{
 use serde::{Deserialize, Serialize};
 
 use crate::live::Live;
+use crate::paths;
 use crate::session::Registry;
 
 /// The tag of nodes that stand outside of every organization's network. Where a machine stands, only an operator can say: neither
@@ -164,7 +165,7 @@ impl<'a> Lookouts<'a> {
             };
             if is_own || places.iter().any(shares) {
                 why = NoOutside::Inside {
-                    node: crate::api::node_path(self.state, node.id),
+                    node: paths::node(self.state, node.id),
                 };
                 continue;
             }

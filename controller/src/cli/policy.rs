@@ -149,12 +149,7 @@ impl PolicyCommand {
                     Some(hash) => hash,
                     None => seen(session, &text, yes).await?,
                 };
-                let within_ms = confirm_within.map(|span| span.seconds().saturating_mul(1_000));
-                let body = json!({
-                    "text": text, "difference": hash, "confirm_within_ms": within_ms,
-                    "emergency": emergency.reason,
-                });
-                write(session, Method::PUT, "/policy", &body).await
+                apply(session, &text, &hash, confirm_within, emergency).await
             }
             Self::Pending => {
                 session
@@ -219,6 +214,21 @@ async fn show_text(session: &Session, version: Option<u64>) -> Result<ExitCode, 
         false => text.lines().for_each(|line| session.screen.line(line)),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn apply(
+    session: &Session,
+    text: &str,
+    difference: &str,
+    confirm_within: Option<Span>,
+    emergency: Emergency,
+) -> Result<ExitCode, Failure> {
+    let within_ms = confirm_within.map(|span| span.seconds().saturating_mul(1_000));
+    let body = json!({
+        "text": text, "difference": difference, "confirm_within_ms": within_ms,
+        "emergency": emergency.reason,
+    });
+    write(session, Method::PUT, "/policy", &body).await
 }
 
 async fn check(session: &Session, file: Option<&Path>) -> Result<ExitCode, Failure> {

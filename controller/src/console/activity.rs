@@ -4,9 +4,10 @@ use malha_core::{AuditName, State};
 use malha_store::audit::{AuditEntry, AuditOutcome, AuditRecord};
 use malha_web::model::{Action, ActivityRow, Listing, ROWS_MAX, Unreadable};
 
+use crate::console::ControllerConsole;
 use crate::console::moment::at;
 use crate::console::sign_in::OPERATOR_PREFIX;
-use crate::console::{ControllerConsole, paths};
+use crate::paths;
 
 /// The newest lines first.
 pub(super) async fn list(console: &ControllerConsole) -> Result<Listing<ActivityRow>, Unreadable> {
@@ -174,7 +175,7 @@ fn standing_at(state: &State, target: &str) -> Option<String> {
     let service = || {
         state
             .service(target.parse().ok()?)
-            .map(|service| paths::service(state, service))
+            .map(|service| paths::service(state, service.id))
     };
     let route = || {
         state
@@ -183,8 +184,7 @@ fn standing_at(state: &State, target: &str) -> Option<String> {
     };
     let balancer = || {
         let balancer = state.balancer(target.parse().ok()?)?;
-        let node = paths::node(state, balancer.node);
-        Some(format!("{node}/{}", balancer.name))
+        Some(paths::balancer(state, balancer.id))
     };
     let operator = || Some(state.operator(target.parse().ok()?)?.name.to_string());
     let api_key = || Some(state.api_key(target.parse().ok()?)?.name.to_string());

@@ -8,9 +8,10 @@ use malha_web::model::{
     Refused, ServerCondition, ServerMode, ServerRow, ServiceId,
 };
 
+use crate::console::ControllerConsole;
 use crate::console::permission::{Permission, permit};
 use crate::console::refusal::{Form, missing};
-use crate::console::{ControllerConsole, paths};
+use crate::paths;
 
 /// Balancers by the path of their node and their name.
 pub(super) fn list(console: &ControllerConsole) -> Listing<BalancerRow> {
@@ -95,7 +96,7 @@ fn server(
     let seen = (console.live.balancing).backend(balancer.node, balancer.id, id);
     Some(ServerRow {
         service: id.to_string().into(),
-        path: paths::service(state, service).into(),
+        path: paths::service(state, id).into(),
         address: format!("{}:{}", node.addresses.v4, service.port).into(),
         mode: match balancer.backends.get(&id)? {
             BackendMode::Serve => ServerMode::Serve,

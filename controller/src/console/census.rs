@@ -11,7 +11,8 @@ use malha_proto::{HopState, NodeId, Revision};
 use malha_web::model::{self, BrokenHop};
 use tokio::time::Instant;
 
-use crate::console::{ControllerConsole, hops, paths};
+use crate::console::{ControllerConsole, hops};
+use crate::paths;
 
 /// All nodes at one moment.
 pub(super) struct Census {

@@ -9,8 +9,9 @@ use malha_proto::{NodeId, Revision};
 use malha_web::model::Convergence;
 use tokio::time::{Instant, timeout_at};
 
-use crate::console::{ControllerConsole, paths};
+use crate::console::ControllerConsole;
 use crate::coordinator::{Accepted, Committed};
+use crate::paths;
 use crate::session::Registry;
 
 /// The nodes that are not known to run with everything that concerns them, and the revision each has to reach. Entries are

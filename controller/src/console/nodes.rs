@@ -12,7 +12,8 @@ use crate::console::moment::at;
 use crate::console::permission::{Permission, permit};
 use crate::console::refusal::{Form, impossible, missing};
 use crate::console::tokens::profile;
-use crate::console::{ControllerConsole, hops, paths, services, text};
+use crate::console::{ControllerConsole, hops, services, text};
+use crate::paths;
 
 /// The nodes that a query asks for, by path.
 pub(super) fn list(console: &ControllerConsole, query: &NodeQuery) -> Listing<NodeRow> {
@@ -166,7 +167,7 @@ fn fits(state: &State, standing: &Standing, query: &NodeQuery, text: &str) -> bo
 
 fn row(console: &ControllerConsole, census: &Census, standing: &Standing) -> Option<NodeRow> {
     let node = census.state.node(standing.id)?;
-    let (organization, site) = paths::of_site(&census.state, node.site);
+    let (organization, site) = paths::names_of_site(&census.state, node.site);
     Some(NodeRow {
         id: node.id.to_string().into(),
         organization: organization.into(),

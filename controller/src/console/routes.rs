@@ -13,7 +13,8 @@ use time::OffsetDateTime;
 use crate::console::census::Census;
 use crate::console::permission::{Permission, permit};
 use crate::console::refusal::{Form, missing, wrong};
-use crate::console::{ControllerConsole, hops, paths};
+use crate::console::{ControllerConsole, hops};
+use crate::paths;
 use crate::refusals;
 
 /// Routes by host and path.
@@ -98,7 +99,7 @@ fn row(census: &Census, route: &Route, port: u16) -> RouteRow {
         path: route.path.as_str().into(),
         url: (!route.host.is_wildcard()).then(|| url(route, port).into()),
         services: services
-            .map(|service| paths::service(&census.state, service).into())
+            .map(|service| paths::service(&census.state, service.id).into())
             .collect(),
         state,
         since,

@@ -7,10 +7,11 @@ use malha_web::model::{
     Listing, NewOrganization, NewSite, OrganizationRow, Outcome, ROWS_MAX, Refused, SiteRow,
 };
 
+use crate::console::ControllerConsole;
 use crate::console::convergence::count;
 use crate::console::permission::{Permission, permit};
 use crate::console::refusal::{Form, missing, wrong};
-use crate::console::{ControllerConsole, paths};
+use crate::paths;
 use crate::refusals;
 
 /// Organizations by name.
@@ -51,7 +52,7 @@ pub(super) fn listed(
     let state = &census.state;
     let mut sites: Vec<_> = state
         .sites()
-        .map(|site| (paths::of_site(state, site.id), site.id))
+        .map(|site| (paths::names_of_site(state, site.id), site.id))
         .filter(|((organization, _), _)| wanted(organization))
         .collect();
     sites.sort();

@@ -14,7 +14,8 @@ use crate::clock::now_ms;
 use crate::console::moment::at;
 use crate::console::permission::{Permission, permit};
 use crate::console::refusal::{Form, impossible, missing};
-use crate::console::{ControllerConsole, nodes, paths, text};
+use crate::console::{ControllerConsole, nodes, text};
+use crate::paths;
 
 /// Tokens, the newest first.
 pub(super) fn list(state: &State) -> Listing<TokenRow> {
@@ -136,7 +137,7 @@ async fn issue(
 }
 
 fn row(state: &State, token: &Token, enrolled: u32, now_ms: u64) -> TokenRow {
-    let (organization, site) = paths::of_site(state, token.site);
+    let (organization, site) = paths::names_of_site(state, token.site);
     TokenRow {
         id: token.id.to_string().into(),
         organization: organization.into(),

@@ -13,9 +13,9 @@ use utoipa::ToSchema;
 
 use crate::api::Api;
 use crate::api::policy::PolicyOpening;
-use crate::api::reference::{node_path, service_path};
 use crate::api::resource::Resource;
 use crate::api::services::ServiceExposure;
+use crate::paths;
 
 /// A port of a node that is spread over services of other nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -195,7 +195,7 @@ impl Resource for Balancer {
             let node = state.node(state.service(*service)?.node)?;
             let seen = balancing.backend(balancer.node, id, *service);
             Some(BalancerBackend {
-                service: service_path(state, *service),
+                service: paths::service(state, *service),
                 service_id: *service,
                 address: (node.addresses.v4, state.service(*service)?.port.number()).into(),
                 mode: *mode,
@@ -205,10 +205,10 @@ impl Resource for Balancer {
         });
         let opens = state.opened_by_balancer(id).into_iter();
         let opens = opens.map(|(on, ports)| BalancerOpening {
-            on: node_path(state, on),
+            on: paths::node(state, on),
             ports: ports.iter().map(PolicyOpening::of).collect(),
         });
-        let node = node_path(state, balancer.node);
+        let node = paths::node(state, balancer.node);
         Some(Self {
             id,
             path: format!("{node}/{}", balancer.name),

@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::Api;
-use crate::api::reference::{node_path, organization_path, service_path, site_path};
 use crate::api::resource::Resource;
 use crate::clock::now_ms;
 use crate::live::TunnelSeen;
 use crate::pairs::KeyEpoch;
+use crate::paths;
 use crate::session::{SessionSummary, Transport};
 
 /// One enrolled machine.
@@ -293,13 +293,13 @@ impl Resource for Node {
         let session = api.context.registry.find(id);
         let organization = state
             .site(node.site)
-            .map(|site| organization_path(state, site.organization));
+            .map(|site| paths::organization(state, site.organization));
         let overlay_zone = &state.settings().overlay_zone;
         Some(Self {
             id,
-            path: node_path(state, id),
+            path: paths::node(state, id),
             name: node.name.clone(),
-            site: site_path(state, node.site),
+            site: paths::site(state, node.site),
             site_id: node.site,
             organization: organization.unwrap_or_default(),
             overlay_name: state
@@ -325,7 +325,7 @@ impl Resource for Node {
             broken: diagnosis.broken.map(|broken| BrokenHop {
                 hop: broken.hop,
                 since_ms: broken.since_ms,
-                service: broken.service.map(|service| service_path(state, service)),
+                service: broken.service.map(|service| paths::service(state, service)),
             }),
             services: state
                 .services_of(id)

@@ -11,8 +11,8 @@ use utoipa::ToSchema;
 
 use crate::api::grants::GrantProtocol;
 use crate::api::policy::PolicyProposal;
-use crate::api::reference::node_path;
 use crate::api::trace::TraceRule;
+use crate::paths;
 use crate::refusals;
 
 /// The policy in force.
@@ -307,8 +307,8 @@ impl PolicyTest {
             said: case.shown(),
             outcome,
             pairs,
-            from: ends.map(|(from, _)| node_path(state, from)),
-            to: ends.map(|(_, to)| node_path(state, to)),
+            from: ends.map(|(from, _)| paths::node(state, from)),
+            to: ends.map(|(_, to)| paths::node(state, to)),
         }
     }
 }

@@ -94,8 +94,9 @@ impl Device {
         let old = peer.reconfigure(config, now, &mut self.wire);
         if old.allowed_ips != peer.config.allowed_ips {
             self.allowed_ips.release(index, &old.allowed_ips);
-            self.allowed_ips.assign(index, &peer.config.allowed_ips);
         }
+        // Even those that it had: another may have been given them since.
+        self.allowed_ips.assign(index, &peer.config.allowed_ips);
         let new_secret = old.preshared_key != peer.config.preshared_key;
         if new_secret || old.keepalive_s != peer.config.keepalive_s {
             let noise = self.doorkeeper.machine(
@@ -142,8 +143,8 @@ impl Device {
         let before = self.foreign.set(index, config);
         if before != config.allowed_ips {
             self.allowed_ips.release(index, &before);
-            self.allowed_ips.assign(index, &config.allowed_ips);
         }
+        self.allowed_ips.assign(index, &config.allowed_ips);
     }
 
     pub(super) fn remove_foreigner(&mut self, key: &PublicKey) -> bool {

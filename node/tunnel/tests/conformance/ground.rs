@@ -4,9 +4,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
 
-use malha_tunnel::{Allow, Engine, PeerConfig, PeerStatus, TunnelConfig, kernel_available};
+use malha_tunnel::{Allow, Engine, PeerConfig, PeerStatus, TunnelConfig};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::sockopt::ReceiveTimeout;
 use nix::sys::socket::{
@@ -16,7 +15,7 @@ use nix::sys::socket::{
 use nix::sys::time::TimeVal;
 use tokio::net::TcpListener;
 
-use crate::nodes::namespace::missing;
+use crate::nodes::namespace::{missing, no_kernel};
 use crate::nodes::{self, Node};
 
 /// The tunnel under test has this number; its peers have others.
@@ -64,20 +63,6 @@ fn obstacle(engine: Engine) -> Option<String> {
         }
         Engine::Kernel => no_kernel(),
     }
-}
-
-/// Why the kernel can't be tried, if so. It is asked once: two who ask at the same time would be in each other's way.
-pub(crate) fn no_kernel() -> Option<String> {
-    static REASON: OnceLock<Option<String>> = OnceLock::new();
-    let ask = || {
-        missing(&[("ip", "iproute2"), ("nft", "nftables")]).or_else(|| {
-            let why = kernel_available().err()?;
-            Some(format!(
-                "skipped: this kernel has no WireGuard ({why}); see the virtual machine"
-            ))
-        })
-    };
-    REASON.get_or_init(ask).clone()
 }
 
 impl Ground {

@@ -25,7 +25,6 @@ mod noise;
 mod ping;
 mod raw;
 mod session;
-mod virtual_machine;
 
 /// The stories, each played with this engine.
 macro_rules! battery {

@@ -7,6 +7,7 @@
 
 pub(crate) mod meeting;
 pub(crate) mod namespace;
+pub(crate) mod virtual_machine;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

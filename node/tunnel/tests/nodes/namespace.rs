@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
+use malha_tunnel::kernel_available;
 use nix::sched::{CloneFlags, setns};
 
 /// Why a test that needs namespaces can't run here, if so. The caller prints it and stops.
@@ -23,6 +25,20 @@ pub(crate) fn missing(tools: &[(&str, &str)]) -> Option<String> {
     Some(format!(
         "skipped: {tool} is missing; install the package {package}"
     ))
+}
+
+/// Why the kernel can't be tried, if so. It is asked once: two who ask at the same time would be in each other's way.
+pub(crate) fn no_kernel() -> Option<String> {
+    static REASON: OnceLock<Option<String>> = OnceLock::new();
+    let ask = || {
+        missing(&[("ip", "iproute2"), ("nft", "nftables")]).or_else(|| {
+            let why = kernel_available().err()?;
+            Some(format!(
+                "skipped: this kernel has no WireGuard ({why}); see the virtual machine"
+            ))
+        })
+    };
+    REASON.get_or_init(ask).clone()
 }
 
 pub(crate) struct Namespace {

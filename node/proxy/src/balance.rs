@@ -12,6 +12,7 @@
 //! | `stream` | the life of one such connection | one task per connection |
 //! | `carry` | its bytes in both directions | two per connection |
 //! | `ways` | how the kernel reaches the backends | one per balancer |
+//! | `sources` | until when who comes through a tunnel may stay | one per overlay address |
 //! | `lease` | a place at a backend | one per connection |
 //! | `open` | what the pool knows of a connection, and tells it | one per connection |
 
@@ -25,6 +26,7 @@ mod listener;
 mod open;
 mod pool;
 mod proxy_header;
+mod sources;
 mod spec;
 mod status;
 mod stream;
@@ -34,7 +36,8 @@ mod worker;
 pub use balancer::Balancer;
 pub use health::{Condition, RECOVERY};
 pub use link::{
-    Arrival, Connector, Cut, KernelConnector, KernelListener, Link, Listener, Sockets, Stream, Way,
+    Arrival, Connector, Cut, Door, KernelConnector, KernelListener, Link, Listener, Sockets,
+    SourceWatch, Stream, Way,
 };
 pub use pool::{BackendStatus, MAINTENANCE_GRACE, Pool};
 pub use proxy_header::ProxyHeader;

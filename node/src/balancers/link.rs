@@ -2,17 +2,20 @@
 //! servers through the tunnel.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use malha_proxy::balance::{self, Arrival, Connector, KernelListener, Link, Listener, Way};
+use malha_proxy::balance::{
+    self, Arrival, Connector, Cut, Door, KernelListener, Link, Listener, Way,
+};
 use malha_tunnel::{
-    BoxStream, Engine, Keeper, KernelPart, KernelWay, Tunnel, TunnelListener, listener_name,
+    BoxStream, Engine, Keeper, KernelPart, KernelWay, SourceWatch, Tunnel, TunnelListener,
+    listener_name,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::broadcast::error::RecvError;
@@ -33,6 +36,28 @@ impl Listener for FromTunnel {
             source,
             destination: Some(self.address),
         })
+    }
+
+    fn kernel(&self) -> Option<Door<'_>> {
+        let doors = self.listener.kernel_doors()?;
+        // One address has one.
+        let [socket] = doors.sockets[..] else {
+            return None;
+        };
+        Some(Door {
+            socket,
+            watch: Some(Arc::new(OfPeers(doors.sources))),
+        })
+    }
+}
+
+/// The connections from an address end with its peer.
+struct OfPeers(SourceWatch);
+
+#[async_trait]
+impl balance::SourceWatch for OfPeers {
+    async fn cut(&self, source: IpAddr) -> io::Result<Cut> {
+        self.0.cut(source).await
     }
 }
 
@@ -73,7 +98,7 @@ impl Listener for FromMachine {
         self.listener.accept().await
     }
 
-    fn kernel(&self) -> Option<BorrowedFd<'_>> {
+    fn kernel(&self) -> Option<Door<'_>> {
         self.listener.kernel()
     }
 }

@@ -70,7 +70,7 @@ pub use forward::forward;
 pub use keeper::{Keeper, listener_name};
 pub use kernel::available as kernel_available;
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey, RelayKey};
-pub use listener::TunnelListener;
+pub use listener::{KernelDoors, TunnelListener};
 pub use offload::buffer::Buffer;
 pub use offload::join::{Arrival, Joins};
 pub use offload::vnet::{Refused, Work};
@@ -82,5 +82,6 @@ pub use status::{
     DeviceCounters, FilterCounters, PathKind, PeerDrops, PeerStatus, Refusals, RelayCounters,
     RuleStatus, StackCounters, TunnelEvent, TunnelStats, UnderlayCounters,
 };
-pub use stream::{BoxStream, KernelPart, KernelWay, Stream};
+pub use stream::{BoxStream, Cut, KernelPart, KernelWay, Stream};
 pub use tunnel::{Engine, Tunnel, start};
+pub use userspace::SourceWatch;

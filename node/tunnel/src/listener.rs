@@ -2,16 +2,25 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 
 use tokio::sync::mpsc;
 
 use crate::stream::BoxStream;
-use crate::userspace::KernelListener;
+use crate::userspace::{KernelListener, SourceWatch};
 
 /// A listening port on the overlay.
 pub struct TunnelListener {
     source: Source,
     local_addrs: Vec<SocketAddr>,
+}
+
+/// The kernel's sockets beneath a listener, for who accepts there by itself. They take connections through the tunnel's
+/// interface, and from this machine's own programs: who accepts one must have its source watched, and refuse it if that fails.
+pub struct KernelDoors<'a> {
+    /// They don't block, and what they accept has `TCP_NODELAY`.
+    pub sockets: Vec<BorrowedFd<'a>>,
+    pub sources: SourceWatch,
 }
 
 enum Source {
@@ -40,6 +49,17 @@ impl TunnelListener {
     /// The overlay addresses on which this listens.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.local_addrs
+    }
+
+    /// `None`: this engine's TCP is not the kernel's.
+    pub fn kernel_doors(&self) -> Option<KernelDoors<'_>> {
+        match &self.source {
+            Source::Netstack(_) => None,
+            Source::Kernel(listener) => Some(KernelDoors {
+                sockets: listener.sockets().collect(),
+                sources: listener.sources(),
+            }),
+        }
     }
 
     /// The next connection, and the overlay address it comes from. Cancel safe.

@@ -22,11 +22,14 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
     fn into_kernel(self: Box<Self>) -> Result<KernelPart, BoxStream>;
 }
 
+/// Ends when connections must be given up: the other side's address has left its peer.
+pub type Cut = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// A connection of the kernel that its owner carries on by itself.
 pub struct KernelPart {
     pub tcp: TcpStream,
     /// Ends when the connection must be given up: its peer is gone. It must be kept as long as the socket.
-    pub cut: Pin<Box<dyn Future<Output = ()> + Send>>,
+    pub cut: Cut,
 }
 
 /// How the kernel's own TCP reaches one overlay address, for who opens many connections to it.
@@ -35,7 +38,7 @@ pub struct KernelWay {
     pub socket: Box<dyn Fn() -> io::Result<OwnedFd> + Send + Sync>,
     /// Ends when all connections that went this way must be given up: the address has left its peer. It must be kept as long
     /// as one of them.
-    pub cut: Pin<Box<dyn Future<Output = ()> + Send>>,
+    pub cut: Cut,
 }
 
 pub type BoxStream = Box<dyn Stream>;

@@ -34,6 +34,7 @@ use crate::tunnel::{Engine, MAX_COMMANDS, MAX_EVENTS_KEPT, Tunnel};
 use crate::underlay::Request;
 pub(crate) use commands::Commands;
 pub(crate) use kernel_stream::KernelListener;
+pub use kernel_stream::SourceWatch;
 use kernel_stream::{KernelStream, kernel_way};
 
 /// Starts the engine, each shard on a thread of its own.

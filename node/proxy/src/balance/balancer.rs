@@ -2,8 +2,7 @@
 
 use std::future::pending;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -26,7 +25,7 @@ use super::spec::{Spec, SpecError};
 use super::status::{BalancerCounters, BalancerStatus};
 use super::stream::{Terms, serve};
 use super::ways::{Ways, keep_forever};
-use super::worker::Workers;
+use super::worker::{Entrance, Newcomer, Workers};
 
 /// A balancer at work. Dropping it resets its connections.
 #[derive(Debug)]
@@ -186,8 +185,7 @@ impl Floor {
     /// Gives the kernel's listeners to workers, if the kernel can reach the backends too. Whether that was done.
     fn is_accepting(self: &Arc<Self>, listeners: &[Box<dyn Listener>]) -> bool {
         let own = listeners.iter().filter_map(|it| it.kernel());
-        let copies = own.map(|it| Ok(it.try_clone_to_owned()?.into()));
-        let doors = match copies.collect::<io::Result<Vec<_>>>() {
+        let doors = match own.map(Entrance::new).collect::<io::Result<Vec<_>>>() {
             Ok(doors) if self.connector.has_ways() && !doors.is_empty() => doors,
             _ => return false,
         };
@@ -206,7 +204,7 @@ impl Floor {
         Some(workers)
     }
 
-    fn start_workers(self: &Arc<Self>, doors: Vec<TcpListener>) -> Option<Workers> {
+    fn start_workers(self: &Arc<Self>, doors: Vec<Entrance>) -> Option<Workers> {
         let started = Workers::start(self, doors);
         let failed = |error: &io::Error| tracing::warn!(%error, "can't start a balancer's workers");
         started.inspect_err(failed).ok()
@@ -230,26 +228,34 @@ impl Floor {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Goes on with a connection that a worker has accepted while not all backends can be reached by the kernel. Must be called
-    /// within the runtime.
-    pub(super) fn serve(
-        self: &Arc<Self>,
-        client: OwnedFd,
-        source: SocketAddr,
-        terms: Terms,
-        place: Admitted,
-    ) {
+    /// Goes on with a connection that a worker has accepted while its source is not known, or not all backends can be reached by
+    /// the kernel. Must be called within the runtime.
+    pub(super) fn serve(self: &Arc<Self>, newcomer: Newcomer, terms: Terms, place: Admitted) {
         // Only the runtime's own failure ends it here.
-        let Ok(tcp) = TcpStream::from_std(client.into()) else {
+        let Ok(tcp) = TcpStream::from_std(newcomer.tcp.into()) else {
             return;
         };
-        let arrival = Arrival {
-            link: Link::kernel(tcp, None),
-            source,
-            destination: None,
-        };
-        let served = serve(Arc::clone(self), terms, arrival, place);
-        self.connections.spawn(served);
+        let (floor, source) = (Arc::clone(self), newcomer.source);
+        self.connections.spawn(async move {
+            let mut link = Link::kernel(tcp, None);
+            if let Some(sources) = newcomer.sources {
+                let learning = sources.learn(Arc::downgrade(&floor), source.ip());
+                let learnt = timeout(terms.limits.connect, learning).await;
+                match learnt.unwrap_or_else(|late| Err(late.into())) {
+                    Ok(source) => link.cut = Some(source.into_cut()),
+                    Err(error) => {
+                        tracing::debug!(%source, %error, "a client that no peer answers for");
+                        return link.abort();
+                    }
+                }
+            }
+            let arrival = Arrival {
+                link,
+                source,
+                destination: None,
+            };
+            serve(floor, terms, arrival, place).await;
+        });
     }
 
     /// A backend did not take a connection, or served nobody on it.

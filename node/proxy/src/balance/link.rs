@@ -2,9 +2,10 @@
 //! TCP. It chooses nothing.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -51,9 +52,23 @@ pub trait Listener: Send + 'static {
     async fn accept(&mut self) -> io::Result<Arrival>;
 
     /// The kernel's socket, if nothing has to be known of its connections but where they come from.
-    fn kernel(&self) -> Option<BorrowedFd<'_>> {
+    fn kernel(&self) -> Option<Door<'_>> {
         None
     }
+}
+
+/// A listening socket of the kernel that doesn't block, and gives `TCP_NODELAY` to what it accepts.
+pub struct Door<'a> {
+    pub socket: BorrowedFd<'a>,
+    /// None: everybody may come, for as long as they like.
+    pub watch: Option<Arc<dyn SourceWatch>>,
+}
+
+/// Knows until when the connections from an address may live.
+#[async_trait]
+pub trait SourceWatch: Send + Sync + 'static {
+    /// Ends when all connections from there must be given up. An error means that none may be served.
+    async fn cut(&self, source: IpAddr) -> io::Result<Cut>;
 }
 
 /// How a backend is reached.
@@ -209,8 +224,11 @@ impl Listener for KernelListener {
         }
     }
 
-    fn kernel(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.as_fd())
+    fn kernel(&self) -> Option<Door<'_>> {
+        Some(Door {
+            socket: self.as_fd(),
+            watch: None,
+        })
     }
 }
 

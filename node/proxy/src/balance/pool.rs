@@ -39,11 +39,19 @@ struct Member {
     /// Since when it gets a growing share; None: the whole.
     ramp_from: Option<Instant>,
     /// Those open now, those being opened included, by their numbers.
-    open: BTreeMap<u64, (Arc<Open>, Watch)>,
+    open: BTreeMap<u64, Seat>,
     total: u64,
     failed: u64,
     /// When its maintenance has waited for its connections long enough; None: it is in no maintenance, or has no connection of before it any more.
     cut_at: Option<Instant>,
+}
+
+/// One open connection.
+#[derive(Debug)]
+struct Seat {
+    open: Arc<Open>,
+    watch: Watch,
+    source: IpAddr,
 }
 
 /// What a connection must know of its backend.
@@ -130,8 +138,12 @@ impl Pool {
         }
         self.number += 1;
         member.total += 1;
-        let watched = (Arc::clone(&open), Watch::new(now));
-        member.open.insert(number, watched);
+        let seat = Seat {
+            open: Arc::clone(&open),
+            watch: Watch::new(now),
+            source,
+        };
+        member.open.insert(number, seat);
         Some(Choice {
             backend: member.backend.id,
             address: member.backend.address,
@@ -195,6 +207,12 @@ impl Pool {
         (self.members.iter().filter(at)).for_each(|it| it.tell_all(Ending::Reset));
     }
 
+    /// Resets all connections from an address, for it has left its peer.
+    pub(super) fn cut_source(&self, source: IpAddr) {
+        let seats = self.members.iter().flat_map(|it| it.open.values());
+        (seats.filter(|it| it.source == source)).for_each(|it| it.open.tell(Ending::Reset));
+    }
+
     /// When [`Pool::look`] must come next.
     pub(super) fn next_look(&self) -> Instant {
         self.next_look
@@ -207,9 +225,9 @@ impl Pool {
         }
         let limits = self.limits;
         self.next_look = now + limits.idle.min(limits.half_open) / LOOKS_PER_LIMIT;
-        for (open, watch) in self.members.iter_mut().flat_map(|it| it.open.values_mut()) {
-            if watch.is_over(open, &limits, now) {
-                open.tell(Ending::Reset);
+        for seat in (self.members.iter_mut()).flat_map(|it| it.open.values_mut()) {
+            if seat.watch.is_over(&seat.open, &limits, now) {
+                seat.open.tell(Ending::Reset);
             }
         }
     }
@@ -342,7 +360,7 @@ impl Member {
     }
 
     fn tell_all(&self, ending: Ending) {
-        self.open.values().for_each(|(open, _)| open.tell(ending));
+        self.open.values().for_each(|it| it.open.tell(ending));
     }
 
     /// Backends of a lower rank go first; None may have no connection.

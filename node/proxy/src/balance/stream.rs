@@ -1,6 +1,6 @@
-//! The life of one connection that did not come in at a socket of the host's own network, or goes elsewhere: a backend is
-//! found for it, hears who the client is if it asks for that, and then all bytes are carried. Once a backend was reached, no
-//! other is tried: something may have been sent.
+//! The life of one connection that no worker has from its beginning: one of its sides is not the kernel's, or it is not known yet whose
+//! its address is, or how the kernel reaches a backend. A backend is found for it, hears who the client is if it asks for that, and
+//! then all bytes are carried. Once a backend was reached, no other is tried: something may have been sent.
 
 use std::io;
 use std::net::SocketAddr;
@@ -73,6 +73,7 @@ async fn hand_over(
     let open = Arc::clone(&lease.choice.open);
     let (watched, has_ended) = oneshot::channel();
     let held = Held {
+        source: None,
         _place: place,
         _token: token,
         _watched: Some(watched),

@@ -12,7 +12,6 @@ mod slots;
 mod subject;
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -24,6 +23,7 @@ use inbox::Inbox;
 use run::Worker;
 
 pub(super) use connection::{Connection, Held};
+pub(super) use doors::{Entrance, Newcomer};
 
 /// The workers of one balancer.
 pub(super) struct Workers(Arc<[Arc<Inbox>]>);
@@ -33,7 +33,7 @@ impl Workers {
     ///
     /// # Errors
     /// What the kernel says.
-    pub(super) fn start(floor: &Arc<Floor>, doors: Vec<TcpListener>) -> io::Result<Self> {
+    pub(super) fn start(floor: &Arc<Floor>, doors: Vec<Entrance>) -> io::Result<Self> {
         let runtime = Handle::current();
         let count = runtime.metrics().num_workers().min(MAX_WORKERS);
         let inboxes = (0..count).map(|_| Inbox::new().map(Arc::new));

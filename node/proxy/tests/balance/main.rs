@@ -8,3 +8,4 @@ mod choosing;
 mod failover;
 mod haproxy;
 mod rig;
+mod sources;

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use malha_proxy::balance::{
-    Arrival, Backend, BackendStatus, Balancer, Connector, KernelConnector, KernelListener, Link,
-    Listener, Mode, Spec, Stream, Way,
+    Arrival, Backend, BackendStatus, Balancer, Connector, Door, KernelConnector, KernelListener,
+    Link, Listener, Mode, SourceWatch, Spec, Stream, Way,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -178,6 +178,16 @@ impl Rig {
         .await
     }
 
+    /// Clients come as through a tunnel: somebody says until when they may stay.
+    pub(crate) async fn start_watched(spec: Spec, watch: Arc<dyn SourceWatch>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener = KernelListener::new(listener.into_std().unwrap()).unwrap();
+        let listeners: Vec<Box<dyn Listener>> = vec![Box::new(Watched(listener, watch))];
+        let balancer = Balancer::start(spec, listeners, Arc::new(KernelConnector)).unwrap();
+        Self { balancer, address }
+    }
+
     async fn with(
         spec: Spec,
         wrap: fn(KernelListener) -> Box<dyn Listener>,
@@ -310,6 +320,23 @@ impl Connector for Shared {
         Some(Way {
             sockets: Box::new(counted),
             cut: Some(Box::pin(Arc::clone(&self.0.cut).notified_owned())),
+        })
+    }
+}
+
+/// A door whose visitors are watched.
+struct Watched(KernelListener, Arc<dyn SourceWatch>);
+
+#[async_trait]
+impl Listener for Watched {
+    async fn accept(&mut self) -> io::Result<Arrival> {
+        self.0.accept().await
+    }
+
+    fn kernel(&self) -> Option<Door<'_>> {
+        Some(Door {
+            watch: Some(Arc::clone(&self.1)),
+            ..self.0.kernel()?
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,7 +18,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use super::{Command, Commands, CutSignal, WATCHING_SHARD};
 use crate::keeper::{Keeper, listener_name};
 use crate::listener::stopped;
-use crate::stream::{BoxStream, KernelPart, KernelWay, Stream};
+use crate::stream::{BoxStream, Cut, KernelPart, KernelWay, Stream};
 
 pub(crate) struct KernelStream {
     /// `None` once it has been aborted.
@@ -37,9 +37,15 @@ pub(crate) struct KernelListener {
 
 /// One listening socket. It closes when dropped, unless it is kept for the next start.
 struct Listening {
-    tcp: TcpListener,
+    tcp: std::net::TcpListener,
+    /// Only from the first accept on: the runtime would wake for every connection, whoever accepts it.
+    at_runtime: Option<TcpListener>,
     kept: Option<(Arc<dyn Keeper>, String)>,
 }
+
+/// Says until when the connections from an address may live.
+#[derive(Clone)]
+pub struct SourceWatch(Commands);
 
 struct Arriving {
     tcp: TcpStream,
@@ -57,17 +63,20 @@ impl KernelStream {
         let socket = TcpSocket::from_std_stream(outgoing(local, interface)?.into());
         tokio::select! {
             () = signal.cancelled() => Err(io::ErrorKind::ConnectionReset.into()),
-            tcp = socket.connect(remote) => Self::new(tcp?, signal.clone()),
+            tcp = socket.connect(remote) => {
+                let tcp = tcp?;
+                tcp.set_nodelay(true)?;
+                Ok(Self::new(tcp, signal.clone()))
+            }
         }
     }
 
-    fn new(tcp: TcpStream, signal: CutSignal) -> io::Result<Self> {
-        tcp.set_nodelay(true)?;
-        Ok(Self {
+    fn new(tcp: TcpStream, signal: CutSignal) -> Self {
+        Self {
             tcp: Some(tcp),
             cut: Box::pin(signal.as_ref().clone().cancelled_owned()),
             _signal: signal,
-        })
+        }
     }
 
     /// The connection, unless it was cut or aborted.
@@ -127,20 +136,27 @@ impl KernelListener {
                 continue;
             };
             // An error means that the peer has been removed since.
-            if let Ok(signal) = signal
-                && let Ok(stream) = KernelStream::new(tcp, signal)
-            {
-                return Ok((Box::new(stream), remote));
+            if let Ok(signal) = signal {
+                return Ok((Box::new(KernelStream::new(tcp, signal)), remote));
             }
         }
     }
 
-    async fn next_arrival(&self) -> io::Result<Option<Arriving>> {
+    pub(crate) fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.listeners.iter().map(|it| it.tcp.as_fd())
+    }
+
+    pub(crate) fn sources(&self) -> SourceWatch {
+        SourceWatch(self.commands.clone())
+    }
+
+    async fn next_arrival(&mut self) -> io::Result<Option<Arriving>> {
         let commands = self.commands.shard(WATCHING_SHARD);
         let permit = commands.reserve().await.map_err(|_| stopped())?;
+        let listeners = &mut self.listeners;
         let accepted = tokio::select! {
             () = commands.closed() => return Err(stopped()),
-            accepted = poll_fn(|cx| self.poll_accept(cx)) => accepted,
+            accepted = poll_fn(|cx| poll_accept(listeners, cx)) => accepted,
         };
         let Ok((tcp, remote)) = accepted else {
             // Out of descriptors, or the connection was withdrawn: later ones may do better.
@@ -155,14 +171,34 @@ impl KernelListener {
             signal,
         }))
     }
+}
 
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        for listener in &self.listeners {
-            if let Poll::Ready(accepted) = listener.tcp.poll_accept(cx) {
-                return Poll::Ready(accepted);
-            }
+fn poll_accept(
+    listeners: &mut [Listening],
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+    for listener in listeners {
+        if let Poll::Ready(accepted) = listener.at_runtime()?.poll_accept(cx) {
+            return Poll::Ready(accepted);
         }
-        Poll::Pending
+    }
+    Poll::Pending
+}
+
+impl SourceWatch {
+    /// Ends when all connections from this address must be given up: it has left its peer. It must be kept as long as one of
+    /// them.
+    ///
+    /// # Errors
+    /// - `NetworkUnreachable`: it is no peer's.
+    /// - `HostUnreachable`: nobody knows any more where its peer is.
+    /// - `QuotaExceeded`: there are connections to too many addresses.
+    /// - `BrokenPipe`: the tunnel has been shut down.
+    pub async fn cut(&self, source: IpAddr) -> io::Result<Cut> {
+        let command = |reply| Command::Watch(source, reply);
+        let answer = self.0.ask(WATCHING_SHARD, command).await;
+        let signal = answer.unwrap_or_else(|| Err(stopped()))?;
+        Ok(Box::pin(async move { signal.cancelled().await }))
     }
 }
 
@@ -175,12 +211,12 @@ impl Listening {
     ) -> io::Result<Self> {
         let Some(keeper) = keeper else {
             let tcp = bind_one(address, interface)?;
-            return Ok(Self { tcp, kept: None });
+            return Ok(Self::new(tcp, None));
         };
         let name = listener_name(interface, address);
         let kept = keeper.take(&name).map(Socket::from);
         let tcp = match kept.filter(|kept| is_of(kept, address, interface)) {
-            Some(kept) => TcpListener::from_std(kept.into())?,
+            Some(kept) => kept.into(),
             None => {
                 keeper.forget(&name);
                 let tcp = bind_one(address, interface)?;
@@ -188,8 +224,22 @@ impl Listening {
                 tcp
             }
         };
-        let kept = Some((Arc::clone(keeper), name));
-        Ok(Self { tcp, kept })
+        Ok(Self::new(tcp, Some((Arc::clone(keeper), name))))
+    }
+
+    fn new(tcp: std::net::TcpListener, kept: Option<(Arc<dyn Keeper>, String)>) -> Self {
+        Self {
+            tcp,
+            at_runtime: None,
+            kept,
+        }
+    }
+
+    fn at_runtime(&mut self) -> io::Result<&TcpListener> {
+        Ok(match &mut self.at_runtime {
+            Some(listener) => listener,
+            none => none.insert(TcpListener::from_std(self.tcp.try_clone()?)?),
+        })
     }
 }
 
@@ -231,9 +281,10 @@ fn is_of(kept: &Socket, address: SocketAddr, interface: &str) -> bool {
     kept.local_addr().is_ok_and(is_at)
         && kept.device().is_ok_and(is_through)
         && kept.set_nonblocking(true).is_ok()
+        && kept.set_tcp_nodelay(true).is_ok()
 }
 
-fn bind_one(address: SocketAddr, interface: &str) -> io::Result<TcpListener> {
+fn bind_one(address: SocketAddr, interface: &str) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -241,13 +292,15 @@ fn bind_one(address: SocketAddr, interface: &str) -> io::Result<TcpListener> {
     )?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
+    // Every connection inherits it from here, which costs nothing.
+    socket.set_tcp_nodelay(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     through_interface(&SockRef::from(&socket), address.ip(), interface)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket.into())
 }
 
 /// Without this, Linux would also use other interfaces: for what we send if a route points there, and for connections that

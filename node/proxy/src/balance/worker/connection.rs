@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::epoll::EventFlags;
@@ -19,6 +20,7 @@ use super::super::carry::Told;
 use super::super::lease::Lease;
 use super::super::open::{Ending, Open, Side};
 use super::super::proxy_header::ProxyHeader;
+use super::super::sources::Source;
 use super::super::status::BalancerCounters;
 use super::super::stream::Terms;
 use super::flow::{End, Flow, Pace, Stock};
@@ -38,11 +40,13 @@ pub(crate) struct Connection {
     pub(super) is_in_turn: bool,
     /// The moves at the last look, since it must finish.
     rested_at: Option<u32>,
-    _held: Held,
+    held: Held,
 }
 
 /// What a connection holds as long as it lives.
 pub(crate) struct Held {
+    /// Where it may be cut with all others from there; None: it hears of that otherwise, or never.
+    pub(crate) source: Option<Arc<Source>>,
     pub(crate) _place: Admitted,
     pub(crate) _token: TaskTrackerToken,
     /// Whoever waits at the other end hears that the connection has ended.
@@ -92,7 +96,7 @@ impl Connection {
             is_long: false,
             is_in_turn: false,
             rested_at: None,
-            _held: held,
+            held,
         }
     }
 
@@ -114,7 +118,7 @@ impl Connection {
             is_long: false,
             is_in_turn: false,
             rested_at: None,
-            _held: held,
+            held,
         }
     }
 
@@ -163,9 +167,9 @@ impl Connection {
         self.lease.failed(error);
         attempt.tried.push(self.lease.choice.backend);
         let source = attempt.source.ip();
-        let Some((server, lease)) =
-            dial(&mut attempt.tried, |tried| self.lease.again(source, tried))
-        else {
+        let Some((server, lease)) = dial(&mut attempt.tried, &self.held, |tried| {
+            self.lease.again(source, tried)
+        }) else {
             return false;
         };
         attempt.until = Instant::now() + attempt.terms.limits.connect;
@@ -241,12 +245,14 @@ impl Connection {
 /// A socket on its way to the first backend to which one can set out.
 pub(super) fn dial(
     tried: &mut Vec<u64>,
+    held: &Held,
     choose: impl Fn(&[u64]) -> Option<Lease>,
 ) -> Option<(OwnedFd, Lease)> {
     loop {
         let lease = choose(tried)?;
-        let set_out = match lease.open().is_told(Ending::Reset) {
-            // The balancer ends.
+        let is_cut = (held.source.as_ref()).is_some_and(|it| it.is_cut());
+        let set_out = match is_cut || lease.open().is_told(Ending::Reset) {
+            // The client has lost its peer, or the balancer ends.
             true => Err(io::ErrorKind::Interrupted.into()),
             false => set_out(&lease),
         };

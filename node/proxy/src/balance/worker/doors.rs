@@ -12,10 +12,36 @@ use rustix::net::{SocketFlags, acceptfrom_with};
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::super::link::Door;
+use super::super::sources::Sources;
 use super::subject::Subject;
 
+/// One listener, and who may come there.
+pub(crate) struct Entrance {
+    listener: TcpListener,
+    /// None: everybody.
+    sources: Option<Arc<Sources>>,
+}
+
+/// One that was accepted.
+pub(crate) struct Newcomer {
+    pub(crate) tcp: OwnedFd,
+    pub(crate) source: SocketAddr,
+    /// Where its source may be known.
+    pub(crate) sources: Option<Arc<Sources>>,
+}
+
+impl Entrance {
+    pub(crate) fn new(door: Door<'_>) -> io::Result<Self> {
+        Ok(Self {
+            listener: door.socket.try_clone_to_owned()?.into(),
+            sources: door.watch.map(|it| Arc::new(Sources::new(it))),
+        })
+    }
+}
+
 pub(super) struct Doors {
-    listeners: Vec<Arc<TcpListener>>,
+    entrances: Vec<Arc<Entrance>>,
     /// Nothing is accepted until then: descriptors ran out.
     closed_until: Option<Instant>,
     /// Given up when the doors are closed.
@@ -24,12 +50,12 @@ pub(super) struct Doors {
 
 impl Doors {
     pub(super) fn open(
-        listeners: &[Arc<TcpListener>],
+        entrances: &[Arc<Entrance>],
         epoll: &OwnedFd,
         token: TaskTrackerToken,
     ) -> io::Result<Self> {
         let doors = Self {
-            listeners: listeners.to_vec(),
+            entrances: entrances.to_vec(),
             closed_until: None,
             token: Some(token),
         };
@@ -38,14 +64,18 @@ impl Doors {
     }
 
     /// One that waits at this door; None: nobody waits, or nobody can be accepted.
-    pub(super) fn accept(&mut self, door: usize, epoll: &OwnedFd) -> Option<(OwnedFd, SocketAddr)> {
+    pub(super) fn accept(&mut self, door: usize, epoll: &OwnedFd) -> Option<Newcomer> {
         loop {
             // The doors may have been closed by an earlier event.
-            let listener = self.listeners.get(door)?;
+            let Entrance { listener, sources } = &**self.entrances.get(door)?;
             match acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
-                Ok((client, source)) => {
+                Ok((tcp, source)) => {
                     let source = source.and_then(|it| SocketAddr::try_from(it).ok());
-                    return Some((client, source?));
+                    return Some(Newcomer {
+                        tcp,
+                        source: source?,
+                        sources: sources.clone(),
+                    });
                 }
                 Err(Errno::AGAIN) => return None,
                 // It was withdrawn before it was accepted.
@@ -76,23 +106,23 @@ impl Doors {
     pub(super) fn close(&mut self, epoll: &OwnedFd) {
         self.pause(epoll);
         self.closed_until = None;
-        self.listeners.clear();
+        self.entrances.clear();
         self.token = None;
     }
 
     fn pause(&mut self, epoll: &OwnedFd) {
-        for listener in &self.listeners {
+        for entrance in &self.entrances {
             // What is not watched need not be left.
-            let _ = epoll::delete(epoll, listener);
+            let _ = epoll::delete(epoll, &entrance.listener);
         }
         self.closed_until = Some(Instant::now() + ACCEPT_BACKOFF);
     }
 
     fn watch(&self, epoll: &OwnedFd) -> io::Result<()> {
-        for (at, listener) in self.listeners.iter().enumerate() {
+        for (at, entrance) in self.entrances.iter().enumerate() {
             // A newcomer wakes one worker. It is reported until it has been accepted by somebody.
             let flags = EventFlags::IN | EventFlags::EXCLUSIVE;
-            epoll::add(epoll, listener, Subject::Door(at).into(), flags)?;
+            epoll::add(epoll, &entrance.listener, Subject::Door(at).into(), flags)?;
         }
         Ok(())
     }

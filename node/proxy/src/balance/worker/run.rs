@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,7 +18,7 @@ use super::super::balancer::Floor;
 use super::super::lease::Lease;
 use super::super::open::{Ending, REST, Side};
 use super::connection::{Connection, Held, Next, abort, dial};
-use super::doors::Doors;
+use super::doors::{Doors, Entrance, Newcomer};
 use super::flow::{Pace, Stock};
 use super::inbox::Inbox;
 use super::slots::{Key, Slots};
@@ -49,13 +48,13 @@ impl Worker {
         floor: Arc<Floor>,
         inboxes: Arc<[Arc<Inbox>]>,
         at: usize,
-        listeners: &[Arc<TcpListener>],
+        entrances: &[Arc<Entrance>],
     ) -> io::Result<Self> {
         let inbox = Arc::clone(&inboxes[at]);
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let bell_flags = EventFlags::IN | EventFlags::ET;
         epoll::add(&epoll, inbox.bell(), Subject::Inbox.into(), bell_flags)?;
-        let doors = Doors::open(listeners, &epoll, floor.connections.token())?;
+        let doors = Doors::open(entrances, &epoll, floor.connections.token())?;
         Ok(Self {
             floor,
             epoll,
@@ -160,29 +159,37 @@ impl Worker {
     fn accept(&mut self, door: usize, newcomers: usize) {
         for _ in 0..newcomers {
             match self.doors.accept(door, &self.epoll) {
-                Some((client, source)) => self.admit(client, source),
+                Some(newcomer) => self.admit(newcomer),
                 None => return,
             }
         }
     }
 
-    fn admit(&mut self, client: OwnedFd, source: SocketAddr) {
-        let Some((terms, place)) = self.floor.admit(source.ip()) else {
-            return abort(client);
+    fn admit(&mut self, newcomer: Newcomer) {
+        let address = newcomer.source.ip();
+        let Some((terms, place)) = self.floor.admit(address) else {
+            return abort(newcomer.tcp);
         };
-        if !self.floor.ways.are_known() {
-            return self.floor.serve(client, source, terms, place);
+        let known = newcomer.sources.as_ref().map(|it| it.find(address));
+        if matches!(known, Some(None)) || !self.floor.ways.are_known() {
+            return self.floor.serve(newcomer, terms, place);
         }
-        let mut tried = Vec::new();
-        let choose = |tried: &[u64]| Lease::choose(&self.floor, source.ip(), tried);
-        let Some(attempt) = dial(&mut tried, choose) else {
-            self.floor.counters.unserved_connections.add(1);
-            return abort(client);
-        };
+        let Newcomer {
+            tcp: client,
+            source,
+            ..
+        } = newcomer;
         let held = Held {
+            source: known.flatten(),
             _place: place,
             _token: self.floor.connections.token(),
             _watched: None,
+        };
+        let mut tried = Vec::new();
+        let choose = |tried: &[u64]| Lease::choose(&self.floor, address, tried);
+        let Some(attempt) = dial(&mut tried, &held, choose) else {
+            self.floor.counters.unserved_connections.add(1);
+            return abort(client);
         };
         let connection = Connection::opening(client, attempt, (source, terms), tried, held);
         let key = self.connections.insert(connection);

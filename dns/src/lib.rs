@@ -18,4 +18,4 @@ mod udp;
 pub use counters::{DnsCounters, DnsEvent};
 pub use error::DnsError;
 pub use limits::{Clients, Limits, UdpRate};
-pub use server::{DnsServer, MAX_ADDRESSES};
+pub use server::{DnsServer, MAX_ADDRESSES, bind_tcp, bind_udp};

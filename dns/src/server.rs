@@ -41,6 +41,16 @@ struct Listener {
 impl DnsServer {
     /// Binds every address; port 0 takes a free port. Needs no async runtime.
     pub fn bind(addresses: &[SocketAddr], limits: Limits) -> Result<Self, DnsError> {
+        Self::bind_by(addresses, limits, bind_udp, bind_tcp)
+    }
+
+    /// The same with sockets that come from somewhere else, like those of [`bind_udp`] and [`bind_tcp`].
+    pub fn bind_by(
+        addresses: &[SocketAddr],
+        limits: Limits,
+        udp: impl Fn(SocketAddr) -> io::Result<UdpSocket>,
+        tcp: impl Fn(SocketAddr) -> io::Result<TcpListener>,
+    ) -> Result<Self, DnsError> {
         match addresses.len() {
             0 => return Err(DnsError::NoAddress),
             1..=MAX_ADDRESSES => {}
@@ -48,7 +58,7 @@ impl DnsServer {
         }
         let listeners = addresses
             .iter()
-            .map(|address| Listener::bind(*address))
+            .map(|address| Listener::bind(*address, &udp, &tcp))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             listeners,
@@ -108,10 +118,14 @@ impl DnsServer {
 
 impl Listener {
     /// Both sockets on one port. A free UDP port may be taken on TCP, so port 0 is tried again.
-    fn bind(wanted: SocketAddr) -> Result<Self, DnsError> {
+    fn bind(
+        wanted: SocketAddr,
+        udp: &impl Fn(SocketAddr) -> io::Result<UdpSocket>,
+        tcp: &impl Fn(SocketAddr) -> io::Result<TcpListener>,
+    ) -> Result<Self, DnsError> {
         let mut attempt = 1;
         loop {
-            match Self::bind_once(wanted) {
+            match Self::bind_once(wanted, udp, tcp) {
                 Err(DnsError::Bind {
                     transport: Transport::Tcp,
                     ..
@@ -121,7 +135,11 @@ impl Listener {
         }
     }
 
-    fn bind_once(wanted: SocketAddr) -> Result<Self, DnsError> {
+    fn bind_once(
+        wanted: SocketAddr,
+        udp: impl Fn(SocketAddr) -> io::Result<UdpSocket>,
+        tcp: impl Fn(SocketAddr) -> io::Result<TcpListener>,
+    ) -> Result<Self, DnsError> {
         let failed = |transport, address| {
             move |source| DnsError::Bind {
                 transport,
@@ -129,9 +147,9 @@ impl Listener {
                 source,
             }
         };
-        let udp = bind_udp(wanted).map_err(failed(Transport::Udp, wanted))?;
+        let udp = udp(wanted).map_err(failed(Transport::Udp, wanted))?;
         let address = udp.local_addr().map_err(failed(Transport::Udp, wanted))?;
-        let tcp = bind_tcp(address).map_err(failed(Transport::Tcp, address))?;
+        let tcp = tcp(address).map_err(failed(Transport::Tcp, address))?;
         Ok(Self { address, udp, tcp })
     }
 
@@ -150,13 +168,21 @@ impl Listener {
     }
 }
 
-fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
+/// A UDP socket as [`DnsServer::bind`] makes it.
+///
+/// # Errors
+/// What the kernel says.
+pub fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = new_socket(address, Type::DGRAM, Protocol::UDP)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+/// A listener as [`DnsServer::bind`] makes it.
+///
+/// # Errors
+/// What the kernel says.
+pub fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = new_socket(address, Type::STREAM, Protocol::TCP)?;
     // A restart must not wait for the old connections' TIME_WAIT.
     socket.set_reuse_address(true)?;

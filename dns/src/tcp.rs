@@ -10,11 +10,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use malha_zone::{Transport, Zones, answer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -22,7 +22,8 @@ use crate::counters::{DnsCounters, DnsEvent};
 use crate::limits::{Limits, MAX_QUERY_BYTES};
 use crate::source::connection_network;
 
-/// Accepts on all `listeners` until cancelled; then all connections are closed.
+/// Accepts on all `listeners` until cancelled; then each connection is closed when its client has an answer, at the latest after
+/// [`FINISH_LIMIT`].
 pub(crate) async fn serve(
     listeners: Vec<TcpListener>,
     zones: watch::Receiver<Arc<Zones>>,
@@ -36,11 +37,15 @@ pub(crate) async fn serve(
         zones,
         limits,
         counters,
+        ending: cancel.clone(),
         connections: JoinSet::new(),
         networks: BTreeMap::new(),
         per_network: BTreeMap::new(),
     };
     cancel.run_until_cancelled(acceptor.run()).await;
+    let all_ended = async { while acceptor.connections.join_next().await.is_some() {} };
+    // What is left then is cut.
+    let _ = timeout(FINISH_LIMIT, all_ended).await;
     acceptor.connections.shutdown().await;
 }
 
@@ -51,6 +56,7 @@ struct Acceptor {
     zones: watch::Receiver<Arc<Zones>>,
     limits: Limits,
     counters: Arc<DnsCounters>,
+    ending: CancellationToken,
     connections: JoinSet<()>,
     networks: BTreeMap<Id, IpAddr>,
     per_network: BTreeMap<IpAddr, usize>,
@@ -91,6 +97,7 @@ impl Acceptor {
             zones: self.zones.clone(),
             limits: self.limits,
             counters: Arc::clone(&self.counters),
+            ending: self.ending.clone(),
         };
         let task = self.connections.spawn(connection.run()).id();
         self.networks.insert(task, network);
@@ -138,6 +145,7 @@ struct Connection {
     zones: watch::Receiver<Arc<Zones>>,
     limits: Limits,
     counters: Arc<DnsCounters>,
+    ending: CancellationToken,
 }
 
 /// How a connection goes on after one query.
@@ -153,17 +161,25 @@ impl Connection {
         // Answers are whole messages, written at once; waiting for more only delays them.
         let _ = self.stream.get_ref().set_nodelay(true);
         let mut query = Vec::new();
+        let mut idle_until = Instant::now() + self.limits.tcp_idle;
         loop {
-            match self.exchange(&mut query).await {
+            match self.exchange(&mut query, idle_until).await {
                 Next::Query => {}
                 Next::Closed => return,
                 Next::Cut => return self.counters.count(DnsEvent::TcpCut),
             }
+            idle_until = Instant::now() + self.limits.tcp_idle;
+            // Whoever has been answered may be left between two queries.
+            tokio::select! {
+                biased;
+                _ = timeout_at(idle_until, self.stream.fill_buf()) => {}
+                () = self.ending.cancelled() => return,
+            }
         }
     }
 
-    async fn exchange(&mut self, query: &mut Vec<u8>) -> Next {
-        match timeout(self.limits.tcp_idle, read_query(&mut self.stream, query)).await {
+    async fn exchange(&mut self, query: &mut Vec<u8>, idle_until: Instant) -> Next {
+        match timeout_at(idle_until, read_query(&mut self.stream, query)).await {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) => return Next::Closed,
             Ok(Err(_)) | Err(_) => return Next::Cut,
@@ -205,3 +221,5 @@ async fn read_query(stream: &mut BufReader<TcpStream>, query: &mut Vec<u8>) -> i
 }
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// For clients that have connected and not been answered when the server ends.
+const FINISH_LIMIT: Duration = Duration::from_secs(1);

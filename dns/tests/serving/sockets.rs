@@ -294,6 +294,27 @@ async fn cancelling_ends_every_task_and_frees_the_port() {
 }
 
 #[tokio::test]
+async fn who_has_connected_before_the_end_is_answered_and_then_left() {
+    let served = serve_on(SocketAddr::from(([127, 0, 0, 4], 0)), open_limits());
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    let ask = framed(&query(1, "www.example.org.", RecordType::A));
+    let (first, rest) = ask.split_at(5);
+    stream.write_all(first).await.unwrap();
+    while served.counters.events(DnsEvent::TcpAccepted) == 0 {
+        tokio::task::yield_now().await;
+    }
+    drop(served.cancel);
+    while TcpStream::connect(served.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    stream.write_all(rest).await.unwrap();
+    assert_eq!(read_message(&mut stream).await.answers.len(), 1);
+    closed(&mut stream).await;
+    let ended = timeout(PATIENCE, served.ended).await.unwrap();
+    ended.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_taken_port_is_named_and_nothing_half_listens() {
     let free_again = (0..MAX_TRIES).any(|_| {
         let taken = std::net::TcpListener::bind("127.0.0.3:0").unwrap();

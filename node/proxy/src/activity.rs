@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::SetOnce;
 use tokio::time::{Instant, sleep_until};
 
 use crate::counters::EdgeCounters;
@@ -18,6 +19,8 @@ pub(crate) struct Activity {
     base: Instant,
     last_ms: AtomicU64,
     requests: AtomicUsize,
+    /// Set with the first request.
+    asked: SetOnce<()>,
 }
 
 /// An open request; dropping it ends it.
@@ -39,6 +42,7 @@ impl Activity {
             base: Instant::now(),
             last_ms: AtomicU64::new(0),
             requests: AtomicUsize::new(0),
+            asked: SetOnce::new(),
         })
     }
 
@@ -50,7 +54,16 @@ impl Activity {
     pub(crate) fn open_request(self: &Arc<Self>) -> OpenRequest {
         self.touch();
         self.requests.fetch_add(1, Ordering::Relaxed);
+        if !self.asked.initialized() {
+            // Somebody else was first: requests of HTTP/2 come side by side.
+            let _ = self.asked.set(());
+        }
         OpenRequest(Arc::clone(self))
+    }
+
+    /// Ends once there has been a request.
+    pub(crate) async fn asked(&self) {
+        self.asked.wait().await;
     }
 
     /// Ends when nothing moved for `unused` without an open request, or for `stalled` with one.

@@ -59,10 +59,21 @@ pub struct LocalAddrs {
 impl Edge {
     /// Must be called inside a tokio runtime.
     pub fn bind(config: EdgeConfig) -> Result<Self, EdgeError> {
-        let https = config.https.iter().map(|address| listen(*address));
-        let https = https.collect::<Result<_, _>>()?;
-        let http = config.http.iter().map(|address| listen(*address));
-        let http = http.collect::<Result<_, _>>()?;
+        Self::bind_by(config, listen)
+    }
+
+    /// The same with listeners that come from somewhere else, like [`listen`]'s.
+    pub fn bind_by(
+        config: EdgeConfig,
+        open: impl Fn(SocketAddr) -> io::Result<std::net::TcpListener>,
+    ) -> Result<Self, EdgeError> {
+        let bind = |address: &SocketAddr| {
+            let address = *address;
+            let listener = open(address).and_then(TcpListener::from_std);
+            listener.map_err(|source| EdgeError::Bind { address, source })
+        };
+        let https = config.https.iter().map(bind).collect::<Result<_, _>>()?;
+        let http = config.http.iter().map(bind).collect::<Result<_, _>>()?;
         Ok(Self {
             config,
             https,
@@ -124,7 +135,7 @@ impl Edge {
             },
             counters: Arc::clone(&counters),
             tasks: tasks.clone(),
-            cut: stop.cut.clone(),
+            drain: stop.drain.clone(),
         };
         let (total, per_source) = (limits.connections, limits.connections_per_source);
         let floor = Arc::new(Floor {
@@ -223,9 +234,10 @@ impl Floor {
             let _turn = self.handshakes.acquire().await.ok()?;
             Some(self.tls.open(tcp, peer).await)
         };
+        // A handshake under way is not given up for the end of the edge: its request would be lost with it.
         let opened = tokio::select! {
             opened = timeout_at(deadline, opened) => opened,
-            () = self.stop.drain.cancelled() => return None,
+            () = self.stop.cut.cancelled() => return None,
         };
         let error = match opened {
             Ok(Some(Ok(web))) => return web,
@@ -267,7 +279,7 @@ async fn sweep_until(shutdown: &CancellationToken, pool: &Pool, every: Duration)
 /// Lets requests end by themselves, then ends what is left.
 async fn drain(tasks: &TaskTracker, pool: &Pool, stop: &Stop, limit: Duration) {
     tasks.close();
-    pool.clear();
+    pool.close();
     if timeout(limit, tasks.wait()).await.is_err() {
         tracing::warn!(left = tasks.len(), "requests were cut off at shutdown");
     }
@@ -275,14 +287,11 @@ async fn drain(tasks: &TaskTracker, pool: &Pool, stop: &Stop, limit: Duration) {
     tasks.wait().await;
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener, EdgeError> {
-    open(address)
-        .and_then(TcpListener::from_std)
-        .map_err(|source| EdgeError::Bind { address, source })
-}
-
-/// One that never blocks. An IPv6 socket takes IPv6 only, so that `0.0.0.0` and `[::]` can be bound side by side.
-pub(crate) fn open(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+/// A listener that never blocks. An IPv6 socket takes IPv6 only, so that `0.0.0.0` and `[::]` can be bound side by side.
+///
+/// # Errors
+/// What the kernel says.
+pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,

@@ -47,7 +47,7 @@ pub(crate) struct Gateway {
     pub(crate) exchange: Exchange,
     pub(crate) counters: Arc<EdgeCounters>,
     pub(crate) tasks: TaskTracker,
-    pub(crate) cut: CancellationToken,
+    pub(crate) drain: CancellationToken,
 }
 
 /// What all requests of one client connection share.
@@ -332,9 +332,10 @@ impl Gateway {
         let status = upgrade.accept(agreed, &mut headers);
         self.counters.upgrades.add(1);
         let limits = self.config.limits.clone();
-        let cut = self.cut.clone();
+        // Its end can't be waited for: nobody knows when it comes.
+        let end = self.drain.clone();
         self.tasks
-            .spawn(splice(upgrade.client, origin, held, limits, cut));
+            .spawn(splice(upgrade.client, origin, held, limits, end));
         let mut response = Response::new(Either::Right(Full::default()));
         *response.status_mut() = status;
         *response.headers_mut() = headers;

@@ -37,7 +37,7 @@ pub use config::{
 };
 pub use counters::{Count, EdgeCounters};
 pub use dial::{BoxStream, ByteStream, Dialer};
-pub use edge::{Edge, EdgeError, LocalAddrs};
+pub use edge::{Edge, EdgeError, LocalAddrs, listen};
 pub use hop::Hop;
 pub use host::{HostError, HostName, MAX_HOST_BYTES};
 pub use path::{MAX_PREFIX_BYTES, PathError};

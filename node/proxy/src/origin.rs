@@ -45,6 +45,8 @@ pub(crate) struct Pool {
 struct Shelves {
     by_upstream: BTreeMap<Upstream, Shelf>,
     idle_total: usize,
+    /// Nothing is kept any more.
+    closed: bool,
 }
 
 struct Shelf {
@@ -130,9 +132,12 @@ impl Pool {
         shelves.idle_total = left;
     }
 
-    /// Closes every connection that no request uses.
-    pub(crate) fn clear(&self) {
-        *self.lock() = Shelves::default();
+    /// Closes every connection that no request uses, and the others as soon as that holds for them.
+    pub(crate) fn close(&self) {
+        *self.lock() = Shelves {
+            closed: true,
+            ..Shelves::default()
+        };
     }
 
     fn leased(
@@ -234,7 +239,7 @@ impl Pool {
 
     fn keep(&self, upstream: Upstream, idle: Idle) {
         let mut shelves = self.lock();
-        if shelves.idle_total >= self.limits.pool_idle_total {
+        if shelves.closed || shelves.idle_total >= self.limits.pool_idle_total {
             return;
         }
         let Some(shelf) = shelves.by_upstream.get_mut(&upstream) else {

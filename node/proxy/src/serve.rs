@@ -2,16 +2,18 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::activity::{Silence, Watched};
+use crate::activity::{Activity, Silence, Watched};
 use crate::config::EdgeLimits;
 use crate::gateway::{ClientLink, Gateway};
 use crate::target::{MAX_HEADERS_BYTES, MAX_TARGET_BYTES};
@@ -89,7 +91,7 @@ impl HttpDoor {
                 // The client's errors end its connection and nothing else.
                 _ = connection.as_mut() => return,
                 () = self.stop.cut.cancelled() => return,
-                () = self.stop.drain.cancelled(), if !leaving => {}
+                () = self.leave(&activity), if !leaving => {}
                 silence = activity.silence(self.limits.unused, self.limits.stalled()) => {
                     if leaving || silence == Silence::Stalled {
                         return;
@@ -100,6 +102,13 @@ impl HttpDoor {
             leaving = true;
             connection.as_mut().graceful_shutdown();
         }
+    }
+
+    /// When a connection is to end with the edge: not before its first request, if that comes soon.
+    async fn leave(&self, activity: &Activity) {
+        self.stop.drain.cancelled().await;
+        // Who connects and says nothing is not waited for.
+        let _ = timeout(FIRST_REQUEST_LIMIT, activity.asked()).await;
     }
 }
 
@@ -114,4 +123,6 @@ where
     }
 }
 
+/// For the first request of a client that has just connected when the edge stops.
+const FIRST_REQUEST_LIMIT: Duration = Duration::from_secs(1);
 const HTTP2_HEADER_LIST_BYTES: u32 = (MAX_TARGET_BYTES + MAX_HEADERS_BYTES) as u32;

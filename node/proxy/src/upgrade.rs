@@ -99,18 +99,18 @@ impl Upgrade {
 /// What an upgraded connection still occupies: its slot at the origin, its request, its place among the connections.
 pub(crate) type Held = (Lease, OpenRequest, Arc<ClientLink>);
 
-/// Copies both ways until both ends are done, nothing moves for the idle limit, or the edge stops.
+/// Copies both ways until both ends are done, nothing moves for the idle limit, or the edge begins to stop.
 pub(crate) async fn splice(
     client: OnUpgrade,
     origin: OnUpgrade,
     held: Held,
     limits: EdgeLimits,
-    cut: CancellationToken,
+    end: CancellationToken,
 ) {
     let both = async { tokio::try_join!(client, origin) };
     let upgraded = tokio::select! {
         upgraded = tokio::time::timeout(limits.dial, both) => upgraded,
-        () = cut.cancelled() => return,
+        () = end.cancelled() => return,
     };
     let Ok(Ok((client, origin))) = upgraded else {
         return;
@@ -121,7 +121,7 @@ pub(crate) async fn splice(
     tokio::select! {
         _ = copy_bidirectional(&mut client, &mut origin) => {}
         _ = activity.silence(limits.idle, limits.idle) => {}
-        () = cut.cancelled() => {}
+        () = end.cancelled() => {}
     }
     drop(held);
 }

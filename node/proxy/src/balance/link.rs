@@ -190,7 +190,7 @@ impl KernelListener {
     /// # Errors
     /// What the kernel says, `AddrInUse` above all.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        crate::edge::open(address).and_then(Self::new)
+        crate::edge::listen(address).and_then(Self::new)
     }
 }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use malha_proxy::{Edge, EdgeConfig, EdgeError};
+use tokio::net::TcpStream;
 
 use crate::origin::{Origin, fed};
-use crate::rig::{Answer, HOST, Plan, empty, get, request, request2};
+use crate::rig::{Answer, HOST, NEVER, Plan, empty, get, http1_on, request, request2};
 
 #[tokio::test]
 async fn a_port_that_is_taken_is_named() {
@@ -32,7 +33,10 @@ async fn ipv4_and_ipv6_wildcards_share_a_port() {
 #[tokio::test]
 async fn a_request_under_way_is_finished_at_shutdown() {
     let origin = Origin::start().await;
-    let rig = Plan::new().start_before(origin.address);
+    let mut plan = Plan::new();
+    // Nothing is left to be cut off.
+    plan.config.limits.drain = NEVER;
+    let rig = plan.start_before(origin.address);
     let mut sender = rig.http1(HOST).await;
     let mut idle = rig.http2(HOST).await;
     let answer = idle.send_request(request2("GET", "/", empty())).await;
@@ -71,4 +75,25 @@ async fn what_does_not_end_is_cut_off_after_the_drain_limit() {
     if let Ok(response) = waiting.await.unwrap() {
         assert_eq!(response.headers()["x-malha-hop"], "edge");
     }
+}
+
+#[tokio::test]
+async fn who_has_connected_is_answered_at_shutdown() {
+    let origin = Origin::start().await;
+    let rig = Plan::new().start_before(origin.address);
+    let mut silent = rig.http1(HOST).await;
+    let tcp = TcpStream::connect(rig.https()).await.unwrap();
+    while rig.counters.open_connections.value() < 2 {
+        tokio::task::yield_now().await;
+    }
+    rig.shutdown.cancel();
+    while TcpStream::connect(rig.https()).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let stream = rig.tls_on(tcp, HOST, &[b"http/1.1"]).await.unwrap();
+    for sender in [&mut silent, &mut http1_on(stream).await] {
+        let answer = sender.send_request(get("/")).await.unwrap();
+        assert_eq!(Answer::of(answer).await.status, 200);
+    }
+    rig.stop().await;
 }

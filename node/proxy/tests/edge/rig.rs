@@ -37,6 +37,8 @@ pub(crate) const HOST: &str = "garagem-01.example.org";
 pub(crate) const OTHER: &str = "outra.example.org";
 /// Served beside the edge when a test says so.
 pub(crate) const PANEL: &str = "painel.example.org";
+/// A limit that no test reaches.
+pub(crate) const NEVER: Duration = Duration::from_secs(3_600);
 /// The overlay address of the first backend.
 pub(crate) const BACKEND: SocketAddr = overlay(1);
 
@@ -144,6 +146,16 @@ impl Rig {
 
     pub(crate) async fn tls(&self, name: &str, alpn: &[&[u8]]) -> io::Result<TlsStream<TcpStream>> {
         let tcp = TcpStream::connect(self.https()).await?;
+        self.tls_on(tcp, name, alpn).await
+    }
+
+    /// The same on a connection that stands already.
+    pub(crate) async fn tls_on(
+        &self,
+        tcp: TcpStream,
+        name: &str,
+        alpn: &[&[u8]],
+    ) -> io::Result<TlsStream<TcpStream>> {
         let config = client_config(&self.authority, alpn);
         let name = ServerName::try_from(name.to_owned()).unwrap();
         TlsConnector::from(Arc::new(config))
@@ -153,11 +165,7 @@ impl Rig {
 
     /// An HTTP/1.1 connection whose SNI is `name`.
     pub(crate) async fn http1(&self, name: &str) -> http1::SendRequest<ClientBody> {
-        let stream = self.tls(name, &[b"http/1.1"]).await.unwrap();
-        let io = TokioIo::new(stream);
-        let (sender, connection) = http1::handshake(io).await.unwrap();
-        tokio::spawn(connection.with_upgrades());
-        sender
+        http1_on(self.tls(name, &[b"http/1.1"]).await.unwrap()).await
     }
 
     /// An HTTP/2 connection whose SNI is `name`.
@@ -358,6 +366,13 @@ impl Certificates {
             resolver,
         }
     }
+}
+
+pub(crate) async fn http1_on(stream: TlsStream<TcpStream>) -> http1::SendRequest<ClientBody> {
+    let io = TokioIo::new(stream);
+    let (sender, connection) = http1::handshake(io).await.unwrap();
+    tokio::spawn(connection.with_upgrades());
+    sender
 }
 
 pub(crate) fn client_config(authority: &CertificateDer<'static>, alpn: &[&[u8]]) -> ClientConfig {

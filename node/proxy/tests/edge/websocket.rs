@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::origin::{Origin, raw_origin, read_head, say};
-use crate::rig::{Answer, HOST, Plan, Rig, empty, request2};
+use crate::rig::{Answer, HOST, NEVER, Plan, Rig, empty, request2};
 
 async fn echo_works<S>(socket: &mut WebSocketStream<S>)
 where
@@ -131,4 +131,18 @@ async fn an_upgraded_connection_still_counts_as_open() {
     while rig.counters.open_connections.value() > 0 {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn a_websocket_ends_as_soon_as_the_edge_begins_to_stop() {
+    let origin = Origin::start().await;
+    let mut plan = Plan::new();
+    plan.config.limits.drain = NEVER;
+    let rig = plan.start_before(origin.address);
+    let mut socket = connect(&rig).await;
+    echo_works(&mut socket).await;
+    rig.shutdown.cancel();
+    assert!(!matches!(socket.next().await, Some(Ok(_))));
+    drop(socket);
+    rig.stop().await;
 }

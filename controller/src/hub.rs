@@ -24,16 +24,17 @@ use malha_proto::{
 };
 use malha_proxy::{BoxStream, Dialer};
 use malha_tunnel::{
-    Allow, ChannelGrant, ChannelId, Engine, PeerConfig, PresharedKey, PrivateKey, PublicKey,
-    QuicSide, RelayKey, RelayPair, Tunnel, TunnelConfig, TunnelError,
+    Allow, ChannelGrant, ChannelId, Engine, Keeper, PeerConfig, PresharedKey, PrivateKey,
+    PublicKey, QuicSide, RelayKey, RelayPair, Tunnel, TunnelConfig, TunnelError, dial_settling,
 };
+use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::now_ms;
 use crate::config::{Config, EngineChoice};
-use crate::coordinator::Handle;
+use crate::coordinator::{Committed, Handle};
 use crate::live::{Live, TunnelSeen};
 use crate::pairs::Pairs;
 use crate::streams::Streams;
@@ -53,19 +54,33 @@ pub struct Hub {
     quic: Vec<usize>,
     /// Which node a peer key is; written by the driver, read by the status loop beside it.
     keys: Mutex<BTreeMap<WgKey, NodeId>>,
+    /// Until then nodes are waited for that have not been heard since the start.
+    settled_at: Instant,
+    keeper: Option<Arc<dyn Keeper>>,
+}
+
+/// What a hub's tunnel is made of and told by.
+pub struct HubParts {
+    pub key: PrivateKey,
+    pub node: NodeId,
+    pub handle: Handle,
+    pub live: Arc<Live>,
+    pub pairs: Arc<Pairs>,
+    /// Who keeps the TUN device and the sockets of tunnel and balancers for the next start.
+    pub keeper: Option<Arc<dyn Keeper>>,
 }
 
 impl Hub {
     /// Starts the tunnel with the addresses that the state gives the hub's node.
-    pub fn start(
-        config: &Config,
-        engine: Engine,
-        key: PrivateKey,
-        node: NodeId,
-        handle: Handle,
-        live: Arc<Live>,
-        pairs: Arc<Pairs>,
-    ) -> Result<Self, TunnelError> {
+    pub fn start(config: &Config, engine: Engine, parts: HubParts) -> Result<Self, TunnelError> {
+        let HubParts {
+            key,
+            node,
+            handle,
+            live,
+            pairs,
+            keeper,
+        } = parts;
         let Ports { listen, quic } = Ports::of(config, engine);
         let config = &config.hub;
         let state = handle.state();
@@ -80,6 +95,8 @@ impl Hub {
                 shards: config.tunnel_shards,
                 interface: config.interface.clone(),
                 max_connections: MAX_CONNECTIONS,
+                keeper: keeper.clone(),
+                keeps_datagrams: true,
                 ..TunnelConfig::new(key, addresses)
             },
         )?;
@@ -93,6 +110,8 @@ impl Hub {
             streams: Arc::default(),
             quic,
             keys: Mutex::default(),
+            settled_at: Instant::now() + SETTLING,
+            keeper,
         })
     }
 
@@ -138,7 +157,8 @@ impl Hub {
         address: SocketAddr,
         timeout: Duration,
     ) -> io::Result<BoxStream> {
-        let stream = self.tunnel.dial(address, Instant::now() + timeout).await?;
+        let settled_at = Some(self.settled_at);
+        let stream = dial_settling(self.tunnel.as_ref(), address, timeout, settled_at).await?;
         Ok(Box::new(stream))
     }
 
@@ -148,11 +168,30 @@ impl Hub {
         self.streams.is_taken(node)
     }
 
-    /// Keeps the tunnel's peers as the state says and tells [`Live`] what the tunnel sees, until `stop`.
-    pub async fn run(&self, stop: CancellationToken) {
-        let mut committed = self.handle.committed();
-        let mut told = Told::nothing(self.key);
+    /// Tells the tunnel of its peers, and opens the balancers.
+    pub async fn prepare(&self) -> Prepared {
+        let committed = self.handle.committed();
+        let mut told = Told::nothing(self.key, self.keeper.clone());
         self.apply(&mut told).await;
+        if let Some(keeper) = &self.keeper {
+            // Everything that is wanted is in use now.
+            keeper.forget_unclaimed();
+        }
+        Prepared { committed, told }
+    }
+
+    /// Keeps the tunnel's peers as the state says and tells [`Live`] what the tunnel sees, until `stop`. The tunnel itself ends when
+    /// `last` does, which others need it for.
+    pub async fn run(
+        &self,
+        prepared: Prepared,
+        stop: CancellationToken,
+        last: impl Future<Output = ()>,
+    ) {
+        let Prepared {
+            mut committed,
+            mut told,
+        } = prepared;
         let mut events = self.tunnel.events();
         let mut look_at = Instant::now();
         loop {
@@ -181,7 +220,10 @@ impl Hub {
                 () = stop.cancelled() => break,
             }
         }
-        told.balancers.finish_all().await;
+        if let Some(keeper) = &self.keeper {
+            keeper.leave();
+        }
+        tokio::join!(told.balancers.finish_all(), last);
         self.tunnel.shutdown().await;
     }
 
@@ -320,6 +362,12 @@ impl Dialer for Hub {
     }
 }
 
+/// A hub that can be dialled through, and what is committed after that.
+pub struct Prepared {
+    committed: broadcast::Receiver<Arc<Committed>>,
+    told: Told,
+}
+
 /// What the tunnel was told to be.
 struct Told {
     map: Option<Netmap>,
@@ -329,10 +377,10 @@ struct Told {
 }
 
 impl Told {
-    fn nothing(key: WgKey) -> Self {
+    fn nothing(key: WgKey, keeper: Option<Arc<dyn Keeper>>) -> Self {
         Self {
             map: None,
-            balancers: HubBalancers::default(),
+            balancers: HubBalancers::after(keeper),
             pairs: PairTable::new(key),
             key,
         }
@@ -421,6 +469,8 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// How long after its start nodes may need to come back, which spread their return over three seconds.
+const SETTLING: Duration = Duration::from_secs(5);
 /// From an event of the tunnel to the look at its peers.
 const EVENT_PAUSE: Duration = Duration::from_millis(20);
 /// How often the tunnel's peers are looked at.

@@ -31,15 +31,22 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Publishes once at the start and then after changes, until `stop`. Changes of the state are published at once; health
-    /// changes at most each [`HEALTH_PAUSE`].
-    pub async fn run(self, stop: CancellationToken) {
-        let mut state = self.handle.watch();
-        let mut health = self.live.changes();
+    /// Publishes what is known now, and gives what publishes after changes until `stop`. Changes of the state are published at
+    /// once; health changes at most each [`HEALTH_PAUSE`].
+    pub fn start(self, stop: CancellationToken) -> impl Future<Output = ()> {
+        let (mut state, mut health) = (self.handle.watch(), self.live.changes());
+        health.mark_unchanged();
+        self.publish(&state.borrow_and_update().clone());
+        self.follow(state, health, stop)
+    }
+
+    async fn follow(
+        self,
+        mut state: watch::Receiver<Arc<State>>,
+        mut health: watch::Receiver<u64>,
+        stop: CancellationToken,
+    ) {
         loop {
-            let now = state.borrow_and_update().clone();
-            health.mark_unchanged();
-            self.publish(&now);
             let gathered = async {
                 let changed = health.changed().await;
                 tokio::time::sleep(HEALTH_PAUSE).await;
@@ -53,6 +60,9 @@ impl Publisher {
             if changed.is_err() {
                 return;
             }
+            let now = state.borrow_and_update().clone();
+            health.mark_unchanged();
+            self.publish(&now);
         }
     }
 

@@ -1,5 +1,6 @@
 //! One controller as one process: opens the data folder, binds every listener, starts the parts, and ends them in order.
 
+mod doors;
 mod listeners;
 mod parts;
 mod settle;
@@ -7,10 +8,14 @@ mod settle;
 use std::sync::Arc;
 use std::time::Duration;
 
+use malha_node::kept::Kept;
+use malha_node::notify::Notifier;
 use malha_pki::EdgeCertificates;
 use malha_proto::{Fingerprint, NodeId, Revision, WgKey};
+use malha_tunnel::Keeper;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::accounts::Sessions;
@@ -21,12 +26,13 @@ use crate::config::Config;
 use crate::console::ControllerConsole;
 use crate::coordinator::{Coordinator, Handle};
 use crate::folder::{self, Folder};
-use crate::hub::{self, Hub};
+use crate::hub::{self, Hub, HubParts};
 use crate::live::Live;
 use crate::pairs::Pairs;
 use crate::rate::RateLimit;
 use crate::session::{ENROLMENT_BURST, ENROLMENT_INTERVAL_MS, Registry, SessionContext};
 
+use doors::Doors;
 use listeners::Listeners;
 use parts::Parts;
 use settle::settle;
@@ -49,12 +55,19 @@ pub struct Running {
     pub published: watch::Receiver<Revision>,
     store: Arc<dyn malha_store::Store>,
     stop: CancellationToken,
+    /// All but the coordinator.
     tasks: TaskTracker,
+    /// Ends the coordinator when it is dropped.
+    writer: DropGuard,
+    writing: JoinHandle<()>,
 }
 
-/// Serves until `stop`, then drains.
+/// Serves until `stop`, then drains. A service manager is told how it goes and keeps the sockets for the next start.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let running = start(&config, stop.clone()).await?;
+    let notifier = Notifier::from_env();
+    let keeper: Arc<dyn Keeper> = Arc::new(Kept::from_env());
+    let running = start(&config, Some(keeper), stop.clone()).await?;
+    notifier.ready();
     tracing::info!(
         control = ?running.addresses.control,
         https = ?running.addresses.https,
@@ -65,12 +78,17 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         "malha serves"
     );
     stop.cancelled().await;
+    notifier.stopping();
     running.finish().await;
     Ok(())
 }
 
-/// Starts every part. On an error nothing keeps running.
-pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<Running> {
+/// Starts every part, with the sockets that are kept from the last run. On an error nothing keeps running.
+pub async fn start(
+    config: &Config,
+    keeper: Option<Arc<dyn Keeper>>,
+    stop: CancellationToken,
+) -> anyhow::Result<Running> {
     let guard = stop.clone().drop_guard();
     let Folder {
         store,
@@ -86,9 +104,10 @@ pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<R
     let (overlay, edge_authority) = (Arc::new(overlay), Arc::new(edge_authority));
     let tasks = TaskTracker::new();
     let (coordinator, handle) = Coordinator::new(state, store.clone(), audit);
-    // The coordinator outlives the others by a moment, so that their last commands are still answered.
+    // The coordinator outlives the others, so that their last commands are still answered.
     let writer_stop = CancellationToken::new();
-    tasks.spawn(coordinator.run(writer_stop.clone()));
+    let writing = tokio::spawn(coordinator.run(writer_stop.clone()));
+    let writer = writer_stop.drop_guard();
     let engine = hub::choose_engine(config.hub.engine);
     let hub_node = settle(
         config,
@@ -99,7 +118,8 @@ pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<R
     )
     .await?;
 
-    let listeners = Listeners::bind(config, &overlay).await?;
+    let doors = Doors::new(config, keeper.clone());
+    let listeners = Listeners::bind(config, &overlay, &doors)?;
     let live = Arc::new(Live::new());
     let registry = Arc::new(Registry::default());
     let pairs = Arc::new(Pairs::new(
@@ -110,17 +130,17 @@ pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<R
         handle.clone(),
         registry.clone(),
     ));
-    let started = Hub::start(
-        config,
-        engine,
-        hub_key,
-        hub_node,
-        handle.clone(),
-        live.clone(),
-        pairs.clone(),
-    );
+    let parts = HubParts {
+        key: hub_key,
+        node: hub_node,
+        handle: handle.clone(),
+        live: live.clone(),
+        pairs: pairs.clone(),
+        keeper,
+    };
+    let started = Hub::start(config, engine, parts);
     let hub = Arc::new(started.map_err(|error| hub::explained(config, error))?);
-    let control = listeners.control(config, &hub).await?;
+    let control = listeners.control(config, &hub, &doors).await?;
     let context = Arc::new(SessionContext {
         handle: handle.clone(),
         live: live.clone(),
@@ -146,6 +166,8 @@ pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<R
         store,
         stop: stop.clone(),
         tasks: tasks.clone(),
+        writer,
+        writing,
     };
     let checks = checks(config, &context, hub.clone())?;
     let api = api_context(config, &running, &context, checks);
@@ -155,18 +177,14 @@ pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<R
     let parts = Parts {
         tasks: tasks.clone(),
         context,
-        hub,
+        hub: hub.clone(),
         certificates: Arc::new(EdgeCertificates::new(edge_authority, EDGE_CERTIFICATE_DAYS)),
         api,
         console,
         stop: stop.clone(),
     };
-    parts.spawn(config, listeners, control, published);
-    tasks.spawn(async move {
-        stop.cancelled().await;
-        tokio::time::sleep(WRITER_GRACE).await;
-        writer_stop.cancel();
-    });
+    let prepared = hub.prepare().await;
+    parts.spawn(config, listeners, control, prepared, published);
     tasks.close();
     guard.disarm();
     Ok(running)
@@ -215,11 +233,15 @@ impl Running {
     /// Stops every part and waits for it, at most [`DRAIN`].
     pub async fn finish(self) {
         self.stop.cancel();
-        if tokio::time::timeout(DRAIN, self.tasks.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!("some parts did not end in time");
+        let ended = async {
+            self.tasks.wait().await;
+            drop(self.writer);
+            self.writing.await
+        };
+        match tokio::time::timeout(DRAIN, ended).await {
+            Ok(Ok(())) => {}
+            Ok(Err(failure)) => tracing::error!(%failure, "the coordinator ended badly"),
+            Err(_) => tracing::warn!("some parts did not end in time"),
         }
         if let Err(error) = self.store.close().await {
             tracing::error!(%error, "closing the store");
@@ -228,5 +250,4 @@ impl Running {
 }
 
 const EDGE_CERTIFICATE_DAYS: u16 = 90;
-const WRITER_GRACE: Duration = Duration::from_millis(500);
 const DRAIN: Duration = Duration::from_secs(15);

@@ -11,7 +11,7 @@ mod shared_socket;
 
 pub use channel::{Channel, ChannelError, PeerCertificate, Remote, Transport};
 pub use listener::{
-    ControlListener, ListenError, endpoint_at, endpoint_on_tunnel, transport_config,
+    ControlListener, ListenError, bind_udp, endpoint_at, endpoint_on_tunnel, transport_config,
 };
 pub use probes::{ProbeError, ProbeRequest};
 pub use registry::{Registry, Seat, SessionSummary};

@@ -19,7 +19,7 @@ use malha_proxy::balance::{
     self, BackendStatus, BalancerStatus, DEFAULT_HALF_OPEN, Limits, Listener, Mode, Probe,
     ProxyHeader, Spec,
 };
-use malha_tunnel::{Keeper, Tunnel};
+use malha_tunnel::{Keeper, SETTLING, Tunnel};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -323,5 +323,3 @@ fn condition(it: balance::Condition) -> BackendCondition {
 
 /// New connections are refused meanwhile, and for no longer than a failover may take.
 pub const FINISH_LIMIT: Duration = Duration::from_secs(2);
-/// How long after its start a tunnel may need to reach its peers again; who comes meanwhile waits.
-const SETTLING: Duration = Duration::from_secs(3);

@@ -164,7 +164,7 @@ fn own(descriptor: RawFd) -> io::Result<OwnedFd> {
 const FIRST_DESCRIPTOR: RawFd = 3;
 /// systemd takes names of up to 255 bytes.
 const MAX_NAME_BYTES: usize = 255;
-/// Two per service and balancer; the unit's `FileDescriptorStoreMax=` is the same.
+/// Two per service and balancer, some for a controller's own; `FileDescriptorStoreMax=` of both units is the same.
 const MAX_KEPT: usize = 1024;
 
 #[cfg(test)]

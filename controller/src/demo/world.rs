@@ -69,7 +69,7 @@ impl World {
             .await?;
         }
         args.ports.keep(&data)?;
-        let running = serve::start(&config, stop.child_token()).await?;
+        let running = serve::start(&config, None, stop.child_token()).await?;
         let mut house = House {
             running,
             processes: Vec::new(),

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use malha_node::balancers::Balancers;
+use malha_node::plane::Former;
 use malha_proto::{Balancer, BalancerId, Netmap, NodeId, OverlayAddresses};
-use malha_tunnel::Tunnel;
+use malha_tunnel::{Keeper, Tunnel};
 use tokio::time::Instant;
 
 use crate::live::Balancing;
 
 /// What runs, and what the netmap wants.
-#[derive(Default)]
 pub(super) struct HubBalancers {
     running: Balancers,
     wanted: Option<(OverlayAddresses, BTreeMap<BalancerId, Balancer>)>,
@@ -20,6 +20,19 @@ pub(super) struct HubBalancers {
 }
 
 impl HubBalancers {
+    /// Those of a tunnel that begins now, with the sockets that are kept.
+    pub(super) fn after(keeper: Option<Arc<dyn Keeper>>) -> Self {
+        let former = Former {
+            keeper,
+            ..Former::default()
+        };
+        Self {
+            running: Balancers::after(former),
+            wanted: None,
+            tried_at: None,
+        }
+    }
+
     /// Becomes what the netmap says.
     pub(super) async fn follow(&mut self, tunnel: &Arc<dyn Tunnel>, map: &Netmap) {
         self.running.close_changed(&map.balancers).await;

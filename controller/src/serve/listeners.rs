@@ -2,18 +2,21 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use malha_dns::DnsServer;
 use malha_pki::{Authority, server_config_control};
-use malha_proxy::{Edge, EdgeConfig};
+use malha_proxy::{Edge, EdgeConfig, EdgeLimits};
 use rustls::ServerConfig;
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 
 use crate::config::Config;
 use crate::hub::{Hub, HubPorts};
-use crate::session::ControlListener;
+use crate::session::{ControlListener, bind_udp};
+
+use super::doors::Doors;
 
 /// Where everything listens, port 0 resolved.
 #[derive(Clone, Debug)]
@@ -57,37 +60,48 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    pub(super) async fn bind(config: &Config, overlay: &Authority) -> anyhow::Result<Self> {
+    pub(super) fn bind(
+        config: &Config,
+        overlay: &Authority,
+        doors: &Doors,
+    ) -> anyhow::Result<Self> {
         let certificate =
             overlay.issue_controller(&[], OffsetDateTime::now_utc(), CONTROL_CERTIFICATE_DAYS)?;
         let control_tls = server_config_control(overlay, &certificate)?;
         let edge = EdgeConfig {
             http: config.edge.http.clone(),
+            limits: EdgeLimits {
+                drain: EDGE_DRAIN,
+                ..EdgeLimits::default()
+            },
             ..EdgeConfig::new(config.edge.https.clone(), config.edge.public_https_port)
         };
-        let tcp = async |address: SocketAddr, key: &str| {
-            TcpListener::bind(address)
-                .await
-                .with_context(|| format!("TCP {address} can't be had; free it or change {key}"))
+        let tcp = |address: SocketAddr, key: &str| {
+            let listener = doors.tcp(address, std::net::TcpListener::bind);
+            let listener = listener.and_then(TcpListener::from_std);
+            listener.with_context(|| format!("TCP {address} can't be had; free it or change {key}"))
         };
         Ok(Self {
             control_tls,
-            edge: Edge::bind(edge).context("edge.https and edge.http")?,
+            edge: Edge::bind_by(edge, |address| doors.tcp(address, malha_proxy::listen))
+                .context("edge.https and edge.http")?,
             dns: match config.dns.listen.as_slice() {
                 [] => None,
-                addresses => Some(
-                    DnsServer::bind(addresses, malha_dns::Limits::default())
-                        .context("dns.listen")?,
-                ),
+                addresses => {
+                    let limits = malha_dns::Limits::default();
+                    let udp = |address| doors.udp(address, malha_dns::bind_udp);
+                    let tcp = |address| doors.tcp(address, malha_dns::bind_tcp);
+                    let bound = DnsServer::bind_by(addresses, limits, udp, tcp);
+                    Some(bound.context("dns.listen")?)
+                }
             },
-            api: tcp(config.api.listen, "api.listen").await?,
+            api: tcp(config.api.listen, "api.listen")?,
             behind_edge: tcp(
                 SocketAddr::from(([127, 0, 0, 1], 0)),
                 "nothing: any loopback port will do",
-            )
-            .await?,
+            )?,
             metrics: match config.metrics.listen {
-                Some(address) => Some(tcp(address, "metrics.listen").await?),
+                Some(address) => Some(tcp(address, "metrics.listen")?),
                 None => None,
             },
         })
@@ -98,10 +112,14 @@ impl Listeners {
         &self,
         config: &Config,
         hub: &Hub,
+        doors: &Doors,
     ) -> anyhow::Result<ControlListener> {
         let sides = hub.take_quic().await?;
         Ok(match sides.is_empty() {
-            true => ControlListener::bind(&config.control.listen, self.control_tls.clone())?,
+            true => {
+                let open = |address| doors.udp(address, bind_udp);
+                ControlListener::bind_by(&config.control.listen, self.control_tls.clone(), open)?
+            }
             false => ControlListener::on_tunnel(sides, self.control_tls.clone())?,
         })
     }
@@ -141,4 +159,6 @@ impl Listeners {
 
 /// Issued at each start of the controller.
 const CONTROL_CERTIFICATE_DAYS: u16 = 800;
+/// For requests under way at the end: whoever comes meanwhile waits as long.
+const EDGE_DRAIN: Duration = Duration::from_secs(5);
 const CARRIER_ALPN: &[u8] = b"http/1.1";

@@ -19,7 +19,7 @@ use super::listeners::Listeners;
 use crate::api::{self, ApiContext};
 use crate::config::Config;
 use crate::console::ControllerConsole;
-use crate::hub::{Hub, Prober};
+use crate::hub::{Hub, Prepared, Prober};
 use crate::metrics::Metrics;
 use crate::publish::Publisher;
 use crate::session::{ControlListener, SessionContext, dispatch};
@@ -41,6 +41,7 @@ impl Parts {
         config: &Config,
         listeners: Listeners,
         control: ControlListener,
+        prepared: Prepared,
         published: watch::Sender<Revision>,
     ) {
         let (routes, routes_out) = watch::channel(Arc::new(RouteTable::default()));
@@ -57,10 +58,14 @@ impl Parts {
             zones,
             published,
         };
-        self.tasks.spawn(publisher.run(self.stop.clone()));
+        // Before anything is served: whoever waits since before the start must find its route.
+        self.tasks.spawn(publisher.start(self.stop.clone()));
         self.spawn_loops();
-        let handoff = self.spawn_hub(control, listeners.handoff_tls());
-        self.spawn_edge(listeners.edge, routes_out, handoff, internal);
+        let [control_ended, edge_ended] = [(); 2].map(|()| CancellationToken::new());
+        let handoff = self.spawn_control(control, listeners.handoff_tls(), control_ended.clone());
+        let ended = edge_ended.clone();
+        self.spawn_edge(listeners.edge, routes_out, handoff, internal, ended);
+        self.spawn_hub(prepared, control_ended, edge_ended);
         if let Some(dns) = listeners.dns {
             self.spawn_dns(dns, zones_out);
         }
@@ -110,17 +115,36 @@ impl Parts {
         tasks.spawn(sweep::sweep(context.handle.clone(), stop()));
     }
 
-    /// Gives the edge's way to the control channel, which says goodbye by the hub's sockets: they stay as long.
-    fn spawn_hub(&self, control: ControlListener, tls: Arc<ServerConfig>) -> ControlHandoff {
-        let (streams, handed_over) = mpsc::channel(HANDOFF_CAPACITY);
-        let (context, hub) = (self.context.clone(), self.hub.clone());
-        let hub_stop = CancellationToken::new();
-        let ended = hub_stop.clone().drop_guard();
+    /// The control channel says goodbye by the hub's sockets, and the edge has its last requests answered through the tunnel: it
+    /// stays as long as both.
+    fn spawn_hub(
+        &self,
+        prepared: Prepared,
+        control_ended: CancellationToken,
+        edge_ended: CancellationToken,
+    ) {
+        let (hub, stop) = (self.hub.clone(), self.stop.clone());
         self.tasks.spawn(async move {
-            control.run(context, handed_over).await;
-            drop(ended);
+            let last = async {
+                tokio::join!(control_ended.cancelled(), edge_ended.cancelled());
+            };
+            hub.run(prepared, stop, last).await;
         });
-        self.tasks.spawn(async move { hub.run(hub_stop).await });
+    }
+
+    /// Gives the edge's way to the control channel.
+    fn spawn_control(
+        &self,
+        control: ControlListener,
+        tls: Arc<ServerConfig>,
+        ended: CancellationToken,
+    ) -> ControlHandoff {
+        let (streams, handed_over) = mpsc::channel(HANDOFF_CAPACITY);
+        let context = self.context.clone();
+        self.tasks.spawn(async move {
+            let _ended = ended.drop_guard();
+            control.run(context, handed_over).await;
+        });
         ControlHandoff {
             config: tls,
             streams,
@@ -133,6 +157,7 @@ impl Parts {
         routes: watch::Receiver<Arc<RouteTable>>,
         handoff: ControlHandoff,
         internal: InternalHosts,
+        ended: CancellationToken,
     ) {
         let edge = edge.run(
             routes,
@@ -143,6 +168,7 @@ impl Parts {
             self.stop.clone(),
         );
         self.tasks.spawn(async move {
+            let _ended = ended.drop_guard();
             if let Err(error) = edge.await {
                 tracing::error!(%error, "the edge ended");
             }

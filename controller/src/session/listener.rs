@@ -2,7 +2,7 @@
 //! from its TCP port; those that chose HTTP want a carrier. It bounds how many there are; what they say is for the session
 //! and the streams.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,14 +51,17 @@ impl ControlListener {
         })
     }
 
-    /// On sockets of its own. Binds every address, or none.
-    pub fn bind(addresses: &[SocketAddr], tls: rustls::ServerConfig) -> Result<Self, ListenError> {
+    /// On sockets of its own, opened like those of [`bind_udp`]. Has every address, or none.
+    pub fn bind_by(
+        addresses: &[SocketAddr],
+        tls: rustls::ServerConfig,
+        open: impl Fn(SocketAddr) -> std::io::Result<UdpSocket>,
+    ) -> Result<Self, ListenError> {
         let config = server_config(tls)?;
         let endpoints = addresses.iter().map(|address| {
-            endpoint_at(*address, config.clone()).map_err(|source| ListenError::Bind {
-                address: *address,
-                source,
-            })
+            let address = *address;
+            let endpoint = open(address).and_then(|socket| endpoint_on(socket, config.clone()));
+            endpoint.map_err(|source| ListenError::Bind { address, source })
         });
         Ok(Self {
             endpoints: endpoints.collect::<Result<_, _>>()?,
@@ -136,10 +139,14 @@ pub fn endpoint_at(
     address: SocketAddr,
     config: quinn::ServerConfig,
 ) -> std::io::Result<quinn::Endpoint> {
+    endpoint_on(bind_udp(address)?, config)
+}
+
+fn endpoint_on(socket: UdpSocket, config: quinn::ServerConfig) -> std::io::Result<quinn::Endpoint> {
     quinn::Endpoint::new(
         quinn::EndpointConfig::default(),
         Some(config),
-        bind_udp(address)?,
+        socket,
         Arc::new(quinn::TokioRuntime),
     )
 }
@@ -293,7 +300,7 @@ pub fn transport_config() -> quinn::TransportConfig {
 }
 
 /// A UDP socket of one family: an IPv6 one takes no IPv4, so that both can be bound on one port.
-fn bind_udp(address: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
+pub fn bind_udp(address: SocketAddr) -> std::io::Result<UdpSocket> {
     let socket = socket2::Socket::new(
         socket2::Domain::for_address(address),
         socket2::Type::DGRAM,

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,11 +14,11 @@ use malha_proxy::balance::{
 };
 use malha_tunnel::{
     BoxStream, Engine, Keeper, KernelPart, KernelWay, SourceWatch, Tunnel, TunnelListener,
-    listener_name,
+    dial_settling, kept_or_opened, listener_name,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 /// One overlay address.
 pub(super) struct FromTunnel {
@@ -77,16 +76,10 @@ impl FromMachine {
             });
         };
         let name = listener_name(ANY_INTERFACE, address);
-        let kept = keeper.take(&name).map(TcpListener::from);
-        let kept = kept.filter(|it| it.local_addr().is_ok_and(|at| at == address));
-        let listener = match kept {
-            Some(kept) => KernelListener::new(kept)?,
-            None => {
-                let listener = KernelListener::bind(address)?;
-                keeper.keep(&name, listener.as_fd());
-                listener
-            }
-        };
+        let is_there = |it: &TcpListener| it.local_addr().is_ok_and(|at| at == address);
+        let open = || malha_proxy::listen(address);
+        let listener = kept_or_opened(keeper.as_ref(), &name, is_there, open)?;
+        let listener = KernelListener::new(listener)?;
         let kept = Some((Arc::clone(keeper), name));
         Ok(Self { listener, kept })
     }
@@ -121,22 +114,8 @@ pub(super) struct ThroughTunnel {
 #[async_trait]
 impl Connector for ThroughTunnel {
     async fn connect(&self, address: SocketAddr, limit: Duration) -> io::Result<Link> {
-        let now = Instant::now();
-        let settling = self.settled_at.filter(|at| now < *at);
-        let deadline = settling.map_or(now + limit, |at| at.max(now + limit));
-        let mut events = self.tunnel.events();
-        loop {
-            match self.tunnel.dial(address, deadline).await {
-                Err(error) if settling.is_some() && is_early(&error) => {
-                    // Whatever happens to a peer, it may be this one.
-                    let heard = timeout_at(deadline, events.recv()).await;
-                    if !matches!(heard, Ok(Ok(_))) {
-                        return Err(error);
-                    }
-                }
-                dialled => return dialled.map(link),
-            }
-        }
+        let dialled = dial_settling(self.tunnel.as_ref(), address, limit, self.settled_at);
+        dialled.await.map(link)
     }
 
     fn has_ways(&self) -> bool {
@@ -162,11 +141,6 @@ impl Connector for ThroughTunnel {
             }
         }
     }
-}
-
-/// Nobody knows yet where the peer is.
-fn is_early(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::HostUnreachable
 }
 
 fn link(stream: BoxStream) -> Link {

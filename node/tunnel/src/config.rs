@@ -40,6 +40,9 @@ pub struct TunnelConfig {
     /// Who keeps the TUN device and the listening sockets of the `userspace` engine for the next start. Without one they close with
     /// the tunnel.
     pub keeper: Option<Arc<dyn Keeper>>,
+    /// Whether the keeper keeps the UDP sockets of the engines `userspace` and `netstack`, too. Not for a tunnel that is to be
+    /// rebound: its own kept sockets would be in its way.
+    pub keeps_datagrams: bool,
 }
 
 /// What the kernel may cut and join for us. All of it falls back by itself where a kernel or a driver can't; to turn it off is
@@ -108,6 +111,7 @@ impl TunnelConfig {
             offload: Offload::ON,
             shards: None,
             keeper: None,
+            keeps_datagrams: false,
         }
     }
 

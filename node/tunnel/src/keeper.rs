@@ -2,8 +2,9 @@
 //! refused, and the TUN device, so that the machine's routes and connections stay. What is kept is only of use as it was.
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Keeps descriptors by name: at most 255 printable characters without a colon.
 pub trait Keeper: fmt::Debug + Send + Sync {
@@ -30,6 +31,31 @@ pub trait Keeper: fmt::Debug + Send + Sync {
 #[must_use]
 pub fn listener_name(interface: &str, address: SocketAddr) -> String {
     plain(&format!("tcp {interface} {address}"))
+}
+
+/// The name for a bound UDP socket.
+#[must_use]
+pub fn datagrams_name(owner: &str, address: SocketAddr) -> String {
+    plain(&format!("udp {owner} {address}"))
+}
+
+/// What is kept under this name, if it is right; else a new one, which is kept from now on.
+///
+/// # Errors
+/// Those of `open`.
+pub fn kept_or_opened<T: From<OwnedFd> + AsFd>(
+    keeper: &dyn Keeper,
+    name: &str,
+    is_right: impl FnOnce(&T) -> bool,
+    open: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
+    if let Some(kept) = keeper.take(name).map(T::from).filter(is_right) {
+        return Ok(kept);
+    }
+    keeper.forget(name);
+    let opened = open()?;
+    keeper.keep(name, opened.as_fd());
+    Ok(opened)
 }
 
 /// Colons part names in the environment of the next start.

@@ -51,6 +51,7 @@ mod path;
 mod peer;
 mod quic;
 mod relay;
+mod settling;
 mod shard;
 mod socket;
 mod status;
@@ -67,7 +68,7 @@ pub use config::{Allow, Offload, PeerConfig, Protocol, TunnelConfig};
 pub use device::Device;
 pub use error::TunnelError;
 pub use forward::forward;
-pub use keeper::{Keeper, listener_name};
+pub use keeper::{Keeper, datagrams_name, kept_or_opened, listener_name};
 pub use kernel::available as kernel_available;
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey, RelayKey};
 pub use listener::{KernelDoors, TunnelListener};
@@ -77,6 +78,7 @@ pub use offload::vnet::{Refused, Work};
 pub use path::{CarrierId, ChannelId, Path, Transmit};
 pub use quic::{QuicRoom, QuicSide};
 pub use relay::{ChannelGrant, RelayGrant, RelayPair};
+pub use settling::{SETTLING, dial_settling};
 pub use shard::{MAX_SHARDS, shard_of};
 pub use status::{
     DeviceCounters, FilterCounters, PathKind, PeerDrops, PeerStatus, Refusals, RelayCounters,

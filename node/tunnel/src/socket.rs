@@ -3,6 +3,7 @@
 
 mod bound;
 mod group;
+mod kept;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,12 +12,12 @@ use std::task::{Context, Poll, ready};
 use quinn_udp::{EcnCodepoint, RecvMeta};
 use socket2::Socket;
 
-use crate::config::Offload;
+use crate::config::{Offload, TunnelConfig};
 use crate::error::TunnelError;
 use crate::path::{Path, Transmit};
 use crate::status::UnderlayCounters;
 use bound::{Bound, Inbox};
-pub(crate) use group::bind_groups;
+use group::bind_groups;
 
 /// The sockets of one tunnel, one per listen address.
 pub(crate) struct Sockets {
@@ -54,7 +55,29 @@ pub(crate) enum Sent {
     Full,
 }
 
+/// The sockets of each shard, in the order of the configuration's addresses: kept ones of the last run, or new ones.
+pub(crate) fn of_shards(
+    config: &TunnelConfig,
+    shards: usize,
+) -> Result<Vec<Vec<Socket>>, TunnelError> {
+    let keeper = config.keeper.as_ref().filter(|_| config.keeps_datagrams);
+    match keeper.filter(|_| !config.listen.is_empty()) {
+        Some(keeper) => kept::of_shards(config, keeper.as_ref(), shards),
+        None => bind_groups(&config.listen, shards),
+    }
+}
+
 impl Sockets {
+    /// Those of a tunnel with one shard.
+    pub(crate) fn open(config: &TunnelConfig) -> Result<Self, TunnelError> {
+        if !config.keeps_datagrams {
+            return Self::bind(&config.listen, config.offload);
+        }
+        let mut sockets = Self::none(&config.listen, config.offload);
+        sockets.adopt(of_shards(config, 1)?.remove(0))?;
+        Ok(sockets)
+    }
+
     /// Binds every address of `listen`; if that is empty, a free port on each family that the host has.
     pub(crate) fn bind(listen: &[SocketAddr], offload: Offload) -> Result<Self, TunnelError> {
         Ok(Self {

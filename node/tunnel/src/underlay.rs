@@ -71,7 +71,7 @@ impl Underlay {
     ) -> Result<Self, TunnelError> {
         Ok(Self {
             device: Device::new(config, now)?,
-            sockets: Sockets::bind(&config.listen, config.offload)?,
+            sockets: Sockets::open(config)?,
             carriers: Carriers::new(Place::ALONE),
             quic: None,
             neighbours: None,

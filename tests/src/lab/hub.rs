@@ -12,12 +12,15 @@ use super::internet::{HUB, HUB_NAME, HUB_V6, Internet};
 use super::namespace::Namespace;
 use super::patience::{PATIENCE, eventually};
 use super::process::{Process, checked, output};
+use super::supervisor::Supervisor;
 
 /// One installation of the controller, with its data in `data` of its folder.
 pub struct Hub {
     pub namespace: Namespace,
     controller: Option<Process>,
     folder: PathBuf,
+    /// Who keeps descriptors of the controller while it does not run.
+    pub supervisor: Option<Supervisor>,
 }
 
 impl Hub {
@@ -31,6 +34,7 @@ impl Hub {
             namespace,
             controller: None,
             folder,
+            supervisor: None,
         })
     }
 
@@ -55,13 +59,18 @@ impl Hub {
 
     /// Tells nodes that the hub is also to be found by IPv6. To be called before [`Self::serve`].
     pub fn offers_v6(&self) -> Result<()> {
-        let text = fs::read_to_string(self.config())?;
         let (v4, v6) = (format!("\"{HUB}:51820\""), format!("\"[{HUB_V6}]:51820\""));
-        ensure!(text.contains(&v4), "no {v4} in the configuration:\n{text}");
-        Ok(fs::write(
-            self.config(),
-            text.replace(&v4, &format!("{v4}, {v6}")),
-        )?)
+        self.reconfigure(&v4, &format!("{v4}, {v6}"))
+    }
+
+    /// Writes something else into the configuration, for the next [`Self::serve`].
+    pub fn reconfigure(&self, former: &str, text: &str) -> Result<()> {
+        let whole = fs::read_to_string(self.config())?;
+        ensure!(
+            whole.contains(former),
+            "no {former} in the configuration:\n{whole}"
+        );
+        Ok(fs::write(self.config(), whole.replace(former, text))?)
     }
 
     /// `malha restore` into the data folder, which must be gone, with the secrets that were kept elsewhere.
@@ -88,12 +97,25 @@ impl Hub {
         Ok(())
     }
 
+    /// Has a service manager for the controller from its next start on.
+    pub fn supervise(&mut self) -> Result<()> {
+        self.supervisor = Some(Supervisor::new(&self.folder.join("notify"))?);
+        Ok(())
+    }
+
     /// `malha serve`, until the API answers.
     pub fn serve(&mut self) -> Result<()> {
         let mut command = self.command(&["serve"])?;
         command.arg("--config").arg(self.config());
         let log = self.folder.with_file_name("hub-serve.log");
-        self.controller = Some(Process::start("malha serve", &mut command, &log)?);
+        let controller = match &self.supervisor {
+            None => Process::start("malha serve", &mut command, &log)?,
+            Some(supervisor) => {
+                let mut service = supervisor.dress(&command)?;
+                Process::start("malha serve", &mut service.command, &log)?
+            }
+        };
+        self.controller = Some(controller);
         eventually("the API answers", PATIENCE, || {
             self.controller()?.check_runs()?;
             self.malha(&["status"]).map(drop)

@@ -36,26 +36,45 @@ pub struct Load {
 }
 
 /// A connection that stays open.
-pub struct Held(BufReader<StreamOwned<ClientConnection, TcpStream>>);
+pub struct Held {
+    stream: BufReader<StreamOwned<ClientConnection, TcpStream>>,
+    host: Arc<str>,
+    path: Arc<str>,
+}
 
 /// Who connects, and where to.
 #[derive(Clone)]
 pub struct Caller {
     target: SocketAddr,
     config: Arc<ClientConfig>,
+    /// The server's name, and what of it is asked for.
+    name: Arc<str>,
+    path: Arc<str>,
 }
 
 impl Caller {
     pub fn new(target: SocketAddr, certificates: &Certificates) -> Result<Self> {
         let certificate = CertificateDer::from_pem_slice(certificates.client.as_bytes())?;
         let key = PrivateKeyDer::from_pem_slice(certificates.client_key.as_bytes())?;
-        let config = trusting(certificates)?.with_client_auth_cert(vec![certificate], key)?;
+        let config = trusting(&certificates.authority)?;
+        let config = config.with_client_auth_cert(vec![certificate], key)?;
         Self::with(target, config)
     }
 
     /// One whom no server that demands a certificate answers.
     pub fn without_certificate(target: SocketAddr, certificates: &Certificates) -> Result<Self> {
-        Self::with(target, trusting(certificates)?.with_no_client_auth())
+        let config = trusting(&certificates.authority)?.with_no_client_auth();
+        Self::with(target, config)
+    }
+
+    /// One who opens a public URL, and trusts the edge's authority (PEM).
+    pub fn visitor(target: SocketAddr, authority: &str, host: &str, path: &str) -> Result<Self> {
+        let config = trusting(authority)?.with_no_client_auth();
+        Ok(Self {
+            name: host.into(),
+            path: path.into(),
+            ..Self::with(target, config)?
+        })
     }
 
     fn with(target: SocketAddr, mut config: ClientConfig) -> Result<Self> {
@@ -64,6 +83,8 @@ impl Caller {
         Ok(Self {
             target,
             config: Arc::new(config),
+            name: SERVER_NAME.into(),
+            path: "/".into(),
         })
     }
 
@@ -76,17 +97,19 @@ impl Caller {
         let tcp = TcpStream::connect_timeout(&self.target, ANSWER_LIMIT)?;
         tcp.set_read_timeout(Some(ANSWER_LIMIT))?;
         tcp.set_nodelay(true)?;
-        let name = ServerName::try_from(SERVER_NAME)?;
+        let name = ServerName::try_from(self.name.to_string())?;
         let tls = ClientConnection::new(Arc::clone(&self.config), name)?;
-        Ok(Held(BufReader::new(StreamOwned::new(tls, tcp))))
+        Ok(Held {
+            stream: BufReader::new(StreamOwned::new(tls, tcp)),
+            host: Arc::clone(&self.name),
+            path: Arc::clone(&self.path),
+        })
     }
 }
 
-fn trusting(certificates: &Certificates) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
+fn trusting(authority: &str) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(
-        certificates.authority.as_bytes(),
-    )?)?;
+    roots.add(CertificateDer::from_pem_slice(authority.as_bytes())?)?;
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider);
     Ok(config
@@ -103,18 +126,18 @@ impl Held {
 
     /// Says the first half of a request.
     pub fn begin(&mut self) -> Result<()> {
-        Ok(self.0.get_mut().write_all(b"GET / HTTP/1.1\r\n")?)
+        let line = format!("GET {} HTTP/1.1\r\n", self.path);
+        Ok(self.stream.get_mut().write_all(line.as_bytes())?)
     }
 
-    /// Says the rest of it; the name of the server.
+    /// Says the rest of it; what it is answered, which is the server's name where servers have one.
     pub fn end(&mut self) -> Result<String> {
-        self.0.get_mut().write_all(b"Host: xroad\r\n\r\n")?;
+        let line = format!("Host: {}\r\n\r\n", self.host);
+        self.stream.get_mut().write_all(line.as_bytes())?;
+        let status = self.line()?;
         let mut length = None;
         loop {
-            let mut line = String::new();
-            if self.0.read_line(&mut line)? == 0 {
-                bail!("the connection ended before its answer");
-            }
+            let line = self.line()?;
             if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
                 length = Some(value.trim().parse::<usize>()?);
             }
@@ -123,8 +146,24 @@ impl Held {
             }
         }
         let mut body = vec![0; length.context("an answer without a length")?];
-        self.0.read_exact(&mut body)?;
-        Ok(String::from_utf8(body)?)
+        self.stream.read_exact(&mut body)?;
+        let body = String::from_utf8(body)?;
+        match status.contains(" 200 ") {
+            true => Ok(body),
+            false => bail!(
+                "{}: {}",
+                status.trim(),
+                body.chars().take(300).collect::<String>()
+            ),
+        }
+    }
+
+    fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        match self.stream.read_line(&mut line)? {
+            0 => bail!("the connection ended before its answer"),
+            _ => Ok(line),
+        }
     }
 }
 

@@ -13,13 +13,13 @@ use malha_tests::lab::{
 use serde_json::Value;
 
 /// The servers, with their services in the overlay.
-struct Stage {
-    servers: Vec<SecurityServer>,
-    certificates: Certificates,
+pub(crate) struct Stage {
+    pub(crate) servers: Vec<SecurityServer>,
+    pub(crate) certificates: Certificates,
 }
 
 impl Stage {
-    fn open(lab: &Lab) -> Result<Self> {
+    pub(crate) fn open(lab: &Lab) -> Result<Self> {
         let certificates = Certificates::new()?;
         let mut servers = Vec::new();
         lab.hub.malha(&["site", "add", SITE])?;
@@ -52,7 +52,7 @@ impl Stage {
     }
 
     /// The balancer on a node, with both servers, until both are up.
-    fn balance(&self, lab: &Lab, node: &str, words: &[&str]) -> Result<String> {
+    pub(crate) fn balance(&self, lab: &Lab, node: &str, words: &[&str]) -> Result<String> {
         let path = format!("{node}/xroad");
         let backends = self.services().join(",");
         let add = ["balancer", "add", node, "xroad", "--backend", &backends];
@@ -435,7 +435,7 @@ fn device(machine: &Machine) -> Result<String> {
 }
 
 const SITE: &str = "estacionamentos/producao";
-const HUB_NODE: &str = "malha/hub/hub";
+pub(crate) const HUB_NODE: &str = "malha/hub/hub";
 const CLIENTS: usize = 3;
 /// In how much time after a server's end no new connection fails any more.
 const FAILOVER: Duration = Duration::from_secs(2);

@@ -19,5 +19,6 @@ mod resolvers;
 mod roaming;
 mod streams;
 mod tokens;
+mod upgrade;
 mod url;
 mod vantage_points;

@@ -32,20 +32,28 @@ pub(crate) fn bind_groups(
     } else {
         listen.iter().copied().map(bind).collect::<Result<_, _>>()?
     };
+    Ok(by_shard(groups, shards))
+}
+
+/// Groups of one address each, as the sockets of one shard each.
+pub(super) fn by_shard(groups: Vec<Vec<Socket>>, shards: usize) -> Vec<Vec<Socket>> {
     let mut of_shards: Vec<Vec<_>> = (0..shards).map(|_| Vec::new()).collect();
     for group in groups {
         for (of_shard, socket) in of_shards.iter_mut().zip(group) {
             of_shard.push(socket);
         }
     }
-    Ok(of_shards)
+    of_shards
 }
 
 /// The sockets of one address, by number of the shard: the kernel knows them by the order in which they were bound.
-fn bind_group(address: SocketAddr, shards: usize) -> io::Result<Vec<Socket>> {
+pub(super) fn bind_group(address: SocketAddr, shards: usize) -> io::Result<Vec<Socket>> {
     let first = open(address)?;
     // Not shared yet, so that it fails where somebody else, who would share it, is already.
     first.bind(&address.into())?;
+    if shards == 1 {
+        return Ok(vec![first]);
+    }
     let local = first.local_addr()?;
     first.set_reuse_port(true)?;
     let mut group = vec![first];

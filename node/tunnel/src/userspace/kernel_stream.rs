@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{Command, Commands, CutSignal, WATCHING_SHARD};
-use crate::keeper::{Keeper, listener_name};
+use crate::keeper::{Keeper, kept_or_opened, listener_name};
 use crate::listener::stopped;
 use crate::stream::{BoxStream, Cut, KernelPart, KernelWay, Stream};
 
@@ -209,22 +209,14 @@ impl Listening {
         interface: &str,
         keeper: Option<&Arc<dyn Keeper>>,
     ) -> io::Result<Self> {
+        let open = || bind_one(address, interface);
         let Some(keeper) = keeper else {
-            let tcp = bind_one(address, interface)?;
-            return Ok(Self::new(tcp, None));
+            return Ok(Self::new(open()?.into(), None));
         };
         let name = listener_name(interface, address);
-        let kept = keeper.take(&name).map(Socket::from);
-        let tcp = match kept.filter(|kept| is_of(kept, address, interface)) {
-            Some(kept) => kept.into(),
-            None => {
-                keeper.forget(&name);
-                let tcp = bind_one(address, interface)?;
-                keeper.keep(&name, tcp.as_fd());
-                tcp
-            }
-        };
-        Ok(Self::new(tcp, Some((Arc::clone(keeper), name))))
+        let is_right = |kept: &Socket| is_of(kept, address, interface);
+        let socket = kept_or_opened(keeper.as_ref(), &name, is_right, open)?;
+        Ok(Self::new(socket.into(), Some((Arc::clone(keeper), name))))
     }
 
     fn new(tcp: std::net::TcpListener, kept: Option<(Arc<dyn Keeper>, String)>) -> Self {
@@ -284,7 +276,7 @@ fn is_of(kept: &Socket, address: SocketAddr, interface: &str) -> bool {
         && kept.set_tcp_nodelay(true).is_ok()
 }
 
-fn bind_one(address: SocketAddr, interface: &str) -> io::Result<std::net::TcpListener> {
+fn bind_one(address: SocketAddr, interface: &str) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -300,7 +292,7 @@ fn bind_one(address: SocketAddr, interface: &str) -> io::Result<std::net::TcpLis
     through_interface(&SockRef::from(&socket), address.ip(), interface)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// Without this, Linux would also use other interfaces: for what we send if a route points there, and for connections that

@@ -17,7 +17,7 @@ use crate::device::{Device, Gate};
 use crate::error::TunnelError;
 use crate::offload::join::Joins;
 use crate::shard::ring::Neighbours;
-use crate::socket::bind_groups;
+use crate::socket::of_shards;
 use crate::status::TunnelEvent;
 use crate::underlay::Underlay;
 
@@ -59,7 +59,7 @@ fn first(
         return alone(&config, inbox, events);
     }
     let config = Arc::new(config);
-    let of_shards = bind_groups(&config.listen, inboxes.len())?;
+    let of_shards = of_shards(&config, inboxes.len())?;
     let interface = interface(&config)?;
     let gate = Gate::new(&config, Instant::now());
     let mut parts = Vec::new();

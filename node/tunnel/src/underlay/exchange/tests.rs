@@ -13,7 +13,7 @@ use crate::device::Gate;
 use crate::key::PrivateKey;
 use crate::packet::build;
 use crate::path::Path;
-use crate::socket::bind_groups;
+use crate::socket::of_shards;
 use crate::underlay::Request;
 
 const HUB: u8 = 1;
@@ -56,10 +56,11 @@ impl World {
         let mut shard = || {
             let others = neighbours.next().unwrap();
             let device = Device::at(others.place(), gate.clone(), &config(HUB), now).unwrap();
-            let listen = ["127.0.0.1:0".parse().unwrap()];
-            let sockets = bind_groups(&listen, 1).unwrap().remove(0);
+            let mut config = config(HUB);
+            config.listen = vec!["127.0.0.1:0".parse().unwrap()];
+            let sockets = of_shards(&config, 1).unwrap().remove(0);
             let (events, _) = broadcast::channel(64);
-            Underlay::shard(&config(HUB), device, others, sockets, events, now).unwrap()
+            Underlay::shard(&config, device, others, sockets, events, now).unwrap()
         };
         let mut shards = [shard(), shard()];
         let second = |number: &u8| crate::shard_of(&key(*number).public_key(), 2) == 1;

@@ -1,0 +1,173 @@
+//! The UDP sockets of a tunnel over a restart: what comes meanwhile waits there, and nobody is told that the port is closed. They are
+//! taken over only if address and number of shards are as they were.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use socket2::Socket;
+
+use super::group::{bind_group, by_shard};
+use crate::config::TunnelConfig;
+use crate::error::TunnelError;
+use crate::keeper::{Keeper, datagrams_name};
+
+/// The sockets of each shard as the last run left them, or new ones, which are kept from now on.
+pub(super) fn of_shards(
+    config: &TunnelConfig,
+    keeper: &dyn Keeper,
+    shards: usize,
+) -> Result<Vec<Vec<Socket>>, TunnelError> {
+    let names = |address: SocketAddr| -> Vec<String> {
+        let owner = |shard| format!("{}/{shard}/{shards}", config.interface);
+        let name = |shard| datagrams_name(&owner(shard), address);
+        (0..shards).map(name).collect()
+    };
+    let wanted: Vec<_> = config.listen.iter().flat_map(|it| names(*it)).collect();
+    let own = format!("udp {}/", config.interface);
+    let mut others = keeper.names();
+    others.retain(|name| name.starts_with(&own) && !wanted.contains(name));
+    others.iter().for_each(|name| keeper.forget(name));
+    let mut freed_at = Instant::now();
+    if !others.is_empty() {
+        freed_at += LONGEST_CLOSE;
+    }
+    let group = |address: &SocketAddr| -> Result<_, TunnelError> {
+        let (address, names) = (*address, names(*address));
+        if let Some(kept) = take(keeper, &names, address) {
+            return Ok(kept);
+        }
+        names.iter().for_each(|name| keeper.forget(name));
+        let group = patiently(freed_at, || bind_group(address, shards));
+        let group = group.map_err(|source| TunnelError::Bind { address, source })?;
+        // Any free port is another one each time.
+        if address.port() != 0 {
+            let named = names.iter().zip(&group);
+            named.for_each(|(name, socket)| keeper.keep(name, socket.as_fd()));
+        }
+        Ok(group)
+    };
+    let groups = config.listen.iter().map(group);
+    Ok(by_shard(
+        groups.collect::<Result<_, TunnelError>>()?,
+        shards,
+    ))
+}
+
+/// All of them or none.
+fn take(keeper: &dyn Keeper, names: &[String], address: SocketAddr) -> Option<Vec<Socket>> {
+    let is_there = |it: &Socket| {
+        let local = it.local_addr().ok().and_then(|local| local.as_socket());
+        local == Some(address)
+    };
+    let kept = |name: &String| keeper.take(name).map(Socket::from).filter(is_there);
+    names.iter().map(kept).collect()
+}
+
+/// Whoever keeps a socket closes it a moment after it has heard that nobody wants it.
+fn patiently<T>(freed_at: Instant, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match open() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < freed_at => {
+                sleep(LOOK_INTERVAL);
+            }
+            opened => return opened,
+        }
+    }
+}
+
+const LONGEST_CLOSE: Duration = Duration::from_secs(2);
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::UdpSocket;
+    use std::os::fd::{BorrowedFd, OwnedFd};
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::key::PrivateKey;
+
+    /// What a service manager has.
+    #[derive(Debug, Default)]
+    struct Store(Mutex<BTreeMap<String, OwnedFd>>);
+
+    impl Keeper for Store {
+        fn take(&self, name: &str) -> Option<OwnedFd> {
+            self.0.lock().unwrap().get(name)?.try_clone().ok()
+        }
+
+        fn keep(&self, name: &str, descriptor: BorrowedFd<'_>) {
+            let own = descriptor.try_clone_to_owned().unwrap();
+            self.0.lock().unwrap().insert(name.to_owned(), own);
+        }
+
+        fn forget(&self, name: &str) {
+            self.0.lock().unwrap().remove(name);
+        }
+
+        fn leave(&self) {}
+
+        fn names(&self) -> Vec<String> {
+            self.0.lock().unwrap().keys().cloned().collect()
+        }
+
+        fn forget_unclaimed(&self) {}
+    }
+
+    fn config(address: SocketAddr) -> (TunnelConfig, Arc<Store>) {
+        let key = PrivateKey::from_bytes([1; 32]);
+        let mut config = TunnelConfig::new(key, vec!["100.64.0.1/10".parse().unwrap()]);
+        config.listen = vec![address];
+        (config, Arc::default())
+    }
+
+    fn free() -> SocketAddr {
+        let probe = UdpSocket::bind("127.0.0.1:0").unwrap();
+        probe.local_addr().unwrap()
+    }
+
+    #[test]
+    fn what_comes_between_two_runs_is_there_in_the_second_one_in_its_shard() {
+        for shards in [1, 2] {
+            let address = free();
+            let (config, store) = config(address);
+            drop(of_shards(&config, store.as_ref(), shards).unwrap());
+            let caller = UdpSocket::bind("127.0.0.1:0").unwrap();
+            // QUIC, which is the first shard's.
+            caller.send_to(&[0xc0, 1], address).unwrap();
+            let sockets = of_shards(&config, store.as_ref(), shards).unwrap();
+            assert_eq!(sockets.len(), shards);
+            let first = UdpSocket::from(sockets[0][0].try_clone().unwrap());
+            assert_eq!(first.recv(&mut [0; 8]).unwrap(), 2);
+        }
+    }
+
+    #[test]
+    fn other_shards_and_other_addresses_are_bound_anew_and_the_former_given_back() {
+        let address = free();
+        let (mut config, store) = config(address);
+        drop(of_shards(&config, store.as_ref(), 1).unwrap());
+        let two = of_shards(&config, store.as_ref(), 2).unwrap();
+        assert_eq!(store.names().len(), 2);
+        drop(two);
+        let other = free();
+        config.listen = vec![other];
+        let sockets = of_shards(&config, store.as_ref(), 1).unwrap();
+        let local = sockets[0][0].local_addr().unwrap().as_socket();
+        assert_eq!(local, Some(other));
+        UdpSocket::bind(address).unwrap();
+    }
+
+    #[test]
+    fn a_port_of_somebody_else_is_named_at_once() {
+        let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (config, store) = config(taken.local_addr().unwrap());
+        let began = Instant::now();
+        assert!(of_shards(&config, store.as_ref(), 1).is_err());
+        assert!(began.elapsed() < LONGEST_CLOSE && store.names().is_empty());
+    }
+}

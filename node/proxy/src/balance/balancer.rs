@@ -25,7 +25,7 @@ use super::spec::{Spec, SpecError};
 use super::status::{BalancerCounters, BalancerStatus};
 use super::stream::{Terms, serve};
 use super::ways::{Ways, keep_forever};
-use super::worker::{Entrance, Newcomer, Workers};
+use super::worker::{Entrance, Newcomer, PLACES, Places, Workers};
 
 /// A balancer at work. Dropping it resets its connections.
 #[derive(Debug)]
@@ -50,6 +50,7 @@ pub(super) struct Floor {
     pub(super) connections: TaskTracker,
     /// Begun with the first need of them; None: they could not be.
     workers: OnceLock<Option<Workers>>,
+    places: &'static Places,
     has_ended: AtomicBool,
 }
 
@@ -59,6 +60,16 @@ impl Balancer {
     /// # Errors
     /// [`SpecError`] names the value that is out of bounds.
     pub fn start(
+        spec: Spec,
+        listeners: Vec<Box<dyn Listener>>,
+        connector: Arc<dyn Connector>,
+    ) -> Result<Self, SpecError> {
+        Self::start_among(&PLACES, spec, listeners, connector)
+    }
+
+    /// The same with workers from among these.
+    pub(super) fn start_among(
+        places: &'static Places,
         spec: Spec,
         listeners: Vec<Box<dyn Listener>>,
         connector: Arc<dyn Connector>,
@@ -81,6 +92,7 @@ impl Balancer {
             backends_changed: Notify::new(),
             connections: TaskTracker::new(),
             workers: OnceLock::new(),
+            places,
             has_ended: AtomicBool::new(false),
         });
         let mut loops = JoinSet::new();
@@ -205,7 +217,7 @@ impl Floor {
     }
 
     fn start_workers(self: &Arc<Self>, doors: Vec<Entrance>) -> Option<Workers> {
-        let started = Workers::start(self, doors);
+        let started = Workers::start(self, doors, self.places);
         let failed = |error: &io::Error| tracing::warn!(%error, "can't start a balancer's workers");
         started.inspect_err(failed).ok()
     }

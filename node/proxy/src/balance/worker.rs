@@ -7,6 +7,7 @@ mod doors;
 mod flow;
 mod inbox;
 mod pipes;
+mod places;
 mod run;
 mod slots;
 mod subject;
@@ -24,24 +25,32 @@ use run::Worker;
 
 pub(super) use connection::{Connection, Held};
 pub(super) use doors::{Entrance, Newcomer};
+pub(super) use places::{PLACES, Places};
 
 /// The workers of one balancer.
 pub(super) struct Workers(Arc<[Arc<Inbox>]>);
 
 impl Workers {
-    /// As many as the runtime has threads; they accept at these.
+    /// As many as the runtime has threads, if there is room for so many; they accept at these.
     ///
     /// # Errors
-    /// What the kernel says.
-    pub(super) fn start(floor: &Arc<Floor>, doors: Vec<Entrance>) -> io::Result<Self> {
+    /// What the kernel says; `QuotaExceeded` where other balancers have all the workers.
+    pub(super) fn start(
+        floor: &Arc<Floor>,
+        doors: Vec<Entrance>,
+        places: &'static Places,
+    ) -> io::Result<Self> {
         let runtime = Handle::current();
-        let count = runtime.metrics().num_workers().min(MAX_WORKERS);
-        let inboxes = (0..count).map(|_| Inbox::new().map(Arc::new));
+        let places = places.share(runtime.metrics().num_workers());
+        if places.is_empty() {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
+        let inboxes = places.iter().map(|_| Inbox::new().map(Arc::new));
         let inboxes: Arc<[_]> = inboxes.collect::<rustix::io::Result<Vec<_>>>()?.into();
         let doors: Vec<_> = doors.into_iter().map(Arc::new).collect();
         // Dropped if one can't be started, which ends those before it.
         let workers = Self(Arc::clone(&inboxes));
-        for at in 0..count {
+        for (at, place) in places.into_iter().enumerate() {
             let worker = Worker::new(Arc::clone(floor), Arc::clone(&inboxes), at, &doors)?;
             let runtime = runtime.clone();
             thread::Builder::new()
@@ -51,6 +60,7 @@ impl Workers {
                     // For its clock.
                     let _guard = runtime.enter();
                     worker.run();
+                    drop(place);
                 })?;
         }
         Ok(workers)
@@ -85,8 +95,6 @@ impl Drop for Workers {
     }
 }
 
-/// Of one balancer.
-const MAX_WORKERS: usize = 16;
 const STACK_BYTES: usize = 256 * 1024;
 
 #[cfg(test)]

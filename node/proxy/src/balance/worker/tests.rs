@@ -13,6 +13,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{interval, timeout};
 
 use super::super::{Backend, Balancer, KernelConnector, KernelListener, Mode, Spec};
+use super::Places;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn long_connections_spread_over_the_workers_and_are_counted_until_they_end() {
@@ -83,6 +84,48 @@ async fn the_runtime_does_not_wake_for_what_workers_accept() {
     let parked = parks() - before;
     assert!(parked < MANY / 4, "{parked} for {MANY} connections");
     timeout(PATIENCE, balancer.stop()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_balancer_that_finds_no_worker_left_works_without_and_later_ones_find_some_again() {
+    let places: &'static Places = Box::leak(Box::new(Places::new(1)));
+    let server = local().await;
+    let backend = Backend {
+        id: 1,
+        address: server.local_addr().unwrap(),
+        mode: Mode::Serve,
+    };
+    let mut serving = JoinSet::new();
+    serving.spawn(async move {
+        loop {
+            let (mut tcp, _) = server.accept().await.unwrap();
+            // A check asks nothing.
+            let _ = tcp.write_all(b"!").await;
+        }
+    });
+    let start = async || {
+        let listener = local().await.into_std().unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener = Box::new(KernelListener::new(listener).unwrap());
+        let spec = Spec::new(vec![backend.clone()]);
+        let connector = Arc::new(KernelConnector);
+        let balancer = Balancer::start_among(places, spec, vec![listener], connector).unwrap();
+        let mut tcp = TcpStream::connect(address).await.unwrap();
+        assert_eq!(tcp.read_u8().await.unwrap(), b'!');
+        balancer
+    };
+    let first = start().await;
+    assert_eq!(first.workers().map(|it| it.0.len()), Some(1));
+    let second = start().await;
+    assert!(second.workers().is_none());
+    timeout(PATIENCE, first.stop()).await.unwrap();
+    let freed = async {
+        let mut looks = interval(Duration::from_millis(5));
+        while start().await.workers().is_none() {
+            looks.tick().await;
+        }
+    };
+    timeout(PATIENCE, freed).await.unwrap();
 }
 
 async fn local() -> TcpListener {

@@ -50,6 +50,18 @@ fn a_controller_that_its_service_manager_restarts_refuses_nobody() {
             is_whole(&load.attempts(), "restarts")?;
         }
 
+        // A death of the program refuses nobody either, but its nodes find out by themselves.
+        lab.hub.controller()?.kill()?;
+        let killed = Instant::now();
+        lab.hub.serve()?;
+        for load in &loads {
+            is_met(load, killed)?;
+            println!("answered again {:?} after a kill", killed.elapsed());
+            let all = load.attempts();
+            let mut failed = all.iter().filter_map(|it| it.met.as_ref().err());
+            ensure!(!failed.any(|it| it.contains("refused")), "after a kill");
+        }
+
         // What nobody wants any more is given back, before it is in the way of what is wanted instead.
         lab.hub.malha(&["balancer", "remove", &balancer])?;
         let former = "\"0.0.0.0:80\"";

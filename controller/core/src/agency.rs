@@ -241,7 +241,7 @@ fn add_site(
     Ok(id)
 }
 
-/// Each port that the profile has for both peers and the balancer, on each balancer.
+/// Each port that the profile has for the balancer and for those in front of it, on each balancer.
 fn planned_balancers(server: &ProfileSpec, new: &NewAgency) -> Vec<PlannedBalancer> {
     let health = server
         .ports_at(new.xroad)
@@ -253,7 +253,8 @@ fn planned_balancers(server: &ProfileSpec, new: &NewAgency) -> Vec<PlannedBalanc
         });
     let nodes = numbered(&balancer_base(), new.balancers);
     let balanced: Vec<PlannedService> = planned_services(server, new.xroad, |who| {
-        who.contains(&Party::Peers) && who.contains(&Party::Balancer)
+        let clients = [Party::Peers, Party::InformationSystems];
+        who.contains(&Party::Balancer) && clients.iter().any(|party| who.contains(party))
     });
     let on = |node: &Label| -> Vec<PlannedBalancer> {
         let each = balanced.iter().map(|service| PlannedBalancer {

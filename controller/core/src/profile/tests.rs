@@ -1,6 +1,10 @@
 //! The shipped profiles say what X-Road needs, wrong texts are refused where they are wrong, and the requirement's list
 //! differs from them where it should.
 
+mod matrix;
+
+use std::collections::BTreeMap;
+
 use super::*;
 
 #[test]

@@ -95,7 +95,7 @@ fn a_balancer_waits_for_its_machines_in_any_order() {
         let runner = node(&world, "sedec/producao/balanceador1").id;
         let balancers: Vec<_> = world.state.balancers_of(runner).collect();
         let ports: Vec<u16> = balancers.iter().map(|it| it.port.number()).collect();
-        assert_eq!(ports, [5500, 5577], "{order:?}");
+        assert_eq!(ports, [5500, 5577, 8080, 8443], "{order:?}");
         for balancer in balancers {
             assert_eq!(balancer.backends.len(), 2, "{order:?}");
             let health = balancer.settings.health.as_ref().unwrap();
@@ -124,6 +124,8 @@ fn stages_and_agencies_reach_each_other_only_as_the_profile_says() {
         (theirs, 5433, false),
         ("sedec/producao/xvia2", 5433, true),
         ("sedec/producao/xvia2", 8443, true),
+        ("sedec/producao/balanceador1", 8443, true),
+        (balancer, 8443, false),
         ("sedec/desenvolvimento/xvia1", 8443, false),
     ] {
         assert_eq!(opens(&world, ours, to, port), open, "{ours} {to} {port}");

@@ -1,7 +1,7 @@
 //! The names that organizations declare, inside the overlay: at which nodes they stand, and who hears of them. It makes no record
 //! and knows nothing of the public view.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use malha_proto::{HostName, Label, NodeId, OrganizationId, Profile, SiteId};
 
@@ -12,7 +12,7 @@ use crate::state::State;
 
 impl State {
     /// The nodes at which the names of a stage stand inside the overlay: its site's balancers, or its security servers where it has
-    /// no balancer. Nodes that are held apart are none.
+    /// no balancer, or its central servers where it has neither. Nodes that are held apart are none.
     pub fn bearers(
         &self,
         organization: OrganizationId,
@@ -60,14 +60,9 @@ impl State {
     }
 
     fn bears_names(&self, node: &Node) -> bool {
-        let is_balancer = |it: &Node| it.profile == Profile::Balancer && it.is_active();
-        match node.profile {
-            Profile::Balancer => node.is_active(),
-            Profile::SecurityServer => {
-                node.is_active() && !self.nodes_of(node.site).any(is_balancer)
-            }
-            Profile::Garage | Profile::Central | Profile::Edge => false,
-        }
+        let rank = standing(node);
+        let mut others = self.nodes_of(node.site).map(standing);
+        rank > 0 && others.all(|other| other <= rank)
     }
 
     fn names_at(&self, site: &Site, declaration: &Declaration) -> BTreeSet<HostName> {
@@ -84,37 +79,53 @@ impl State {
     }
 }
 
-/// The nodes that may bear other names: those of sites whose stage was declared otherwise, and the servers behind a balancer that
-/// came or went.
+/// The nodes that may bear other names: those of sites whose stage was declared otherwise, and those that stand behind one that came
+/// or went.
 pub(crate) fn named_otherwise(old: &State, new: &State) -> BTreeSet<NodeId> {
-    let mut sites = BTreeSet::<SiteId>::new();
+    // Of each site, below which rank.
+    let mut sites = BTreeMap::<SiteId, u8>::new();
     for item in old.declarations.diff(&new.declarations) {
         let (before, after) = sides(item);
         for declaration in before.into_iter().chain(after) {
             let organization = declaration.organization;
             let stages = declaration.statement.stages();
             let named = stages.filter_map(|(_, said)| new.site_named(organization, &said.site));
-            sites.extend(named.map(|site| site.id));
+            sites.extend(named.map(|site| (site.id, u8::MAX)));
         }
     }
     for item in old.nodes.diff(&new.nodes) {
         let (before, after) = sides(item);
-        let stands = |node: &Node| {
-            (
-                node.site,
-                node.profile == Profile::Balancer && node.is_active(),
-            )
-        };
+        let stands = |node: &Node| (node.site, standing(node));
         if before.map(|it| stands(it)) != after.map(|it| stands(it)) {
-            let balancers = before.into_iter().chain(after);
-            let balancers = balancers.filter(|it| it.profile == Profile::Balancer);
-            sites.extend(balancers.map(|it| it.site));
+            for node in before.into_iter().chain(after) {
+                let below = sites.entry(node.site).or_default();
+                *below = rank(node.profile).max(*below);
+            }
         }
     }
-    let nodes = sites.into_iter().flat_map(|site| new.nodes_of(site));
-    let bearers =
-        nodes.filter(|node| matches!(node.profile, Profile::SecurityServer | Profile::Balancer));
+    let bearers = sites.into_iter().flat_map(|(site, below)| {
+        let nodes = new.nodes_of(site);
+        nodes.filter(move |node| (1..below).contains(&rank(node.profile)))
+    });
     bearers.map(|node| node.id).collect()
+}
+
+/// Its rank, as long as it is not held apart.
+fn standing(node: &Node) -> u8 {
+    match node.is_active() {
+        true => rank(node.profile),
+        false => 0,
+    }
+}
+
+/// Of a site's nodes those of the highest rank bear its names; 0 never does.
+fn rank(profile: Profile) -> u8 {
+    match profile {
+        Profile::Balancer => 3,
+        Profile::SecurityServer => 2,
+        Profile::Central => 1,
+        Profile::Garage | Profile::Edge => 0,
+    }
 }
 
 /// Every name of a statement.

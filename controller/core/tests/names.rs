@@ -156,6 +156,50 @@ fn without_the_balancer_the_name_stands_at_the_servers() {
     }
 }
 
+/// The port 4001 of a central server is in the tunnel only: by its one name it must be found there.
+#[test]
+fn a_central_servers_name_stands_at_it_as_long_as_no_security_server_shares_its_site() {
+    const CENTRAL: &str = "central.xvia.mt.gov.br";
+    let mut scene = Scene::new();
+    let world = &mut scene.world;
+    let create = Command::CreateOrganization {
+        name: label("mti"),
+        display_name: String::new(),
+    };
+    world.run(create).unwrap();
+    let organization = world.state.organization_by_name("mti").unwrap().id;
+    let create = Command::CreateSite {
+        organization,
+        name: label("central"),
+        display_name: String::new(),
+    };
+    let Answer::Site(site) = world.run(create).unwrap().answer else {
+        panic!("no site");
+    };
+    let central = world.enrol(site, Profile::Central, 77);
+    let declared = declare(organization, "central", CENTRAL);
+    let before = world.state.clone();
+    let outcome = world.run(declared).unwrap();
+    let touched = affected(&before, &outcome.state, &outcome.changes).nodes;
+    let bearer = world.state.node_name(central).unwrap().to_string();
+    // The grant to 4001 is every agency's.
+    assert_eq!(scene.hears("sedec/producao/xvia1", CENTRAL), [bearer]);
+    let heard = [central, scene.id("sedec/producao/xvia1")];
+    assert!(heard.iter().all(|id| touched.contains(id)));
+
+    let server = scene.world.enrol(site, Profile::SecurityServer, 78);
+    let map = |node| scene.world.state.netmap(node).unwrap().me.names;
+    assert!(map(central).is_empty());
+    assert_eq!(map(server), [host(CENTRAL)]);
+    let remove = Command::RemoveNode { id: server };
+    let with_server = scene.world.state.clone();
+    let outcome = scene.world.run(remove).unwrap();
+    let touched = affected(&with_server, &outcome.state, &outcome.changes).nodes;
+    assert!(touched.contains(&central));
+    let again = scene.world.state.netmap(central).unwrap().me.names;
+    assert_eq!(again, [host(CENTRAL)]);
+}
+
 #[test]
 fn a_name_is_one_organizations() {
     let mut scene = Scene::new();

@@ -280,7 +280,7 @@ impl Plan<'_> {
         match &port.probe {
             PortProbe::None => {}
             PortProbe::TlsClientCertificate => {
-                self.messages(&id, address);
+                self.messages(&id, at, address);
                 self.ocsp(stage, name, address);
             }
             PortProbe::Tls => {
@@ -319,14 +319,19 @@ impl Plan<'_> {
             for ip in &own.public_addresses {
                 let address = SocketAddr::new(*ip, port.number);
                 let id = |what: &str| format!("{stage}/public/{}/{ip}/{what}", port.number);
-                self.messages(&id, address);
+                // What shuts the controller out does as it should, and nobody else looks at TLS.
+                let at = match port.is_shut_to_controller {
+                    true => Vantage::Outside { node: None },
+                    false => Vantage::Controller,
+                };
+                self.messages(&id, &at, address);
             }
         }
     }
 
     /// TLS that asks for a client certificate.
-    fn messages(&mut self, id: &dyn Fn(&str) -> String, address: SocketAddr) {
-        let (at, probe) = (&Vantage::Controller, Probe::Tls { address });
+    fn messages(&mut self, id: &dyn Fn(&str) -> String, at: &Vantage, address: SocketAddr) {
+        let probe = Probe::Tls { address };
         let issuers = Issuers::Organization;
         let role = Role::Authentication;
         for (what, expect) in [
@@ -384,10 +389,10 @@ impl Plan<'_> {
     }
 
     fn egress(&mut self, stage: &str, own: &Stage) {
-        for server in own.servers.iter().filter(|server| server.has_egress) {
+        for server in &own.servers {
             let node = server.node.clone();
             let from = &Vantage::Server { node };
-            for target in &self.subject.egress {
+            for target in &server.egress {
                 let kind = kind_of(target.kind);
                 let id = format!(
                     "{stage}/egress/{}/{kind}/{}:{}",

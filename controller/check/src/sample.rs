@@ -34,12 +34,7 @@ pub(crate) fn subject() -> Subject {
         },
         name_servers: vec![name_server("ns1", 1), name_server("ns2", 2)],
         unresolved_name_servers: Vec::new(),
-        egress: vec![Target {
-            kind: TargetKind::Central,
-            name: "central.mt.gov.br".to_owned(),
-            port: 4001,
-            addresses: vec![ip("201.49.99.1")],
-        }],
+        egress: vec![central()],
         ocsp_urls: vec!["http://ocsp.mt.gov.br:8888/".to_owned()],
         timestamp_urls: vec!["http://tsa.mt.gov.br:8899/".to_owned()],
         issuers_pem: vec!["-----BEGIN CERTIFICATE-----".to_owned()],
@@ -98,6 +93,7 @@ fn server(id: u64, name: &str, address: &str) -> Server {
         probe,
         granted: (exposure != Exposure::Never).then(|| node(31, "par")),
         ungranted: Some(node(32, "alheio")),
+        is_shut_to_controller: false,
     };
     Server {
         node: node(id, name),
@@ -113,6 +109,15 @@ fn server(id: u64, name: &str, address: &str) -> Server {
             port(5588, Exposure::Tunnel, PortProbe::Health),
             port(9011, Exposure::Never, PortProbe::None),
         ],
-        has_egress: true,
+        egress: vec![central()],
+    }
+}
+
+fn central() -> Target {
+    Target {
+        kind: TargetKind::Central,
+        name: "central.mt.gov.br".to_owned(),
+        port: 4001,
+        addresses: vec![ip("201.49.99.1")],
     }
 }

@@ -20,7 +20,7 @@ pub struct Subject {
     /// Those of them that have no address, so that nobody can ask them.
     #[serde(default)]
     pub unresolved_name_servers: Vec<String>,
-    /// What each production and development server must reach.
+    /// What is declared that servers must reach. [`Server::egress`] says it for each of them.
     pub egress: Vec<Target>,
     /// OCSP responders, as URLs like `http://ocsp.example:8888/`.
     pub ocsp_urls: Vec<String>,
@@ -74,8 +74,9 @@ pub struct Server {
     pub node: Node,
     pub overlay_addresses: Vec<IpAddr>,
     pub ports: Vec<Port>,
-    /// Whether it must reach [`Subject::egress`]: security servers do, balancers don't.
-    pub has_egress: bool,
+    /// What it must reach, at the addresses to which the names lead it. Balancers must reach nothing here.
+    #[serde(default)]
+    pub egress: Vec<Target>,
 }
 
 /// A node by number, and the name by which people know it.
@@ -97,6 +98,9 @@ pub struct Port {
     pub granted: Option<Node>,
     /// A member of the overlay without a grant to this port, with its tunnel up.
     pub ungranted: Option<Node>,
+    /// Only listed sources may come in public, and the controller is none of them.
+    #[serde(default)]
+    pub is_shut_to_controller: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

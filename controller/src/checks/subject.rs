@@ -1,20 +1,24 @@
 //! What a run of checks is about: an organization's declaration, its servers with the ports of their profiles, and who can look at
 //! them from where. It reads the state and decides nothing.
 
+mod egress;
+mod servers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use malha_check::{
-    Balancer, DeclaredPort, Direction, Exposure, NameServer, Outside, Port, PortDifference,
-    PortProbe, Protocol, Server, Stage, Subject, Target, TargetKind,
+    Balancer, DeclaredPort, Direction, NameServer, Outside, PortDifference, Stage, Subject,
 };
-use malha_core::declaration::{Host, StageStatement, Statement, WebAddress};
-use malha_core::profile::{self, Network, Party, PortExposure, PortSpec, ProfileSpec};
+use malha_core::declaration::{self, Host, StageStatement, Statement, WebAddress};
+use malha_core::profile::{self, Network};
 use malha_core::{Node, Organization, State};
 use malha_proto::{NodeId, Profile};
 
-use super::vantage::{Around, Lookouts, NoOutside};
+use super::vantage::{Lookouts, NoOutside};
 use crate::paths;
+use egress::Egress;
+use servers::exposure;
 
 /// The addresses of the hosts that a declaration names.
 pub(super) type Addresses = BTreeMap<Host, Vec<IpAddr>>;
@@ -44,10 +48,12 @@ pub(super) fn subject(
         state,
         organization,
         lookouts,
+        control,
+        egress: Egress::new(state, statement, addresses),
     };
-    let stage = |said: &Option<StageStatement>| {
-        said.as_ref()
-            .map(|said| builder.stage(said))
+    let stage = |which| {
+        let said = statement.stage(which);
+        said.map(|said| builder.stage(which, said))
             .unwrap_or_default()
     };
     let declared = statement.stages().flat_map(|(_, said)| &said.addresses);
@@ -56,11 +62,11 @@ pub(super) fn subject(
     let texts = |urls: &[WebAddress]| urls.iter().map(WebAddress::to_string).collect();
     let subject = Subject {
         organization: organization.name.to_string(),
-        production: stage(&statement.production),
-        development: stage(&statement.development),
+        production: stage(declaration::Stage::Production),
+        development: stage(declaration::Stage::Development),
         name_servers: name_servers(statement, addresses),
         unresolved_name_servers: unresolved(statement, addresses),
-        egress: egress(state, statement, addresses),
+        egress: builder.egress.declared(),
         ocsp_urls: texts(&statement.ocsp),
         timestamp_urls: texts(&statement.time_stamps),
         issuers_pem: statement.issuers.clone(),
@@ -79,17 +85,23 @@ struct Builder<'a> {
     state: &'a State,
     organization: &'a Organization,
     lookouts: &'a Lookouts<'a>,
+    /// Where the controller's own public addresses answer.
+    control: &'a [SocketAddr],
+    egress: Egress<'a>,
 }
 
 impl Builder<'_> {
-    fn stage(&self, said: &StageStatement) -> Stage {
+    fn stage(&self, which: declaration::Stage, said: &StageStatement) -> Stage {
         let path = format!("{}/{}", self.organization.name, said.site);
         let site = self.state.site_by_path(&path);
         let nodes: Vec<&Node> = site
             .into_iter()
             .flat_map(|site| self.state.nodes_of(site.id))
             .filter(|node| node.is_active())
-            .filter(|node| matches!(node.profile, Profile::SecurityServer | Profile::Balancer))
+            .filter(|node| {
+                use Profile::{Balancer, Central, SecurityServer};
+                matches!(node.profile, SecurityServer | Balancer | Central)
+            })
             .collect();
         let bearers: Vec<&Node> = self.state.bearers(self.organization.id, said).collect();
         let asker = self.lookouts.asker(&bearers);
@@ -99,60 +111,24 @@ impl Builder<'_> {
             reached.is_none_or(|reached| reached.contains(&node.id))
         };
         let shown = bearers.iter().filter(is_shown);
+        let fronts = self.fronts(&nodes);
+        let own = nodes.iter().map(|node| self.server(node, which));
         let balancers = nodes
             .iter()
-            .flat_map(|node| self.state.balancers_of(node.id).map(|it| (node.id, it)))
-            .map(|(node, it)| Balancer {
-                name: balancer_name(self.state, node, it),
-            });
+            .flat_map(|node| self.state.balancers_of(node.id))
+            .chain(fronts.iter().copied());
         Stage {
             names: said.names.iter().map(ToString::to_string).collect(),
             public_addresses: said.addresses.clone(),
             internal_addresses: shown.flat_map(|node| overlay_addresses(node)).collect(),
             asker: asker.as_ref().map(|(id, _)| self.named(*id)),
             urls: said.urls.iter().map(WebAddress::to_string).collect(),
-            balancers: balancers.collect(),
-            servers: nodes.iter().map(|node| self.server(node)).collect(),
-        }
-    }
-
-    fn server(&self, node: &Node) -> Server {
-        let around = self.lookouts.around(node.id);
-        let spec = self.state.profile_spec(node.profile);
-        let release = self.state.site(node.site).and_then(|site| site.xroad);
-        let mut ports: BTreeMap<(Protocol, u16), Port> = BTreeMap::new();
-        for it in spec.ports_at(release) {
-            if it.direction != profile::Direction::In {
-                continue;
-            }
-            for port in &it.ports {
-                let number = port.number();
-                let port = self.port(number, exposure(it), probe(it, &spec), &around);
-                let protocol = protocol(it);
-                ports.insert((protocol, number), Port { protocol, ..port });
-            }
-        }
-        // What the node really offers counts, whether its profile has it or not.
-        for service in self.state.services_of(node.id) {
-            let number = service.port.number();
-            let offered = || self.port(number, Exposure::Tunnel, PortProbe::None, &around);
-            let _ = ports.entry((Protocol::Tcp, number)).or_insert_with(offered);
-        }
-        for balancer in self.state.balancers_of(node.id) {
-            let number = balancer.port.number();
-            let exposure = match balancer.exposure {
-                malha_proto::Exposure::Public => Exposure::Public,
-                malha_proto::Exposure::Tunnel => Exposure::Tunnel,
-            };
-            let offered = || self.port(number, exposure, PortProbe::None, &around);
-            let port = ports.entry((Protocol::Tcp, number)).or_insert_with(offered);
-            port.exposure = exposure;
-        }
-        Server {
-            node: self.named(node.id),
-            overlay_addresses: overlay_addresses(node).to_vec(),
-            ports: ports.into_values().collect(),
-            has_egress: node.profile == Profile::SecurityServer,
+            servers: own.chain(self.fronting(&fronts)).collect(),
+            balancers: balancers
+                .map(|it| Balancer {
+                    name: balancer_name(self.state, it.node, it),
+                })
+                .collect(),
         }
     }
 
@@ -173,17 +149,6 @@ impl Builder<'_> {
         differences.collect()
     }
 
-    fn port(&self, number: u16, exposure: Exposure, probe: PortProbe, around: &Around) -> Port {
-        Port {
-            number,
-            protocol: Protocol::Tcp,
-            exposure,
-            probe,
-            granted: around.granted(number).map(|id| self.named(id)),
-            ungranted: around.ungranted(number).map(|id| self.named(id)),
-        }
-    }
-
     fn named(&self, id: NodeId) -> malha_check::Node {
         let name = self.state.node_name(id);
         malha_check::Node {
@@ -202,46 +167,6 @@ fn overlay_addresses(node: &Node) -> [IpAddr; 2] {
     [node.addresses.v4.into(), node.addresses.v6.into()]
 }
 
-fn protocol(it: &PortSpec) -> Protocol {
-    match it.protocol {
-        malha_proto::Protocol::Udp => Protocol::Udp,
-        malha_proto::Protocol::Tcp | malha_proto::Protocol::Icmp => Protocol::Tcp,
-    }
-}
-
-fn exposure(it: &PortSpec) -> Exposure {
-    match it.exposure {
-        PortExposure::Tunnel => Exposure::Tunnel,
-        PortExposure::Public => Exposure::Public,
-        PortExposure::Loopback => Exposure::Loopback,
-        PortExposure::Never => Exposure::Never,
-    }
-}
-
-fn probe(it: &PortSpec, spec: &ProfileSpec) -> PortProbe {
-    let messages = || {
-        let is_tls = |it: &&PortSpec| {
-            it.direction == profile::Direction::In
-                && it.probe == profile::PortProbe::TlsClientCertificate
-        };
-        let entry = spec.ports.iter().find(is_tls)?;
-        entry.ports.first().map(|port| port.number())
-    };
-    match it.probe {
-        profile::PortProbe::Tcp | profile::PortProbe::None => PortProbe::None,
-        profile::PortProbe::TlsClientCertificate => PortProbe::TlsClientCertificate,
-        profile::PortProbe::Https => PortProbe::Tls,
-        profile::PortProbe::Health => PortProbe::Health,
-        profile::PortProbe::Http => match messages() {
-            Some(tls_port) if it.name.as_str() == OCSP_CACHE => PortProbe::OcspCache { tls_port },
-            _ => PortProbe::Http {
-                path: "/".to_owned(),
-                statuses: (200..500).collect(),
-            },
-        },
-    }
-}
-
 fn name_servers(statement: &Statement, addresses: &Addresses) -> Vec<NameServer> {
     let servers = statement.name_servers.iter().flat_map(|server| {
         let found = addresses.get(&server.host).into_iter().flatten();
@@ -257,42 +182,6 @@ fn unresolved(statement: &Statement, addresses: &Addresses) -> Vec<String> {
     let servers = statement.name_servers.iter();
     let nowhere = servers.filter(|it| addresses.get(&it.host).is_none_or(Vec::is_empty));
     nowhere.map(ToString::to_string).collect()
-}
-
-fn egress(state: &State, statement: &Statement, addresses: &Addresses) -> Vec<Target> {
-    let spec = state.profile_spec(Profile::SecurityServer);
-    let ports = |party: Party| {
-        let out = spec
-            .ports
-            .iter()
-            .filter(|it| it.direction == profile::Direction::Out)
-            .filter(move |it| it.who.contains(&party));
-        let numbers = out.flat_map(|it| it.ports.iter().map(|port| port.number()));
-        numbers.collect::<BTreeSet<u16>>()
-    };
-    let target = |kind, host: &Host, port| Target {
-        kind,
-        name: host.to_string(),
-        port,
-        addresses: addresses.get(host).cloned().unwrap_or_default(),
-    };
-    let mut targets = Vec::new();
-    for (kind, party, hosts) in [
-        (TargetKind::Peer, Party::Peers, &statement.peers),
-        (TargetKind::Central, Party::Central, &statement.central),
-    ] {
-        let ports = ports(party);
-        for host in hosts {
-            targets.extend(ports.iter().map(|port| target(kind, host, *port)));
-        }
-    }
-    for (kind, urls) in [
-        (TargetKind::Ocsp, &statement.ocsp),
-        (TargetKind::TimeStamp, &statement.time_stamps),
-    ] {
-        targets.extend(urls.iter().map(|url| target(kind, &url.host, url.port)));
-    }
-    targets
 }
 
 fn declared_ports(statement: &Statement) -> Vec<DeclaredPort> {
@@ -315,54 +204,5 @@ fn declared_ports(statement: &Statement) -> Vec<DeclaredPort> {
     ports.collect()
 }
 
-/// The entry of a profile that answers X-Road's cached OCSP responses.
-const OCSP_CACHE: &str = "ocsp-cache";
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::tests::rig::Rig;
-
-    const STATEMENT: &str = r#"version = 1
-central = ["central.mt.example"]
-peers = ["sefaz.mt.example"]
-ocsp = ["http://ocsp.mt.example:8888/"]
-time_stamps = ["https://tsa.mt.example/"]
-name_servers = ["ns1.mt.example", "ns2.mt.example:5353"]
-[production]
-site = "production"
-"#;
-
-    #[tokio::test]
-    async fn a_server_must_reach_peers_central_ocsp_and_time_stamps_at_the_profiles_ports() {
-        let rig = Rig::bare().await;
-        let statement = Statement::parse(STATEMENT).unwrap();
-        let ip: IpAddr = "203.0.113.1".parse().unwrap();
-        let addresses = hosts(&statement).into_iter().map(|it| (it, vec![ip]));
-        let targets = egress(&rig.state(), &statement, &addresses.collect());
-        let told = targets.iter().map(|it| (it.kind, &it.name[..], it.port));
-        assert_eq!(
-            told.collect::<Vec<_>>(),
-            [
-                (TargetKind::Peer, "sefaz.mt.example", 5_500),
-                (TargetKind::Peer, "sefaz.mt.example", 5_577),
-                (TargetKind::Central, "central.mt.example", 80),
-                (TargetKind::Central, "central.mt.example", 443),
-                (TargetKind::Central, "central.mt.example", 4_001),
-                (TargetKind::Ocsp, "ocsp.mt.example", 8_888),
-                (TargetKind::TimeStamp, "tsa.mt.example", 443),
-            ]
-        );
-        assert!(targets.iter().all(|it| it.addresses == [ip]));
-    }
-
-    #[test]
-    fn a_name_server_without_an_address_is_not_forgotten() {
-        let statement = Statement::parse(STATEMENT).unwrap();
-        let ip: IpAddr = "203.0.113.1".parse().unwrap();
-        let first = statement.name_servers[0].host.clone();
-        let addresses = Addresses::from([(first, vec![ip])]);
-        assert_eq!(name_servers(&statement, &addresses).len(), 1);
-        assert_eq!(unresolved(&statement, &addresses), ["ns2.mt.example:5353"]);
-    }
-}
+mod tests;

@@ -107,6 +107,7 @@ pub(crate) fn subject(ports: &[(SocketAddr, PortProbe)]) -> Subject {
             probe: probe.clone(),
             granted: None,
             ungranted: None,
+            is_shut_to_controller: false,
         };
         let ip = address.ip();
         match servers.iter_mut().find(|it| it.overlay_addresses == [ip]) {
@@ -118,7 +119,7 @@ pub(crate) fn subject(ports: &[(SocketAddr, PortProbe)]) -> Subject {
                 },
                 overlay_addresses: vec![ip],
                 ports: vec![port],
-                has_egress: false,
+                egress: Vec::new(),
             }),
         }
     }

@@ -110,7 +110,7 @@ fn what_nobody_can_test_says_why() {
     let udp = verdict(&subject, id, Seen::Tcp(TcpSeen::Open));
     assert_unknown(&udp, Cause::NotOverTcp);
     let mut subject = sample::subject();
-    subject.egress[0].addresses.clear();
+    subject.production.servers[0].egress[0].addresses.clear();
     let id = "production/egress/servidor-1/central/central.mt.gov.br:4001";
     let nowhere = verdict(&subject, id, Seen::Tcp(TcpSeen::Open));
     assert_unknown(&nowhere, Cause::NoAddress);

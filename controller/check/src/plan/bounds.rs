@@ -2,7 +2,7 @@
 
 use crate::subject::{
     MAX_ADDRESSES, MAX_DECLARED_PORTS, MAX_ISSUERS, MAX_NAME_SERVERS, MAX_NAMES,
-    MAX_PORT_DIFFERENCES, MAX_PORTS, MAX_SERVERS, MAX_TARGETS, MAX_URLS, Subject,
+    MAX_PORT_DIFFERENCES, MAX_PORTS, MAX_SERVERS, MAX_TARGETS, MAX_URLS, Subject, Target,
 };
 
 /// The subject with every list at its limit, and whether something was left out.
@@ -20,6 +20,7 @@ pub(super) fn within_limits(subject: &Subject) -> (Subject, bool) {
         for server in &mut stage.servers {
             cut(shorten(&mut server.overlay_addresses, MAX_ADDRESSES));
             cut(shorten(&mut server.ports, MAX_PORTS));
+            cut(shorten_targets(&mut server.egress));
         }
     }
     cut(shorten(&mut subject.name_servers, MAX_NAME_SERVERS));
@@ -27,10 +28,7 @@ pub(super) fn within_limits(subject: &Subject) -> (Subject, bool) {
         &mut subject.unresolved_name_servers,
         MAX_NAME_SERVERS,
     ));
-    cut(shorten(&mut subject.egress, MAX_TARGETS));
-    for target in &mut subject.egress {
-        cut(shorten(&mut target.addresses, MAX_ADDRESSES));
-    }
+    cut(shorten_targets(&mut subject.egress));
     cut(shorten(&mut subject.ocsp_urls, MAX_URLS));
     cut(shorten(&mut subject.timestamp_urls, MAX_URLS));
     cut(shorten(&mut subject.issuers_pem, MAX_ISSUERS));
@@ -40,6 +38,14 @@ pub(super) fn within_limits(subject: &Subject) -> (Subject, bool) {
         cut(shorten(differences, MAX_PORT_DIFFERENCES));
     }
     (subject, is_cut)
+}
+
+fn shorten_targets(targets: &mut Vec<Target>) -> bool {
+    let mut is_over = shorten(targets, MAX_TARGETS);
+    for target in targets {
+        is_over |= shorten(&mut target.addresses, MAX_ADDRESSES);
+    }
+    is_over
 }
 
 fn shorten<T>(list: &mut Vec<T>, limit: usize) -> bool {

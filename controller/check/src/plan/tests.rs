@@ -117,6 +117,36 @@ fn what_is_over_the_limits_is_said() {
 }
 
 #[test]
+fn a_server_must_reach_what_is_its_own_to_reach_and_no_other() {
+    let mut subject = sample::subject();
+    let (ours, theirs) = (sample::ip("100.64.0.7"), sample::ip("201.49.99.1"));
+    subject.production.servers[0].egress[0].addresses = vec![ours];
+    subject.development.servers[0].egress.clear();
+    let ids = ids(&subject);
+    let egress = |stage: &str| ids.iter().filter(|id| id.starts_with(stage)).count();
+    let at = |ip| format!("production/egress/servidor-1/central/central.mt.gov.br:4001/{ip}");
+    assert!(ids.contains(&at(ours)) && !ids.contains(&at(theirs)));
+    assert_eq!(egress("development/egress/"), 0);
+}
+
+#[test]
+fn what_shuts_the_controller_out_is_not_judged_by_its_own_look() {
+    let mut subject = sample::subject();
+    let looks = |subject: &Subject| {
+        let checks = plan(subject);
+        let public = checks
+            .into_iter()
+            .filter(|it| it.id.contains("/public/5500/"));
+        public.map(|it| it.vantage.is_manned()).collect::<Vec<_>>()
+    };
+    assert_eq!(looks(&subject), [true; 8]);
+    for stage in [&mut subject.production, &mut subject.development] {
+        stage.servers[0].ports[0].is_shut_to_controller = true;
+    }
+    assert_eq!(looks(&subject), [false; 8]);
+}
+
+#[test]
 fn udp_ports_are_planned_and_dialled_by_nobody() {
     let mut subject = sample::subject();
     let port = Port {
@@ -126,6 +156,7 @@ fn udp_ports_are_planned_and_dialled_by_nobody() {
         probe: PortProbe::None,
         granted: None,
         ungranted: None,
+        is_shut_to_controller: false,
     };
     subject.production.servers[0].ports = vec![port];
     let checks = plan(&subject);
@@ -154,6 +185,7 @@ fn any_subject() -> impl Strategy<Value = Subject> {
                     probe: PortProbe::None,
                     granted: None,
                     ungranted: Some(sample::node(9, "alheio")),
+                    is_shut_to_controller: false,
                 })
                 .collect();
             let server = subject.production.servers[0].clone();

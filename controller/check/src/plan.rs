@@ -1,5 +1,6 @@
 //! From what an organization declares to the list of checks. Pure: the same subject gives the same list, in the same order.
 
+pub(crate) mod authority;
 mod bounds;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,8 +10,9 @@ use time::Duration;
 
 use crate::check::{Check, Expect, Issuers, Probe, Role, Vantage, View};
 use crate::subject::{
-    Exposure, Outside, Port, PortProbe, Protocol, Server, Stage, Subject, TargetKind,
+    Direction, Exposure, Outside, Port, PortProbe, Protocol, Server, Stage, Subject, TargetKind,
 };
+use authority::{host_of, port_of};
 use bounds::within_limits;
 
 /// Every check of the subject, each id once. What was not declared, and what is over the limits, stands in the list as a check
@@ -222,7 +224,7 @@ impl Plan<'_> {
         }
     }
 
-    /// The same ports on public addresses, from outside, and those that the organization itself says are open there.
+    /// The same ports on public addresses, from outside, and those that the organization itself lists as open to whomever.
     fn outside(&mut self, stage: &str, own: &Stage) {
         let outside = self.subject.outside.as_ref();
         let vantage = Vantage::Outside {
@@ -234,8 +236,10 @@ impl Plan<'_> {
             self.add(format!("outside/control/{control}"), &vantage, &probe, open);
         }
         let mut ports = BTreeMap::<(u16, Protocol), bool>::new();
+        // Where a web address of its own answers is that address's business.
+        let is_web = |number: u16| own.urls.iter().any(|url| port_of(url) == Some(number));
         for declared in &self.subject.declared_ports {
-            if declared.from_outside {
+            if declared.direction == Direction::In && !is_web(declared.number) {
                 ports.insert((declared.number, Protocol::Tcp), false);
             }
         }
@@ -447,16 +451,6 @@ fn control_of(outside: &Outside, address: IpAddr) -> Option<SocketAddr> {
     let mut controls = outside.control.iter();
     let control = controls.find(|control| control.is_ipv4() == address.is_ipv4());
     control.copied()
-}
-
-/// The host of `https://host:port/path`.
-pub(crate) fn host_of(url: &str) -> Option<&str> {
-    let (_, rest) = url.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    if let Some(v6) = authority.strip_prefix('[') {
-        return v6.split(']').next();
-    }
-    authority.split(':').next().filter(|host| !host.is_empty())
 }
 
 fn kind_of(kind: TargetKind) -> &'static str {

@@ -201,7 +201,7 @@ pub struct PortDifference {
 pub struct DeclaredPort {
     pub number: u16,
     pub direction: Direction,
-    /// "Da rede externa", or open on a public address.
+    /// "Da rede externa", or towards it; else the organization's own network.
     pub from_outside: bool,
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::{Case, Outcome, Trouble, failed, found, http_in_words, listed, unknown};
 use crate::check::{Probe, Vantage};
 use crate::observation::{HttpSeen, Seen, TcpSeen, UrlSeen};
-use crate::plan::host_of;
+use crate::plan::authority::host_of;
 use crate::subject::{Direction, Exposure, PortDifference, Subject};
 use crate::verdict::{Cause, Fault};
 

@@ -8,7 +8,10 @@ use proptest::prelude::*;
 
 use super::{MAX_CHECKS, plan, probes};
 use crate::sample;
-use crate::{Expect, Exposure, Outside, Port, PortProbe, Probe, Protocol, Subject, Vantage};
+use crate::{
+    DeclaredPort, Direction, Expect, Exposure, Outside, Port, PortProbe, Probe, Protocol, Subject,
+    Vantage,
+};
 
 fn ids(subject: &Subject) -> Vec<String> {
     plan(subject).into_iter().map(|check| check.id).collect()
@@ -93,6 +96,33 @@ fn a_port_that_only_the_declaration_opens_to_the_outside_must_be_closed_there() 
     let expect = &check.unwrap().expect;
     let control = Some("198.51.100.1:443".parse().unwrap());
     assert_eq!(*expect, Expect::Closed { control });
+}
+
+#[test]
+fn what_is_listed_inward_is_looked_at_from_outside_and_neither_what_goes_out_nor_a_web_address() {
+    let mut subject = sample::subject();
+    let line = |number, direction, from_outside| DeclaredPort {
+        number,
+        direction,
+        from_outside,
+    };
+    subject.declared_ports = vec![
+        line(8888, Direction::In, false),
+        line(443, Direction::In, false),
+        line(8443, Direction::In, false),
+        line(8899, Direction::Out, true),
+    ];
+    let ids = ids(&subject);
+    let at = |port, ip| ids.contains(&format!("production/port/{port}/outside/{ip}"));
+    let public = "201.49.10.7";
+    assert!(at(8888, public) && at(8443, public));
+    assert!(!at(443, public) && !at(8899, public));
+    subject.production.urls = ["https://[2001:db8::7]:8443/", "https://x.mt.gov.br:444/"]
+        .map(str::to_owned)
+        .into();
+    let ids = self::ids(&subject);
+    let at = |port| ids.contains(&format!("production/port/{port}/outside/{public}"));
+    assert!(at(443) && !at(8443));
 }
 
 #[test]

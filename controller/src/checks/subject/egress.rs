@@ -88,7 +88,7 @@ impl<'a> Egress<'a> {
         &self,
         release: Option<malha_core::profile::Release>,
         addresses: impl Fn(&Host) -> Vec<IpAddr>,
-        is_meant: impl Fn(&Host) -> bool,
+        is_peer: impl Fn(&Host) -> bool,
     ) -> Vec<Target> {
         let spec = self.state.profile_spec(Profile::SecurityServer);
         let ports = |party: Party| {
@@ -111,7 +111,11 @@ impl<'a> Egress<'a> {
             (TargetKind::Central, Party::Central, &said.central),
         ] {
             let ports = ports(party);
-            for host in hosts.iter().filter(|host| is_meant(host)) {
+            // A central server is every stage's.
+            let hosts = hosts
+                .iter()
+                .filter(|host| kind == TargetKind::Central || is_peer(host));
+            for host in hosts {
                 targets.extend(ports.iter().map(|port| target(kind, host, *port)));
             }
         }

@@ -157,6 +157,7 @@ async fn a_peer_that_is_a_member_is_looked_for_where_its_name_leads_the_server()
     let peers = targets.iter().filter(|it| it.kind == TargetKind::Peer);
     let names: BTreeSet<&str> = peers.map(|it| &it.name[..]).collect();
     assert_eq!(names, ["xvia.fora.example"].into());
+    assert!(targets.iter().any(|it| it.kind == TargetKind::Central));
 }
 
 #[tokio::test]

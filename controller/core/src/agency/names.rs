@@ -8,7 +8,7 @@ use malha_zone::{RecordData, RecordName, RecordSet, RecordType, ZoneError, ZoneN
 use super::{AddedAgency, AgencyName, NewAgency, suffixed};
 use crate::apply::found;
 use crate::command::Rejection;
-use crate::declaration::{self, Stage, StageStatement, Statement};
+use crate::declaration::{self, NameServer, Stage, StageStatement, Statement};
 use crate::draft::Draft;
 use crate::limits::AGENCY_TTL_S;
 use crate::model::RecordSource;
@@ -98,6 +98,7 @@ pub(super) fn declare(
         })
     };
     let statement = Statement {
+        name_servers: name_servers(draft, new),
         production: stage(Stage::Production),
         development: stage(Stage::Development),
         ports: declared_ports(seed_ports()),
@@ -105,4 +106,18 @@ pub(super) fn declare(
     };
     let author = new.author.name(&draft.state)?;
     declaration::declare(draft, added.organization, &statement.to_text(), &author).map(drop)
+}
+
+/// Those of the zone that its names are in, if that is kept here.
+fn name_servers(draft: &Draft, new: &NewAgency) -> Vec<NameServer> {
+    let zone = new
+        .zone
+        .as_ref()
+        .and_then(|origin| draft.state.zone(origin));
+    let set = zone.and_then(|zone| zone.set(&RecordName::apex(), RecordType::Ns));
+    let names = set.into_iter().flat_map(|set| set.data());
+    let names = names.map(|name| name.to_string());
+    names
+        .filter_map(|name| name.trim_end_matches('.').parse().ok())
+        .collect()
 }

@@ -133,6 +133,45 @@ fn stages_and_agencies_reach_each_other_only_as_the_profile_says() {
 }
 
 #[test]
+fn operators_and_information_systems_reach_what_is_theirs_and_nothing_else() {
+    let mut world = with_policy();
+    let added = add(&mut world, agency("sedec"));
+    enrol(&mut world, &added, 0..4);
+    let server = node(&world, "sedec/producao/xvia1");
+    let site = server.site;
+    let operator = world.enrol(site, Profile::Garage, 71);
+    let system = world.enrol(site, Profile::Garage, 72);
+    let abroad = node(&world, "sedec/desenvolvimento/xvia1").site;
+    let operator_abroad = world.enrol(abroad, Profile::Garage, 73);
+    for id in [operator, operator_abroad] {
+        let tags = [malha_core::Tag::operator()].into();
+        world.run(Command::SetNodeTags { id, tags }).unwrap();
+    }
+    let may_open = |from, to: &str| -> BTreeSet<u16> {
+        let to = node(&world, to).id;
+        let is_open = |port: &u16| {
+            let question = Question {
+                from,
+                to,
+                protocol: Protocol::Tcp,
+                port: *port,
+            };
+            world.state.explain(&question).unwrap().verdict == Verdict::Allowed
+        };
+        let all = [22, 80, 443, 2080, 4000, 4001, 5432, 5433, 5500, 5566, 5577];
+        let more = [5588, 8080, 8443, 8888, 8899, 9011];
+        all.into_iter().chain(more).filter(is_open).collect()
+    };
+    let (server, balancer) = ("sedec/producao/xvia1", "sedec/producao/balanceador1");
+    assert_eq!(may_open(operator_abroad, server), [22, 2080, 4000].into());
+    assert_eq!(may_open(system, server), [8080, 8443].into());
+    assert_eq!(may_open(system, balancer), [8080, 8443].into());
+    let front = node(&world, balancer).id;
+    let handed_on = [5500, 5577, 5588, 8080, 8443];
+    assert_eq!(may_open(front, server), handed_on.into());
+}
+
+#[test]
 fn servers_before_x_road_7_4_serve_their_systems_on_80_and_443() {
     let mut world = with_policy();
     let added = add(
@@ -195,6 +234,9 @@ fn the_names_that_the_requirement_asks_for_get_their_addresses() {
     assert_eq!(production.names, [host("xvia.sedec.mt.gov.br")]);
     assert_eq!(production.addresses.len(), 2);
     assert!(declared.ports.from_outside.contains(&9011));
+    // Checks ask the servers of the zone, without anybody having to say which these are.
+    let servers = declared.name_servers.iter().map(ToString::to_string);
+    assert_eq!(servers.collect::<Vec<_>>(), ["ns1.example.org"]);
 
     let before = world.state.clone();
     let taken = NewAgency {

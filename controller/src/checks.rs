@@ -140,6 +140,7 @@ impl Checks {
         registry: Arc<Registry>,
         live: Arc<Live>,
         folder: &std::path::Path,
+        every: Option<Duration>,
     ) -> Arc<Self> {
         let profile = malha_pki::AuthorityProfile {
             name: "overlay".to_owned(),
@@ -155,7 +156,7 @@ impl Checks {
             authority: Arc::new(authority),
             history: Arc::new(history),
             public_https_port: 443,
-            every: None,
+            every,
         }))
     }
 

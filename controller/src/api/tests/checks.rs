@@ -1,11 +1,15 @@
 //! Checks over HTTP: asked for, run one after the other, kept with their evidence, and read in both languages.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::http::{Method, StatusCode};
 use malha_check::verify_evidence;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::rig::Rig;
+use crate::checks::Checks;
 
 const AT: &str = "/organizations/sefaz/checks";
 const DECLARATION: &str =
@@ -41,6 +45,37 @@ async fn checked(rig: &Rig) -> Value {
         assert!(now.get("failure").is_none(), "{now}");
         changes.changed().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn who_was_checked_once_is_checked_again_by_the_schedule_and_by_nobody_else() {
+    let rig = declared().await;
+    let (context, folder) = (&rig.context, tempfile::tempdir().unwrap());
+    let on_schedule = |every| {
+        let (handle, registry) = (context.handle.clone(), context.registry.clone());
+        Checks::alone(handle, registry, context.live.clone(), folder.path(), every)
+    };
+    let organization = rig.state().organization_by_name("sefaz").unwrap().id;
+    let until = async |checks: Arc<Checks>, count: usize| {
+        let mut changes = checks.changes();
+        let runs = || checks.history().runs(organization);
+        let stop = CancellationToken::new();
+        let running = checks.run(stop.clone());
+        let counted = async {
+            while runs().len() < count {
+                changes.changed().await.unwrap();
+            }
+            stop.cancel();
+        };
+        tokio::join!(running, counted);
+        runs()
+    };
+    let asked = on_schedule(None);
+    asked.request(organization, Some("ana".to_owned())).unwrap();
+    until(asked, 1).await;
+    let runs = until(on_schedule(Some(Duration::from_millis(1))), 2).await;
+    let by: Vec<_> = runs.iter().map(|run| run.by.as_deref()).collect();
+    assert_eq!(by, [None, Some("ana")]);
 }
 
 #[tokio::test]

@@ -83,7 +83,7 @@ impl Rig {
         let (sessions, folder) = (registry.clone(), audit_dir.path());
         let context = ApiContext {
             handle: handle.clone(),
-            checks: Checks::alone(handle.clone(), sessions, live.clone(), folder),
+            checks: Checks::alone(handle.clone(), sessions, live.clone(), folder, None),
             live,
             pairs: Pairs::alone(handle.clone(), registry.clone()),
             registry,

@@ -108,6 +108,7 @@ impl Rig {
                 registry.clone(),
                 live.clone(),
                 audit_dir.path(),
+                None,
             ),
             live: live.clone(),
             pairs: Pairs::alone(handle.clone(), registry.clone()),

@@ -1,19 +1,22 @@
 //! `malha export …`: what the overlay knows, for programs that others run. It writes text and changes nothing.
 
+mod unbalanced;
+
 use std::net::{IpAddr, SocketAddr};
 
 use clap::Subcommand;
-use malha_proto::{Algorithm, BackendMode, Exposure, ProxyProtocol};
+use malha_proto::{Algorithm, BackendMode, Exposure, Port, ProxyProtocol};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::api::{Balancer, BalancerSettings, Node, Page, Site};
+use crate::api::{Balancer, BalancerBackend, BalancerSettings, Node, Page, Site};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::session::{Session, parse};
 use crate::client::part;
 
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum ExportCommand {
-    /// The balancers of a site as a configuration of HAProxy 2.6, for who keeps an own one
+    /// The balancers of a site, or of its security servers if it has none, as a configuration of HAProxy 2.6, for who keeps an own one
     Haproxy {
         /// `ORG/SITE`, its last name if it is the only one, or id
         site: String,
@@ -26,44 +29,71 @@ impl ExportCommand {
         let path = format!("/sites/{}", part(&site));
         let site: Site = parse(session.client().read(&path).await?)?;
         let at_site = format!("{}/", site.path);
-        let mut balancers = every_balancer(session).await?;
+        let mut balancers: Vec<Balancer> = every(session, "/balancers?").await?;
         balancers.retain(|it| {
             let servers = it.backends.iter().map(|it| &it.service);
             servers.chain([&it.path]).any(|it| it.starts_with(&at_site))
         });
-        if balancers.is_empty() {
+        let mut fronts = Vec::new();
+        let mut note = String::new();
+        for balancer in balancers {
+            let addresses = addresses(session, &balancer).await?;
+            fronts.push(Front::of(balancer, addresses));
+        }
+        if fronts.is_empty() {
+            let unbalanced = unbalanced::read(session, &site).await?;
+            (fronts, note) = (unbalanced.fronts(), unbalanced.note());
+        }
+        if fronts.is_empty() {
             let text = format!(
-                "no balancer runs at {0} or leads there; add one with malha balancer add",
+                "no balancer runs at {0} or leads there, and no security server of it offers a port that one could take; \
+                 see malha service add",
                 site.path
             );
             return Err(Failure::new(Exit::NotFound, text));
         }
-        let mut bound = Vec::new();
-        for balancer in balancers {
-            let addresses = addresses(session, &balancer).await?;
-            bound.push((balancer, addresses));
-        }
-        for line in haproxy(&bound).lines() {
+        for line in note.lines().chain(haproxy(&fronts).lines()) {
             session.screen.line(line);
         }
         Ok(())
     }
 }
 
-async fn every_balancer(session: &Session) -> Result<Vec<Balancer>, Failure> {
-    let mut balancers = Vec::new();
+/// A port that is spread over servers.
+struct Front {
+    path: String,
+    port: Port,
+    /// Where it listens; none: everywhere.
+    addresses: Vec<IpAddr>,
+    settings: BalancerSettings,
+    backends: Vec<BalancerBackend>,
+}
+
+impl Front {
+    fn of(it: Balancer, addresses: Vec<IpAddr>) -> Self {
+        Self {
+            path: it.path,
+            port: it.port,
+            addresses,
+            settings: it.settings,
+            backends: it.backends,
+        }
+    }
+}
+
+/// All items of a list of the API; `path` ends in `?` or a parameter.
+async fn every<T: DeserializeOwned>(session: &Session, path: &str) -> Result<Vec<T>, Failure> {
+    let mut all = Vec::new();
     let mut after = String::new();
     loop {
-        let path = format!("/balancers?limit=1000{after}");
+        let path = format!("{path}&limit=1000{after}");
         let page: Page<Value> = parse(session.client().read(&path).await?)?;
         for item in page.items {
-            balancers.push(parse(item)?);
+            all.push(parse(item)?);
         }
         match page.next {
-            Some(next) if balancers.len() < MAX_BALANCERS => {
-                after = format!("&after={}", part(&next));
-            }
-            _ => return Ok(balancers),
+            Some(next) if all.len() < MAX_ITEMS => after = format!("&after={}", part(&next)),
+            _ => return Ok(all),
         }
     }
 }
@@ -79,31 +109,30 @@ async fn addresses(session: &Session, balancer: &Balancer) -> Result<Vec<IpAddr>
     Ok(vec![node.address_v4.into(), node.address_v6.into()])
 }
 
-/// Retry and redispatch stand for the attempt at another server. Each balancer comes with its addresses; none: all.
-fn haproxy(balancers: &[(Balancer, Vec<IpAddr>)]) -> String {
-    let connections = balancers
-        .iter()
-        .map(|(it, _)| u64::from(it.settings.connections));
+/// Retry and redispatch stand for the attempt at another server. HAProxy counts what the machine's limit of descriptors allows by
+/// itself, up to what these need: with a number of connections that is over the limit it does not start.
+fn haproxy(fronts: &[Front]) -> String {
+    let connections = fronts.iter().map(|it| u64::from(it.settings.connections));
     let mut file = format!(
         "# By malha export haproxy. The servers have overlay addresses: this machine must be a member with grants to them.\n\
-         global\n    maxconn {}\n\n\
+         global\n    fd-hard-limit {}\n\n\
          defaults\n    mode tcp\n    retries 3\n    option redispatch 1\n",
-        connections.sum::<u64>()
+        connections.sum::<u64>() * DESCRIPTORS + SPARE_DESCRIPTORS
     );
-    for (balancer, addresses) in balancers {
-        file += &frontend(balancer, addresses);
-        file += &backend(balancer);
+    for front in fronts {
+        file += &frontend(front);
+        file += &backend(front);
     }
     file
 }
 
-fn frontend(it: &Balancer, addresses: &[IpAddr]) -> String {
+fn frontend(it: &Front) -> String {
     let (name, settings) = (section(it), &it.settings);
     let mut text = format!("\nfrontend {name}\n");
-    if addresses.is_empty() {
+    if it.addresses.is_empty() {
         text += &format!("    bind :::{} v4v6\n", it.port);
     }
-    for address in addresses {
+    for address in &it.addresses {
         let address = SocketAddr::new(*address, it.port.number());
         text += &format!("    bind {address}\n");
     }
@@ -126,7 +155,7 @@ fn frontend(it: &Balancer, addresses: &[IpAddr]) -> String {
     text
 }
 
-fn backend(it: &Balancer) -> String {
+fn backend(it: &Front) -> String {
     let settings = &it.settings;
     let balance = match settings.algorithm {
         Algorithm::LeastConnections => "balance leastconn",
@@ -181,7 +210,7 @@ fn defaults(settings: &BalancerSettings) -> String {
 }
 
 /// A name of HAProxy's sections, which take letters, digits, `-`, `_`, `.` and `:`.
-fn section(it: &Balancer) -> String {
+fn section(it: &Front) -> String {
     it.path.replace('/', "_")
 }
 
@@ -192,17 +221,21 @@ fn quoted(text: &str) -> String {
 
 const RECOVERY_MS: u32 = 35_000;
 const HALF_OPEN_S: u64 = malha_proxy::balance::DEFAULT_HALF_OPEN.as_secs();
+/// A connection has two ends.
+const DESCRIPTORS: u64 = 2;
+/// Listeners, checks, logs.
+const SPARE_DESCRIPTORS: u64 = 1_000;
 /// More than one file should hold.
-const MAX_BALANCERS: usize = 10_000;
+const MAX_ITEMS: usize = 10_000;
 
 #[cfg(test)]
 mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::api::{BalancerBackend, BalancerHealth};
+    use crate::api::BalancerHealth;
 
-    fn balancer(name: &str, port: u16) -> Balancer {
+    fn front(name: &str, port: u16) -> Front {
         let server = |number: u8, mode| BalancerBackend {
             service: format!("sefaz/producao/ss-{number}/mensagens"),
             service_id: malha_proto::ServiceId(number.into()),
@@ -211,32 +244,26 @@ mod tests {
             condition: None,
             connections: None,
         };
-        Balancer {
-            id: malha_proto::BalancerId(1),
+        Front {
             path: format!("sefaz/producao/bal-1/{name}"),
-            name: name.parse().unwrap(),
-            node: "sefaz/producao/bal-1".to_owned(),
-            node_id: malha_proto::NodeId(1),
-            port: malha_proto::Port::new(port).unwrap(),
-            exposure: malha_proto::Exposure::Public,
+            port: Port::new(port).unwrap(),
+            addresses: vec![],
             backends: vec![
                 server(2, BackendMode::Serve),
                 server(3, BackendMode::Maintenance),
                 server(4, BackendMode::Drain),
             ],
-            opens: vec![],
             settings: BalancerSettings::default(),
-            live: None,
         }
     }
 
     /// A public one with every setting, one in the overlay with none.
-    fn balancers() -> Vec<(Balancer, Vec<IpAddr>)> {
-        let mut full = balancer("mensagens", 5_500);
+    fn fronts() -> Vec<Front> {
+        let mut full = front("mensagens", 5_500);
         full.settings = BalancerSettings {
             algorithm: Algorithm::SourceAffinity,
             health: Some(BalancerHealth {
-                port: malha_proto::Port::new(5_588).unwrap(),
+                port: Port::new(5_588).unwrap(),
                 path: r#"/it's"$HOME\#well"#.to_owned(),
             }),
             proxy_protocol: Some(ProxyProtocol::V2),
@@ -246,14 +273,18 @@ mod tests {
             ..full.settings
         };
         let overlay = ["100.64.0.9", "fd00::9"].map(|it| it.parse().unwrap());
-        vec![(full, vec![]), (balancer("ocsp", 5_577), overlay.to_vec())]
+        let inside = Front {
+            addresses: overlay.to_vec(),
+            ..front("ocsp", 5_577)
+        };
+        vec![full, inside]
     }
 
     #[test]
     fn haproxy_takes_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("haproxy.cfg");
-        std::fs::write(&path, haproxy(&balancers())).unwrap();
+        std::fs::write(&path, haproxy(&fronts())).unwrap();
         let checked = Command::new("haproxy")
             .arg("-c")
             .arg("-f")
@@ -264,7 +295,7 @@ mod tests {
                 let said = String::from_utf8_lossy(&output.stderr);
                 assert!(output.status.success(), "{said}");
                 assert!(!said.contains("[WARNING]"), "{said}");
-                let wrong = haproxy(&balancers()).replace("default_backend ", "default_backend x");
+                let wrong = haproxy(&fronts()).replace("default_backend ", "default_backend x");
                 std::fs::write(&path, wrong).unwrap();
                 let mut again = Command::new("haproxy");
                 let refused = again.arg("-c").arg("-f").arg(&path).output().unwrap();
@@ -277,11 +308,43 @@ mod tests {
         }
     }
 
+    /// Few machines let every program have as many descriptors as all connections of a large site need.
+    #[test]
+    fn haproxy_starts_where_descriptors_are_scarce() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("haproxy.cfg");
+        let inside = Front {
+            addresses: vec![std::net::Ipv4Addr::LOCALHOST.into()],
+            port: free_port(),
+            ..front("mensagens", 5_500)
+        };
+        std::fs::write(&path, haproxy(&[inside])).unwrap();
+        let script = "ulimit -n 1500; exec haproxy -D -f \"$0\" -p \"$0.pid\"";
+        let mut shell = Command::new("sh");
+        let started = shell.args(["-c", script]).arg(&path).output().unwrap();
+        if started.status.code() == Some(127) {
+            println!("skipped: haproxy is not installed (package haproxy)");
+            return;
+        }
+        let said = String::from_utf8_lossy(&started.stderr);
+        assert!(started.status.success(), "{said}");
+        let script = "kill \"$(cat \"$0.pid\")\"";
+        let mut shell = Command::new("sh");
+        let ended = shell.args(["-c", script]).arg(&path).status().unwrap();
+        assert!(ended.success());
+    }
+
+    fn free_port() -> Port {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        Port::new(listener.local_addr().unwrap().port()).unwrap()
+    }
+
     #[test]
     fn the_file_says_what_the_balancer_does() {
-        let file = haproxy(&balancers());
+        let file = haproxy(&fronts());
         for line in [
             "    mode tcp",
+            "    fd-hard-limit 41000",
             "    bind :::5500 v4v6",
             "    bind 100.64.0.9:5577",
             "    bind [fd00::9]:5577",

@@ -2,16 +2,17 @@
 //! TLS that nobody opens, and nobody else does.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use malha_tests::lab::{
-    Access, Caller, Certificates, Connected, Lab, Load, Mapping, PATIENCE, SecurityServer,
-    eventually, story,
+    Access, Attempt, Caller, Certificates, Connected, Lab, Load, Mapping, PATIENCE, Process,
+    SecurityServer, eventually, story,
 };
 use serde_json::Value;
 
-use crate::balancing::{all_go_to, conditions_are, is_met};
+use crate::balancing::{all_go_to, conditions_are, is_by, is_met};
 
 /// Both agencies' machines, by their paths.
 struct Agencies {
@@ -20,12 +21,14 @@ struct Agencies {
 }
 
 impl Agencies {
-    fn add(lab: &Lab) -> Result<Self> {
+    /// `sedec` with two production servers and so many balancers, `sefaz` with a server of each stage.
+    fn add(lab: &Lab, balancers: &str) -> Result<Self> {
         let mut tokens = BTreeMap::new();
         for (name, production, development) in [("sedec", "2", "0"), ("sefaz", "1", "1")] {
             let words = ["org", "add", name, "--profile", "xroad"];
             let counts = ["--production", production, "--development", development];
-            let made = lab.hub.json(&[&words[..], &counts].concat())?;
+            let front = ["--balancers", balancers];
+            let made = lab.hub.json(&[&words[..], &counts, &front].concat())?;
             for machine in made["machines"].as_array().context("no machines")? {
                 let text = |field: &str| Some(machine[field].as_str()?.to_owned());
                 let (node, token) = (text("node"), text("token"));
@@ -70,7 +73,7 @@ fn address<'a>(node: &'a Value, family: &str) -> Result<&'a str> {
 #[test]
 fn a_member_meets_both_servers_of_an_agency_through_its_balancer_and_the_other_one_after_a_death() {
     story("agency", |lab| {
-        let agencies = Agencies::add(lab)?;
+        let agencies = Agencies::add(lab, "1")?;
         let mut servers = [
             agencies.server(lab, 1, "sedec/producao/xvia1")?,
             agencies.server(lab, 2, "sedec/producao/xvia2")?,
@@ -112,5 +115,68 @@ fn a_member_meets_both_servers_of_an_agency_through_its_balancer_and_the_other_o
     });
 }
 
+/// The file that the agency's own balancer runs with, and the policy that it says it needs.
+fn exported(lab: &Lab) -> Result<String> {
+    let file = lab.hub.malha(&["export", "haproxy", "sedec/producao"])?;
+    let needed = file.lines().filter_map(|line| line.strip_prefix(GRANT));
+    let needed: Vec<&str> = needed.collect();
+    let policy = lab.hub.malha(&["policy", "show"])?;
+    let text = lab.file("policy.toml");
+    fs::write(&text, format!("{policy}\n{}\n", needed.join("\n")))?;
+    let path = text.to_str().context("no text")?;
+    let difference = lab.hub.json(&["policy", "diff", path])?;
+    let hash = difference["hash"].as_str().context("no hash")?;
+    let apply = ["policy", "apply", path, "--difference", hash, "--wait"];
+    lab.hub.malha(&apply)?;
+    Ok(file)
+}
+
+#[test]
+fn an_agencys_own_haproxy_balances_its_servers_with_the_exported_file() {
+    story("haproxy", |lab| {
+        let agencies = Agencies::add(lab, "0")?;
+        let mut servers = [
+            agencies.server(lab, 1, "sedec/producao/xvia1")?,
+            agencies.server(lab, 2, "sedec/producao/xvia2")?,
+        ];
+        let member = agencies.enrol(lab, 4, "sefaz/producao/xvia1")?;
+        let words = ["token", "add", "sedec/producao", "--profile", "balancer"];
+        let token = lab.hub.token(&words)?;
+        let mut front = lab.connected(Access::Home(Mapping::Preserving), 3)?;
+        let named = ["--name", "haproxy1", "--engine", "userspace"];
+        front.machine.enrol(&token, &named)?;
+        eventually("the machine is enrolled", PATIENCE, || lab.hub.node(OWN))?;
+        lab.hub.malha(&["node", "tag", OWN, "xroad-producao"])?;
+
+        let config = lab.file("exported.cfg");
+        fs::write(&config, exported(lab)?)?;
+        let mut command = front.machine.namespace.command("haproxy");
+        command.args(["-db", "-f"]).arg(&config);
+        let _haproxy = Process::start("haproxy", &mut command, &lab.file("exported.log"))?;
+        let node = lab.hub.node(OWN)?;
+        let v4 = address(&node, "address_v4")?;
+        let caller = Caller::new(format!("{v4}:5500").parse()?, &agencies.certificates)?;
+        let inside = &member.machine.namespace;
+        eventually("the balancer listens", PATIENCE, || {
+            caller.hold(inside)?.ask().map(drop)
+        })?;
+        let load = Load::start(inside, &caller, CLIENTS)?;
+        for server in &servers {
+            is_met(&load, Instant::now(), server)?;
+        }
+        servers[0].kill()?;
+        load.until("all meet the other server", |all| {
+            let last = || all.iter().rev().take(ENOUGH);
+            let killed = |it: &Attempt| !is_by(it, &servers[1]);
+            last().count() == ENOUGH && !last().any(killed)
+        })
+    });
+}
+
+/// Before each line of a grant in an exported file.
+const GRANT: &str = "#     ";
+/// The agency's own balancer.
+const OWN: &str = "sedec/producao/haproxy1";
+const ENOUGH: usize = 30;
 const BALANCER: &str = "sedec/producao/balanceador1";
 const CLIENTS: usize = 3;

@@ -173,7 +173,11 @@ fn a_port_that_is_open_outside_is_found_and_what_nobody_looked_at_is_not_called_
         server.becomes_healthy()?;
         let evidence = lab.file("evidence.jsonl");
         let file = evidence.to_str().context("no text")?;
-        let (report, code) = check(lab, &["--evidence", file])?;
+        let page = lab.file("report.html");
+        let html = page.to_str().context("no text")?;
+        let (report, code) = check(lab, &["--evidence", file, "--html", html])?;
+        let page = fs::read_to_string(&page)?;
+        ensure!(page.starts_with("<!DOCTYPE html>") && page.contains(&outside(ADMINISTRATION)));
         ensure!(
             verdict(&report, &outside(ADMINISTRATION))? == "ok",
             "{report}"

@@ -172,6 +172,9 @@ pub fn main() -> ExitCode {
         connection,
         output,
     } = Cli::parse();
+    if matches!(command, Command::DemoNode(_) | Command::DemoGarage(_)) {
+        demo::end_with_the_demo();
+    }
     // The agent brings its own runtime.
     if let Command::DemoNode(DemoNodeArgs { args }) = command {
         return malha_node::cli::main(std::iter::once(OsString::from("malha-node")).chain(args));

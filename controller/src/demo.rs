@@ -66,6 +66,19 @@ pub async fn garage(args: GarageArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Ends this process once the demo that started it is gone, also by a crash: then nobody is left to end it, and its ports stay
+/// taken. A process that no demo started is left alone.
+pub fn end_with_the_demo() {
+    if std::env::var_os(LIFELINE).is_none() {
+        return;
+    }
+    std::thread::spawn(|| {
+        // Nothing is ever written to it; it closes when the other end does.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        std::process::exit(1);
+    });
+}
+
 async fn show(args: &Args, stop: &CancellationToken) -> anyhow::Result<ExitCode> {
     eprintln!("{}", narration::STARTING);
     let world = match World::start(args, stop).await {
@@ -141,3 +154,6 @@ async fn cancel_on_signal(stop: CancellationToken) {
     }
     stop.cancel();
 }
+
+/// Set for the demo's own processes: their standard input is open for as long as the demo lives.
+const LIFELINE: &str = "MALHA_DEMO_LIFELINE";

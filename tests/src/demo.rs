@@ -206,10 +206,11 @@ impl Part {
         Ok(kill(self.0, Signal::SIGKILL)?)
     }
 
-    /// Whether the system still knows it.
+    /// Whether it still runs. One that ended and that nobody has waited for yet does not.
     #[must_use]
     pub fn runs(self) -> bool {
-        kill(self.0, None).is_ok()
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0));
+        status.is_ok_and(|status| !status.contains("State:\tZ"))
     }
 }
 

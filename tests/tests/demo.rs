@@ -159,6 +159,7 @@ fn a_taken_port_is_named_with_its_flag() -> Result<()> {
             "{flag}: {}: {complaint}",
             run.status
         );
+        assert_eq!(complaint.matches("in use").count(), 1, "{complaint}");
         let run = check(ports, &["--json"], &temporary)?;
         let report: Value = serde_json::from_slice(&run.stdout)?;
         let detail = report["hops"][0]["detail"].as_str().unwrap_or_default();
@@ -264,6 +265,22 @@ fn ctrl_c_at_the_start_leaves_no_process_and_no_file() -> Result<()> {
         fs::read_dir(demo.temporary())?.next().is_none(),
         "temporary files are left"
     );
+    Ok(())
+}
+
+#[test]
+fn a_demo_that_was_killed_leaves_no_process_that_holds_its_ports() -> Result<()> {
+    let mut demo = Demo::start()?;
+    demo.is_well()?;
+    let parts = [demo.part("demo-node")?, demo.part("demo-garage")?];
+    demo.end(Signal::SIGKILL)?;
+    for part in parts {
+        malha_tests::lab::eventually("it ends too", malha_tests::lab::PATIENCE, || {
+            ensure!(!part.runs(), "{part:?} still runs");
+            Ok(())
+        })?;
+    }
+    assert_eq!(hops_that_held(&check(demo.ports, &[], &folder()?)?)?, HOPS);
     Ok(())
 }
 

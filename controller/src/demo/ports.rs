@@ -38,13 +38,13 @@ pub(super) struct Ports {
 /// A port that someone else has.
 #[derive(Debug, Error)]
 #[error(
-    "{protocol} port {port} on 127.0.0.1 is in use ({source}); free it, or choose another with {flag}"
+    "{protocol} port {port} on 127.0.0.1 can't be taken ({reason}); free it, or choose another with {flag}"
 )]
 pub(super) struct PortInUse {
     protocol: &'static str,
     port: u16,
     flag: &'static str,
-    source: std::io::Error,
+    reason: std::io::Error,
 }
 
 /// What the node and its service remember: a later run in the same folder must have the same.
@@ -84,11 +84,11 @@ impl Ports {
                 "UDP" => UdpSocket::bind(loopback(port)).map(drop),
                 _ => TcpListener::bind(loopback(port)).map(drop),
             };
-            bound.map_err(|source| PortInUse {
+            bound.map_err(|reason| PortInUse {
                 protocol,
                 port,
                 flag,
-                source,
+                reason,
             })?;
         }
         Ok(())

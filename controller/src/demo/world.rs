@@ -8,13 +8,13 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use malha_proto::{NodeId, ServiceId};
 use tempfile::TempDir;
-use tokio::process::{Child, Command as Process};
+use tokio::process::{Child, ChildStdin, Command as Process};
 use tokio_util::sync::CancellationToken;
 
 use super::check::{self, HopResult, Target};
 use super::furnish::{self, OPERATOR};
 use super::ports::{Ports, loopback};
-use super::{Args, check::hop};
+use super::{Args, LIFELINE, check::hop};
 use crate::config::{Api, Checks, Config, Control, Dns, Edge, EngineChoice, Hub, Log, Metrics};
 use crate::folder;
 use crate::serve::{self, Running};
@@ -37,6 +37,8 @@ pub(super) struct World {
 pub(super) struct House {
     pub running: Running,
     processes: Vec<Child>,
+    /// Their standard inputs, which close with this process however it ends: they end with it then.
+    lifelines: Vec<ChildStdin>,
     _temporary: Option<TempDir>,
 }
 
@@ -73,6 +75,7 @@ impl World {
         let mut house = House {
             running,
             processes: Vec::new(),
+            lifelines: Vec::new(),
             _temporary: temporary,
         };
         let settled = tokio::select! {
@@ -141,6 +144,34 @@ impl World {
 }
 
 impl House {
+    /// Starts this very program as another process. A token goes by the environment, where the process list does not show it.
+    fn spawn(
+        &mut self,
+        data: &Path,
+        name: &str,
+        words: &[&str],
+        token: Option<String>,
+    ) -> anyhow::Result<()> {
+        let log = std::fs::File::create(log_file(data, name))?;
+        let mut process = Process::new(std::env::current_exe()?);
+        process
+            .args(words)
+            .env(LIFELINE, "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::from(log.try_clone()?))
+            .stderr(Stdio::from(log));
+        process.kill_on_drop(true).process_group(0);
+        if let Some(token) = token {
+            process.env("MALHA_TOKEN", token);
+        }
+        let mut child = process
+            .spawn()
+            .with_context(|| format!("starting the {name} process"))?;
+        self.lifelines.extend(child.stdin.take());
+        self.processes.push(child);
+        Ok(())
+    }
+
     /// Ends the processes and the controller, and removes the temporary folder.
     pub(super) async fn finish(mut self) {
         for process in &mut self.processes {
@@ -200,24 +231,17 @@ struct Settled {
 }
 
 async fn settle(house: &mut House, data: &Path, ports: &Ports) -> anyhow::Result<Settled> {
-    let House {
-        running, processes, ..
-    } = house;
-    let password = furnish::first_operator(running).await?;
-    furnish::cli_key(running, data).await?;
-    let site = furnish::site(running).await?;
+    let password = furnish::first_operator(&house.running).await?;
+    furnish::cli_key(&house.running, data).await?;
+    let site = furnish::site(&house.running).await?;
 
     let garage_address = loopback(ports.garage_port).to_string();
-    processes.push(spawn(
-        data,
-        "garage",
-        &["demo-garage", "--listen", &garage_address],
-        None,
-    )?);
+    let words = ["demo-garage", "--listen", &garage_address];
+    house.spawn(data, "garage", &words, None)?;
     let node_state = data.join("node");
-    let (token, token_hop) = match running.handle.state().nodes_of(site).next() {
+    let (token, token_hop) = match house.running.handle.state().nodes_of(site).next() {
         Some(node) => (None, furnish::kept_token(node.id)),
-        None => passed(hop("token", furnish::token(running, site)).await)
+        None => passed(hop("token", furnish::token(&house.running, site)).await)
             .map(|(token, hop)| (Some(token), hop))?,
     };
     let verb = if token.is_some() { "up" } else { "run" };
@@ -229,12 +253,10 @@ async fn settle(house: &mut House, data: &Path, ports: &Ports) -> anyhow::Result
         "--engine",
         "netstack",
     ];
-    processes.push(spawn(
-        data,
-        "node",
-        &words,
-        token.map(|token| token.expose()),
-    )?);
+    house.spawn(data, "node", &words, token.map(|token| token.expose()))?;
+    let House {
+        running, processes, ..
+    } = house;
     let mut agent = Agent {
         process: processes.last_mut().context("the node's process is gone")?,
         log: log_file(data, "node"),
@@ -314,24 +336,6 @@ fn config(data: &Path, ports: &Ports) -> Config {
         checks: Checks { every_hours: 0 },
         log: Log::default(),
     }
-}
-
-/// Starts this very program as another process. A token goes by the environment, where the process list does not show it.
-fn spawn(data: &Path, name: &str, words: &[&str], token: Option<String>) -> anyhow::Result<Child> {
-    let log = std::fs::File::create(log_file(data, name))?;
-    let mut process = Process::new(std::env::current_exe()?);
-    process
-        .args(words)
-        .stdin(Stdio::null())
-        .stdout(Stdio::from(log.try_clone()?))
-        .stderr(Stdio::from(log));
-    process.kill_on_drop(true).process_group(0);
-    if let Some(token) = token {
-        process.env("MALHA_TOKEN", token);
-    }
-    process
-        .spawn()
-        .with_context(|| format!("starting the {name} process"))
 }
 
 fn log_file(data: &Path, process: &str) -> PathBuf {

@@ -17,6 +17,7 @@ mod policy;
 mod profiles;
 mod psk;
 mod publishing;
+mod recovery;
 mod screen;
 mod serve;
 mod session;
@@ -218,6 +219,9 @@ async fn run(
         Command::Openapi { markdown } => documents::openapi(markdown),
         Command::Audit(integrity::AuditCommand::Verify { data }) => {
             integrity::verify_audit(data, &screen).await?
+        }
+        Command::Key(operators::KeyCommand::Recover { config }) => {
+            recovery::run(config, &screen).await?;
         }
         Command::Backup(args) => match args.local()? {
             Some(local) => backup::run_local(local, &screen).await?,

@@ -154,8 +154,12 @@ pub enum ConfigError {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("{}: {message}", .path.display())]
-    Parse { path: PathBuf, message: String },
+    #[error("{}: line {line}: {message}", .path.display())]
+    Parse {
+        path: PathBuf,
+        line: usize,
+        message: String,
+    },
     #[error("{}: {key}: {problem}", .path.display())]
     Value {
         path: PathBuf,
@@ -171,9 +175,13 @@ impl Config {
             path: path.to_owned(),
             source,
         })?;
-        let mut config: Self = toml::from_str(&text).map_err(|error| ConfigError::Parse {
-            path: path.to_owned(),
-            message: error.to_string(),
+        let mut config: Self = toml::from_str(&text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            ConfigError::Parse {
+                path: path.to_owned(),
+                line: before.unwrap_or_default().matches('\n').count() + 1,
+                message: error.message().trim().replace('\n', "; "),
+            }
         })?;
         config.problem().map_or(Ok(()), |(key, problem)| {
             Err(ConfigError::Value {

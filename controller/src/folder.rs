@@ -1,5 +1,7 @@
 //! The data folder: made once by `malha init`, opened by `malha serve`. Keys in it are files of mode 0600 or sealed records.
 
+mod ownership;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -23,6 +25,8 @@ use crate::audit::line;
 use crate::clock::now_ms;
 use crate::coordinator::{AUDIT_HEAD_KEY, Actor, REVISION_KEY, put};
 use crate::pairs::PairId;
+
+pub use ownership::hand_over;
 
 /// Why a data folder can't be made or opened.
 #[derive(Debug, Error)]

@@ -15,7 +15,7 @@ use crate::sealed::MAX_PLAINTEXT_BYTES;
 /// A refusal or failure of this crate. No variant carries key material.
 #[derive(Debug, Error)]
 pub enum PkiError {
-    #[error("can't {attempt} the master key file {}", path.display())]
+    #[error("can't {attempt} the master key file {}: {source}", path.display())]
     MasterKeyFile {
         attempt: &'static str,
         path: PathBuf,

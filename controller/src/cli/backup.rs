@@ -106,6 +106,7 @@ pub(super) async fn restore(args: RestoreArgs, screen: &Screen) -> Result<(), Fa
     let restored = malha_store::restore(&mut file, &store_dir, &folder::schema())?;
     history.publish()?;
     forget_leases(&*malha_store::open(&store_dir, &folder::schema())?).await?;
+    folder::hand_over(&args.data)?;
     let is_kept = history.is_kept && restored.backup.files > 0;
     if screen.json {
         let mut document = json!({ "data": args.data, "backup": summary(&restored.backup) });

@@ -84,13 +84,16 @@ impl Failure {
 
     /// A file that could not be read or written.
     pub(super) fn file(path: &std::path::Path, error: &std::io::Error) -> Self {
-        let exit = match error.kind() {
-            std::io::ErrorKind::NotFound => Exit::NotFound,
-            std::io::ErrorKind::AlreadyExists => Exit::Conflict,
-            std::io::ErrorKind::PermissionDenied => Exit::NotAllowed,
-            _ => Exit::Internal,
-        };
-        Self::new(exit, format!("{}: {error}", path.display()))
+        Self::new(of_file(error), format!("{}: {error}", path.display()))
+    }
+}
+
+fn of_file(error: &std::io::Error) -> Exit {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => Exit::NotFound,
+        std::io::ErrorKind::AlreadyExists => Exit::Conflict,
+        std::io::ErrorKind::PermissionDenied => Exit::NotAllowed,
+        _ => Exit::Internal,
     }
 }
 
@@ -180,14 +183,18 @@ impl From<FolderError> for Failure {
 
 impl From<PkiError> for Failure {
     fn from(error: PkiError) -> Self {
-        Self::new(Exit::Internal, error.to_string())
+        let exit = match &error {
+            PkiError::MasterKeyFile { source, .. } => of_file(source),
+            _ => Exit::Internal,
+        };
+        Self::new(exit, error.to_string())
     }
 }
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         let exit = match &error {
-            ConfigError::Read { .. } => Exit::NotFound,
+            ConfigError::Read { source, .. } => of_file(source),
             _ => Exit::Refused,
         };
         Self::new(exit, error.to_string())

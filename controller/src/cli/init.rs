@@ -111,6 +111,17 @@ fn configuration(args: &InitArgs) -> Result<(Config, bool), Failure> {
 
 async fn make(config: &Config, overlay_zone: HostName) -> Result<FirstSecrets, Failure> {
     folder::create(&config.data, &config.master_key_file(), overlay_zone).await?;
+    alone(config, async |handle| {
+        first_secrets(handle, &config.data).await
+    })
+    .await
+}
+
+/// Does this to a folder that no controller has open.
+pub(super) async fn alone<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(&Handle) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let Folder {
         store,
         state,
@@ -120,12 +131,12 @@ async fn make(config: &Config, overlay_zone: HostName) -> Result<FirstSecrets, F
     let (coordinator, handle) = Coordinator::new(state, store.clone(), audit);
     let stop = CancellationToken::new();
     let running = tokio::spawn(coordinator.run(stop.clone()));
-    let secrets = first_secrets(&handle, &config.data).await;
+    let done = work(&handle).await;
     stop.cancel();
     // The coordinator has answered everything; its end only frees the store.
     let _ = running.await;
     store.close().await?;
-    secrets
+    done
 }
 
 async fn first_secrets(handle: &Handle, data: &Path) -> Result<FirstSecrets, Failure> {
@@ -142,6 +153,13 @@ async fn first_secrets(handle: &Handle, data: &Path) -> Result<FirstSecrets, Fai
         .submit(operator, Actor::controller(), None)
         .await
         .map_err(|error| internal(&error))?;
+    let key_file = write_first_key(handle, data).await?;
+    Ok(FirstSecrets { password, key_file })
+}
+
+/// Makes the key of the CLI on this machine, and gives the file that it is in.
+pub(super) async fn write_first_key(handle: &Handle, data: &Path) -> Result<PathBuf, Failure> {
+    let internal = |error: &dyn std::fmt::Display| Failure::new(Exit::Internal, error.to_string());
     let name = FIRST_KEY.parse().map_err(|error| internal(&error))?;
     let key = Command::AddApiKey {
         name,
@@ -161,7 +179,7 @@ async fn first_secrets(handle: &Handle, data: &Path) -> Result<FirstSecrets, Fai
     };
     let key_file = folder::admin_key_file(data);
     folder::write_secret(&key_file, &api_key_text(&secret))?;
-    Ok(FirstSecrets { password, key_file })
+    Ok(key_file)
 }
 
 fn show(args: &InitArgs, config: &Config, secrets: &FirstSecrets, screen: &Screen) {
@@ -186,4 +204,4 @@ fn show(args: &InitArgs, config: &Config, secrets: &FirstSecrets, screen: &Scree
 
 const FIRST_OPERATOR: &str = "admin";
 /// Names the CLI of this machine in the audit log.
-const FIRST_KEY: &str = "cli";
+pub(super) const FIRST_KEY: &str = "cli";

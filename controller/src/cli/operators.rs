@@ -2,6 +2,7 @@
 //! an argument.
 
 use std::io::BufRead;
+use std::path::PathBuf;
 
 use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
@@ -75,6 +76,12 @@ pub(super) enum KeyCommand {
         /// Whose key it is: what is done with it, this operator did. That of the key in use if absent
         #[arg(long, env = "MALHA_OPERATOR")]
         operator: Option<String>,
+    },
+    /// Make a new admin.key for the CLI on this machine, in a stopped controller's folder; the former one is refused
+    Recover {
+        /// The configuration file [default: malha.toml here, else /etc/malha/malha.toml]
+        #[arg(long, env = "MALHA_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// List API keys
     List,
@@ -170,6 +177,8 @@ impl KeyCommand {
                 }
                 Ok(())
             }
+            // Done without a controller, before there is a session.
+            Self::Recover { .. } => Ok(()),
             Self::List => session.list::<ApiKey>("/api-keys", &[]).await,
             Self::Show { key } => session.show::<ApiKey>(&at(&key)).await,
             Self::Remove { key } => session.remove(&at(&key)).await,

@@ -215,14 +215,18 @@ pub(super) fn data_folder(given: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(given) = given {
         return Ok(given.to_owned());
     }
-    match USUAL_CONFIGS
-        .map(Path::new)
-        .into_iter()
-        .find(|path| path.exists())
-    {
-        Some(config) => Ok(Config::read(config)?.data),
-        None => Ok(PathBuf::from(USUAL_DATA)),
+    let config = usual_config();
+    match config.exists() {
+        true => Ok(Config::read(&config)?.data),
+        false => Ok(PathBuf::from(USUAL_DATA)),
     }
+}
+
+/// The configuration of this folder, else that of the machine.
+pub(super) fn usual_config() -> PathBuf {
+    let [here, of_machine] = USUAL_CONFIGS.map(Path::new);
+    let usual = if here.exists() { here } else { of_machine };
+    usual.to_owned()
 }
 
 /// Reads an answer as what it should be.

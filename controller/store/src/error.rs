@@ -116,6 +116,18 @@ impl StoreError {
         }
     }
 
+    /// What the operating system refused at this path, while somebody did this.
+    pub(crate) fn io_at(
+        attempt: &'static str,
+        path: &std::path::Path,
+        error: &std::io::Error,
+    ) -> Self {
+        Self::Io {
+            attempt,
+            problem: format!("{}: {error}", path.display()),
+        }
+    }
+
     /// What the operating system refused while somebody did this.
     #[must_use]
     pub fn io(attempt: &'static str, error: &std::io::Error) -> Self {

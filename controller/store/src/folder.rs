@@ -20,9 +20,11 @@ impl Folder {
     /// Makes the folder if needed, makes it private, and locks it; [`StoreError::InUse`] if another process has it.
     pub(crate) fn acquire(path: &Path) -> Result<Self, StoreError> {
         create_private(path)
-            .map_err(|error| StoreError::io("making the store's folder", &error))?;
-        let lock = open_private(&path.join(LOCK_FILE))
-            .map_err(|error| StoreError::io("opening the store's lock file", &error))?;
+            .map_err(|error| StoreError::io_at("making the store's folder", path, &error))?;
+        let lock_file = path.join(LOCK_FILE);
+        let lock = open_private(&lock_file).map_err(|error| {
+            StoreError::io_at("opening the store's lock file", &lock_file, &error)
+        })?;
         match lock.try_lock() {
             Ok(()) => Ok(Self {
                 path: path.to_owned(),

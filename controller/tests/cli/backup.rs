@@ -1,5 +1,7 @@
 //! Backups, and what comes back from them: the state, and the chain of the evidence.
 
+use std::os::unix::fs::{MetadataExt, chown};
+
 use malha::folder;
 
 use crate::rig::{Api, Stage, mode};
@@ -53,6 +55,66 @@ async fn a_backup_goes_out_is_verified_and_comes_back_elsewhere() {
         .await
         .unwrap();
     assert!(restored.state.organization_by_name("sefaz").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_the_restored_folder_and_its_master_key_gets_back_in() {
+    let stage = Stage::new().await;
+    let taken = stage.run("backup out.backup");
+    assert_eq!(taken.code, 0, "{}", taken.stderr);
+    assert_eq!(
+        stage.run("key recover").code,
+        5,
+        "a running one is left alone"
+    );
+    let Stage { place, api } = stage;
+    api.finish().await;
+    let (data, kept) = (place.data(), place.path("kept"));
+    std::fs::rename(&data, &kept).unwrap();
+    place
+        .malha(&["restore", "out.backup", "--data", "data"])
+        .ok();
+    let without = place.malha(&["key", "recover"]);
+    assert_eq!(without.code, 4, "{}", without.stderr);
+    let named = without.stderr.contains("master.key: No such file");
+    assert!(named, "{}", without.stderr);
+    std::fs::copy(kept.join("master.key"), data.join("master.key")).unwrap();
+    // Twice: what the first time left is not in the way.
+    for _ in 0..2 {
+        place.malha(&["key", "recover"]).ok();
+    }
+    assert_eq!(mode(&data.join("admin.key")), 0o600);
+    let stage = Stage {
+        api: Api::start(&place).await,
+        place,
+    };
+    let password = stage.run("operator password admin").ok().stdout;
+    assert!(password.trim().len() >= 20);
+    let former = stage.run("status --key-file kept/admin.key");
+    assert_eq!(former.code, 7, "{}", former.stderr);
+    stage.api.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_root_restores_belongs_to_the_owner_of_the_folder() {
+    let stage = Stage::new().await;
+    stage.json("org add sedec");
+    stage.run("backup out.backup").ok();
+    let Stage { place, api } = stage;
+    api.finish().await;
+    let data = place.path("other");
+    std::fs::create_dir(&data).unwrap();
+    if chown(&data, Some(SERVICE), Some(SERVICE)).is_err() {
+        println!("skip: only root can give a folder away");
+        return;
+    }
+    place
+        .malha(&["restore", "out.backup", "--data", "other"])
+        .ok();
+    for file in ["store", "store/store.redb", "store/lock"] {
+        let owner = std::fs::symlink_metadata(data.join(file)).unwrap();
+        assert_eq!((owner.uid(), owner.gid()), (SERVICE, SERVICE), "{file}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,3 +227,6 @@ async fn a_restore_beside_a_history_of_checks_leaves_it_as_it_is() {
 
 const DECLARATION: &str =
     "version = 1\n[production]\nsite = \"production\"\naddresses = [\"203.0.113.10\"]\n";
+
+/// A user of no name, as the service's own would be.
+const SERVICE: u32 = 61_234;

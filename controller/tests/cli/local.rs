@@ -75,6 +75,27 @@ fn without_a_controller_every_local_command_says_what_is_missing() {
 }
 
 #[test]
+fn a_mistake_in_the_configuration_is_named_with_its_line_on_one_line() {
+    let place = Place::new();
+    place.init().ok();
+    let file = place.path("malha.toml");
+    let right = std::fs::read_to_string(&file).unwrap();
+    for (wrong, message) in [
+        ("mtu = 1280", "unknown field `mtu`, expected one of"),
+        ("mtu_bytes = \"much\"", "invalid type: string \"much\""),
+    ] {
+        std::fs::write(&file, right.replace("mtu_bytes = 1280", wrong)).unwrap();
+        let line = right.lines().position(|line| line == "mtu_bytes = 1280");
+        let line = line.unwrap() + 1;
+        let ended = place.malha(&["serve", "--check"]);
+        let start = format!("malha: malha.toml: line {line}: {message}");
+        assert_eq!(ended.code, 3);
+        assert!(ended.stderr.starts_with(&start), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("\\u"), "{}", ended.stderr);
+    }
+}
+
+#[test]
 fn completions_manuals_and_documents_come_out() {
     let place = Place::new();
     for shell in ["bash", "zsh", "fish"] {

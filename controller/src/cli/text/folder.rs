@@ -30,6 +30,10 @@ sentences! {
         "{data}: {keys} registros restaurados. A chave mestra não está no backup: ponha o arquivo dela no lugar antes de iniciar.",
         "{data}: {keys} records restored. The master key is not in the backup: put its file in place before you start."
     }
+    key_recovered(path) {
+        "{path}: chave nova; a anterior já não vale. Inicie o controlador; uma senha perdida: malha operator password NOME",
+        "{path}: a new key; the former one is refused. Start the controller; for a lost password: malha operator password NAME"
+    }
     checks_kept(folder) {
         "{folder}: já existia e ficou como estava; o que o backup tem das verificações não foi restaurado.",
         "{folder}: was there already and stays as it is; what the backup has of checks was not restored."

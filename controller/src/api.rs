@@ -62,9 +62,10 @@ pub use operators::{NewOperator, NewPassword, Operator, OperatorRole, Password};
 pub use organizations::{NewOrganization, Organization, SecondApprover};
 pub use policy::{
     NewPolicy, Policy, PolicyApproval, PolicyCheck, PolicyChoice, PolicyDifference,
-    PolicyExplanation, PolicyMistake, PolicyOpening, PolicyOrigin, PolicyPending, PolicyProposal,
-    PolicyProposalKind, PolicyQuestion, PolicyReturn, PolicyRow, PolicyRule, PolicyRuleReason,
-    PolicySide, PolicyTest, PolicyTestOutcome, PolicyText, PolicyUnresolved, PolicyVersion,
+    PolicyExplanation, PolicyLater, PolicyLaterChange, PolicyMistake, PolicyOpening, PolicyOrigin,
+    PolicyPending, PolicyProposal, PolicyProposalKind, PolicyQuestion, PolicyReturn, PolicyRow,
+    PolicyRule, PolicyRuleReason, PolicySide, PolicyTest, PolicyTestOutcome, PolicyText,
+    PolicyUnresolved, PolicyVersion,
 };
 pub use problem::ProblemDocument;
 pub(crate) use problem::is_direction_mark;

@@ -39,8 +39,8 @@ pub use node::{
 };
 pub use organization::{DeclaredPorts, OrganizationDetail, SecondApprover};
 pub use policy::{
-    Decision, NewPolicy, PendingPolicy, PolicyChange, PolicyDetail, PolicyProposal, PolicyReview,
-    PolicySide, PolicyVersionRow, PolicyWritten, ProposedChange,
+    Decision, NewPolicy, PendingPolicy, PolicyChange, PolicyDetail, PolicyLater, PolicyLaterChange,
+    PolicyProposal, PolicyReview, PolicySide, PolicyVersionRow, PolicyWritten, ProposedChange,
 };
 pub use profile::{
     Party, PortDifferenceKind, PortDifferenceRow, PortExposure, PortProbe, ProfileDetail,

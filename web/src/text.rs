@@ -140,6 +140,11 @@ catalogue! {
     PolicyLoses: "Perde", "Loses";
     PolicyPairs: "Pares", "Pairs";
     PolicyMore: "e mais {}", "and {} more";
+    PolicyLater: "Fechadas agora, e por isso fora desta conta:", "Closed now, and so not counted above:";
+    PolicyOpensLater: "abre", "opens";
+    PolicyOpensNever: "vence antes de abrir", "expires before it opens";
+    PolicyGoneLater: "sai; abriria de novo", "goes; it would have opened again";
+    PolicyExpired: "não abre nada: venceu", "opens nothing: it expired";
     PolicyUnresolved: "Não existe agora e não significa ninguém:", "Does not exist now and means nobody:";
     PolicyRefused: "Não pode ser salva:", "It can't be saved:";
     PolicyConfirmWithin: "Voltar sozinha se não for confirmada em (segundos)", "Comes back by itself unless confirmed within (seconds)";

@@ -6,7 +6,7 @@ mod world;
 
 use std::collections::BTreeMap;
 
-use malha_core::policy::{Author, CaseVerdict, Policy, VersionOrigin};
+use malha_core::policy::{Author, CaseVerdict, LaterChange, Policy, VersionOrigin};
 use malha_core::{
     Answer, Balancer, Command, Node, Question, Rejection, Selector, Service, State, Verdict,
 };
@@ -451,6 +451,45 @@ fn a_schedule_opens_and_closes_at_its_boundaries_and_an_expiry_once() {
         ));
     }
     assert_eq!(changes, [(60, true), (120, false), (1_470, false)]);
+}
+
+#[test]
+fn a_difference_names_the_grants_that_are_closed_now() {
+    let mut world = World::furnished();
+    let later = |world: &World, text: &str| -> Vec<_> {
+        let policy = Policy::parse(text).unwrap();
+        let seen = world.state.policy_difference(&policy, text, world.now_ms);
+        let seen = seen.unwrap();
+        assert_eq!((seen.gaining, seen.losing), (0, 0));
+        let named = seen.later.into_iter();
+        named.map(|it| (it.name.to_string(), it.change)).collect()
+    };
+    let start_ms = world.now_ms;
+    // The world starts on a Friday at 08:00 UTC.
+    let timed = |more: &str| XROAD.replace("\"5577\"]", &format!("\"5577\"]\n{more}"));
+    let hours = "schedule = { from = \"05:00\", to = \"06:00\", zone = \"America/Cuiaba\" }";
+    let opens = |from_ms| vec![("xroad".to_owned(), LaterChange::Opens { from_ms })];
+    let closed = timed(hours) + "at = 2027-01-15T09:10:00Z\n";
+    assert_eq!(
+        later(&world, &closed),
+        opens(Some(start_ms + 60 * 60_000)),
+        "in an hour"
+    );
+    let short = timed(&format!("{hours}\nexpires = 2027-01-15T08:30:00Z"));
+    assert_eq!(later(&world, &short), opens(None), "it is over before");
+    let over = timed("expires = 2027-01-15T07:59:00Z");
+    let since_ms = start_ms - 60_000;
+    let expired = LaterChange::Expired { since_ms };
+    assert_eq!(later(&world, &over), [("xroad".to_owned(), expired)]);
+
+    apply(&mut world, &closed, None).unwrap();
+    assert_eq!(later(&world, &closed), [], "it was there before");
+    let moved = format!("# A comment above.\n{closed}");
+    assert_eq!(later(&world, &moved), [], "it only moved");
+    assert_eq!(
+        later(&world, CLOSED),
+        [("xroad".to_owned(), LaterChange::Gone)]
+    );
 }
 
 #[test]

@@ -33,9 +33,9 @@ pub(super) use proposals::{
 };
 pub use proposals::{PolicyApproval, PolicyProposal, PolicyProposalKind};
 pub use representation::{
-    Policy, PolicyCheck, PolicyDifference, PolicyExplanation, PolicyMistake, PolicyOpening,
-    PolicyOrigin, PolicyPending, PolicyRow, PolicyRule, PolicyRuleReason, PolicySide, PolicyTest,
-    PolicyTestOutcome, PolicyUnresolved, PolicyVersion,
+    Policy, PolicyCheck, PolicyDifference, PolicyExplanation, PolicyLater, PolicyLaterChange,
+    PolicyMistake, PolicyOpening, PolicyOrigin, PolicyPending, PolicyRow, PolicyRule,
+    PolicyRuleReason, PolicySide, PolicyTest, PolicyTestOutcome, PolicyUnresolved, PolicyVersion,
 };
 
 /// A text to look at.

@@ -121,7 +121,12 @@ pub(super) fn rule_line(rule: &TraceRule, screen: &Screen) -> String {
     let allow = allow_text(rule.protocol, rule.from_port, rule.to_port);
     let service = rule.service.as_deref().unwrap_or_default();
     match (&rule.grant, rule.source) {
-        (Some(grant), _) => text::rule_grant(lang, grant.id, &grant.from, &grant.to, allow),
+        (Some(grant), _) => {
+            // As it stands in the policy's text; the id of such a grant stands nowhere.
+            let id = grant.id.to_string();
+            let name = grant.policy.as_deref().unwrap_or(&id);
+            text::rule_grant(lang, name, &grant.from, &grant.to, allow)
+        }
         (None, TraceSource::PublicService) => text::rule_public(lang, service, allow),
         (None, TraceSource::HubProbe) => text::rule_probe(lang, service, allow),
         (None, TraceSource::Balancer) => {

@@ -3,12 +3,13 @@
 mod proposals;
 
 use async_trait::async_trait;
-use malha_core::policy::{Author, Difference, Policy, Row, Side};
+use malha_core::policy::{Author, Difference, LaterChange, Policy, Row, Side};
 use malha_core::{Answer, Command, Noun, Reason, Rejection, State};
 use malha_proto::{Allow, Fingerprint, OrganizationId, Protocol};
 use malha_web::model::{
-    Decision, Listing, NewPolicy, Outcome, PendingPolicy, PolicyChange, PolicyDetail, PolicyReview,
-    PolicySide, PolicyVersionRow, PolicyWritten, Refused, Unreadable,
+    Decision, Listing, NewPolicy, Outcome, PendingPolicy, PolicyChange, PolicyDetail, PolicyLater,
+    PolicyLaterChange, PolicyReview, PolicySide, PolicyVersionRow, PolicyWritten, Refused,
+    Unreadable,
 };
 use malha_web::{PolicyConsole, Untrusted, Viewer};
 
@@ -143,6 +144,7 @@ fn review(
         gaining: difference.gaining,
         losing: difference.losing,
         rows: rows(&difference),
+        later: later(&difference),
         second_approver: asking.iter().map(|id| name(&state, *id)).collect(),
         refusal: trial.refusal().map(|it| refusals::reason(&it)),
         unresolved: unresolved
@@ -219,6 +221,19 @@ fn rows(difference: &Difference) -> Listing<PolicyChange> {
         total: difference.rows.len() + difference.rows_left_out,
         rows: difference.rows.iter().map(change).collect(),
     }
+}
+
+fn later(difference: &Difference) -> Vec<PolicyLater> {
+    let grant = |it: &malha_core::policy::Later| PolicyLater {
+        name: it.name.to_string().into(),
+        line: it.line,
+        change: match it.change {
+            LaterChange::Opens { from_ms } => PolicyLaterChange::Opens(from_ms.map(moment::at)),
+            LaterChange::Gone => PolicyLaterChange::Gone,
+            LaterChange::Expired { since_ms } => PolicyLaterChange::Expired(moment::at(since_ms)),
+        },
+    };
+    difference.later.iter().map(grant).collect()
 }
 
 fn change(row: &Row) -> PolicyChange {

@@ -48,6 +48,7 @@ pub struct PolicyProposal {
     pub gaining: u64,
     pub losing: u64,
     pub rows: Listing<PolicyChange>,
+    pub later: Vec<PolicyLater>,
     /// That is not what its author saw: nobody can approve it.
     pub outdated: bool,
     /// Whether this viewer is one who may.
@@ -113,6 +114,26 @@ pub struct PolicyReview {
     pub second_approver: Vec<Untrusted>,
     /// Names in it that nothing has now, with their place.
     pub unresolved: Vec<Untrusted>,
+    pub later: Vec<PolicyLater>,
+}
+
+/// A grant of a change that opens nothing now, so that the changes don't show it.
+#[derive(Clone, Debug)]
+pub struct PolicyLater {
+    pub name: Untrusted,
+    /// In the new text; in the former one if the grant went.
+    pub line: usize,
+    pub change: PolicyLaterChange,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyLaterChange {
+    /// When its hours begin; never if it is over before.
+    Opens(Option<OffsetDateTime>),
+    /// It would have opened again.
+    Gone,
+    /// Its time was over.
+    Expired(OffsetDateTime),
 }
 
 /// Two groups of nodes between which the same changes.

@@ -17,8 +17,8 @@ use super::{cut_note, error, moment, whole};
 use crate::console::Role;
 use crate::form::{Submission, wrong};
 use crate::model::{
-    Listing, NewPolicy, PolicyChange, PolicyDetail, PolicyReview, PolicySide, PolicyVersionRow,
-    PolicyWritten, ROWS_MAX, RefusalKind, Refused, Unreadable,
+    Listing, NewPolicy, PolicyChange, PolicyDetail, PolicyLater, PolicyLaterChange, PolicyReview,
+    PolicySide, PolicyVersionRow, PolicyWritten, ROWS_MAX, RefusalKind, Refused, Unreadable,
 };
 use crate::text::Text;
 use crate::untrusted::{Untrusted, Visible};
@@ -255,6 +255,7 @@ fn reviewed(visit: &Visit, review: &PolicyReview, text: &str) -> Markup {
             h2 #review-title { (visit.say(Text::PolicyReviewTitle)) }
             p { strong { (visit.language.fill(Text::PolicyCounts, &[&review.gaining, &review.losing])) } }
             (changes(visit, &review.rows))
+            (later(visit, &review.later))
             @if !review.unresolved.is_empty() {
                 p.note { (visit.say(Text::PolicyUnresolved)) }
                 ul.note { @for name in &review.unresolved { li { (name) } } }
@@ -317,6 +318,30 @@ fn changes(visit: &Visit, rows: &Listing<PolicyChange>) -> Markup {
                 tbody { @for row in rows.rows.iter().take(ROWS_MAX) { (change(visit, row)) } }
             }
             (cut_note(visit, rows.rows.len().min(ROWS_MAX), rows.total))
+        }
+    }
+}
+
+/// What the changes don't show, because it is closed now.
+fn later(visit: &Visit, grants: &[PolicyLater]) -> Markup {
+    let change = |change: PolicyLaterChange| match change {
+        PolicyLaterChange::Opens(Some(from)) => html! {
+            (visit.say(Text::PolicyOpensLater)) " " (moment::relative(visit, from))
+        },
+        PolicyLaterChange::Opens(None) => html! { (visit.say(Text::PolicyOpensNever)) },
+        PolicyLaterChange::Gone => html! { (visit.say(Text::PolicyGoneLater)) },
+        PolicyLaterChange::Expired(at) => html! {
+            (visit.say(Text::PolicyExpired)) " " (moment::relative(visit, at))
+        },
+    };
+    html! {
+        @if !grants.is_empty() {
+            p.note { (visit.say(Text::PolicyLater)) }
+            ul.note {
+                @for grant in grants {
+                    li { (grant.line) ": " span.mono { (grant.name) } ": " (change(grant.change)) }
+                }
+            }
         }
     }
 }

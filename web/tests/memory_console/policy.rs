@@ -57,6 +57,7 @@ fn detail(console: &MemoryConsole) -> Result<PolicyDetail, Unreadable> {
         gaining: 2,
         losing: 0,
         rows: vec![change()].into(),
+        later: Vec::new(),
         outdated: false,
         may_approve: !own,
     };
@@ -105,6 +106,11 @@ fn review(text: &str) -> Result<PolicyReview, Refused> {
         gaining: 2,
         losing: 0,
         rows: vec![change()].into(),
+        later: vec![PolicyLater {
+            name: "<plantao>".into(),
+            line: 7,
+            change: PolicyLaterChange::Opens(Some(OffsetDateTime::UNIX_EPOCH)),
+        }],
         refusal: text.contains("refused").then(|| Bilingual {
             pt: "um teste falha".to_owned(),
             en: "a test fails".to_owned(),

@@ -7,6 +7,7 @@ use malha_proto::{Allow, Fingerprint, NodeId};
 
 use super::document::Policy;
 use super::groups::{Lens, check_pairs, open, pairs};
+use super::later::Later;
 use super::ports;
 use crate::command::Rejection;
 use crate::limits::{MAX_DIFFERENCE_ROWS, MAX_ROW_NAMES};
@@ -26,6 +27,8 @@ pub struct Difference {
     /// At most [`MAX_DIFFERENCE_ROWS`], those that concern most pairs first.
     pub rows: Vec<Row>,
     pub rows_left_out: usize,
+    /// Grants that the rows don't show, because they are closed now.
+    pub later: Vec<Later>,
     /// Every node on a side of a row.
     pub nodes: BTreeSet<NodeId>,
 }
@@ -59,6 +62,7 @@ impl State {
         let after = self.under(policy, now_ms);
         let base = self.policy().map_or(0, |head| head.version);
         let mut finding = Finding::new(base, text);
+        finding.difference.later = self.later(policy, now_ms);
         let differing = differing(self, &after);
         let members = |side: fn(&Said) -> Selector| -> BTreeSet<NodeId> {
             let selectors: BTreeSet<Selector> = differing.iter().map(side).collect();
@@ -129,6 +133,7 @@ impl Finding {
                 losing: 0,
                 rows: Vec::new(),
                 rows_left_out: 0,
+                later: Vec::new(),
                 nodes: BTreeSet::new(),
             },
             canonical,

@@ -1,7 +1,8 @@
 //! How the policy, its difference and its tests look in the API. It decides nothing.
 
 use malha_core::policy::{
-    CaseOutcome, CaseVerdict, Difference, Row, RuleReason, RuleVerdict, Side, Trial, VersionOrigin,
+    CaseOutcome, CaseVerdict, Difference, Later, LaterChange, Row, RuleReason, RuleVerdict, Side,
+    Trial, VersionOrigin,
 };
 use malha_core::{Question, Source, State, TextError};
 use malha_proto::{Allow, Fingerprint, Protocol};
@@ -152,6 +153,32 @@ pub struct PolicyDifference {
     /// At most 200.
     pub rows: Vec<PolicyRow>,
     pub rows_left_out: usize,
+    /// Grants that came, went or were changed and are closed now, so that no row shows them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub later: Vec<PolicyLater>,
+}
+
+/// A grant of a change that opens nothing now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyLater {
+    pub name: String,
+    /// In the new text; in the former one if the grant went.
+    pub line: usize,
+    pub change: PolicyLaterChange,
+    /// When it opens, or when its time was over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_ms: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PolicyLaterChange {
+    /// It opens when its hours begin.
+    Opens,
+    /// It would have opened again.
+    Gone,
+    /// Its time was over already.
+    Expired,
 }
 
 /// Two groups of nodes between which the same changes.
@@ -322,6 +349,23 @@ impl PolicyDifference {
             losing: it.losing,
             rows: it.rows.iter().map(PolicyRow::of).collect(),
             rows_left_out: it.rows_left_out,
+            later: it.later.iter().map(PolicyLater::of).collect(),
+        }
+    }
+}
+
+impl PolicyLater {
+    fn of(it: &Later) -> Self {
+        let (change, at_ms) = match it.change {
+            LaterChange::Opens { from_ms } => (PolicyLaterChange::Opens, from_ms),
+            LaterChange::Gone => (PolicyLaterChange::Gone, None),
+            LaterChange::Expired { since_ms } => (PolicyLaterChange::Expired, Some(since_ms)),
+        };
+        Self {
+            name: it.name.to_string(),
+            line: it.line,
+            change,
+            at_ms,
         }
     }
 }

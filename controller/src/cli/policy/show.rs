@@ -3,8 +3,8 @@
 use malha_proto::Protocol;
 
 use crate::api::{
-    PolicyCheck, PolicyDifference, PolicyExplanation, PolicyOpening, PolicyOrigin,
-    PolicyRuleReason, PolicySide, PolicyTestOutcome, PolicyVersion,
+    PolicyCheck, PolicyDifference, PolicyExplanation, PolicyLater, PolicyLaterChange,
+    PolicyOpening, PolicyOrigin, PolicyRuleReason, PolicySide, PolicyTestOutcome, PolicyVersion,
 };
 use crate::cli::publishing::allow_text;
 use crate::cli::screen::Screen;
@@ -31,8 +31,24 @@ pub(super) fn difference(it: &PolicyDifference, screen: &Screen) {
     if it.rows_left_out > 0 {
         screen.line(&text::policy_more(lang, it.rows_left_out));
     }
+    for grant in &it.later {
+        screen.line(&later(grant, screen));
+    }
     screen.line(&text::policy_counts(lang, it.gaining, it.losing, it.base));
     screen.line(&text::policy_hash(lang, it.hash));
+}
+
+fn later(it: &PolicyLater, screen: &Screen) -> String {
+    let (lang, name, line) = (screen.lang, &it.name, it.line);
+    let moment = it.at_ms.map(|at_ms| screen.moment(at_ms));
+    match (it.change, moment) {
+        (PolicyLaterChange::Opens, Some(moment)) => text::policy_opens(lang, name, line, moment),
+        (PolicyLaterChange::Expired, Some(moment)) => text::policy_over(lang, name, line, moment),
+        (PolicyLaterChange::Opens | PolicyLaterChange::Expired, None) => {
+            text::policy_never(lang, name, line)
+        }
+        (PolicyLaterChange::Gone, _) => text::policy_gone(lang, name, line),
+    }
 }
 
 pub(super) fn check(it: &PolicyCheck, screen: &Screen) {
@@ -164,6 +180,24 @@ mod tests {
             lang: Lang::En,
         };
         assert_eq!(side(&few, &screen), "a/b/c, a/b/d and 5 more");
+    }
+
+    #[test]
+    fn what_is_closed_now_is_told_apart_from_what_is_not_there() {
+        let screen = Screen {
+            json: false,
+            lang: Lang::En,
+        };
+        let line = |grant| later(&serde_json::from_value(grant).unwrap(), &screen);
+        let opens =
+            line(json!({ "name": "plantao", "line": 7, "change": "opens", "at_ms": u64::MAX }));
+        assert!(opens.starts_with("+ plantao (line 7): closed now, opens in "));
+        let over = line(json!({ "name": "plantao", "line": 7, "change": "expired", "at_ms": 0 }));
+        assert!(
+            over.starts_with("! plantao (line 7): expired ") && over.ends_with("opens nothing")
+        );
+        let gone = line(json!({ "name": "plantao", "line": 7, "change": "gone" }));
+        assert!(gone.starts_with("- plantao (line 7 of the former text)"));
     }
 
     #[test]

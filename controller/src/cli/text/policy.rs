@@ -12,6 +12,20 @@ sentences! {
         "{gaining} pares de nós ganham portas, {losing} perdem, a partir da versão {base}",
         "{gaining} pairs of nodes gain ports, {losing} lose some, from version {base}"
     }
+    policy_opens(name, line, moment) {
+        "+ {name} (linha {line}): fechada agora, abre {moment}; o que abre então não está nesta conta",
+        "+ {name} (line {line}): closed now, opens {moment}; what it opens then is not counted here"
+    }
+    policy_over(name, line, moment) {
+        "! {name} (linha {line}): venceu {moment} e não abre nada", "! {name} (line {line}): expired {moment} and opens nothing"
+    }
+    policy_never(name, line) {
+        "! {name} (linha {line}): vence antes de abrir", "! {name} (line {line}): expires before it opens"
+    }
+    policy_gone(name, line) {
+        "- {name} (linha {line} do texto anterior): fechada agora, abriria de novo",
+        "- {name} (line {line} of the former text): closed now, would have opened again"
+    }
     policy_hash(hash) { "aplicar com: --difference {hash}", "apply with: --difference {hash}" }
     policy_mistake(line, column, problem) {
         "linha {line}, coluna {column}: {problem}", "line {line}, column {column}: {problem}"

@@ -4,7 +4,7 @@ use axum::extract::Path;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::{ADDRESS, changes, number, page};
+use super::{ADDRESS, changes, later, number, page};
 use crate::form::Submission;
 use crate::model::{Decision, PolicyProposal, ProposedChange};
 use crate::page::aftermath::{Aftermath, What, done};
@@ -76,6 +76,7 @@ fn proposal(visit: &Visit, it: &PolicyProposal) -> Markup {
             @if it.change != ProposedChange::OneApprover {
                 p { strong { (visit.language.fill(Text::PolicyCounts, &[&it.gaining, &it.losing])) } }
                 (changes(visit, &it.rows))
+                (later(visit, &it.later))
             }
             @if let ProposedChange::Text(text) = &it.change {
                 details {

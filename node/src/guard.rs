@@ -204,6 +204,7 @@ impl GuardStatus {
                 let ports: Vec<_> = tcp.chain(udp).collect();
                 let ports = ports.join(", ");
                 match restored {
+                    0 if ports.is_empty() => text::guard_nothing(lang),
                     0 => text::guard_in_place(lang, ports),
                     times => text::guard_restored(lang, ports, times),
                 }
@@ -319,6 +320,20 @@ mod tests {
 
     use super::*;
     use crate::testbed;
+
+    #[test]
+    fn a_guard_with_nothing_to_close_says_so() {
+        let said = |ports: &[u16]| {
+            let status = GuardStatus::InPlace {
+                ports: ports.iter().copied().collect(),
+                udp: [].into(),
+                restored: 0,
+            };
+            status.say(Lang::En)
+        };
+        assert_eq!(said(&[]), "in place; this machine has no port to close");
+        assert!(said(&[80, 5500]).ends_with("the ports: 80, 5500"));
+    }
 
     #[test]
     fn a_service_closes_its_port_and_a_target_on_this_machine() {

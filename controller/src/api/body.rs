@@ -139,7 +139,7 @@ fn refuse(error: &serde_json::Error, path: &str) -> Problem {
     let text = error.to_string();
     let named = (path != ".").then_some(path).or_else(|| quoted(&text));
     match (error.classify(), named) {
-        (Category::Data, Some(field)) => Problem::invalid(field, &data(&text)),
+        (Category::Data, Some(field)) => Problem::invalid(field, &data(without_place(&text))),
         (Category::Data, None) => Problem::of(Kind::Invalid, &data(&text)),
         (Category::Syntax | Category::Eof | Category::Io, named) => {
             let problem = match named {
@@ -152,9 +152,19 @@ fn refuse(error: &serde_json::Error, path: &str) -> Problem {
     }
 }
 
+/// Without the line and column of the JSON: the field is named, and whoever used the CLI wrote no JSON.
+fn without_place(text: &str) -> &str {
+    text.rfind(" at line ").map_or(text, |at| &text[..at])
+}
+
 /// What the reader of JSON says most often; the rest stays in its words.
 fn data(text: &str) -> Refusal {
     let problem = text.to_owned();
+    match text {
+        "invalid socket address syntax" => return Refusal::NoSocketAddress,
+        "invalid IP address syntax" => return Refusal::NoAddress,
+        _ => {}
+    }
     let Some(field) = quoted(text).map(str::to_owned) else {
         return Refusal::Value { problem };
     };

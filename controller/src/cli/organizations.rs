@@ -134,7 +134,7 @@ impl SiteCommand {
         match self {
             Self::Add { site, display_name } => {
                 let (organization, name) = site.split_once('/').ok_or_else(|| {
-                    Failure::new(Exit::Usage, "write ORG/SITE, like sefaz/producao")
+                    Failure::new(Exit::Usage, Word::WriteSite.text(session.screen.lang))
                 })?;
                 let body = json!({ "organization": organization, "name": name, "display_name": display_name });
                 session.write::<Site>(Method::POST, "/sites", &body).await

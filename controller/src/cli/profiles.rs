@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
 use http::Method;
 use malha_core::limits::MAX_PROFILE_BYTES;
 use malha_core::profile::{DifferenceKind, Direction, Network};
@@ -15,7 +16,7 @@ use crate::cli::screen::Screen;
 use crate::cli::session::{Row, Session, parse};
 use crate::cli::text::{self, Word};
 use crate::cli::text_file;
-use crate::cli::tokens::plain;
+use crate::cli::tokens::{PROFILES, plain};
 use crate::client::part;
 
 #[derive(Clone, Debug, Subcommand)]
@@ -24,8 +25,7 @@ pub(super) enum ProfileCommand {
     List,
     /// Show the ports of a profile
     Show {
-        /// garage, security-server, balancer, central or edge
-        #[arg(value_name = "PROFILE")]
+        #[arg(value_name = "PROFILE", value_parser = PossibleValuesParser::new(PROFILES))]
         name: String,
         /// As text, which `set` takes
         #[arg(long, env = "MALHA_TEXT")]
@@ -52,7 +52,7 @@ pub(super) enum ProfileCommand {
     },
     /// Bring the shipped profile back
     Reset {
-        #[arg(value_name = "PROFILE")]
+        #[arg(value_name = "PROFILE", value_parser = PossibleValuesParser::new(PROFILES))]
         name: String,
     },
 }

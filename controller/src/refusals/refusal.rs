@@ -90,6 +90,12 @@ refusals! {
     "no-json" NoJson { problem: String = "?".to_owned() }
         "O corpo não é JSON ({problem})."
         "the body is not JSON: {problem}"
+    "socket-address" NoSocketAddress
+        "Escreva endereço e porta, como 127.0.0.1:8080 ou [::1]:8080; um nome de host não serve aqui."
+        "write an address and a port, like 127.0.0.1:8080 or [::1]:8080; a host name does not do here"
+    "ip-address" NoAddress
+        "Escreva um endereço IP, como 203.0.113.10 ou 2001:db8::10."
+        "write an IP address, like 203.0.113.10 or 2001:db8::10"
     "value" Value { problem: String = "?".to_owned() }
         "O valor não serve ({problem})."
         "{problem}"

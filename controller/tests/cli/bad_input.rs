@@ -106,3 +106,37 @@ async fn bad_input_ends_with_its_code_a_clear_word_and_nothing_stored() {
     assert_eq!(problem["status"], 404);
     stage.api.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_says_what_would_be_right_and_nothing_of_the_json_between() {
+    let stage = Stage::new().await;
+    for (line, pt, en) in [
+        (
+            "service add n1 web --port 80 --target localhost:80",
+            "malha: target: Escreva endereço e porta, como 127.0.0.1:8080",
+            "malha: target: write an address and a port, like 127.0.0.1:8080",
+        ),
+        (
+            "org add Sefaz",
+            "malha: name: “Sefaz” tem o caractere “S”",
+            "malha: name: \"Sefaz\" has 'S'",
+        ),
+        (
+            "site add sefaz",
+            "malha: escreva ORG/LOCAL",
+            "malha: write ORG/SITE",
+        ),
+        ("zone show no.example", "malha zone list", "malha zone list"),
+    ] {
+        for (lang, said) in [("pt-BR", pt), ("en", en)] {
+            let ended = stage.run(&format!("{line} --lang {lang}"));
+            assert!(
+                ended.code > 1 && ended.stderr.contains(said),
+                "{}",
+                ended.stderr
+            );
+            assert!(!ended.stderr.contains("column"), "{}", ended.stderr);
+        }
+    }
+    stage.api.finish().await;
+}

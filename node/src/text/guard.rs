@@ -7,6 +7,9 @@ use super::Lang;
 texts! {
     status_guard(state) { "Guarda       {state}", "Guard        {state}" }
     guard_waiting() { "espera o mapa da rede", "waiting for the netmap" }
+    guard_nothing() {
+        "no lugar; esta máquina não tem porta a fechar", "in place; this machine has no port to close"
+    }
     guard_in_place(ports) { "fecha fora da rede as portas: {ports}", "closes outside the overlay the ports: {ports}" }
     guard_restored(ports, times) {
         "fecha fora da rede as portas: {ports}; reposta {times} vezes",

@@ -241,7 +241,11 @@ words! {
         "Is \"malha serve\" running? Name its address with --api."
     }
     HintLater { "Tente de novo em alguns segundos.", "Try again in a few seconds." }
-    HintLook { "Veja o que existe com \"list\" no lugar deste comando.", "See what there is with \"list\" in place of this command." }
+    HintLook {
+        "O \"list\" de cada coisa mostra o que existe: malha org list, malha zone list, malha node list, malha policy history.",
+        "The \"list\" of each kind shows what there is: malha org list, malha zone list, malha node list, malha policy history."
+    }
+    WriteSite { "escreva ORG/LOCAL, como sefaz/producao", "write ORG/SITE, like sefaz/producao" }
 }
 
 #[cfg(test)]

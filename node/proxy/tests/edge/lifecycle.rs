@@ -33,10 +33,7 @@ async fn ipv4_and_ipv6_wildcards_share_a_port() {
 #[tokio::test]
 async fn a_request_under_way_is_finished_at_shutdown() {
     let origin = Origin::start().await;
-    let mut plan = Plan::new();
-    // Nothing is left to be cut off.
-    plan.config.limits.drain = NEVER;
-    let rig = plan.start_before(origin.address);
+    let rig = Plan::new().start_before(origin.address);
     let mut sender = rig.http1(HOST).await;
     let mut idle = rig.http2(HOST).await;
     let answer = idle.send_request(request2("GET", "/", empty())).await;
@@ -78,9 +75,11 @@ async fn what_does_not_end_is_cut_off_after_the_drain_limit() {
 }
 
 #[tokio::test]
-async fn who_has_connected_is_answered_at_shutdown() {
+async fn who_has_connected_is_answered_at_shutdown_and_leaves_nothing_to_be_cut_off() {
     let origin = Origin::start().await;
-    let rig = Plan::new().start_before(origin.address);
+    let mut plan = Plan::new();
+    plan.config.limits.drain = NEVER;
+    let rig = plan.start_before(origin.address);
     let mut silent = rig.http1(HOST).await;
     let tcp = TcpStream::connect(rig.https()).await.unwrap();
     while rig.counters.open_connections.value() < 2 {

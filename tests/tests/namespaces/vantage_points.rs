@@ -6,7 +6,7 @@ use std::net::TcpListener;
 
 use anyhow::{Context, Result, ensure};
 use malha_tests::lab::{
-    AGENCY, Access, CLIENT, Certificates, HUB, Lab, Machine, Mapping, Namespace, PATIENCE,
+    AGENCY, Access, CLIENT, Certificates, HUB, HUB_V6, Lab, Machine, Mapping, Namespace, PATIENCE,
     eventually, story,
 };
 use serde_json::Value;
@@ -16,6 +16,9 @@ use super::compliance::{
 };
 
 const SITE: &str = "sedec/production";
+/// The agency's server in the newer family (RFC 3849), and the machine that looks from there.
+const AGENCY_V6: &str = "2001:db8::30";
+const OUTSIDER: &str = "estacionamentos/fora/vigia";
 /// X-Road's cached OCSP responses, and the port that is never open.
 const OCSP_CACHE: u16 = 5577;
 const MONITORING: u16 = 9011;
@@ -174,6 +177,79 @@ fn each_finding_of_a_port_is_made_true_and_false_from_every_vantage_point() {
             expect(&report, &inside(ADMINISTRATION, "ungranted"), "ok")
         })
     });
+}
+
+/// From a machine that has nothing but IPv6, of a server that is public there and nowhere else. What is silent counts as closed only
+/// beside an address of the same family that answers.
+#[test]
+fn from_an_ipv6_outside_silence_is_judged_beside_a_control_of_its_own_family() {
+    story("outside by IPv6", |lab| {
+        let server = server(lab)?;
+        let address = format!("address add {AGENCY_V6}/64 dev wan nodad");
+        server.namespace.ip(&address)?;
+        for port in [MESSAGES, ADMINISTRATION] {
+            listens(&server.namespace, AGENCY_V6, port)?;
+        }
+        server.namespace.nft(&format!(
+            "table ip6 wall {{\n chain arriving {{\n  type filter hook input priority filter;\n  \
+             tcp dport {MONITORING} drop\n }}\n}}"
+        ))?;
+        open_messages(lab)?;
+        let mut outside_of_all = lab.connected(Access::Ipv6Only, 4)?;
+        lab.hub.malha(&["site", "add", "estacionamentos/fora"])?;
+        let words = ["token", "add", "estacionamentos/fora"];
+        let token = lab
+            .hub
+            .token(&[&words[..], &["--profile", "garage"]].concat())?;
+        let named = ["--name", "vigia", "--engine", "netstack"];
+        outside_of_all.machine.enrol(&token, &named)?;
+        is_connected(lab, OUTSIDER)?;
+        lab.hub.malha(&["node", "tag", OUTSIDER, "outside"])?;
+        let stage = "version = 1\n[production]\nsite = \"production\"\n";
+        declare(lab, &format!("{stage}addresses = [\"{AGENCY_V6}\"]\n"))?;
+
+        let (report, _) = check(lab, &[])?;
+        ensure!(report["no_outside"].is_null(), "{}", report["no_outside"]);
+        expect(&report, &outside(MESSAGES), "ok")?;
+        expect(&report, &outside(ADMINISTRATION), "port_open")?;
+        expect(&report, &outside(OCSP_CACHE), "port_closed")?;
+        is_unknown(&report, MONITORING, "no control address of this family")?;
+
+        lab.hub.controller()?.kill()?;
+        lab.hub.publishes_by_v6()?;
+        lab.hub.serve()?;
+        for node in [OUTSIDER, SERVER] {
+            is_connected(lab, node)?;
+        }
+        let (report, _) = check(lab, &[])?;
+        expect(&report, &outside(MONITORING), "ok")?;
+        expect(&report, &outside(ADMINISTRATION), "port_open")?;
+
+        // An outside that does not reach the control reaches nothing, as far as anybody can tell.
+        lab.hub.namespace.nft(&format!(
+            "table ip6 wall {{\n chain arriving {{\n  type filter hook input priority filter;\n  \
+             ip6 daddr {HUB_V6} tcp dport 443 tcp flags & (syn | ack) == syn drop\n }}\n}}"
+        ))?;
+        let (report, _) = check(lab, &[])?;
+        is_unknown(&report, MONITORING, "does not even reach its control")?;
+        expect(&report, &outside(ADMINISTRATION), "port_open")
+    });
+}
+
+/// Nobody knows whether the port is closed to the outside, for this reason.
+fn is_unknown(report: &Value, port: u16, why: &str) -> Result<()> {
+    expect(report, &outside(port), "could-not-test")?;
+    let text = outcome(report, &outside(port))?["text"].as_str();
+    ensure!(text.is_some_and(|text| text.contains(why)), "{text:?}");
+    Ok(())
+}
+
+fn is_connected(lab: &Lab, node: &str) -> Result<()> {
+    eventually("the node is connected", PATIENCE, || {
+        let state = &lab.hub.node(node)?["hops"]["control"]["state"];
+        ensure!(state == "up", "{state}");
+        Ok(())
+    })
 }
 
 #[test]

@@ -125,9 +125,9 @@ pub enum AuditError {
         problem: String,
     },
 
-    /// An earlier append failed half-way; open the log again.
-    #[error("the audit log takes no more records until it is opened again: {cause}")]
-    Stopped { cause: String },
+    /// An earlier append failed half-way, and what it left can't be taken back yet. The next append tries again.
+    #[error("the audit log takes no records until its disk does: {problem}, after: {cause}")]
+    Stopped { cause: String, problem: String },
 }
 
 /// An audit log open for appending. One process has it; calls block on the disk.
@@ -176,12 +176,14 @@ impl AuditLog {
         self.append_all(std::slice::from_ref(record))
     }
 
-    /// Appends records durably, in order, with one fsync for all. After an I/O error the log must be opened again.
+    /// Appends records durably, in order, with one fsync for all. What an I/O error left half-written is taken back first by
+    /// the next append, which goes on as if the failed one had never been.
     pub fn append_all(&mut self, records: &[AuditRecord]) -> Result<AuditHead, AuditError> {
-        if let Some(cause) = &self.stopped {
-            return Err(AuditError::Stopped {
-                cause: cause.clone(),
-            });
+        if let Some(cause) = self.stopped.clone() {
+            self.resume().map_err(|error| AuditError::Stopped {
+                cause,
+                problem: error.to_string(),
+            })?;
         }
         if records.len() > MAX_APPEND_RECORDS {
             return Err(AuditError::TooLarge {
@@ -294,6 +296,31 @@ impl AuditLog {
             .map_err(|error| AuditError::io("appending to the audit log", &error))?;
         segment.bytes += bytes.len() as u64;
         self.head_file.write(head)
+    }
+
+    /// Takes back what a failed append left. The head goes first: after a crash between the two there are lines that nobody
+    /// acknowledged, which the next start knows, and never an acknowledged head without its lines.
+    fn resume(&mut self) -> Result<(), AuditError> {
+        self.head_file.write(self.head)?;
+        match &mut self.segment {
+            Some(segment) => {
+                segment.file = segment::open(&self.dir, segment.number)?;
+                let cut = segment.file.set_len(segment.bytes);
+                cut.and_then(|()| segment.file.sync_all())
+                    .map_err(|error| AuditError::io("cutting an unfinished audit line", &error))?;
+            }
+            // Not even the file of a new segment could be made.
+            None => {
+                self.recent.clear();
+                self.load(self.head)?;
+            }
+        }
+        tracing::info!(
+            lines = self.head.sequence,
+            "the audit log takes records again"
+        );
+        self.stopped = None;
+        Ok(())
     }
 
     fn segment_for(&mut self, bytes: u64) -> Result<&mut OpenSegment, AuditError> {

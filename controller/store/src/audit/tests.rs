@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt as _, PermissionsExt};
 
 use tempfile::TempDir;
 
@@ -63,6 +63,54 @@ fn the_chain_goes_on_over_reopening_and_rotation() {
     let report = verify(dir.path(), None).unwrap();
     assert_eq!(report.head.sequence, 20);
     assert!(report.segments > 5, "{report:?}");
+}
+
+#[test]
+fn a_log_whose_disk_failed_goes_on_when_the_disk_does() {
+    let (dir, _) = log_with(&["token create"]);
+    let mut log = AuditLog::open(dir.path()).unwrap();
+    log.append(&record("node enrol")).unwrap();
+    let path = first_segment(&dir);
+    // Nothing can be written by this handle, and the disk took half a line and half of the head that goes with it.
+    log.segment.as_mut().unwrap().file = File::open(&path).unwrap();
+    assert!(matches!(
+        log.append(&record("lost")),
+        Err(AuditError::Io { .. })
+    ));
+    let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+    file.write_all(b"{\"seq\":3,\"pre").unwrap();
+    let head_file = dir.path().join("head");
+    let heads = OpenOptions::new().write(true).open(head_file).unwrap();
+    heads.write_all_at(b"MALHAUD1", 4096).unwrap();
+    log.append(&record("node remove")).unwrap();
+    log.append(&record("token revoke")).unwrap();
+    let head = log.head();
+    drop(log);
+    let log = AuditLog::open(dir.path()).unwrap();
+    let kept = ["token create", "node enrol", "node remove", "token revoke"];
+    assert_eq!(actions(&log.tail(10)), kept);
+    assert_eq!(verify(dir.path(), None).unwrap().head, head);
+}
+
+#[test]
+fn a_log_that_could_not_begin_a_segment_goes_on_in_it_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = AuditLog::open_with_segments_of(dir.path(), 400).unwrap();
+    log.append(&record("token create")).unwrap();
+    // A folder has the name of the next segment.
+    let next = dir.path().join(segment::name(2));
+    fs::create_dir(&next).unwrap();
+    assert!(log.append(&record("lost")).is_err());
+    let still = log.append(&record("lost"));
+    assert!(
+        matches!(still, Err(AuditError::Stopped { .. })),
+        "{still:?}"
+    );
+    fs::remove_dir(&next).unwrap();
+    log.append(&record("node enrol")).unwrap();
+    assert_eq!(actions(&log.tail(10)), ["token create", "node enrol"]);
+    drop(log);
+    assert_eq!(verify(dir.path(), None).unwrap().head.sequence, 2);
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub(crate) async fn serve(
         per_network: BTreeMap::new(),
     };
     cancel.run_until_cancelled(acceptor.run()).await;
+    // Nobody is let in whom nobody would answer.
+    acceptor.listeners.clear();
     let all_ended = async { while acceptor.connections.join_next().await.is_some() {} };
     // What is left then is cut.
     let _ = timeout(FINISH_LIMIT, all_ended).await;

@@ -145,7 +145,7 @@ mod tests {
         for kept in [
             "tcp /controller 0.0.0.0_443",
             "tcp /controller [__]_80",
-            "tcp /controller 127.0.0.1_8443",
+            "tcp /controller 127.0.0.1_8480",
             "tcp /controller 0.0.0.0_53",
             "udp /controller 0.0.0.0_53",
             "tcp * 0.0.0.0_5500",

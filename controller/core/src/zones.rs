@@ -16,7 +16,7 @@ use crate::command::{Answer, Rejection};
 use crate::draft::Draft;
 use crate::limits::{MAX_NAME_SERVERS, MAX_ZONES};
 use crate::model::RecordSource;
-use crate::noun::{Noun, Plenty};
+use crate::noun::{Noun, Plenty, User};
 use crate::reason::Reason;
 use crate::state::State;
 
@@ -39,12 +39,19 @@ pub(crate) fn add(
     Ok(Answer::Zone)
 }
 
-/// Routes in it lose their names, unless a zone above takes them.
+/// Routes in it get their names from a zone above; where there is none, they must go first.
 pub(crate) fn remove(draft: &mut Draft, origin: &ZoneName) -> Result<Answer, Rejection> {
     let zone = found(draft.state.zones.get(origin), Noun::Zone, origin)?.clone();
     draft.touch_zone(&zone);
     draft.delete(EntityKey::Zone(origin.clone()));
     for host in managed::hosts_within(&draft.state, origin) {
+        if !managed::has_zone(&draft.state, &host) {
+            return Err(Rejection::InUse {
+                what: Noun::Zone,
+                name: origin.to_string(),
+                by: User::Thing(Noun::Route, host.to_string()),
+            });
+        }
         managed::follow_host(draft, &host)?;
     }
     Ok(Answer::Done)

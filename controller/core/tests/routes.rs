@@ -236,12 +236,17 @@ fn a_zone_made_again_goes_on_above_its_former_serial() {
     stage.add_route("garagem.example.org", "/").unwrap();
     let former = stage.serial();
     stage.world.now_ms += 60_000;
-    stage
-        .world
-        .run(Command::RemoveZone {
-            origin: stage.zone.clone(),
-        })
-        .unwrap();
+    let remove = Command::RemoveZone {
+        origin: stage.zone.clone(),
+    };
+    let refused = stage.world.run(remove.clone()).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "zone example.org is still in use: route garagem.example.org"
+    );
+    let route = stage.world.state.routes().next().unwrap().id;
+    (stage.world.run(Command::RemoveRoute { id: route })).unwrap();
+    stage.world.run(remove).unwrap();
     let (origin, name_servers) = (stage.zone.clone(), vec![host("ns9.example.net")]);
     stage
         .world

@@ -122,7 +122,7 @@ pub(super) async fn show(
 
 /// Remove a zone with its record sets
 ///
-/// Routes stay and lose their DNS records here.
+/// A zone above it gives the names of its routes; where there is none, they must be removed first.
 #[utoipa::path(delete, path = "/zones/{zone}", tag = "zones",
     params(("zone" = String, Path, description = "Its name"), WriteQuery),
     responses((status = 200, body = Written<Removed>)), security(("api_key" = ["dns"])))]

@@ -280,6 +280,11 @@ fn is_managed(zone: &Zone, name: &RecordName, rtype: RecordType) -> bool {
         .is_some_and(|set| set.source() == RecordSource::Route)
 }
 
+/// Whether anybody is told by us where a host is.
+pub(crate) fn has_zone(state: &State, host: &HostName) -> bool {
+    place_of(state, host).is_some()
+}
+
 /// The longest zone that holds a host, and the host's name in it.
 fn place_of<'s>(state: &'s State, host: &HostName) -> Option<(&'s Zone, RecordName)> {
     let zone = zone_of(state, host.as_str().trim_start_matches("*."))?;

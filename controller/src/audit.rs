@@ -1,11 +1,13 @@
 //! Lines of the audit log from this process: accepted commands in malha-core's words, and what is not a command, like logins.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use malha_core::{Answer, AuditName, Command};
 use malha_proto::Revision;
 use malha_store::audit::{AuditOutcome, AuditRecord};
 
+use crate::clock::now_ms;
 use crate::coordinator::Actor;
 
 /// The line for an accepted command; None for the traffic of healthy sessions, which changes nothing an auditor asks about.
@@ -30,6 +32,24 @@ pub fn accepted(
         detail: action.detail,
         ..line
     })
+}
+
+/// Says that earlier lines, by their numbers, tell of changes that were never made durable.
+#[must_use]
+pub fn uncommitted(lines: RangeInclusive<u64>) -> AuditRecord {
+    let target = format!("{}-{}", lines.start(), lines.end());
+    let mut line = line(
+        &Actor::controller(),
+        AuditName::AuditRecover,
+        target,
+        AuditOutcome::Failed,
+        now_ms(),
+    );
+    line.detail.insert(
+        "why".to_owned(),
+        "these lines were written, their changes were never committed".to_owned(),
+    );
+    line
 }
 
 /// A line about something that is not a command, like a login.

@@ -4,6 +4,7 @@
 mod handle;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub struct Coordinator {
     published: watch::Sender<Arc<State>>,
     history: Arc<RwLock<History>>,
     committed: broadcast::Sender<Arc<Committed>>,
+    /// Lines that were written, and whose changes were not made durable; the log does not say so yet.
+    uncommitted: Option<RangeInclusive<u64>>,
 }
 
 /// Everything one commit writes, gathered while commands are applied.
@@ -75,6 +78,7 @@ impl Coordinator {
                 published,
                 history,
                 committed,
+                uncommitted: None,
             },
             handle,
         )
@@ -154,15 +158,42 @@ impl Coordinator {
     }
 
     /// The audit lines first, then the records with the audit head: after a crash between the two the log has lines that
-    /// the store does not know, which the next start marks as never committed.
+    /// the store does not know, which the next start marks as never committed. Where the store fails, that is done here.
     async fn make_durable(
         &mut self,
         revision: Revision,
         records: BTreeMap<String, Option<Vec<u8>>>,
         audit: &[AuditRecord],
     ) -> Result<(), String> {
+        self.mark_uncommitted().await?;
+        let before = lock(&self.audit).head();
         let head = self.append(audit.to_vec()).await?;
-        let batch = batch(revision, records, &head)?;
+        let committed = self.commit_records(revision, records, &head).await;
+        if committed.is_err() && before != head {
+            self.uncommitted = Some(before.sequence + 1..=head.sequence);
+            if let Err(why) = self.mark_uncommitted().await {
+                tracing::warn!(%why, "the audit log can't say yet that its last lines were not committed");
+            }
+        }
+        committed
+    }
+
+    async fn mark_uncommitted(&mut self) -> Result<(), String> {
+        let Some(lines) = self.uncommitted.clone() else {
+            return Ok(());
+        };
+        self.append(vec![audit::uncommitted(lines)]).await?;
+        self.uncommitted = None;
+        Ok(())
+    }
+
+    async fn commit_records(
+        &self,
+        revision: Revision,
+        records: BTreeMap<String, Option<Vec<u8>>>,
+        head: &AuditHead,
+    ) -> Result<(), String> {
+        let batch = batch(revision, records, head)?;
         match self.store.commit(batch).await {
             Ok(CommitOutcome::Committed { .. }) => Ok(()),
             Ok(CommitOutcome::Conflict(conflict)) => {

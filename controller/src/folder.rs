@@ -8,12 +8,12 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use malha_core::{AuditName, Entity, Settings, State};
+use malha_core::{Entity, Settings, State};
 use malha_pki::{
     Authority, AuthorityProfile, MasterKey, PairEpochs, PkiError, Sealed, StoredAuthority,
 };
 use malha_proto::{HostName, MachineId, OverlayPools, Revision};
-use malha_store::audit::{AuditError, AuditHead, AuditLog, AuditOutcome};
+use malha_store::audit::{AuditError, AuditHead, AuditLog};
 use malha_store::{
     Batch, CommitOutcome, Item, Key, MAX_PAGE_ENTRIES, Op, Prefix, Schema, Store, StoreError,
 };
@@ -21,9 +21,9 @@ use malha_tunnel::PrivateKey;
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use crate::audit::line;
+use crate::audit::uncommitted;
 use crate::clock::now_ms;
-use crate::coordinator::{AUDIT_HEAD_KEY, Actor, REVISION_KEY, put};
+use crate::coordinator::{AUDIT_HEAD_KEY, REVISION_KEY, put};
 use crate::pairs::PairId;
 
 pub use ownership::hand_over;
@@ -259,19 +259,7 @@ async fn mark_uncommitted(store: &dyn Store, audit: &mut AuditLog) -> Result<(),
     if written.sequence <= committed.sequence {
         return Ok(());
     }
-    let target = format!("{}-{}", committed.sequence + 1, written.sequence);
-    let mut line = line(
-        &Actor::controller(),
-        AuditName::AuditRecover,
-        target,
-        AuditOutcome::Failed,
-        now_ms(),
-    );
-    line.detail.insert(
-        "why".to_owned(),
-        "these lines were written, their changes were never committed".to_owned(),
-    );
-    audit.append(&line)?;
+    audit.append(&uncommitted(committed.sequence + 1..=written.sequence))?;
     commit(
         store,
         vec![put(AUDIT_HEAD_KEY, encode(AUDIT_HEAD_KEY, &audit.head())?)?],

@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
 use malha::coordinator::{Actor, Coordinator, Handle, SubmitError};
 use malha::folder;
 use malha_core::{Answer, Command, Rejection};
@@ -11,20 +14,29 @@ use malha_proto::{
     Fingerprint, Label, MachineFacts, MachineId, Profile, RefusalCode, Secret32, SiteId, TokenId,
     WgKey,
 };
-use malha_store::audit;
+use malha_store::audit::{self, AuditOutcome};
+use malha_store::{
+    Batch, CommitOutcome, Entry, Epoch, Health, Key, Page, Prefix, Snapshot, Store, StoreError,
+    StoreRevision, Watch,
+};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 struct Controller {
     handle: Handle,
-    store: std::sync::Arc<dyn malha_store::Store>,
+    store: Arc<dyn Store>,
     task: JoinHandle<()>,
     stop: CancellationToken,
 }
 
 async fn open(data: &Path) -> Controller {
+    open_with(data, |store| store).await
+}
+
+async fn open_with(data: &Path, wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>) -> Controller {
     let opened = folder::open(data, &data.join("master.key")).await.unwrap();
-    let (coordinator, handle) = Coordinator::new(opened.state, opened.store.clone(), opened.audit);
+    let store = wrap(opened.store.clone());
+    let (coordinator, handle) = Coordinator::new(opened.state, store, opened.audit);
     let stop = CancellationToken::new();
     let task = tokio::spawn(coordinator.run(stop.clone()));
     Controller {
@@ -112,6 +124,112 @@ fn enrolment(token: TokenId, secret: &Secret32, machine: u8) -> Command {
             engine: None,
         },
     }
+}
+
+/// A store whose disk takes nothing for a while.
+struct Refusing {
+    store: Arc<dyn Store>,
+    refuses: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Store for Refusing {
+    async fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
+        self.store.get(key).await
+    }
+
+    async fn range(
+        &self,
+        prefix: &Prefix,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        self.store.range(prefix, after, limit).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<CommitOutcome, StoreError> {
+        match self.refuses.load(Ordering::SeqCst) {
+            true => Err(StoreError::Closed),
+            false => self.store.commit(batch).await,
+        }
+    }
+
+    async fn watch(&self, prefix: &Prefix, after: StoreRevision) -> Result<Watch, StoreError> {
+        self.store.watch(prefix, after).await
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        self.store.snapshot().await
+    }
+
+    async fn revision(&self) -> Result<StoreRevision, StoreError> {
+        self.store.revision().await
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.store.epoch()
+    }
+
+    async fn compact(&self, through: StoreRevision) -> Result<(), StoreError> {
+        self.store.compact(through).await
+    }
+
+    async fn health(&self) -> Health {
+        self.store.health().await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.store.close().await
+    }
+}
+
+#[tokio::test]
+async fn the_audit_log_says_which_of_its_lines_were_never_committed() {
+    let folder = tempfile::tempdir().unwrap();
+    create(folder.path()).await.close().await;
+    let refuses = Arc::new(AtomicBool::new(false));
+    let controller = open_with(folder.path(), |store| {
+        let refuses = Arc::clone(&refuses);
+        Arc::new(Refusing { store, refuses })
+    })
+    .await;
+    let organization = |name| Command::CreateOrganization {
+        name: label(name),
+        display_name: String::new(),
+    };
+    controller.submit(organization("first")).await.unwrap();
+    let first = controller.handle.audit_tail(1).await.unwrap()[0].sequence;
+    refuses.store(true, Ordering::SeqCst);
+    for name in ["lost-1", "lost-2"] {
+        let refused = controller.submit(organization(name)).await;
+        assert!(matches!(refused, Err(SubmitError::Unavailable(_))));
+    }
+    refuses.store(false, Ordering::SeqCst);
+    controller.submit(organization("kept")).await.unwrap();
+    let lines = controller.handle.audit_tail(5).await.unwrap();
+    let read: Vec<_> = lines
+        .iter()
+        .map(|it| (it.record.outcome, it.record.target.as_str()))
+        .collect();
+    let (one, two) = (first + 1, first + 3);
+    let [ours, theirs] = [one, two].map(|line| format!("{line}-{line}"));
+    assert_eq!(read.len(), 5);
+    assert_eq!(read[1], (AuditOutcome::Failed, ours.as_str()));
+    assert_eq!(read[3], (AuditOutcome::Failed, theirs.as_str()));
+    assert_eq!(read[4].0, AuditOutcome::Accepted);
+    let names: Vec<_> = controller
+        .handle
+        .state()
+        .organizations()
+        .map(|it| it.name.to_string())
+        .collect();
+    assert_eq!(names, ["first", "kept"]);
+    controller.close().await;
+    // A start finds nothing more to mark.
+    let controller = open(folder.path()).await;
+    let last = controller.handle.audit_tail(1).await.unwrap();
+    assert_eq!(last[0].sequence, first + 5);
+    controller.close().await;
 }
 
 #[tokio::test]

@@ -213,6 +213,32 @@ mod tests {
         assert_eq!(said(&manager), "FDSTOREREMOVE=1\nFDNAME=tcp * a");
     }
 
+    /// Its queue takes but a few messages.
+    #[test]
+    fn a_manager_that_is_slow_to_listen_gets_everything() {
+        let (_folder, manager, kept) = rig(BTreeMap::new());
+        let (begun_in, begun) = std::sync::mpsc::channel();
+        let keeping = std::thread::spawn(move || {
+            for number in 0..MANY {
+                if number == MANY / 2 {
+                    let _ = begun_in.send(());
+                }
+                kept.keep(&number.to_string(), listener().0.as_fd());
+            }
+            kept.names().len()
+        });
+        manager.set_read_timeout(Some(PATIENCE)).unwrap();
+        // It may wait before that for somebody to listen.
+        let _ = begun.recv_timeout(PATIENCE / 100);
+        for number in 0..MANY {
+            assert!(said(&manager).ends_with(&format!("FDNAME={number}")));
+        }
+        assert_eq!(keeping.join().unwrap(), MANY);
+    }
+
+    const MANY: usize = 40;
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
     #[test]
     fn who_leaves_forgets_nothing() {
         let (_folder, manager, kept) = rig(BTreeMap::new());

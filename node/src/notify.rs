@@ -6,6 +6,8 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 
@@ -13,6 +15,8 @@ use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 #[derive(Debug)]
 pub struct Notifier {
     socket: Option<(UnixDatagram, SocketAddr)>,
+    /// It once took nothing for [`PATIENCE`], and is not waited for again.
+    is_stuck: AtomicBool,
 }
 
 impl Notifier {
@@ -31,19 +35,22 @@ impl Notifier {
                 _ => SocketAddr::from_pathname(name).ok()?,
             };
             let socket = UnixDatagram::unbound().ok()?;
-            socket.set_nonblocking(true).ok()?;
+            socket.set_write_timeout(Some(PATIENCE)).ok()?;
             Some((socket, address))
         });
-        Self { socket }
+        Self {
+            socket,
+            is_stuck: AtomicBool::new(false),
+        }
     }
 
     pub fn ready(&self) {
         self.tell("READY=1");
     }
 
-    /// To be told more often than the unit's `WatchdogSec=`.
+    /// To be told more often than the unit's `WatchdogSec=`, so that one may be lost.
     pub fn alive(&self) {
-        self.tell("WATCHDOG=1");
+        let _ = self.send("WATCHDOG=1", &[], MsgFlags::MSG_DONTWAIT);
     }
 
     pub fn stopping(&self) {
@@ -56,7 +63,32 @@ impl Notifier {
     }
 
     /// A message with a descriptor, of which the supervisor gets one of its own.
+    ///
+    /// # Errors
+    /// Nobody is there, or what is there takes nothing for half a second.
     pub(crate) fn hand_over(&self, message: &str, descriptor: RawFd) -> io::Result<()> {
+        self.send_patiently(message, &[descriptor])
+    }
+
+    pub(crate) fn tell(&self, message: &str) {
+        // A supervisor that does not listen is its own trouble.
+        let _ = self.send_patiently(message, &[]);
+    }
+
+    /// A supervisor may be busy, and its queue short: 11 datagrams, unless the kernel was told otherwise.
+    fn send_patiently(&self, message: &str, descriptors: &[RawFd]) -> io::Result<()> {
+        let flags = match self.is_stuck.load(Ordering::Relaxed) {
+            true => MsgFlags::MSG_DONTWAIT,
+            false => MsgFlags::empty(),
+        };
+        let sent = self.send(message, descriptors, flags);
+        let is_full = |it: &io::Error| it.kind() == io::ErrorKind::WouldBlock;
+        let is_stuck = sent.as_ref().is_err_and(is_full);
+        self.is_stuck.store(is_stuck, Ordering::Relaxed);
+        sent
+    }
+
+    fn send(&self, message: &str, descriptors: &[RawFd], flags: MsgFlags) -> io::Result<()> {
         let (socket, address) = self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         let address = match (address.as_pathname(), address.as_abstract_name()) {
             (Some(path), _) => UnixAddr::new(path)?,
@@ -64,17 +96,16 @@ impl Notifier {
             (None, None) => return Err(io::ErrorKind::AddrNotAvailable.into()),
         };
         let parts = [io::IoSlice::new(message.as_bytes())];
-        let rights = [descriptor];
-        let control = [ControlMessage::ScmRights(&rights)];
-        let (socket, flags) = (socket.as_raw_fd(), MsgFlags::empty());
-        sendmsg(socket, &parts, &control, flags, Some(&address))?;
+        let control = [ControlMessage::ScmRights(descriptors)];
+        let control = if descriptors.is_empty() {
+            &[]
+        } else {
+            &control[..]
+        };
+        sendmsg(socket.as_raw_fd(), &parts, control, flags, Some(&address))?;
         Ok(())
     }
-
-    pub(crate) fn tell(&self, message: &str) {
-        if let Some((socket, address)) = &self.socket {
-            // A supervisor that does not listen is its own trouble.
-            let _ = socket.send_to_addr(message.as_bytes(), address);
-        }
-    }
 }
+
+/// With one message.
+const PATIENCE: Duration = Duration::from_millis(500);

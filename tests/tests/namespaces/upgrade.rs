@@ -164,7 +164,8 @@ fn device(lab: &Lab) -> Result<String> {
     let mut command = lab.hub.namespace.command("cat");
     let said = output(command.arg("/sys/class/net/malha0/ifindex"))?;
     let number = String::from_utf8_lossy(&said.stdout).trim().to_owned();
-    ensure!(!number.is_empty(), "the device is gone");
+    let why = String::from_utf8_lossy(&said.stderr);
+    ensure!(!number.is_empty(), "the device is gone: {why}");
     Ok(number)
 }
 

@@ -5,10 +5,11 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use malha_tunnel::{Keeper, datagrams_name, kept_or_opened, listener_name};
+use malha_tunnel::{
+    Keeper, datagrams_name, give_back, kept_or_opened, listener_name, open_when_freed,
+};
 
 use crate::config::Config;
 
@@ -27,10 +28,7 @@ impl Doors {
             let wanted = Wanted::by(config);
             let mut unwanted = keeper.names();
             unwanted.retain(|name| wanted.excludes(name));
-            unwanted.iter().for_each(|name| keeper.forget(name));
-            if !unwanted.is_empty() {
-                freed_at += LONGEST_CLOSE;
-            }
+            freed_at = give_back(keeper.as_ref(), &unwanted);
         }
         Self { keeper, freed_at }
     }
@@ -66,7 +64,7 @@ impl Doors {
         local: impl Fn(&T) -> io::Result<SocketAddr>,
         open: impl Fn(SocketAddr) -> io::Result<T>,
     ) -> io::Result<T> {
-        let open = || self.patiently(|| open(address));
+        let open = || open_when_freed(self.freed_at, || open(address));
         // Any free port is another one each time.
         match self.keeper.as_ref().filter(|_| address.port() != 0) {
             Some(keeper) => {
@@ -74,21 +72,6 @@ impl Doors {
                 kept_or_opened(keeper.as_ref(), name, is_there, open)
             }
             None => open(),
-        }
-    }
-
-    /// Whoever keeps a socket closes it a moment after it has heard that nobody wants it.
-    fn patiently<T>(&self, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
-        loop {
-            match open() {
-                Err(error)
-                    if error.kind() == io::ErrorKind::AddrInUse
-                        && Instant::now() < self.freed_at =>
-                {
-                    sleep(LOOK_INTERVAL);
-                }
-                opened => return opened,
-            }
         }
     }
 }
@@ -131,8 +114,6 @@ impl Wanted {
 
 /// Whose sockets they are; no interface can be called so.
 const OWNER: &str = "/controller";
-const LONGEST_CLOSE: Duration = Duration::from_secs(2);
-const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {

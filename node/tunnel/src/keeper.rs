@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// Keeps descriptors by name: at most 255 printable characters without a colon.
 pub trait Keeper: fmt::Debug + Send + Sync {
@@ -58,7 +60,35 @@ pub fn kept_or_opened<T: From<OwnedFd> + AsFd>(
     Ok(opened)
 }
 
+/// Gives back what is kept under these names, and says until when it may still be in the way: whoever keeps a descriptor closes it a
+/// moment after it has heard that nobody wants it.
+pub fn give_back(keeper: &dyn Keeper, names: &[String]) -> Instant {
+    names.iter().for_each(|name| keeper.forget(name));
+    match names.is_empty() {
+        true => Instant::now(),
+        false => Instant::now() + LONGEST_CLOSE,
+    }
+}
+
+/// Opens an address that may be in use until then. Blocks.
+///
+/// # Errors
+/// Those of `open`.
+pub fn open_when_freed<T>(freed_at: Instant, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match open() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < freed_at => {
+                sleep(LOOK_INTERVAL);
+            }
+            opened => return opened,
+        }
+    }
+}
+
 /// Colons part names in the environment of the next start.
 pub(crate) fn plain(name: &str) -> String {
     name.replace(':', "_")
 }
+
+const LONGEST_CLOSE: Duration = Duration::from_secs(2);
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);

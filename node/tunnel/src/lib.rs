@@ -68,7 +68,9 @@ pub use config::{Allow, Offload, PeerConfig, Protocol, TunnelConfig};
 pub use device::Device;
 pub use error::TunnelError;
 pub use forward::forward;
-pub use keeper::{Keeper, datagrams_name, kept_or_opened, listener_name};
+pub use keeper::{
+    Keeper, datagrams_name, give_back, kept_or_opened, listener_name, open_when_freed,
+};
 pub use kernel::available as kernel_available;
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey, RelayKey};
 pub use listener::{KernelDoors, TunnelListener};

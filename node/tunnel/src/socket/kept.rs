@@ -1,18 +1,15 @@
 //! The UDP sockets of a tunnel over a restart: what comes meanwhile waits there, and nobody is told that the port is closed. They are
 //! taken over only if address and number of shards are as they were.
 
-use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
 use super::group::{bind_group, by_shard};
 use crate::config::TunnelConfig;
 use crate::error::TunnelError;
-use crate::keeper::{Keeper, datagrams_name};
+use crate::keeper::{Keeper, datagrams_name, give_back, open_when_freed};
 
 /// The sockets of each shard as the last run left them, or new ones, which are kept from now on.
 pub(super) fn of_shards(
@@ -29,18 +26,14 @@ pub(super) fn of_shards(
     let own = format!("udp {}/", config.interface);
     let mut others = keeper.names();
     others.retain(|name| name.starts_with(&own) && !wanted.contains(name));
-    others.iter().for_each(|name| keeper.forget(name));
-    let mut freed_at = Instant::now();
-    if !others.is_empty() {
-        freed_at += LONGEST_CLOSE;
-    }
+    let freed_at = give_back(keeper, &others);
     let group = |address: &SocketAddr| -> Result<_, TunnelError> {
         let (address, names) = (*address, names(*address));
         if let Some(kept) = take(keeper, &names, address) {
             return Ok(kept);
         }
         names.iter().for_each(|name| keeper.forget(name));
-        let group = patiently(freed_at, || bind_group(address, shards));
+        let group = open_when_freed(freed_at, || bind_group(address, shards));
         let group = group.map_err(|source| TunnelError::Bind { address, source })?;
         // Any free port is another one each time.
         if address.port() != 0 {
@@ -65,21 +58,6 @@ fn take(keeper: &dyn Keeper, names: &[String], address: SocketAddr) -> Option<Ve
     let kept = |name: &String| keeper.take(name).map(Socket::from).filter(is_there);
     names.iter().map(kept).collect()
 }
-
-/// Whoever keeps a socket closes it a moment after it has heard that nobody wants it.
-fn patiently<T>(freed_at: Instant, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match open() {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < freed_at => {
-                sleep(LOOK_INTERVAL);
-            }
-            opened => return opened,
-        }
-    }
-}
-
-const LONGEST_CLOSE: Duration = Duration::from_secs(2);
-const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {

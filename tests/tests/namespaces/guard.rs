@@ -18,6 +18,10 @@ fn neighbour_reaches(garage: &Garage) -> Result<bool> {
 
 fn neighbour_reaches_port(garage: &Garage, port: u16) -> Result<bool> {
     let address = SocketAddr::new(Garage::LAN_ADDRESS.parse::<IpAddr>()?, port);
+    neighbour_reaches_at(garage, address)
+}
+
+fn neighbour_reaches_at(garage: &Garage, address: SocketAddr) -> Result<bool> {
     let connected = || TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).is_ok();
     garage.router.namespace.within(connected)
 }
@@ -73,17 +77,42 @@ fn a_program_on_all_addresses_is_reached_through_the_tunnel_only() {
 /// JMX of X-Road's monitoring, which no service offers.
 const NEVER_PORT: u16 = 9011;
 
+/// The machine's address on the garage's own network, where its router is a neighbour.
+const LAN_IPV6: &str = "fd77::2";
+
+fn with_ipv6(garage: &Garage) -> Result<()> {
+    let machine = &garage.machine.namespace;
+    machine.ip(&format!("address add {LAN_IPV6}/64 dev lan nodad"))?;
+    garage
+        .router
+        .namespace
+        .ip("address add fd77::1/64 dev lan nodad")
+}
+
 #[test]
 fn the_guard_follows_the_profile() {
     story("profile", |lab| {
         let mut garage = lab.garage(1)?;
-        garage.machine.start_web(&format!("0.0.0.0:{NEVER_PORT}"))?;
+        garage.machine.start_web(&format!("[::]:{NEVER_PORT}"))?;
+        with_ipv6(&garage)?;
         let site = garage.site();
         lab.hub.malha(&["site", "add", &site])?;
         let words = ["token", "add", &site, "--profile", "security-server"];
         let token = lab.hub.token(&words)?;
-        let reaches = |garage: &Garage| neighbour_reaches_port(garage, NEVER_PORT);
-        ensure!(reaches(&garage)?, "the neighbour is blind");
+        // The same in both families, or else neither true nor false.
+        let reaches = |garage: &Garage| {
+            let ipv6 = SocketAddr::new(LAN_IPV6.parse()?, NEVER_PORT);
+            let by_ipv6 = neighbour_reaches_at(garage, ipv6)?;
+            ensure!(
+                by_ipv6 == neighbour_reaches_port(garage, NEVER_PORT)?,
+                "by IPv6: {by_ipv6}"
+            );
+            Ok(by_ipv6)
+        };
+        eventually("the neighbour sees", PATIENCE, || {
+            ensure!(reaches(&garage)?, "the neighbour is blind");
+            Ok(())
+        })?;
         let words = ["--name", "servidor", "--engine", "userspace"];
         garage.machine.enrol(&token, &words)?;
         eventually("the profile's port is closed", PATIENCE, || {

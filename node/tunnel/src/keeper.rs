@@ -90,5 +90,5 @@ pub(crate) fn plain(name: &str) -> String {
     name.replace(':', "_")
 }
 
-const LONGEST_CLOSE: Duration = Duration::from_secs(2);
+pub(crate) const LONGEST_CLOSE: Duration = Duration::from_secs(2);
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);

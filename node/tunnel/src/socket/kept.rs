@@ -65,8 +65,10 @@ mod tests {
     use std::net::UdpSocket;
     use std::os::fd::{BorrowedFd, OwnedFd};
     use std::sync::{Arc, Mutex};
+    use std::time::Instant;
 
     use super::*;
+    use crate::keeper::LONGEST_CLOSE;
     use crate::key::PrivateKey;
 
     /// What a service manager has.

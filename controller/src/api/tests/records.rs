@@ -78,9 +78,12 @@ async fn record_sets_are_put_shown_replaced_and_deleted_at_every_name() {
         rig.get("/zones/example.org/records/@/SOA").await["type"],
         "SOA"
     );
-    rig.call(Method::DELETE, "/zones/example.org", None)
+    let zone = "/zones/example.org";
+    rig.call(Method::DELETE, zone, None).await.problem(409);
+    rig.call(Method::DELETE, "/routes/a.example.org", None)
         .await
         .ok();
+    rig.call(Method::DELETE, zone, None).await.ok();
     rig.call(Method::GET, "/zones/example.org/records", None)
         .await
         .problem(404);

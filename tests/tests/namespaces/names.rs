@@ -170,9 +170,13 @@ fn members_find_each_other_by_name_as_far_as_they_are_granted() {
         granted.machine.agent()?.kill()?;
         granted.machine.boot(&["--engine", "userspace"])?;
         answers(&granted.machine, SERVER_NAME, "NOERROR", &[&v4])?;
-        let status = granted.machine.status()?;
-        ensure!(status["names"]["zone"] == "malha.internal", "{status}");
-        ensure!(status["names"]["system"]["state"] == "not-told", "{status}");
+        // It answers for its status before it has looked around.
+        eventually("the status tells of its names", PATIENCE, || {
+            let status = granted.machine.status()?;
+            ensure!(status["names"]["zone"] == "malha.internal", "{status}");
+            ensure!(status["names"]["system"]["state"] == "not-told", "{status}");
+            Ok(())
+        })?;
         Ok(())
     });
 }

@@ -265,7 +265,7 @@ pub struct BalancerCounts {
     /// Reset because no server took them.
     #[n(4)]
     pub unserved: u64,
-    /// Taken by a second server when the first did not.
+    /// Taken by a server at another attempt than the first.
     #[n(5)]
     pub retried: u64,
     /// From clients, and to clients.

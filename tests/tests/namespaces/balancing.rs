@@ -157,7 +157,13 @@ fn when_one_of_two_servers_dies_under_load_no_new_connection_fails_after_two_sec
                 && it.began < restarted + RECOVERY - INTERVAL
                 && is_by(it, &stage.servers[0])
         });
-        ensure!(early.count() == 0, "it got connections before it was up");
+        // One whose way to the other was lost may have come to it, as to the last resort.
+        let early = early.count() as u64;
+        eventually("it had only what the other did not take", PATIENCE, || {
+            let retried = shown(lab, &balancer)?["live"]["counts"]["retried"].as_u64();
+            ensure!(Some(early) <= retried, "{early}, retried: {retried:?}");
+            Ok(())
+        })?;
         is_met(&load, Instant::now(), &stage.servers[0])?;
 
         stage.servers[1].unplug()?;

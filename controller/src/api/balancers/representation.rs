@@ -65,7 +65,7 @@ pub struct BalancerTraffic {
     pub not_allowed: u64,
     /// Reset because no server took them.
     pub unserved: u64,
-    /// Taken by a second server when the first did not.
+    /// Taken by a server at another attempt than the first.
     pub retried: u64,
     /// From clients.
     pub bytes_in: u64,
@@ -164,7 +164,8 @@ pub enum BalancerMode {
     Maintenance,
 }
 
-/// How a server is. An `unproven`, `suspect` or `recovering` one gets connections where none is `up`.
+/// How a server is. A `suspect` one gets connections where none is `up`, an `unproven` or `recovering` one where none is `suspect`
+/// either; any of them gets what the others did not take.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum BalancerCondition {

@@ -12,14 +12,14 @@ pub const RECOVERY: Duration = Duration::from_secs(35);
 /// How a backend is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// Nothing is known yet: it gets connections only where no backend is up.
+    /// Nothing is known yet: it gets connections only where no backend is up or suspect.
     Unproven,
     Up,
-    /// It was up and a connection or a check failed: until the next check decides, the others go first.
+    /// It was up and a connection or a check failed: until the next check decides, those that are up go first.
     Suspect,
     /// Checks failed.
     Down,
-    /// Checks go well again, not yet often or long enough: it gets connections only where no backend is up.
+    /// Checks go well again, not yet often or long enough: it gets connections only where none is up or suspect.
     Recovering,
 }
 

@@ -17,7 +17,8 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// At a backend that was not tried yet; None: there is no other, or enough were tried.
+    /// At a backend that was not tried yet, else at one that was: perhaps only a packet was lost on the way to it. None: no
+    /// backend takes connections, or enough was tried.
     pub(super) fn choose(floor: &Arc<Floor>, source: IpAddr, tried: &[u64]) -> Option<Self> {
         if tried.len() >= MAX_ATTEMPTS {
             return None;
@@ -29,7 +30,7 @@ impl Lease {
         })
     }
 
-    /// The same for another backend.
+    /// The same for the next attempt.
     pub(super) fn again(&self, source: IpAddr, tried: &[u64]) -> Option<Self> {
         Self::choose(&self.floor, source, tried)
     }
@@ -82,5 +83,5 @@ impl Drop for Lease {
     }
 }
 
-/// Backends that one connection tries.
-const MAX_ATTEMPTS: usize = 3;
+/// How often one connection tries to reach a backend: each of two servers twice.
+const MAX_ATTEMPTS: usize = 4;

@@ -118,10 +118,13 @@ impl Pool {
         self.next_look = now;
     }
 
-    /// The backend for a connection from here, which is counted as its own from now on. `tried` are left out. None: no
-    /// backend may have it.
+    /// The backend for a connection from here, which is counted as its own from now on: of those that it has `tried` least often.
+    /// None: no backend may have it.
     pub fn choose(&mut self, source: IpAddr, tried: &[u64], now: Instant) -> Option<Choice> {
-        let rank = |it: &Member| it.rank().filter(|_| !tried.contains(&it.backend.id));
+        let rank = |it: &Member| {
+            let times = tried.iter().filter(|id| **id == it.backend.id).count();
+            it.rank().map(|rank| (times, rank))
+        };
         let best = self.members.iter().filter_map(rank).min()?;
         let eligible: Vec<usize> = (0..self.members.len())
             .filter(|at| rank(&self.members[*at]) == Some(best))
@@ -370,7 +373,8 @@ impl Member {
         }
         match self.health.condition() {
             Condition::Up => Some(0),
-            Condition::Unproven | Condition::Suspect | Condition::Recovering => Some(1),
+            Condition::Suspect => Some(1),
+            Condition::Unproven | Condition::Recovering => Some(2),
             Condition::Down => None,
         }
     }

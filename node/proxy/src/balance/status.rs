@@ -30,7 +30,7 @@ pub struct BalancerCounters {
     pub strange_connections: Count,
     /// Reset because no backend took them.
     pub unserved_connections: Count,
-    /// Connections that a second backend took when the first did not.
+    /// Connections that a backend took at another attempt than the first.
     pub retried_connections: Count,
     /// Bytes from clients and to clients.
     pub bytes_in: Count,

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use malha_proxy::balance::{Check, Condition, Probe};
+use malha_proxy::balance::{Check, Condition, Probe, Spec};
 use socket2::{Domain, Socket, Type};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -57,6 +57,40 @@ async fn a_backend_that_never_answers_gives_way_when_its_time_is_over() {
     assert!(rig.balancer.counters().retried_connections.value() > 0);
 }
 
+#[tokio::test]
+async fn a_backend_without_a_substitute_is_tried_again() {
+    meets_a_lost_packet(Rig::start).await;
+    meets_a_lost_packet(Rig::start_without_kernel).await;
+}
+
+/// The first packet of a connection to the only backend is lost.
+async fn meets_a_lost_packet(start: impl AsyncFnOnce(Spec) -> Rig) {
+    let listener = without_queue();
+    listener.set_nonblocking(true).unwrap();
+    let listener = TcpListener::from_std(listener.into()).unwrap();
+    let mut only = spec(&[]);
+    let address = listener.local_addr().unwrap();
+    only.backends.push(backend(1, address));
+    only.limits.connect = Duration::from_millis(400);
+    // After the first, which fills the queue, they find out nothing.
+    only.check.timeout = Duration::from_secs(60);
+    let rig = start(only).await;
+    rig.until(|all| all[0].condition == Condition::Up).await;
+    let mut client = rig.connect().await;
+    rig.until(|all| all[0].failed == 1).await;
+    let mut served = JoinSet::new();
+    let met = loop {
+        tokio::select! {
+            Ok((mut tcp, _)) = listener.accept() => {
+                served.spawn(async move { tcp.write_u8(b'a').await });
+            }
+            met = client.read_u8() => break met,
+        }
+    };
+    assert_eq!(met.unwrap(), b'a');
+    assert_eq!(rig.balancer.counters().retried_connections.value(), 1);
+}
+
 /// A port whose queue is full, so that the kernel answers nobody who connects to it.
 struct Full {
     address: SocketAddr,
@@ -66,14 +100,10 @@ struct Full {
 
 impl Full {
     fn listen() -> Self {
-        let new = || Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).unwrap();
-        let listener = new();
-        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-        listener.bind(&any.into()).unwrap();
-        listener.listen(0).unwrap();
+        let listener = without_queue();
         let address = listener.local_addr().unwrap();
         let waiting = (0..4).map(|_| {
-            let socket = new();
+            let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).unwrap();
             // It is under way.
             let _ = socket.connect(&address);
             socket
@@ -84,6 +114,15 @@ impl Full {
             _listener: listener,
         }
     }
+}
+
+/// A listener for whom at most one connection waits; the kernel drops the packets of further ones.
+fn without_queue() -> Socket {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+    listener.bind(&any.into()).unwrap();
+    listener.listen(0).unwrap();
+    listener
 }
 
 /// As an agent does for a service whose program has died: the connection is taken, and then reset.

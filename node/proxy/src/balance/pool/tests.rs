@@ -65,10 +65,25 @@ fn equals_take_turns() {
 }
 
 #[test]
-fn nothing_is_chosen_where_every_backend_is_down_or_was_tried() {
+fn the_least_often_tried_is_chosen() {
+    let now = Instant::now();
+    for algorithm in [Algorithm::LeastConnections, Algorithm::SourceAffinity] {
+        let mut pool = proven(&spec(2, algorithm), now);
+        let mut tried = Vec::new();
+        for _ in 0..4 {
+            let choice = pool.choose(source(1), &tried, now).unwrap();
+            pool.connect_failed(&choice, now);
+            tried.push(choice.backend);
+        }
+        let [one, other] = [tried[0], 3 - tried[0]];
+        assert_eq!(tried, [one, other, one, other]);
+    }
+}
+
+#[test]
+fn nothing_is_chosen_where_every_backend_is_down() {
     let now = Instant::now();
     let mut pool = proven(&spec(2, Algorithm::LeastConnections), now);
-    assert!(pool.choose(source(1), &[1, 2], now).is_none());
     bring_down(&mut pool, 1, now);
     bring_down(&mut pool, 2, now);
     assert!(pool.choose(source(1), &[], now).is_none());
@@ -231,7 +246,7 @@ fn step() -> impl Strategy<Value = Step> {
     let finding = prop::sample::select(vec![Finding::Well, Finding::NoAnswer, Finding::Unwell]);
     let mode = prop::sample::select(vec![Mode::Serve, Mode::Drain, Mode::Maintenance]);
     prop_oneof![
-        4 => (0_u32..8, prop::collection::vec(id(), 0..2)).prop_map(|(s, t)| Step::Choose(s, t)),
+        4 => (0_u32..8, prop::collection::vec(id(), 0..4)).prop_map(|(s, t)| Step::Choose(s, t)),
         2 => any::<usize>().prop_map(Step::End),
         1 => any::<usize>().prop_map(Step::Fail),
         3 => (id(), finding).prop_map(|(id, finding)| Step::Check(id, finding)),
@@ -241,8 +256,9 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// The model knows the rules in words only: nothing to one that is not to serve or is down; a proven one before any
-    /// other; the least loaded for its weight; the count of a backend is what was chosen and has not ended.
+    /// The model knows the rules in words only: nothing to one that is not to serve or is down; the least often tried before
+    /// any other; a proven one, then a suspect one before any other; the least loaded for its weight; the count of a backend is what was chosen and
+    /// has not ended.
     #[test]
     fn every_choice_is_one_that_the_rules_allow(
         steps in prop::collection::vec(step(), 1..120),
@@ -304,12 +320,19 @@ proptest! {
 }
 
 /// The rank that the rules give it; None: it may have nothing.
-fn may(it: &BackendStatus, tried: &[u64]) -> Option<u8> {
-    let barred = it.mode != Mode::Serve || tried.contains(&it.id);
-    if barred || it.condition == Condition::Down {
+fn may(it: &BackendStatus, tried: &[u64]) -> Option<(usize, usize)> {
+    if it.mode != Mode::Serve {
         return None;
     }
-    Some(u8::from(it.condition != Condition::Up))
+    let place = match it.condition {
+        Condition::Up => 0,
+        Condition::Suspect => 1,
+        Condition::Unproven | Condition::Recovering => 2,
+        Condition::Down => return None,
+    };
+    let mut times = tried.to_vec();
+    times.retain(|id| *id == it.id);
+    Some((times.len(), place))
 }
 
 fn judge(

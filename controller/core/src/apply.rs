@@ -28,7 +28,65 @@ impl State {
     }
 }
 
+/// Each command to the part of its noun. The list is whole, so that the compiler asks where a new one belongs.
 fn run(draft: &mut Draft, command: &Command) -> Result<Answer, Rejection> {
+    match command {
+        Command::SetControllers { .. }
+        | Command::SetEdgeAddresses { .. }
+        | Command::CreateOrganization { .. }
+        | Command::RemoveOrganization { .. }
+        | Command::SetSecondApprover { .. }
+        | Command::CreateSite { .. }
+        | Command::RemoveSite { .. }
+        | Command::SetSiteRelease { .. } => run_places(draft, command),
+        Command::AdoptHub { .. }
+        | Command::CreateToken { .. }
+        | Command::RevokeToken { .. }
+        | Command::ReplaceNode { .. }
+        | Command::Enrol { .. }
+        | Command::RenameNode { .. }
+        | Command::RemoveNode { .. }
+        | Command::SetNodeEndpoints { .. }
+        | Command::SetNodeTags { .. } => run_nodes(draft, command),
+        Command::OpenSession { .. }
+        | Command::ConfirmLease { .. }
+        | Command::RenewNode { .. }
+        | Command::ResolveQuarantine { .. } => run_sessions(draft, command),
+        Command::AddService { .. }
+        | Command::RemoveService { .. }
+        | Command::AddBalancer { .. }
+        | Command::SetBalancer { .. }
+        | Command::SetBackendMode { .. }
+        | Command::RemoveBalancer { .. }
+        | Command::AddRoute { .. }
+        | Command::RemoveRoute { .. }
+        | Command::AddGrant { .. }
+        | Command::RemoveGrant { .. } => run_ports(draft, command),
+        Command::AddZone { .. }
+        | Command::RemoveZone { .. }
+        | Command::PutRecordSet { .. }
+        | Command::DeleteRecordSet { .. } => run_zones(draft, command),
+        Command::AddOperator { .. }
+        | Command::SetPassword { .. }
+        | Command::RemoveOperator { .. }
+        | Command::AddApiKey { .. }
+        | Command::RemoveApiKey { .. } => run_people(draft, command),
+        Command::ApplyPolicy { .. }
+        | Command::ConfirmPolicy { .. }
+        | Command::RollbackPolicy { .. }
+        | Command::ApprovePolicy { .. }
+        | Command::RejectPolicy { .. } => run_policy(draft, command),
+        Command::AddAgency(_)
+        | Command::SetProfile { .. }
+        | Command::ResetProfile { .. }
+        | Command::Declare { .. }
+        | Command::WithdrawDeclaration { .. } => run_agencies(draft, command),
+        Command::Sweep => sweep::sweep(draft),
+    }
+}
+
+/// Controller, organizations and sites.
+fn run_places(draft: &mut Draft, command: &Command) -> Result<Answer, Rejection> {
     match command {
         Command::SetControllers { controllers } => controller::set_controllers(draft, controllers),
         Command::SetEdgeAddresses { addresses } => controller::set_edge_addresses(draft, addresses),
@@ -36,12 +94,25 @@ fn run(draft: &mut Draft, command: &Command) -> Result<Answer, Rejection> {
             organizations::create(draft, name, display_name)
         }
         Command::RemoveOrganization { id } => organizations::remove(draft, *id),
+        Command::SetSecondApprover {
+            organization,
+            on,
+            author,
+        } => policy::set_second_approver(draft, *organization, *on, *author),
         Command::CreateSite {
             organization,
             name,
             display_name,
         } => sites::create(draft, *organization, name, display_name),
         Command::RemoveSite { id } => sites::remove(draft, *id),
+        Command::SetSiteRelease { id, xroad } => sites::set_release(draft, *id, *xroad),
+        _ => unreachable!("{OTHER}"),
+    }
+}
+
+/// Tokens, and the nodes that come by them.
+fn run_nodes(draft: &mut Draft, command: &Command) -> Result<Answer, Rejection> {
+    match command {
         Command::AdoptHub {
             site,
             name,
@@ -77,6 +148,14 @@ fn run(draft: &mut Draft, command: &Command) -> Result<Answer, Rejection> {
         Command::RenameNode { id, name } => nodes::rename(draft, *id, name),
         Command::RemoveNode { id } => nodes::remove(draft, *id),
         Command::SetNodeEndpoints { id, endpoints } => nodes::set_endpoints(draft, *id, endpoints),
+        Command::SetNodeTags { id, tags } => tags::set(draft, *id, tags),
+        _ => unreachable!("{OTHER}"),
+    }
+}
+
+/// Sessions of nodes, and what two machines of one identity lead to.
+fn run_sessions(draft: &mut Draft, command: &Command) -> Result<Answer, Rejection> {
+    match command {
         Command::OpenSession {
             node,
             tls_key,
@@ -112,6 +191,13 @@ fn run(draft: &mut Draft, command: &Command) -> Result<Answer, Rejection> {
             keep,
             instance,
         } => quarantine::resolve(draft, *node, *keep, *instance),
+        _ => unreachable!("{OTHER}"),
+    }
+}
+
+/// Services, balancers, routes and grants.
+fn run_ports(draft: &mut Draft, command: &Command) -> Result<Answer, Rejection> {
+    match command {
         Command::AddService {
             node,
             name,
@@ -121,6 +207,23 @@ fn run(draft: &mut Draft, command: &Command) -> Result<Answer, Rejection> {
             exposure,
         } => services::add(draft, *node, name, *port, *target, *kind, *exposure),
         Command::RemoveService { id } => services::remove(draft, *id),
+        Command::AddBalancer {
+            node,
+            name,
+            port,
+            exposure,
+            backends,
+            settings,
+        } => balancers::add(draft, *node, name, *port, *exposure, backends, settings),
+        Command::SetBalancer {
+            id,
+            backends,
+            settings,
+        } => balancers::set(draft, *id, backends, settings),
+        Command::SetBackendMode { id, service, mode } => {
+            balancers::set_mode(draft, *id, *service, *mode)
+        }
+        Command::RemoveBalancer { id } => balancers::remove(draft, *id),
         Command::AddRoute {
             host,
             path,
@@ -129,6 +232,13 @@ fn run(draft: &mut Draft, command: &Command) -> Result<Answer, Rejection> {
         Command::RemoveRoute { id } => routes::remove(draft, *id),
         Command::AddGrant { from, to, allow } => grants::add(draft, *from, *to, *allow),
         Command::RemoveGrant { id } => grants::remove(draft, *id),
+        _ => unreachable!("{OTHER}"),
+    }
+}
+
+/// Zones and their records.
+fn run_zones(draft: &mut Draft, command: &Command) -> Result<Answer, Rejection> {
+    match command {
         Command::AddZone {
             origin,
             name_servers,
@@ -139,6 +249,13 @@ fn run(draft: &mut Draft, command: &Command) -> Result<Answer, Rejection> {
         Command::DeleteRecordSet { zone, name, rtype } => {
             zones::delete_set(draft, zone, name, *rtype)
         }
+        _ => unreachable!("{OTHER}"),
+    }
+}
+
+/// Operators and their keys.
+fn run_people(draft: &mut Draft, command: &Command) -> Result<Answer, Rejection> {
+    match command {
         Command::AddOperator {
             name,
             password_hash,
@@ -155,7 +272,13 @@ fn run(draft: &mut Draft, command: &Command) -> Result<Answer, Rejection> {
             operator,
         } => operators::add_key(draft, name, scopes, *expires_ms, *operator),
         Command::RemoveApiKey { id } => operators::remove_key(draft, *id),
-        Command::SetNodeTags { id, tags } => tags::set(draft, *id, tags),
+        _ => unreachable!("{OTHER}"),
+    }
+}
+
+/// The policy and who approves it.
+fn run_policy(draft: &mut Draft, command: &Command) -> Result<Answer, Rejection> {
+    match command {
         Command::ApplyPolicy {
             text,
             difference,
@@ -177,38 +300,22 @@ fn run(draft: &mut Draft, command: &Command) -> Result<Answer, Rejection> {
             emergency,
             author,
         } => policy::roll_back(draft, *version, emergency.as_deref(), *author),
-        Command::SetSecondApprover {
-            organization,
-            on,
-            author,
-        } => policy::set_second_approver(draft, *organization, *on, *author),
         Command::ApprovePolicy {
             proposal,
             difference,
             author,
         } => policy::approve(draft, *proposal, *difference, *author),
         Command::RejectPolicy { proposal } => policy::reject(draft, *proposal),
-        Command::AddBalancer {
-            node,
-            name,
-            port,
-            exposure,
-            backends,
-            settings,
-        } => balancers::add(draft, *node, name, *port, *exposure, backends, settings),
-        Command::SetBalancer {
-            id,
-            backends,
-            settings,
-        } => balancers::set(draft, *id, backends, settings),
-        Command::SetBackendMode { id, service, mode } => {
-            balancers::set_mode(draft, *id, *service, *mode)
-        }
-        Command::RemoveBalancer { id } => balancers::remove(draft, *id),
+        _ => unreachable!("{OTHER}"),
+    }
+}
+
+/// Agencies, profiles and declarations.
+fn run_agencies(draft: &mut Draft, command: &Command) -> Result<Answer, Rejection> {
+    match command {
         Command::AddAgency(new) => agency::add(draft, new),
         Command::SetProfile { text } => profile::set(draft, text),
         Command::ResetProfile { profile } => profile::reset(draft, *profile),
-        Command::SetSiteRelease { id, xroad } => sites::set_release(draft, *id, *xroad),
         Command::Declare {
             organization,
             text,
@@ -217,7 +324,7 @@ fn run(draft: &mut Draft, command: &Command) -> Result<Answer, Rejection> {
         Command::WithdrawDeclaration { organization } => {
             declaration::withdraw(draft, *organization)
         }
-        Command::Sweep => sweep::sweep(draft),
+        _ => unreachable!("{OTHER}"),
     }
 }
 
@@ -246,3 +353,6 @@ pub(crate) fn found<T>(it: Option<T>, what: Noun, name: impl ToString) -> Result
         name: name.to_string(),
     })
 }
+
+/// What a part says to a command that [`run`] sends to another.
+const OTHER: &str = "run() sends this command to another part";

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
+use malha_proto::MAX_TOKEN_CHARS;
 use zeroize::Zeroizing;
 
 use super::command;
@@ -22,7 +23,8 @@ pub fn conceal_token(args: &[OsString]) {
     }
 }
 
-/// The arguments that read the token from the input, and the token; None: no token was typed, or what was typed is wrong.
+/// The arguments that read the token from the input, and the token; None: no token was typed, or what was typed is wrong, which is
+/// said where it is read.
 fn without_token(args: &[OsString]) -> Option<(Vec<OsString>, Zeroizing<String>)> {
     let matches = command::command(Lang::En).try_get_matches_from(args).ok()?;
     let (command::UP | command::DOCTOR, flags) = matches.subcommand()? else {
@@ -34,14 +36,17 @@ fn without_token(args: &[OsString]) -> Option<(Vec<OsString>, Zeroizing<String>)
     let token = Zeroizing::new(flags.get_one::<String>(command::TOKEN)?.clone());
     let is_token = |it: &&OsString| it.as_os_str() == OsStr::new(token.as_str());
     let (tokens, mut others): (Vec<_>, Vec<_>) = args.iter().cloned().partition(|it| is_token(&it));
-    others.extend([format!("--{}", command::TOKEN_FILE), "-".to_owned()].map(OsString::from));
-    (tokens.len() == 1).then_some((others, token))
+    let flags_end = others.iter().position(|it| it == "--");
+    let flags_end = flags_end.unwrap_or(others.len());
+    let input = [format!("--{}", command::TOKEN_FILE), "-".to_owned()];
+    others.splice(flags_end..flags_end, input.map(OsString::from));
+    (tokens.len() == 1 && token.len() <= MAX_TOKEN_CHARS).then_some((others, token))
 }
 
 fn start_again(args: &[OsString], token: &str) -> io::Result<()> {
     let (name, rest) = args.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let (input, mut into_input) = io::pipe()?;
-    // A token is shorter than what a pipe holds.
+    // MAX_TOKEN_CHARS are fewer than what a pipe holds, so nobody need read them first.
     into_input.write_all(token.as_bytes())?;
     drop(into_input);
     let mut again = Command::new(std::env::current_exe()?);
@@ -75,6 +80,10 @@ mod tests {
             concealed("malha-node doctor --json malha_secret"),
             expected("malha-node doctor --json --token-file -")
         );
+        assert_eq!(
+            concealed("malha-node up --replace -- malha_secret"),
+            expected("malha-node up --replace --token-file - --")
+        );
     }
 
     #[test]
@@ -88,5 +97,11 @@ mod tests {
         ] {
             assert_eq!(concealed(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn what_a_pipe_may_not_hold_is_left_to_be_refused() {
+        let long = "a".repeat(MAX_TOKEN_CHARS + 1);
+        assert_eq!(concealed(&format!("malha-node up {long}")), None);
     }
 }

@@ -204,7 +204,7 @@ impl GuardStatus {
                 let ports: Vec<_> = tcp.chain(udp).collect();
                 let ports = ports.join(", ");
                 match restored {
-                    0 if ports.is_empty() => text::guard_nothing(lang),
+                    _ if ports.is_empty() => text::guard_nothing(lang),
                     0 => text::guard_in_place(lang, ports),
                     times => text::guard_restored(lang, ports, times),
                 }
@@ -323,16 +323,19 @@ mod tests {
 
     #[test]
     fn a_guard_with_nothing_to_close_says_so() {
-        let said = |ports: &[u16]| {
+        let said = |ports: &[u16], restored| {
             let status = GuardStatus::InPlace {
                 ports: ports.iter().copied().collect(),
                 udp: [].into(),
-                restored: 0,
+                restored,
             };
             status.say(Lang::En)
         };
-        assert_eq!(said(&[]), "in place; this machine has no port to close");
-        assert!(said(&[80, 5500]).ends_with("the ports: 80, 5500"));
+        for restored in [0, 2] {
+            let nothing = "in place; this machine has no port to close";
+            assert_eq!(said(&[], restored), nothing);
+        }
+        assert!(said(&[80, 5500], 0).ends_with("the ports: 80, 5500"));
     }
 
     #[test]

@@ -61,16 +61,19 @@ pub fn kept_or_opened<T: From<OwnedFd> + AsFd>(
 }
 
 /// Gives back what is kept under these names, and says until when it may still be in the way: whoever keeps a descriptor closes it a
-/// moment after it has heard that nobody wants it.
+/// moment after it has heard that nobody wants it. Where nothing is kept, nothing is in the way.
 pub fn give_back(keeper: &dyn Keeper, names: &[String]) -> Instant {
-    names.iter().for_each(|name| keeper.forget(name));
-    match names.is_empty() {
+    let mut kept = keeper.names();
+    kept.retain(|name| names.contains(name));
+    kept.iter().for_each(|name| keeper.forget(name));
+    match kept.is_empty() {
         true => Instant::now(),
         false => Instant::now() + LONGEST_CLOSE,
     }
 }
 
-/// Opens an address that may be in use until then. Blocks.
+/// Opens an address that may be in use until then. Blocks, and looks again and again: nobody says when a descriptor is closed, since
+/// systemd does that on the side, later than it answers `BARRIER=1` (sd_notify(3)).
 ///
 /// # Errors
 /// Those of `open`.

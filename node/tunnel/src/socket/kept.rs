@@ -1,8 +1,10 @@
 //! The UDP sockets of a tunnel over a restart: what comes meanwhile waits there, and nobody is told that the port is closed. They are
 //! taken over only if address and number of shards are as they were.
 
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::time::Instant;
 
 use socket2::Socket;
 
@@ -27,26 +29,39 @@ pub(super) fn of_shards(
     let mut others = keeper.names();
     others.retain(|name| name.starts_with(&own) && !wanted.contains(name));
     let freed_at = give_back(keeper, &others);
-    let group = |address: &SocketAddr| -> Result<_, TunnelError> {
-        let (address, names) = (*address, names(*address));
-        if let Some(kept) = take(keeper, &names, address) {
-            return Ok(kept);
-        }
-        names.iter().for_each(|name| keeper.forget(name));
-        let group = open_when_freed(freed_at, || bind_group(address, shards));
-        let group = group.map_err(|source| TunnelError::Bind { address, source })?;
-        // Any free port is another one each time.
-        if address.port() != 0 {
-            let named = names.iter().zip(&group);
-            named.for_each(|(name, socket)| keeper.keep(name, socket.as_fd()));
-        }
-        Ok(group)
+    let group = |address: &SocketAddr| {
+        let address = *address;
+        let bind = || bind_group(address, shards);
+        let group = kept_or_bound(keeper, &names(address), address, freed_at, bind);
+        group.map_err(|source| TunnelError::Bind { address, source })
     };
     let groups = config.listen.iter().map(group);
     Ok(by_shard(
         groups.collect::<Result<_, TunnelError>>()?,
         shards,
     ))
+}
+
+/// The sockets of one address, which may be in use until `freed_at`.
+fn kept_or_bound(
+    keeper: &dyn Keeper,
+    names: &[String],
+    address: SocketAddr,
+    freed_at: Instant,
+    bind: impl Fn() -> io::Result<Vec<Socket>>,
+) -> io::Result<Vec<Socket>> {
+    if let Some(kept) = take(keeper, names, address) {
+        return Ok(kept);
+    }
+    // Some are there without the others, if a run ended before all were kept.
+    let freed_at = freed_at.max(give_back(keeper, names));
+    let group = open_when_freed(freed_at, bind)?;
+    // Any free port is another one each time.
+    if address.port() != 0 {
+        let named = names.iter().zip(&group);
+        named.for_each(|(name, socket)| keeper.keep(name, socket.as_fd()));
+    }
+    Ok(group)
 }
 
 /// All of them or none.
@@ -61,11 +76,11 @@ fn take(keeper: &dyn Keeper, names: &[String], address: SocketAddr) -> Option<Ve
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::collections::BTreeMap;
     use std::net::UdpSocket;
     use std::os::fd::{BorrowedFd, OwnedFd};
     use std::sync::{Arc, Mutex};
-    use std::time::Instant;
 
     use super::*;
     use crate::keeper::LONGEST_CLOSE;
@@ -140,6 +155,24 @@ mod tests {
         let local = sockets[0][0].local_addr().unwrap().as_socket();
         assert_eq!(local, Some(other));
         UdpSocket::bind(address).unwrap();
+    }
+
+    /// Nobody takes the rest for the whole, and what is left of it is in the way until the manager has closed it.
+    #[test]
+    fn what_was_only_kept_in_part_is_bound_anew_once_it_is_gone() {
+        let address = free();
+        let (config, store) = config(address);
+        drop(of_shards(&config, store.as_ref(), 2).unwrap());
+        let names = store.names();
+        store.forget(&names[1]);
+        let tries = Cell::new(0);
+        let bind = || match tries.replace(tries.get() + 1) {
+            0 => Err(io::ErrorKind::AddrInUse.into()),
+            _ => bind_group(address, 2),
+        };
+        let group = kept_or_bound(store.as_ref(), &names, address, Instant::now(), bind);
+        assert_eq!((group.unwrap().len(), tries.get()), (2, 2));
+        assert_eq!(store.names(), names);
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod group;
 mod kept;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::task::{Context, Poll, ready};
 
 use quinn_udp::{EcnCodepoint, RecvMeta};
@@ -68,22 +68,11 @@ pub(crate) fn of_shards(
 }
 
 impl Sockets {
-    /// Those of a tunnel with one shard.
+    /// Those of a tunnel with one shard. Must be called within its runtime, as all that takes sockets.
     pub(crate) fn open(config: &TunnelConfig) -> Result<Self, TunnelError> {
-        if !config.keeps_datagrams {
-            return Self::bind(&config.listen, config.offload);
-        }
         let mut sockets = Self::none(&config.listen, config.offload);
-        sockets.adopt(of_shards(config, 1)?.remove(0))?;
+        sockets.adopt(of_shards(config, 1)?.into_iter().flatten())?;
         Ok(sockets)
-    }
-
-    /// Binds every address of `listen`; if that is empty, a free port on each family that the host has.
-    pub(crate) fn bind(listen: &[SocketAddr], offload: Offload) -> Result<Self, TunnelError> {
-        Ok(Self {
-            sockets: bind_all(listen, offload)?,
-            ..Self::none(listen, offload)
-        })
     }
 
     /// No sockets yet.
@@ -98,16 +87,20 @@ impl Sockets {
         }
     }
 
-    /// Takes sockets that were bound for one shard of a tunnel. Must be called within its runtime.
-    pub(crate) fn adopt(&mut self, sockets: Vec<Socket>) -> Result<(), TunnelError> {
+    /// Takes sockets that were bound for one shard of a tunnel; none after an error.
+    pub(crate) fn adopt(
+        &mut self,
+        sockets: impl IntoIterator<Item = Socket>,
+    ) -> Result<(), TunnelError> {
         self.sockets.clear();
-        for (number, socket) in sockets.into_iter().enumerate() {
+        let adopt = |(number, socket)| {
             let unknown = (Ipv4Addr::UNSPECIFIED, 0).into();
             let address = self.listen.get(number).copied().unwrap_or(unknown);
             let bound = Bound::adopt(socket, self.offload);
-            self.sockets
-                .push(bound.map_err(|source| TunnelError::Bind { address, source })?);
-        }
+            bound.map_err(|source| TunnelError::Bind { address, source })
+        };
+        let bound = sockets.into_iter().enumerate().map(adopt);
+        self.sockets = bound.collect::<Result<_, _>>()?;
         Ok(())
     }
 
@@ -123,8 +116,8 @@ impl Sockets {
     /// Closes all sockets and binds them again. After an error there are none until the next call succeeds.
     pub(crate) fn rebind(&mut self) -> Result<(), TunnelError> {
         self.sockets.clear();
-        self.sockets = bind_all(&self.listen, self.offload)?;
-        Ok(())
+        let bound = self.bind_for(1)?;
+        self.adopt(bound.into_iter().flatten())
     }
 
     pub(crate) fn is_bound(&self) -> bool {
@@ -259,21 +252,6 @@ impl Batch<'_> {
     }
 }
 
-fn bind_all(listen: &[SocketAddr], offload: Offload) -> Result<Vec<Bound>, TunnelError> {
-    let bind = |address: SocketAddr| {
-        Bound::bind(address, offload).map_err(|source| TunnelError::Bind { address, source })
-    };
-    if !listen.is_empty() {
-        return listen.iter().copied().map(bind).collect();
-    }
-    let v4 = bind((Ipv4Addr::UNSPECIFIED, 0).into());
-    let v6 = bind((Ipv6Addr::UNSPECIFIED, 0).into());
-    match (v4, v6) {
-        (Err(error), Err(_)) => Err(error),
-        (v4, v6) => Ok(v4.into_iter().chain(v6).collect()),
-    }
-}
-
 /// Errors taken from one socket in one go.
 const MAX_ERRORS: usize = 64;
 
@@ -294,7 +272,13 @@ mod tests {
             .iter()
             .map(|address| address.parse().unwrap())
             .collect();
-        Sockets::bind(&listen, Offload::default()).unwrap()
+        bind_with(&listen, Offload::default()).unwrap()
+    }
+
+    fn bind_with(listen: &[SocketAddr], offload: Offload) -> Result<Sockets, TunnelError> {
+        let mut sockets = Sockets::none(listen, offload);
+        sockets.rebind()?;
+        Ok(sockets)
     }
 
     fn transmit(path: Path, payload: Vec<u8>, segment_bytes: usize) -> Transmit {
@@ -343,7 +327,7 @@ mod tests {
     async fn a_taken_port_is_named_in_the_error() {
         let first = bind(&["127.0.0.1:0"]);
         let taken = first.local_addrs()[0];
-        let error = Sockets::bind(&[taken], Offload::default()).err();
+        let error = bind_with(&[taken], Offload::default()).err();
         let expected = format!("binding the UDP socket {taken}");
         assert_eq!(error.unwrap().to_string(), expected);
     }
@@ -376,7 +360,7 @@ mod tests {
                 udp_receive,
                 ..Offload::default()
             };
-            let mut sockets = Sockets::bind(&["127.0.0.1:0".parse().unwrap()], offload).unwrap();
+            let mut sockets = bind_with(&["127.0.0.1:0".parse().unwrap()], offload).unwrap();
             let own = Path::udp(sockets.local_addrs()[0]);
             poll_fn(|cx| sockets.poll_writable(cx)).await;
             assert_eq!(

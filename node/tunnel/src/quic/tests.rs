@@ -256,7 +256,8 @@ async fn a_socket_that_is_not_there_is_named() {
 #[tokio::test]
 async fn offloads_change_nothing_but_the_number_of_calls() {
     for on in [true, false] {
-        let mut sockets = Sockets::bind(&[here()], Offload::from(on)).unwrap();
+        let mut sockets = Sockets::none(&[here()], Offload::from(on));
+        sockets.rebind().unwrap();
         let own = sockets.local_addrs()[0];
         let mut door = QuicDoor::new();
         let side = door.open(0, own).unwrap();

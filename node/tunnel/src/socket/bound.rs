@@ -39,12 +39,6 @@ pub(super) struct Inbox {
 }
 
 impl Bound {
-    pub(super) fn bind(address: SocketAddr, offload: Offload) -> io::Result<Self> {
-        let socket = open(address)?;
-        socket.bind(&address.into())?;
-        Self::adopt(socket, offload)
-    }
-
     /// Takes a socket that was [opened](open) and bound. Must be called within the runtime that will use it.
     pub(super) fn adopt(socket: Socket, offload: Offload) -> io::Result<Self> {
         let local = socket.local_addr()?.as_socket();

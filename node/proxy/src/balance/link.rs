@@ -192,6 +192,13 @@ impl KernelListener {
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         crate::edge::listen(address).and_then(Self::new)
     }
+
+    fn at_runtime(&mut self) -> io::Result<&TcpListener> {
+        Ok(match &mut self.at_runtime {
+            Some(listener) => listener,
+            none => none.insert(TcpListener::from_std(self.socket.try_clone()?)?),
+        })
+    }
 }
 
 impl AsFd for KernelListener {
@@ -203,12 +210,12 @@ impl AsFd for KernelListener {
 #[async_trait]
 impl Listener for KernelListener {
     async fn accept(&mut self) -> io::Result<Arrival> {
-        let listener = match &mut self.at_runtime {
-            Some(listener) => listener,
-            none => none.insert(TcpListener::from_std(self.socket.try_clone()?)?),
-        };
         loop {
-            match listener.accept().await {
+            let accepted = match self.at_runtime() {
+                Ok(listener) => listener.accept().await,
+                Err(error) => Err(error),
+            };
+            match accepted {
                 Ok((tcp, source)) => {
                     return Ok(Arrival {
                         link: Link::kernel(tcp, None),

@@ -30,10 +30,7 @@ pub(crate) fn site(state: &State, id: SiteId) -> String {
 
 /// `organization/site/node`.
 pub(crate) fn node(state: &State, id: NodeId) -> String {
-    state.node(id).map_or_else(
-        || id.to_string(),
-        |node| format!("{}/{}", site(state, node.site), node.name),
-    )
+    state.node_path(id)
 }
 
 /// `organization/site/node/service`.

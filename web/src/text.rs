@@ -346,6 +346,7 @@ catalogue! {
     OnlyFrom: "só de", "only from";
     BalancerTraffic: "{} conexões abertas, {} desde que abriu.", "{} open connections, {} since it was opened.";
     BalancerRefused: "Recusadas: {} acima do limite, {} de origem não listada, {} sem servidor.", "Refused: {} over a limit, {} from a source not listed, {} without a server.";
+    NobodyServes: "Nenhum servidor em serviço: todos esvaziam ou estão em manutenção, e toda conexão nova é recusada.", "No server in service: all drain or are in maintenance, and every new connection is refused.";
     Server: "Servidor", "Server";
     Connections: "Conexões", "Connections";
     ServerUnproven: "ainda não verificado", "not checked yet";

@@ -301,6 +301,11 @@ async fn a_server_is_drained_put_into_maintenance_and_brought_back() {
     assert!(page.has("Mode of the server changed.") && page.has("draining"));
     assert_eq!(mode(), ServerMode::Drain);
     browser.submit("/balancers/b7/s30/maintenance", &[]).await;
+    let page = browser.get("/balancers").await;
+    assert!(!page.has("No server in service"));
+    browser.submit("/balancers/b7/s40/drain", &[]).await;
+    let page = browser.get("/balancers").await;
+    assert!(page.has("No server in service"));
     assert_eq!(mode(), ServerMode::Maintenance);
     let page = browser.submit("/balancers/b7/s30/serve", &[]).await;
     assert_eq!(mode(), ServerMode::Serve);

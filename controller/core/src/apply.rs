@@ -146,7 +146,7 @@ fn run_nodes(draft: &mut Draft, command: &Command) -> Result<Answer, Rejection> 
             enrolment::enrol(draft, *token, secret, &machine)
         }
         Command::RenameNode { id, name } => nodes::rename(draft, *id, name),
-        Command::RemoveNode { id } => nodes::remove(draft, *id),
+        Command::RemoveNode { id, detach } => nodes::remove(draft, *id, *detach),
         Command::SetNodeEndpoints { id, endpoints } => nodes::set_endpoints(draft, *id, endpoints),
         Command::SetNodeTags { id, tags } => tags::set(draft, *id, tags),
         _ => unreachable!("{OTHER}"),

@@ -145,7 +145,7 @@ impl Command {
             Self::ReplaceNode { id, .. } => (AuditName::NodeReplace, id.to_string()),
             Self::Enrol { .. } => (AuditName::NodeEnrol, created()),
             Self::RenameNode { id, .. } => (AuditName::NodeRename, id.to_string()),
-            Self::RemoveNode { id } => (AuditName::NodeRemove, id.to_string()),
+            Self::RemoveNode { id, .. } => (AuditName::NodeRemove, id.to_string()),
             Self::SetNodeEndpoints { id, .. } => (AuditName::NodeEndpoints, id.to_string()),
             Self::OpenSession { node, .. } => match answer {
                 Answer::Cloned { .. } => (AuditName::NodeQuarantine, node.to_string()),

@@ -18,7 +18,7 @@ use crate::limits::{
     MAX_HEALTH_PATH_CHARS, MIN_HEALTH_INTERVAL_MS,
 };
 use crate::model::{Balancer, BalancerSettings, Node};
-use crate::noun::{Noun, Plenty};
+use crate::noun::{BalancerBefore, Noun, Plenty};
 use crate::policy::check_balancer;
 use crate::reason::Reason;
 use crate::state::State;
@@ -185,6 +185,19 @@ impl State {
             .flat_map(|service| self.balancers_to(service.id))
             .map(|balancer| balancer.node);
         behind.chain(before)
+    }
+
+    /// Balancers of other nodes with services of this one behind them.
+    pub(crate) fn balancers_before(&self, node: NodeId) -> Vec<BalancerBefore> {
+        let services: BTreeSet<ServiceId> = self.services_of(node).map(|it| it.id).collect();
+        let before = services.iter().flat_map(|id| self.balancers_to(*id));
+        // One may spread over several services of the node.
+        let before: BTreeMap<_, _> = before.map(|balancer| (balancer.id, balancer)).collect();
+        let before = before.into_values().map(|balancer| BalancerBefore {
+            path: format!("{}/{}", self.node_path(balancer.node), balancer.name),
+            alone: balancer.backends.keys().all(|id| services.contains(id)),
+        });
+        before.collect()
     }
 
     /// What the balancers of `from` may open on `to`: the ports of the services behind them and the health port.

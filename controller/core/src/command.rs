@@ -103,6 +103,8 @@ pub enum Command {
     },
     RemoveNode {
         id: NodeId,
+        /// Also where it serves behind balancers of other nodes.
+        detach: bool,
     },
     SetNodeEndpoints {
         id: NodeId,

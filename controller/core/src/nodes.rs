@@ -13,7 +13,7 @@ use crate::command::{Answer, Rejection};
 use crate::draft::Draft;
 use crate::limits::{MAX_ENDPOINTS, MAX_NODES};
 use crate::model::{Node, NodeState, Selector};
-use crate::noun::{Noun, Plenty};
+use crate::noun::{Noun, Plenty, User};
 use crate::reason::Reason;
 use crate::state::State;
 use crate::text::clean_fact;
@@ -113,11 +113,19 @@ pub(crate) fn refuse_hub(node: &Node) -> Result<(), Rejection> {
     })
 }
 
-/// The node goes with its services and balancers, its part in routes and other balancers, the grants that name it and the tokens for its place; its
-/// addresses rest.
-pub(crate) fn remove(draft: &mut Draft, id: NodeId) -> Result<Answer, Rejection> {
+/// The node goes with its services and balancers, its part in routes, the grants that name it and the tokens for its place; its
+/// addresses rest. Other nodes' balancers lose it only where `detach` says so: what they carry may be more than they can without it.
+pub(crate) fn remove(draft: &mut Draft, id: NodeId, detach: bool) -> Result<Answer, Rejection> {
     let node = found(draft.state.node(id), Noun::Node, id)?.clone();
     refuse_hub(&node)?;
+    let before = draft.state.balancers_before(id);
+    if !before.is_empty() && !detach {
+        return Err(Rejection::InUse {
+            what: Noun::Node,
+            name: node.name.to_string(),
+            by: User::Balancers(before),
+        });
+    }
     let services: Vec<ServiceId> = draft
         .state
         .services_of(id)

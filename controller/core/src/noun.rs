@@ -93,6 +93,17 @@ pub enum User {
     Thing(Noun, String),
     /// Without this operator nobody could add another owner.
     LastOwner,
+    /// Balancers of other nodes, before the services of this one.
+    Balancers(Vec<BalancerBefore>),
+}
+
+/// A balancer before a node that may go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BalancerBefore {
+    /// `org/site/node/balancer`
+    pub path: String,
+    /// It has no server beside those of the node.
+    pub alone: bool,
 }
 
 impl fmt::Display for User {
@@ -101,6 +112,22 @@ impl fmt::Display for User {
             Self::Thing(noun, name) => write!(f, "{noun} {name}"),
             Self::LastOwner => {
                 f.write_str("the overlay, as its last owner; add another owner first")
+            }
+            Self::Balancers(balancers) => {
+                f.write_str(
+                    "take its services out of the balancers before it (`malha balancer set --backend`), \
+                     or remove it all the same with `--detach` (`?detach=true`):",
+                )?;
+                for (at, it) in balancers.iter().enumerate() {
+                    let comma = if at > 0 { "," } else { "" };
+                    let alone = if it.alone {
+                        " (no other server; it would go too)"
+                    } else {
+                        ""
+                    };
+                    write!(f, "{comma} {}{alone}", it.path)?;
+                }
+                Ok(())
             }
         }
     }

@@ -5,7 +5,7 @@ mod world;
 
 use std::collections::BTreeSet;
 
-use malha_core::{Answer, BalancerSettings, Command, Rejection, Source, affected};
+use malha_core::{Answer, BalancerSettings, Command, Rejection, Source, User, affected};
 use malha_proto::{
     BackendMode, BalancerId, Exposure, HealthPort, NodeId, Port, Profile, ServiceId, ServiceKind,
 };
@@ -241,17 +241,25 @@ fn a_server_that_is_drained_stays_so_when_the_settings_change() {
 }
 
 #[test]
-fn a_server_that_goes_leaves_its_balancer_and_the_last_one_takes_it_along() {
+fn a_server_leaves_its_balancers_only_if_asked_and_the_last_one_takes_them_along() {
     let mut stage = Stage::new();
     let id = stage.add();
     let service = stage.services[0];
     let refused = stage.world.run(Command::RemoveService { id: service });
     assert!(matches!(refused, Err(Rejection::InUse { .. })));
-    for (at, left) in [(0, Some(1)), (1, None)] {
-        let gone = Command::RemoveNode {
-            id: stage.servers[at],
+    let remove = |id, detach| Command::RemoveNode { id, detach };
+    for (server, left) in stage.servers.into_iter().zip([Some(1), None]) {
+        let before = match stage.world.run(remove(server, false)) {
+            Err(Rejection::InUse {
+                by: User::Balancers(before),
+                ..
+            }) => before,
+            other => panic!("{other:?}"),
         };
-        stage.world.run(gone).unwrap();
+        assert_eq!(before.len(), 1);
+        assert!(before[0].path.ends_with("/xroad"), "{}", before[0].path);
+        assert_eq!(before[0].alone, left.is_none());
+        stage.world.run(remove(server, true)).unwrap();
         let balancer = stage.world.state.balancer(id);
         assert_eq!(balancer.map(|it| it.backends.len()), left);
     }
@@ -263,7 +271,10 @@ fn a_balancer_goes_with_its_node() {
     let id = stage.add();
     stage
         .world
-        .run(Command::RemoveNode { id: stage.node })
+        .run(Command::RemoveNode {
+            id: stage.node,
+            detach: false,
+        })
         .unwrap();
     assert!(stage.world.state.balancer(id).is_none());
     assert!(stage.open_ports(stage.servers[0]).is_empty());

@@ -147,7 +147,10 @@ fn without_the_balancer_the_name_stands_at_the_servers() {
     let balancer = scene.id("sedec/producao/balanceador1");
     let outcome = scene
         .world
-        .run(Command::RemoveNode { id: balancer })
+        .run(Command::RemoveNode {
+            id: balancer,
+            detach: false,
+        })
         .unwrap();
     for server in ["sedec/producao/xvia1", "sedec/producao/xvia2"] {
         assert_eq!(scene.map(server).me.names, [host(NAME)]);
@@ -191,7 +194,10 @@ fn a_central_servers_name_stands_at_it_as_long_as_no_security_server_shares_its_
     let map = |node| scene.world.state.netmap(node).unwrap().me.names;
     assert!(map(central).is_empty());
     assert_eq!(map(server), [host(CENTRAL)]);
-    let remove = Command::RemoveNode { id: server };
+    let remove = Command::RemoveNode {
+        id: server,
+        detach: false,
+    };
     let with_server = scene.world.state.clone();
     let outcome = scene.world.run(remove).unwrap();
     let touched = affected(&with_server, &outcome.state, &outcome.changes).nodes;

@@ -412,6 +412,11 @@ fn a_name_that_goes_means_nobody_and_means_again_what_gets_it() {
         })
         .unwrap();
     assert!(open(&world));
-    world.run(Command::RemoveNode { id: named }).unwrap();
+    world
+        .run(Command::RemoveNode {
+            id: named,
+            detach: false,
+        })
+        .unwrap();
     assert_eq!(world.state.grants().count(), 0);
 }

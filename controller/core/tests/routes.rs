@@ -307,7 +307,13 @@ fn removing_a_node_takes_its_services_routes_and_grants_with_it_and_cuts_it_at_e
         .unwrap();
     let before = stage.world.state.clone();
     let peers: BTreeSet<NodeId> = before.netmap(node).unwrap().peers.into_keys().collect();
-    let outcome = stage.world.run(Command::RemoveNode { id: node }).unwrap();
+    let outcome = stage
+        .world
+        .run(Command::RemoveNode {
+            id: node,
+            detach: false,
+        })
+        .unwrap();
     let state = &stage.world.state;
     assert_eq!(
         (

@@ -100,7 +100,10 @@ fn the_hub_can_be_neither_removed_nor_replaced() {
     let mut world = World::furnished();
     let hub = world.state.nodes().find(|node| node.hub).unwrap().id;
     for command in [
-        Command::RemoveNode { id: hub },
+        Command::RemoveNode {
+            id: hub,
+            detach: false,
+        },
         Command::ReplaceNode {
             id: hub,
             ttl_s: 600,

@@ -81,7 +81,12 @@ fn a_reply_is_not_repeated_after_a_revocation_or_the_removal_of_the_node() {
     let mut world = World::furnished();
     let (token, secret) = world.token(site(&world), Profile::Garage, 1);
     let (node, ..) = enrolled(world.run(enrol_command(token, secret.clone(), 1, None)));
-    world.run(Command::RemoveNode { id: node }).unwrap();
+    world
+        .run(Command::RemoveNode {
+            id: node,
+            detach: false,
+        })
+        .unwrap();
     assert_eq!(
         refusal(world.run(enrol_command(token, secret.clone(), 1, None))),
         RefusalCode::TokenUsed
@@ -231,7 +236,12 @@ fn an_exhausted_pool_refuses_until_an_address_has_rested() {
     let Some(Answer::Enrolled { node, .. }) = last else {
         panic!("nobody enrolled")
     };
-    world.run(Command::RemoveNode { id: node }).unwrap();
+    world
+        .run(Command::RemoveNode {
+            id: node,
+            detach: false,
+        })
+        .unwrap();
     assert_eq!(
         refusal(world.run(enrol_command(token, secret, 2_000, None))),
         RefusalCode::PoolExhausted

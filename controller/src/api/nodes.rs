@@ -28,7 +28,7 @@ use crate::api::listing::{Listing, Page};
 use crate::api::problem::{Kind, Problem};
 use crate::api::reference::Reference;
 use crate::api::tokens::{CreatedToken, day_s, made_token};
-use crate::api::write::{Removed, WriteQuery, Written};
+use crate::api::write::{Removed, Wait, WriteQuery, Written};
 use crate::refusals::Refusal;
 
 /// The new name of a node.
@@ -103,6 +103,24 @@ pub(super) struct NodeListing {
     after: Option<String>,
 }
 
+/// How a node is removed.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct NodeRemoval {
+    /// Remove it also where it serves behind balancers of other nodes; one that has no other server goes too.
+    #[serde(default)]
+    #[param(default = false)]
+    detach: bool,
+    /// `applied`: answer when every online node that the change touches runs with it, or at the timeout. The write holds
+    /// either way.
+    #[param(inline)]
+    wait: Option<Wait>,
+    /// How long to wait at most; 10,000 if absent.
+    #[param(minimum = 1, maximum = 30000)]
+    timeout_ms: Option<u64>,
+}
+
 /// List nodes with their live hops
 #[utoipa::path(get, path = "/nodes", tag = "nodes", params(NodeListing),
     responses((status = 200, body = Page<Node>)), security(("api_key" = ["read"])))]
@@ -150,18 +168,23 @@ pub(super) async fn show(
 
 /// Remove a node and its services
 ///
-/// It is cut at every peer.
+/// It is cut at every peer. While it serves behind balancers of other nodes it is refused with their names, unless `detach` is true.
 #[utoipa::path(delete, path = "/nodes/{node}", tag = "nodes",
-    params(("node" = String, Path, description = "Id, or `org/site/node` percent-encoded"), WriteQuery),
+    params(("node" = String, Path, description = "Id, or `org/site/node` percent-encoded"), NodeRemoval),
     responses((status = 200, body = Written<Removed>)), security(("api_key" = ["write"])))]
 pub(super) async fn remove(
     caller: Caller<Write>,
     Shared(api): Shared<Arc<Api>>,
     Path(reference): Path<Reference>,
-    Query(query): Query<WriteQuery>,
+    Query(NodeRemoval {
+        detach,
+        wait,
+        timeout_ms,
+    }): Query<NodeRemoval>,
 ) -> Result<Json<Written<Removed>>, Problem> {
     let id = reference.node(&api.state())?;
-    let command = Command::RemoveNode { id };
+    let query = WriteQuery { wait, timeout_ms };
+    let command = Command::RemoveNode { id, detach };
     api.remove(&caller, &query, id, command).await
 }
 

@@ -60,15 +60,15 @@ pub(super) struct WriteQuery {
     /// `applied`: answer when every online node that the change touches runs with it, or at the timeout. The write holds
     /// either way.
     #[param(inline)]
-    wait: Option<Wait>,
+    pub(super) wait: Option<Wait>,
     /// How long to wait at most; 10,000 if absent.
     #[param(minimum = 1, maximum = 30000)]
-    timeout_ms: Option<u64>,
+    pub(super) timeout_ms: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-enum Wait {
+pub(super) enum Wait {
     Applied,
 }
 

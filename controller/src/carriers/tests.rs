@@ -88,7 +88,10 @@ async fn a_carrier_ends_when_its_node_is_removed() {
     let world = World::new().await;
     let stream = world.opens().await;
     let id = world.node.node;
-    world.rig.does(Command::RemoveNode { id }).await;
+    world
+        .rig
+        .does(Command::RemoveNode { id, detach: false })
+        .await;
     ends(stream).await;
     let (status, _) = world.asks(Some(world.node), &request()).await;
     assert_eq!(status, 403);

@@ -277,12 +277,20 @@ impl Row for Balancer {
         lines.extend(opens);
         lines
     }
+
+    fn warning(&self, screen: &Screen) -> Option<String> {
+        (!self.serving).then(|| text::nobody_serves(screen.lang, &self.path))
+    }
 }
 
 impl Balancer {
     /// Whether it takes connections, or why not.
     fn standing(&self, screen: &Screen) -> String {
         match self.live.as_ref().map(|it| &it.trouble) {
+            _ if !self.serving => {
+                let why = screen.word(Word::NoServer);
+                format!("{}: {why}", screen.word(Word::Down))
+            }
             None => screen.word(Word::Unknown),
             Some(None) => screen.word(Word::Up),
             Some(Some(why)) => format!("{}: {why}", screen.word(Word::Down)),

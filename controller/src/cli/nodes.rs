@@ -34,7 +34,12 @@ pub(super) enum NodeCommand {
         node: String,
     },
     /// Remove a node and its services; it is cut at every peer
-    Remove { node: String },
+    Remove {
+        node: String,
+        /// Also while it serves behind balancers of other nodes; one that has no other server goes too
+        #[arg(long, env = "MALHA_DETACH")]
+        detach: bool,
+    },
     /// Rename a node
     Rename { node: String, name: String },
     /// Print a token with which another machine takes this node's place
@@ -84,7 +89,10 @@ impl NodeCommand {
                 session.list::<Node>("/nodes", &query).await
             }
             Self::Show { node } => session.show::<Node>(&at(&node, "")).await,
-            Self::Remove { node } => session.remove(&at(&node, "")).await,
+            Self::Remove { node, detach } => {
+                let query = if detach { "?detach=true" } else { "" };
+                session.remove(&at(&node, query)).await
+            }
             Self::Rename { node, name } => {
                 session
                     .write::<Node>(Method::PUT, &at(&node, "/name"), &json!({ "name": name }))

@@ -42,6 +42,10 @@ pub(super) trait Row: DeserializeOwned {
     fn details(&self, _screen: &Screen) -> Vec<(Word, String)> {
         Vec::new()
     }
+    /// What its reader should not overlook.
+    fn warning(&self, _screen: &Screen) -> Option<String> {
+        None
+    }
 }
 
 /// An open way to the API.
@@ -164,9 +168,10 @@ impl Session {
     }
 
     fn waiting(&self, path: &str) -> String {
-        match self.wait {
-            true => format!("{path}?{WAIT}"),
-            false => path.to_owned(),
+        match (self.wait, path.contains('?')) {
+            (true, false) => format!("{path}?{WAIT}"),
+            (true, true) => format!("{path}&{WAIT}"),
+            (false, _) => path.to_owned(),
         }
     }
 
@@ -206,6 +211,9 @@ impl Session {
             cells.push(cell);
         }
         self.screen.details(&words, &cells);
+        if let Some(warning) = it.warning(&self.screen) {
+            self.screen.note(&warning);
+        }
         Ok(())
     }
 }

@@ -79,6 +79,10 @@ sentences! {
         "{over_limit} acima do limite, {not_allowed} de origem não listada, {unserved} sem servidor",
         "{over_limit} over a limit, {not_allowed} from a source not listed, {unserved} without a server"
     }
+    nobody_serves(balancer) {
+        "Atenção: todos os servidores de {balancer} esvaziam ou estão em manutenção, e toda conexão nova é recusada. Para um voltar: malha balancer resume {balancer} SERVIÇO",
+        "Warning: all servers of {balancer} drain or are in maintenance, and every new connection is refused. To bring one back: malha balancer resume {balancer} SERVICE"
+    }
     open_connections(count) { "{count} conexões", "{count} connections" }
     lagging(names) { "ainda não aplicaram: {names}", "not applied yet by: {names}" }
     offline(names) { "desconectados, aplicam ao voltar: {names}", "not connected, will apply when back: {names}" }

@@ -101,9 +101,8 @@ pub(super) async fn remove(
     if state.node(id).is_some_and(|node| node.hub) {
         return Err(impossible(text::hub_stays()));
     }
-    console
-        .write(viewer, Form::BUTTON, Command::RemoveNode { id })
-        .await
+    let command = Command::RemoveNode { id, detach: false };
+    console.write(viewer, Form::BUTTON, command).await
 }
 
 pub(super) async fn resolve_quarantine(

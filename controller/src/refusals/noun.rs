@@ -57,6 +57,27 @@ pub(super) fn in_use(name: &str, by: &User) -> Bilingual {
                 format!("{name} is still in use by {noun} {user}. Remove that first."),
             )
         }
+        User::Balancers(balancers) => {
+            let listed = |alone: &str| {
+                let named = balancers.iter().map(|it| {
+                    let alone = if it.alone { alone } else { "" };
+                    format!("{}{alone}", quoted(&it.path))
+                });
+                named.collect::<Vec<_>>().join(", ")
+            };
+            both(
+                format!(
+                    "{name} atende atrás de balanceadores. Tire os serviços dele de lá antes (`malha balancer set \
+                     --backend`), ou remova-o assim mesmo (`malha node remove --detach`): {}.",
+                    listed(" (sem outro servidor; seria removido também)")
+                ),
+                format!(
+                    "{name} serves behind balancers. Take its services out of them first (`malha balancer set \
+                     --backend`), or remove it all the same (`malha node remove --detach`): {}.",
+                    listed(" (no other server; it would be removed too)")
+                ),
+            )
+        }
         User::LastOwner => both(
             format!(
                 "{name} é o último proprietário, e sem ele ninguém cria outro. Crie outro proprietário antes."

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use malha_core::{Noun, Plenty, Reason, User};
+use malha_core::{BalancerBefore, Noun, Plenty, Reason, User};
 use malha_zone::ZoneError;
 
 use super::*;
@@ -45,6 +45,14 @@ fn every() -> Vec<Rejection> {
             what: Noun::Operator,
             name: "ana".to_owned(),
             by: User::LastOwner,
+        },
+        Rejection::InUse {
+            what: Noun::Node,
+            name: "ss-1".to_owned(),
+            by: User::Balancers(vec![BalancerBefore {
+                path: "sefaz/producao/bal-1/xroad".to_owned(),
+                alone: true,
+            }]),
         },
         Rejection::Refused {
             code: RefusalCode::PoolExhausted,

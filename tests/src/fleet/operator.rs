@@ -48,7 +48,7 @@ impl Fleet {
             76..79 => self.rename(&state),
             79..82 => {
                 let node = self.some_node(&state);
-                self.wish(node.map(|id| Command::RemoveNode { id }))
+                self.wish(node.map(|id| Command::RemoveNode { id, detach: true }))
             }
             82..86 => self.replace(&state),
             86..93 => self.resolve(&state),

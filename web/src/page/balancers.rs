@@ -85,6 +85,9 @@ fn section(visit: &Visit, balancer: &BalancerRow) -> Markup {
                     }
                 }
             }
+            @if balancer.servers.iter().all(|it| it.mode != ServerMode::Serve) {
+                p.problem role="status" { (visit.say(Text::NobodyServes)) }
+            }
             @if let Some(live) = &balancer.live { (traffic(visit, live)) }
             (servers(visit, &id, &balancer.servers))
         }

@@ -39,7 +39,7 @@ pub(crate) fn check_balancer(
             reason: Reason::BalancerNeedsGrant {
                 organization: organization.name.to_string(),
                 ports: shown.join(", "),
-                node: after.path_of(on),
+                node: after.node_path(on),
             },
         });
     }

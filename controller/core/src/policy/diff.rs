@@ -90,15 +90,6 @@ impl State {
         }
         Ok(finding.finish())
     }
-
-    pub(super) fn path_of(&self, id: NodeId) -> String {
-        let path = self.node(id).and_then(|node| {
-            let site = self.site(node.site)?;
-            let organization = self.organization(site.organization)?;
-            Some(format!("{}/{}/{}", organization.name, site.name, node.name))
-        });
-        path.unwrap_or_else(|| id.to_string())
-    }
 }
 
 /// What a grant says, without its id and its name.
@@ -167,7 +158,7 @@ impl Finding {
             names: ids
                 .iter()
                 .take(MAX_ROW_NAMES)
-                .map(|id| before.path_of(*id))
+                .map(|id| before.node_path(*id))
                 .collect(),
             count: ids.len(),
         };

@@ -99,6 +99,17 @@ impl State {
         self.node(*self.index.node_by_v4.get(&v4)?)
     }
 
+    /// `org/site/node`; the id of a node that is gone.
+    #[must_use]
+    pub fn node_path(&self, id: NodeId) -> String {
+        let path = self.node(id).and_then(|node| {
+            let site = self.site(node.site)?;
+            let organization = self.organization(site.organization)?;
+            Some(format!("{}/{}/{}", organization.name, site.name, node.name))
+        });
+        path.unwrap_or_else(|| id.to_string())
+    }
+
     /// `<node>.<site>.<org>`, without the overlay zone.
     #[must_use]
     pub fn node_name(&self, id: NodeId) -> Option<HostName> {

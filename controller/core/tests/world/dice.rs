@@ -110,7 +110,10 @@ impl World {
                 id: self.node(a),
                 name: label(&format!("garagem-{}", b % 7)),
             },
-            19 if b.is_multiple_of(4) => Command::RemoveNode { id: self.node(a) },
+            19 if b.is_multiple_of(4) => Command::RemoveNode {
+                id: self.node(a),
+                detach: c.is_multiple_of(2),
+            },
             20 => Command::SetNodeEndpoints {
                 id: self.node(a),
                 endpoints: endpoints(b),

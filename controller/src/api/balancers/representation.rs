@@ -34,6 +34,8 @@ pub struct Balancer {
     #[schema(value_type = ServiceExposure)]
     pub exposure: Exposure,
     pub backends: Vec<BalancerBackend>,
+    /// Some server has mode `serve`. While none has, every new connection is reset.
+    pub serving: bool,
     /// What its node may open because of it alone, beside every grant.
     pub opens: Vec<BalancerOpening>,
     pub settings: BalancerSettings,
@@ -219,6 +221,10 @@ impl Resource for Balancer {
             port: balancer.port,
             exposure: balancer.exposure,
             backends: backends.collect(),
+            serving: balancer
+                .backends
+                .values()
+                .any(|mode| *mode == BackendMode::Serve),
             opens: opens.collect(),
             settings: (&balancer.settings).into(),
             live: report.map(|it| BalancerLive {

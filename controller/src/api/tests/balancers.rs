@@ -119,6 +119,48 @@ async fn a_balancer_is_changed_and_its_servers_taken_out_and_back() {
 }
 
 #[tokio::test]
+async fn a_balancer_says_when_no_server_behind_it_serves() {
+    let (rig, _) = staged().await;
+    let made = rig.post("/balancers", wanted()).await;
+    assert_eq!(made["serving"], true);
+    let path = format!("{IN_URL}/mode");
+    let steps = [
+        ("ss-1/mensagens", "drain", true),
+        ("ss-2/mensagens", "maintenance", false),
+        ("ss-1/mensagens", "serve", true),
+    ];
+    for (service, mode, serving) in steps {
+        let body = json!({ "service": service, "mode": mode });
+        let changed = rig.call(Method::PUT, &path, Some(body)).await.ok();
+        assert_eq!(changed["serving"], serving, "{service} {mode}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_behind_a_balancer_goes_only_if_that_is_asked_for() {
+    let (rig, _) = staged().await;
+    rig.post("/balancers", wanted()).await;
+    let refused = rig.call(Method::DELETE, "/nodes/ss-1", None).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    assert_eq!(refused.body["code"], "in-use");
+    let detail = refused.body["detail"].as_str().unwrap();
+    let named = ["sefaz/producao/bal-1/xroad", "detach"];
+    assert!(named.iter().all(|it| detail.contains(it)), "{detail}");
+    assert!(!detail.contains("no other server"), "{detail}");
+    let path = "/nodes/ss-1?detach=true&wait=applied";
+    rig.call(Method::DELETE, path, None).await.ok();
+    let left = rig.get(IN_URL).await["backends"].clone();
+    assert_eq!(left.as_array().unwrap().len(), 1);
+    let last = rig.call(Method::DELETE, "/nodes/ss-2", None).await;
+    let detail = last.body["detail"].as_str().unwrap();
+    assert!(detail.contains("no other server"), "{detail}");
+    rig.call(Method::DELETE, "/nodes/ss-2?detach=true", None)
+        .await
+        .ok();
+    assert_eq!(rig.get("/balancers").await["items"], json!([]));
+}
+
+#[tokio::test]
 async fn a_wrong_balancer_is_refused_with_its_field() {
     let (rig, _) = staged().await;
     let cases = [

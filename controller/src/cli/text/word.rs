@@ -170,6 +170,7 @@ words! {
     Origin { "origem", "origin" }
     OriginGrants { "permissões de antes", "the grants before" }
     OriginApplied { "aplicada", "applied" }
+    NoServer { "nenhum servidor em serviço", "no server in service" }
     InForce { "em vigor", "in force" }
     PolicyRight { "Pode entrar em vigor.", "It may come in force." }
     TestsNobody { "ninguém de um dos lados ainda", "nobody on one of its sides yet" }

@@ -99,6 +99,7 @@ catalogue! {
     PolicyNone: "Nenhuma política ainda: o texto abaixo diz o que as permissões de hoje dizem.", "No policy yet: the text below says what today's grants say.";
     PolicyVersion: "Versão", "Version";
     PolicyInForce: "em vigor", "in force";
+    PolicyWaits: "aguarda confirmação", "waits for its confirmation";
     PolicyApplied: "Aplicada", "Applied";
     PolicyAuthor: "Por", "By";
     PolicyGaining: "Pares que ganham", "Pairs that gain";

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use browser::{Browser, attribute};
 use malha_web::Role;
-use malha_web::model::{NodePolicy, Topic};
+use malha_web::model::{NodePolicy, PendingPolicy, Topic};
 use memory_console::MemoryConsole;
 
 const TEXT: &str = "version = 1\n# dois \u{202e}<i>\n";
@@ -81,6 +81,29 @@ async fn an_auditor_reads_proposals_and_answers_none() {
     let mut browser = Browser::signed_in(&console).await;
     let page = browser.get("/policy").await;
     assert!(page.has("Waiting for approval") && !page.has("/policy/proposals/0/"));
+}
+
+#[tokio::test]
+async fn a_version_that_waits_for_its_confirmation_is_not_shown_as_settled() {
+    let console = Arc::new(MemoryConsole::sample());
+    let wait = |pending: Option<PendingPolicy>| {
+        console.change(Topic::Activity, |world| {
+            world.policies = vec![TEXT.to_owned()];
+            world.pending = pending;
+        });
+    };
+    let mut browser = Browser::signed_in(&console).await;
+    wait(None);
+    let page = browser.get("/policy").await;
+    assert!(page.has("<span>in force</span>"));
+    wait(Some(PendingPolicy {
+        former: 7,
+        deadline: time::OffsetDateTime::UNIX_EPOCH,
+        emergency: None,
+    }));
+    let page = browser.get("/policy").await;
+    assert!(page.has("<span>waits for its confirmation</span>"));
+    assert!(page.has("without it version 7 comes back") && !page.has("<span>in force</span>"));
 }
 
 #[tokio::test]

@@ -167,7 +167,7 @@ pub(crate) async fn draw(visit: &Visit) -> Result<Markup, Unreadable> {
                 } }
                 tbody {
                     @for row in detail.versions.rows.iter().take(ROWS_MAX) {
-                        (version(visit, row, row.version == detail.version))
+                        (version(visit, row, &detail))
                     }
                 }
             }
@@ -208,12 +208,17 @@ fn standing(visit: &Visit, detail: &PolicyDetail) -> Markup {
     }
 }
 
-fn version(visit: &Visit, row: &PolicyVersionRow, in_force: bool) -> Markup {
+fn version(visit: &Visit, row: &PolicyVersionRow, detail: &PolicyDetail) -> Markup {
+    let in_force = row.version == detail.version;
+    let (tone, word) = match detail.pending {
+        Some(_) => (Tone::Waiting, Text::PolicyWaits),
+        None => (Tone::Good, Text::PolicyInForce),
+    };
     html! {
         tr id=(format!("version-{}", row.version)) {
             td.lead.number data-label=(visit.say(Text::PolicyVersion)) {
                 strong { (row.version) }
-                @if in_force { " " (badge(Tone::Good, visit.say(Text::PolicyInForce))) }
+                @if in_force { " " (badge(tone, visit.say(word))) }
             }
             td data-label=(visit.say(Text::PolicyApplied)) {
                 (moment::relative(visit, row.applied_at))

@@ -53,6 +53,8 @@ pub(crate) struct World {
     pub(crate) policies: Vec<String>,
     /// Texts that wait for a second operator, and whether the one who is signed in wrote them.
     pub(crate) proposed: Vec<(String, bool)>,
+    /// What the newest text waits for.
+    pub(crate) pending: Option<PendingPolicy>,
     pub(crate) approver: SecondApprover,
     /// What an operator called a port of a profile.
     pub(crate) port_name: Option<Untrusted>,

@@ -42,9 +42,13 @@ impl PolicyConsole for MemoryConsole {
 }
 
 fn detail(console: &MemoryConsole) -> Result<PolicyDetail, Unreadable> {
-    let (policies, proposed) = {
+    let (policies, proposed, pending) = {
         let world = console.world.lock().unwrap();
-        (world.policies.clone(), world.proposed.clone())
+        (
+            world.policies.clone(),
+            world.proposed.clone(),
+            world.pending.clone(),
+        )
     };
     let proposal = |(number, (text, own)): (usize, &(String, bool))| PolicyProposal {
         number: number as u64,
@@ -78,7 +82,7 @@ fn detail(console: &MemoryConsole) -> Result<PolicyDetail, Unreadable> {
             .last()
             .cloned()
             .unwrap_or_else(|| "version = 1\n".to_owned()),
-        pending: None,
+        pending,
         proposals: proposed.iter().enumerate().map(proposal).collect(),
         changes_at: None,
         versions: versions.into(),

@@ -1,8 +1,8 @@
 //! How the policy, its difference and its tests look in the API. It decides nothing.
 
 use malha_core::policy::{
-    CaseOutcome, CaseVerdict, Difference, Later, LaterChange, Row, RuleReason, RuleVerdict, Side,
-    Trial, VersionOrigin,
+    CaseOutcome, CaseVerdict, Difference, Later, LaterChange, PolicyInForce, Row, RuleReason,
+    RuleVerdict, Side, Trial, VersionOrigin,
 };
 use malha_core::{Question, Source, State, TextError};
 use malha_proto::{Allow, Fingerprint, Protocol};
@@ -49,6 +49,9 @@ pub struct PolicyPending {
 pub struct PolicyVersion {
     pub version: u64,
     pub in_force: bool,
+    /// It is in force and waits for its confirmation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<PolicyPending>,
     pub origin: PolicyOrigin,
     /// The version whose text came back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -238,18 +241,24 @@ pub enum PolicyRuleReason {
 impl Policy {
     pub(crate) fn of(state: &State) -> Self {
         let head = state.policy();
-        let pending = head.and_then(|head| head.pending.as_ref());
         Self {
             version: head.map_or(0, |head| head.version),
             text: state.policy_text(),
             changes_at_ms: state.policy_changes_ms(),
-            pending: pending.map(|pending| PolicyPending {
-                former: pending.former,
-                deadline_ms: pending.deadline_ms,
-                emergency: pending.emergency.as_ref().map(|it| it.reason.clone()),
-            }),
+            pending: head.and_then(PolicyPending::of),
             proposed: None,
         }
+    }
+}
+
+impl PolicyPending {
+    fn of(head: &PolicyInForce) -> Option<Self> {
+        let pending = head.pending.as_ref()?;
+        Some(Self {
+            former: pending.former,
+            deadline_ms: pending.deadline_ms,
+            emergency: pending.emergency.as_ref().map(|it| it.reason.clone()),
+        })
     }
 }
 
@@ -264,11 +273,11 @@ impl PolicyVersion {
             VersionOrigin::Applied => (PolicyOrigin::Applied, None),
             VersionOrigin::Returned { to } => (PolicyOrigin::Returned, Some(to)),
         };
+        let head = state.policy().filter(|head| head.version == it.version);
         Self {
             version: it.version,
-            in_force: state
-                .policy()
-                .is_some_and(|head| head.version == it.version),
+            in_force: head.is_some(),
+            pending: head.and_then(PolicyPending::of),
             origin,
             returned_to,
             author: it.author.clone(),

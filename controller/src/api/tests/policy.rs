@@ -100,8 +100,13 @@ async fn an_unconfirmed_policy_names_its_deadline_and_a_rollback_is_a_new_versio
         )
         .await;
     assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let in_history = rig.get("/policy/versions").await["items"].clone();
+    assert_eq!(in_history[1]["pending"], written["pending"]);
+    assert!(in_history[0]["pending"].is_null());
     let confirmed = post(&rig, "/policy/confirm", json!({ "version": 2 })).await;
     assert!(confirmed["pending"].is_null());
+    let confirmed = rig.get("/policy/versions/2").await;
+    assert!(confirmed["pending"].is_null() && confirmed["in_force"] == true);
     let back = post(&rig, "/policy/rollback", json!({ "version": 1 })).await;
     assert_eq!(back["version"], 3);
     let version = rig.get("/policy/versions/3").await;

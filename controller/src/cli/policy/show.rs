@@ -4,7 +4,8 @@ use malha_proto::Protocol;
 
 use crate::api::{
     PolicyCheck, PolicyDifference, PolicyExplanation, PolicyLater, PolicyLaterChange,
-    PolicyOpening, PolicyOrigin, PolicyRuleReason, PolicySide, PolicyTestOutcome, PolicyVersion,
+    PolicyOpening, PolicyOrigin, PolicyPending, PolicyRuleReason, PolicySide, PolicyTestOutcome,
+    PolicyVersion,
 };
 use crate::cli::publishing::allow_text;
 use crate::cli::screen::Screen;
@@ -128,9 +129,17 @@ impl Row for PolicyVersion {
             (PolicyOrigin::Returned, Some(to)) => text::policy_returned(screen.lang, to),
             _ => screen.word(Word::OriginApplied),
         };
-        let state = match self.in_force {
-            true => screen.word(Word::InForce),
-            false => String::new(),
+        let state = match (&self.pending, self.in_force) {
+            (
+                Some(PolicyPending {
+                    former,
+                    deadline_ms,
+                    ..
+                }),
+                _,
+            ) => text::policy_waits(screen.lang, screen.moment(*deadline_ms), former),
+            (None, true) => screen.word(Word::InForce),
+            (None, false) => String::new(),
         };
         let author = match (&self.approver, &self.emergency) {
             (Some(approver), _) => text::policy_approved(screen.lang, &self.author, approver),

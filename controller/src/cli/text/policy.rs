@@ -60,6 +60,10 @@ sentences! {
     policy_in_force(version, revision) {
         "versão {version} da política em vigor (revisão {revision})", "policy version {version} is in force (revision {revision})"
     }
+    policy_waits(deadline, former) {
+        "em vigor até {deadline}: sem confirmação a versão {former} volta",
+        "in force until {deadline}: unconfirmed, version {former} comes back"
+    }
     policy_pending(former, deadline, version) {
         "A versão {former} volta {deadline} se não vier: malha policy confirm {version}",
         "Version {former} comes back {deadline} unless this comes: malha policy confirm {version}"

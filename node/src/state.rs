@@ -12,6 +12,7 @@ mod staging;
 mod started;
 #[cfg(test)]
 mod tests;
+mod versioned;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};

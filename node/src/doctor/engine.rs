@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_start_or_with_a_damaged_note_the_configuration_is_judged() {
+    fn without_a_start_or_with_a_note_that_says_nothing_the_configuration_is_judged() {
         let mut machine = Machine::new();
         machine.file = engine(EngineChoice::Netstack);
         let fresh = machine.says(Wishes::default());
@@ -205,9 +205,15 @@ mod tests {
         assert!(!fresh.observed.contains("started"), "{}", fresh.observed);
         machine.starts(Wishes::default(), Engine::Netstack, EngineReason::Chosen);
         let note = machine.parent.path().join("state/started.json");
-        std::fs::write(&note, "{\"at-ms\": \"never\"}").unwrap();
+        std::fs::write(&note, "{\"version\": 1, \"at-ms\": \"never\"}").unwrap();
         let damaged = machine.says(Wishes::default());
         assert_eq!(damaged.code, "engine-would-run");
         assert!(damaged.observed.contains("damaged"), "{}", damaged.observed);
+        machine.starts(Wishes::default(), Engine::Netstack, EngineReason::Chosen);
+        let text = std::fs::read_to_string(&note).unwrap();
+        std::fs::write(&note, text.replace("\"version\": 1", "\"version\": 2")).unwrap();
+        let newer = machine.says(Wishes::default());
+        assert_eq!(newer.code, "engine-would-run");
+        assert!(newer.observed.contains("newer"), "{}", newer.observed);
     }
 }

@@ -6,7 +6,8 @@ use data_encoding::BASE64;
 use malha_proto::{EnrolReply, EnrolToken, Fingerprint, MAX_TOKEN_ADDRESSES, NodeId, TokenId};
 use serde::{Deserialize, Serialize};
 
-use super::{StateError, atomic};
+use super::StateError;
+use super::versioned::{self, VERSION};
 
 /// A node's identity on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,16 +54,9 @@ impl Identity {
     }
 
     pub(super) fn read(path: &Path) -> Result<Option<Self>, StateError> {
-        let Some(bytes) = atomic::read(path)? else {
+        let Some(identity) = versioned::read::<Self>(path)? else {
             return Ok(None);
         };
-        let damaged = |error| StateError::damaged(path, error);
-        let Versioned { version } = serde_json::from_slice(&bytes).map_err(damaged)?;
-        if version != VERSION {
-            let path = path.to_owned();
-            return Err(StateError::Newer { path, version });
-        }
-        let identity: Self = serde_json::from_slice(&bytes).map_err(damaged)?;
         if Fingerprint::of(&identity.authority_certificate) != identity.authority {
             let why = "the authority's certificate is not the pinned one";
             return Err(StateError::damaged(path, why));
@@ -74,16 +68,8 @@ impl Identity {
     }
 
     pub(super) fn to_json(&self) -> String {
-        match serde_json::to_string_pretty(self) {
-            Ok(text) => text + "\n",
-            Err(infallible) => unreachable!("plain values always serialize: {infallible}"),
-        }
+        versioned::to_json(self)
     }
-}
-
-#[derive(Deserialize)]
-struct Versioned {
-    version: u32,
 }
 
 mod der_text {
@@ -101,5 +87,3 @@ mod der_text {
             .map_err(serde::de::Error::custom)
     }
 }
-
-const VERSION: u32 = 1;

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use malha_tunnel::Engine;
 use serde::{Deserialize, Serialize};
 
+use super::versioned::{self, VERSION};
 use super::{STARTED, StateError, atomic};
 use crate::config::{Settings, Wishes};
 use crate::engine::{EngineChoice, EngineReason};
@@ -15,6 +16,7 @@ use crate::engine::{EngineChoice, EngineReason};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Started {
+    version: u32,
     /// Milliseconds of the Unix epoch.
     pub at_ms: u64,
     /// What no file says, and so nobody can know without this.
@@ -55,6 +57,7 @@ impl Started {
     #[must_use]
     pub fn now(settings: &Settings, typed: &Wishes, engine: Engine, reason: EngineReason) -> Self {
         Self {
+            version: VERSION,
             at_ms: now_ms(),
             arguments: Arguments {
                 engine: typed.engine,
@@ -73,14 +76,7 @@ impl Started {
     /// # Errors
     /// The file can't be read, or says something else.
     pub fn glimpse(folder: &Path) -> Result<Option<Self>, StateError> {
-        let path = folder.join(STARTED);
-        let Some(bytes) = atomic::read(&path)? else {
-            return Ok(None);
-        };
-        let started = serde_json::from_slice(&bytes);
-        started
-            .map(Some)
-            .map_err(|error| StateError::damaged(&path, error))
+        versioned::read(&folder.join(STARTED))
     }
 
     /// Whether a start with these settings would be as this one was.
@@ -101,12 +97,8 @@ impl Started {
     }
 
     pub(super) fn save(&self, folder: &Path) -> Result<(), StateError> {
-        let path = folder.join(STARTED);
-        let text = serde_json::to_vec_pretty(self);
-        atomic::write(
-            &path,
-            &text.map_err(|error| StateError::damaged(&path, error))?,
-        )
+        let text = versioned::to_json(self);
+        atomic::write(&folder.join(STARTED), text.as_bytes())
     }
 }
 

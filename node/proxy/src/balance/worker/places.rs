@@ -30,7 +30,8 @@ pub(in super::super) static PLACES: Places = Places::new(MAX_ALL_WORKERS);
 const MAX_ALL_WORKERS: usize = 96;
 /// Of one balancer.
 const MAX_WORKERS: usize = 16;
-/// The most balancers that a node has; this many places are given out singly.
+/// This many places are given out singly: as many as the balancers that a controller gives one node (`MAX_BALANCERS_PER_NODE` of the
+/// core, which no node links).
 const FOR_ONE_EACH: usize = 32;
 /// A balancer takes one in so many of the other places.
 const TAKEN_OF: usize = 4;

@@ -1,6 +1,7 @@
 //! What is not seen from outside: how long connections spread over the workers of a balancer, and that these work alone.
 
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -19,13 +20,8 @@ use super::Places;
 async fn long_connections_spread_over_the_workers_and_are_counted_until_they_end() {
     let (server, listener) = (local().await, local().await);
     let address = listener.local_addr().unwrap();
-    let backend = Backend {
-        id: 1,
-        address: server.local_addr().unwrap(),
-        mode: Mode::Serve,
-    };
     let listeners = vec![Box::new(KernelListener::new(listener.into_std().unwrap()).unwrap()) as _];
-    let spec = Spec::new(vec![backend]);
+    let spec = before(server.local_addr().unwrap());
     let balancer = Balancer::start(spec, listeners, Arc::new(KernelConnector)).unwrap();
     let mut streams = JoinSet::new();
     streams.spawn(async move {
@@ -51,22 +47,10 @@ async fn long_connections_spread_over_the_workers_and_are_counted_until_they_end
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_runtime_does_not_wake_for_what_workers_accept() {
-    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let backend = Backend {
-        id: 1,
-        address: server.local_addr().unwrap(),
-        mode: Mode::Serve,
-    };
-    thread::spawn(move || {
-        for mut tcp in server.incoming().flatten() {
-            // A check asks nothing.
-            let _ = tcp.write_all(b"!");
-        }
-    });
+    let spec = before(greeter());
     let listener = local().await;
     let address = listener.local_addr().unwrap();
     let listener = KernelListener::new(listener.into_std().unwrap()).unwrap();
-    let spec = Spec::new(vec![backend]);
     let connector = Arc::new(KernelConnector);
     let balancer = Balancer::start(spec, vec![Box::new(listener)], connector).unwrap();
     let meet = move |_| {
@@ -89,26 +73,12 @@ async fn the_runtime_does_not_wake_for_what_workers_accept() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_balancer_that_finds_no_worker_left_works_without_and_later_ones_find_some_again() {
     let places: &'static Places = Box::leak(Box::new(Places::new(1)));
-    let server = local().await;
-    let backend = Backend {
-        id: 1,
-        address: server.local_addr().unwrap(),
-        mode: Mode::Serve,
-    };
-    let mut serving = JoinSet::new();
-    serving.spawn(async move {
-        loop {
-            let (mut tcp, _) = server.accept().await.unwrap();
-            // A check asks nothing.
-            let _ = tcp.write_all(b"!").await;
-        }
-    });
+    let spec = before(greeter());
     let start = async || {
         let listener = local().await.into_std().unwrap();
         let address = listener.local_addr().unwrap();
         let listener = Box::new(KernelListener::new(listener).unwrap());
-        let spec = Spec::new(vec![backend.clone()]);
-        let connector = Arc::new(KernelConnector);
+        let (spec, connector) = (spec.clone(), Arc::new(KernelConnector));
         let balancer = Balancer::start_among(places, spec, vec![listener], connector).unwrap();
         let mut tcp = TcpStream::connect(address).await.unwrap();
         assert_eq!(tcp.read_u8().await.unwrap(), b'!');
@@ -126,6 +96,28 @@ async fn a_balancer_that_finds_no_worker_left_works_without_and_later_ones_find_
         }
     };
     timeout(PATIENCE, freed).await.unwrap();
+}
+
+/// A balancer with one backend.
+fn before(address: SocketAddr) -> Spec {
+    Spec::new(vec![Backend {
+        id: 1,
+        address,
+        mode: Mode::Serve,
+    }])
+}
+
+/// A server that says one byte to whoever comes, on a thread beside the runtime.
+fn greeter() -> SocketAddr {
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut tcp in server.incoming().flatten() {
+            // A check asks nothing.
+            let _ = tcp.write_all(b"!");
+        }
+    });
+    address
 }
 
 async fn local() -> TcpListener {

@@ -1,9 +1,9 @@
 //! What all rounds say: medians, and this balancer's beside the others'.
 
-use crate::ROUNDS;
-use crate::contender::{Contender, Measured};
+use super::ROUNDS;
+use super::contender::{Contender, Measured};
 
-pub(crate) fn print(contenders: &[Contender]) {
+pub(super) fn print(contenders: &[Contender]) {
     println!(
         "balancer          MB/s  cpu s/GB  node s/GB   conn/s  cpu µs/conn  node µs/conn   (medians of {ROUNDS})"
     );

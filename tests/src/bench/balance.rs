@@ -1,41 +1,44 @@
 //! `tests/bench/balance`: this balancer and HAProxy before the same two servers in one run, by turns: on the loopback, or with
 //! `--tunnel` at an overlay address. Compares nothing with figures that somebody else published.
 
-#![forbid(unsafe_code)]
-
 mod contender;
 mod load;
 mod loopback;
-mod namespace;
 mod overlay;
 mod report;
 
-use std::io;
+use std::path::Path;
 use std::time::Duration;
 
+use anyhow::{Result, bail, ensure};
+use tempfile::TempDir;
+
+use crate::lab::process::on_path;
 use contender::Contender;
 use load::{download, open_and_close};
 
-fn main() -> io::Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
+/// Races, or does what one of its own programs is told to do.
+pub fn balance(words: &[String]) -> Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match &words[..] {
-        [] => race(loopback::contenders()?),
-        ["--tunnel"] => overlay::contenders().and_then(|(stage, contenders)| {
-            let raced = race(contenders);
-            drop(stage);
-            raced
-        }),
+        [] => race(loopback::contenders),
+        ["--tunnel"] => race(overlay::contenders),
         // What it starts itself.
         ["serve", addresses @ ..] => loopback::serve(addresses),
         ["serve-bound", addresses @ ..] => loopback::serve_bound(addresses),
         ["node"] => overlay::node(),
         ["far"] => overlay::far(),
-        _ => Err(io::Error::other("it takes nothing, or --tunnel")),
+        _ => bail!("it takes nothing, or --tunnel"),
     }
 }
 
-fn race(mut contenders: Vec<Contender>) -> io::Result<()> {
+fn race(contenders: impl FnOnce(&Path) -> Result<Vec<Contender>>) -> Result<()> {
+    ensure!(
+        on_path("haproxy").is_some(),
+        "haproxy is missing: install haproxy"
+    );
+    let folder = TempDir::new()?;
+    let mut contenders = contenders(folder.path())?;
     for round in 0..ROUNDS {
         // Each begins a round in its turn: what the one before leaves behind falls on nobody alone.
         for turn in 0..contenders.len() {

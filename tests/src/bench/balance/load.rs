@@ -10,7 +10,7 @@ use socket2::SockRef;
 
 /// A server that sends without end to who asks with `d`, and one byte to anybody else. Its threads are there beforehand, so that
 /// what is measured is not their making.
-pub(crate) fn server(ip: IpAddr, port: u16) -> io::Result<SocketAddr> {
+pub(super) fn server(ip: IpAddr, port: u16) -> io::Result<SocketAddr> {
     let listener = Arc::new(TcpListener::bind((ip, port))?);
     let address = listener.local_addr()?;
     for _ in 0..SERVER_THREADS {
@@ -39,7 +39,7 @@ fn answer(mut tcp: TcpStream) -> io::Result<()> {
 }
 
 /// The bytes that came.
-pub(crate) fn download(address: SocketAddr, until: Instant) -> io::Result<u64> {
+pub(super) fn download(address: SocketAddr, until: Instant) -> io::Result<u64> {
     let mut tcp = TcpStream::connect(address)?;
     tcp.write_all(b"d")?;
     let (mut block, mut total) = (vec![0; BLOCK_BYTES], 0);
@@ -50,7 +50,7 @@ pub(crate) fn download(address: SocketAddr, until: Instant) -> io::Result<u64> {
 }
 
 /// The connections that got their byte; at least one. A reset at the end leaves no port waiting.
-pub(crate) fn open_and_close(address: SocketAddr, until: Instant) -> io::Result<u64> {
+pub(super) fn open_and_close(address: SocketAddr, until: Instant) -> io::Result<u64> {
     let mut opened = 0;
     loop {
         let mut tcp = TcpStream::connect(address)?;

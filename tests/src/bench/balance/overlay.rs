@@ -2,12 +2,11 @@
 //! that has the clients and the servers. Every byte goes through the tunnel twice.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
 
+use anyhow::{Context, Result};
 use malha_node::balancers::Balancers;
 use malha_proto::{
     Algorithm, Backend, BackendMode, Balancer, BalancerId, Exposure, OverlayAddresses, Port,
@@ -16,70 +15,59 @@ use malha_proto::{
 use malha_proxy::balance::MAX_CONNECTIONS;
 use malha_tunnel::{Allow, Engine, PeerConfig, PrivateKey, Tunnel, TunnelConfig, start};
 
-use crate::THREADS;
-use crate::contender::{Contender, Process, haproxy};
-use crate::load;
-use crate::namespace::Namespace;
+use super::contender::{Contender, Stage, haproxy, like_an_agent};
+use super::load::server;
+use crate::lab::{Namespace, Process};
 
-/// What the contenders stand on.
-pub(crate) struct Stage {
-    _far: Arc<Process>,
-    _node: Arc<Process>,
-}
-
-pub(crate) fn contenders() -> io::Result<(Stage, Vec<Contender>)> {
-    let [here, there] = Namespace::joined_pair()?;
-    let program = std::env::current_exe()?;
-    let program = program.to_string_lossy();
-    let tunnel = Process::start(here.command(&program).arg("node"))?;
-    let far = Process::start(there.command(&program).arg("far"))?;
-    let servers = serve(&there)?;
+pub(super) fn contenders(folder: &Path) -> Result<Vec<Contender>> {
+    let stage = Arc::new(stage(folder)?);
     let contender = |name, port, balancer| {
-        let (address, clients) = (overlay(NODE, port), Arc::clone(&there));
-        let tunnel = Some(Arc::clone(&tunnel));
-        Contender::ready(name, address, balancer, tunnel, Some(clients))
+        let stage = Some(Arc::clone(&stage));
+        Contender::ready(name, overlay(NODE, port), balancer, stage)
     };
     let theirs = |port, option| {
+        let (command, address) = (stage.here.command("haproxy"), overlay(NODE, port));
         let bind = format!("interface {INTERFACE}");
-        haproxy(Some(&here), overlay(NODE, port), (&bind, option), servers)
+        let servers = SERVERS.map(|number| overlay(number, SERVER_PORT));
+        haproxy(command, folder, address, (&bind, option), servers).map(Arc::new)
     };
-    let splice = "    option splice-auto\n";
-    let contenders = vec![
-        contender("malha", MALHA_PORT, Arc::clone(&tunnel))?,
+    // Ours first: it is there when the tunnel is, at whose address the others listen.
+    Ok(vec![
+        contender("malha", MALHA_PORT, Arc::clone(&stage.node))?,
         contender("haproxy", 5501, theirs(5501, "")?)?,
-        contender("haproxy splice", 5502, theirs(5502, splice)?)?,
-    ];
-    let stage = Stage {
-        _far: far,
-        _node: tunnel,
-    };
-    Ok((stage, contenders))
+        contender(
+            "haproxy splice",
+            5502,
+            theirs(5502, "    option splice-auto\n")?,
+        )?,
+    ])
 }
 
-/// The servers on the far machine, as soon as its tunnel is there.
-fn serve(there: &Arc<Namespace>) -> io::Result<[SocketAddr; 2]> {
-    let there = Arc::clone(there);
-    let served = thread::spawn(move || {
-        there.enter()?;
-        let until = Instant::now() + READY_LIMIT;
-        let mut servers = SERVERS.map(|number| overlay(number, SERVER_PORT));
-        for address in &mut servers {
-            *address = loop {
-                match load::server(address.ip(), address.port()) {
-                    Err(_) if Instant::now() < until => thread::sleep(Duration::from_millis(20)),
-                    served => break served?,
-                }
-            };
-        }
-        Ok(servers)
-    });
-    let served = served.join();
-    served.map_err(|_| io::Error::other("the servers panicked"))?
+fn stage(folder: &Path) -> Result<Stage> {
+    let (here, there) = (Namespace::new("node")?, Namespace::new("far")?);
+    here.connect("cable", &there, "cable")?;
+    for (namespace, number) in [(&here, NODE), (&there, FAR)] {
+        let address = underlay(number).ip();
+        namespace.ip(&format!("address add {address}/24 dev cable"))?;
+        namespace.ip("link set cable up")?;
+    }
+    let program = std::env::current_exe()?;
+    let start = |namespace: &Namespace, word| {
+        let mut command = namespace.command(&program);
+        let log = folder.join(format!("{word}.log"));
+        Process::start(word, command.arg(word), &log)
+    };
+    Ok(Stage {
+        node: Arc::new(start(&here, "node")?),
+        _far: start(&there, "far")?,
+        here,
+        there,
+    })
 }
 
 /// The node: a tunnel and our balancer in one process, as an agent has them, until it is killed.
-pub(crate) fn node() -> io::Result<()> {
-    run(async {
+pub(super) fn node() -> Result<()> {
+    like_an_agent(async {
         let tunnel = tunnel(NODE, &[NODE], FAR).await?;
         let me = OverlayAddresses {
             v4: [100, 64, 0, NODE].into(),
@@ -88,33 +76,36 @@ pub(crate) fn node() -> io::Result<()> {
         let wanted = BTreeMap::from([(BalancerId(1), balancer()?)]);
         let mut balancers = Balancers::default();
         for (_, outcome) in balancers.open(&tunnel, me, &wanted).await {
-            outcome.map_err(io::Error::other)?;
+            outcome.map_err(anyhow::Error::msg)?;
         }
         std::future::pending().await
     })
 }
 
-/// The far machine's tunnel, until it is killed.
-pub(crate) fn far() -> io::Result<()> {
-    run(async {
+/// The far machine's tunnel and the servers behind it, until it is killed.
+pub(super) fn far() -> Result<()> {
+    like_an_agent(async {
         let [a, b] = SERVERS;
         let _tunnel = tunnel(FAR, &[FAR, a, b], NODE).await?;
+        for number in SERVERS {
+            server(overlay(number, 0).ip(), SERVER_PORT)?;
+        }
         std::future::pending().await
     })
 }
 
 /// A tunnel to one peer, which may open any TCP port.
-async fn tunnel(own: u8, addresses: &[u8], other: u8) -> io::Result<Arc<dyn Tunnel>> {
+async fn tunnel(own: u8, addresses: &[u8], other: u8) -> Result<Arc<dyn Tunnel>> {
     let mut nets = Vec::new();
     for number in addresses {
         nets.push(format!("100.64.0.{number}/10"));
     }
     nets.push(format!("{}/48", overlay6(own)));
-    let nets = nets.iter().map(|it| it.parse().map_err(io::Error::other));
+    let nets = nets.iter().map(|it| it.parse());
     let mut config = TunnelConfig::new(key(own), nets.collect::<Result<_, _>>()?);
     config.listen = vec![underlay(own)];
     config.interface = INTERFACE.into();
-    let tunnel = start(Engine::Userspace, config).map_err(io::Error::other)?;
+    let tunnel = start(Engine::Userspace, config)?;
     let mut peer = PeerConfig::new(key(other).public_key());
     peer.endpoints = vec![underlay(other)];
     let behind: &[u8] = match other {
@@ -124,17 +115,16 @@ async fn tunnel(own: u8, addresses: &[u8], other: u8) -> io::Result<Arc<dyn Tunn
     let behind = behind.iter().map(|it| overlay(*it, 0).ip().into());
     peer.allowed_ips = behind.collect();
     peer.ingress = vec![Allow::tcp(1..=u16::MAX)];
-    tunnel.set_peer(peer).await.map_err(io::Error::other)?;
+    tunnel.set_peer(peer).await?;
     Ok(tunnel)
 }
 
-fn balancer() -> io::Result<Balancer> {
-    let port = |number| Port::new(number).ok_or(io::ErrorKind::InvalidInput);
+fn balancer() -> Result<Balancer> {
     let connections = MAX_CONNECTIONS as u32;
     Ok(Balancer {
         id: BalancerId(1),
-        name: "xroad".parse().map_err(io::Error::other)?,
-        port: port(MALHA_PORT)?,
+        name: "xroad".parse()?,
+        port: Port::new(MALHA_PORT).context("no port")?,
         exposure: Exposure::Tunnel,
         algorithm: Algorithm::LeastConnections,
         backends: SERVERS
@@ -154,15 +144,6 @@ fn balancer() -> io::Result<Balancer> {
         connections_per_source: connections,
         allowed_sources: Vec::new(),
     })
-}
-
-/// On a runtime like the agent's.
-fn run(work: impl Future<Output = io::Result<()>>) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(THREADS)
-        .enable_all()
-        .build()?;
-    runtime.block_on(work)
 }
 
 fn key(number: u8) -> PrivateKey {
@@ -189,4 +170,3 @@ const SERVERS: [u8; 2] = [3, 4];
 const INTERFACE: &str = "malha0";
 const MALHA_PORT: u16 = 5500;
 const SERVER_PORT: u16 = 6500;
-const READY_LIMIT: Duration = Duration::from_secs(10);

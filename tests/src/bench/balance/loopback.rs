@@ -2,9 +2,12 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Context, Result};
 use async_trait::async_trait;
 use malha_proxy::balance::{
     Backend, Balancer, Connector, KernelConnector, KernelListener, Link, MAX_CONNECTIONS, Mode,
@@ -12,23 +15,26 @@ use malha_proxy::balance::{
 };
 use socket2::{Domain, Socket, Type};
 
-use crate::THREADS;
-use crate::contender::{Contender, Process, haproxy};
-use crate::load::server;
+use super::contender::{Contender, haproxy, like_an_agent};
+use super::load::server;
+use crate::lab::Process;
 
-pub(crate) fn contenders() -> io::Result<Vec<Contender>> {
+pub(super) fn contenders(folder: &Path) -> Result<Vec<Contender>> {
     let here = Ipv4Addr::LOCALHOST.into();
     let servers = [server(here, 0)?, server(here, 0)?];
     let malha = |name, word: &str| {
         let address = free()?;
         let words = [address, servers[0], servers[1]].map(|it| it.to_string());
-        let words = [word, words[0].as_str(), &words[1], &words[2]];
-        Contender::ready(name, address, Process::this(&words)?, None, None)
+        let mut command = Command::new(std::env::current_exe()?);
+        let log = folder.join(format!("{word}.log"));
+        let process = Process::start(name, command.arg(word).args(words), &log)?;
+        Contender::ready(name, address, Arc::new(process), None)
     };
     let theirs = |name, option| {
         let address = free()?;
-        let process = haproxy(None, address, ("", option), servers)?;
-        Contender::ready(name, address, process, None, None)
+        let command = Command::new("haproxy");
+        let process = haproxy(command, folder, address, ("", option), servers)?;
+        Contender::ready(name, address, Arc::new(process), None)
     };
     Ok(vec![
         malha("malha", "serve")?,
@@ -39,26 +45,20 @@ pub(crate) fn contenders() -> io::Result<Vec<Contender>> {
 }
 
 /// The balancer at the first address, before servers at the others, until it is killed.
-pub(crate) fn serve(addresses: &[&str]) -> io::Result<()> {
+pub(super) fn serve(addresses: &[&str]) -> Result<()> {
     balance(addresses, Arc::new(KernelConnector))
 }
 
 /// The same, reaching servers as an agent does.
-pub(crate) fn serve_bound(addresses: &[&str]) -> io::Result<()> {
+pub(super) fn serve_bound(addresses: &[&str]) -> Result<()> {
     balance(addresses, Arc::new(Bound))
 }
 
-/// On a runtime like the agent's.
-fn balance(addresses: &[&str], connector: Arc<dyn Connector>) -> io::Result<()> {
-    let addresses: Vec<SocketAddr> = addresses.iter().filter_map(|it| it.parse().ok()).collect();
-    let Some((address, servers)) = addresses.split_first() else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(THREADS)
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
+fn balance(addresses: &[&str], connector: Arc<dyn Connector>) -> Result<()> {
+    let addresses = addresses.iter().map(|it| it.parse());
+    let addresses = addresses.collect::<Result<Vec<SocketAddr>, _>>()?;
+    let (address, servers) = addresses.split_first().context("no address")?;
+    like_an_agent(async {
         let backends = servers.iter().zip(1..).map(|(address, id)| Backend {
             id,
             address: *address,
@@ -67,8 +67,7 @@ fn balance(addresses: &[&str], connector: Arc<dyn Connector>) -> io::Result<()> 
         let mut spec = Spec::new(backends.collect());
         spec.limits.connections_per_source = MAX_CONNECTIONS;
         let listener = KernelListener::bind(*address)?;
-        let _balancer =
-            Balancer::start(spec, vec![Box::new(listener)], connector).map_err(io::Error::other)?;
+        let _balancer = Balancer::start(spec, vec![Box::new(listener)], connector)?;
         std::future::pending().await
     })
 }

@@ -75,11 +75,8 @@ impl Hub {
 
     /// Gives the edge an IPv6 address beside the other. To be called before [`Self::serve`].
     pub fn publishes_by_v6(&self) -> Result<()> {
-        let text = fs::read_to_string(self.config())?;
-        let v4 = format!("addresses = [\"{HUB}\"]");
-        ensure!(text.contains(&v4), "no {v4} in the configuration:\n{text}");
-        let both = format!("addresses = [\"{HUB}\", \"{HUB_V6}\"]");
-        Ok(fs::write(self.config(), text.replace(&v4, &both))?)
+        let (v4, v6) = (format!("addresses = [\"{HUB}\""), format!("\"{HUB_V6}\""));
+        self.reconfigure(&v4, &format!("{v4}, {v6}"))
     }
 
     /// `malha restore` into the data folder, which must be gone, with the secrets that were kept elsewhere.

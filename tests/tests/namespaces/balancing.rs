@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use malha_tests::lab::{
-    AGENCY, Attempt, CLIENT, Caller, Certificates, HUB, Lab, Load, Machine, PATIENCE,
+    AGENCY, Attempt, CLIENT, Caller, Certificates, HUB, Lab, Load, Machine, Namespace, PATIENCE,
     SecurityServer, eventually, output, story,
 };
 use serde_json::Value;
@@ -202,11 +202,7 @@ fn drain_and_maintenance_under_load_lose_no_connection() {
             is_met(&load, Instant::now(), out)?;
             ensure!(held.ask()? == out.name, "after resume");
         }
-        let all = load.attempts();
-        let lost: Vec<_> = all.iter().filter(|it| it.met.is_err()).collect();
-        ensure!(lost.is_empty(), "{} of {}: {lost:?}", lost.len(), all.len());
-        println!("{} connections, none lost", all.len());
-        Ok(())
+        none_is_lost(&load.attempts(), PATIENCE)
     });
 }
 
@@ -328,12 +324,15 @@ fn a_balancer_that_its_service_manager_restarts_refuses_nobody() {
         let caller = Caller::new(format!("{AGENCY}:5500").parse()?, &stage.certificates)?;
         let load = Load::start(&lab.client.namespace, &caller, CLIENTS)?;
         is_met(&load, Instant::now(), &stage.servers[0])?;
-        let device = device(&node)?;
+        let device = device(&node.namespace)?;
         for _ in 0..2 {
             let stopped = Instant::now();
             node.agent()?.stop()?;
             let ended = stopped.elapsed();
-            ensure!(self::device(&node)? == device, "the device went with it");
+            ensure!(
+                self::device(&node.namespace)? == device,
+                "the device went with it"
+            );
             node.boot(&["--engine", "userspace"])?;
             let booted = Instant::now();
             is_met(&load, booted, &stage.servers[0])?;
@@ -342,19 +341,13 @@ fn a_balancer_that_its_service_manager_restarts_refuses_nobody() {
             let first = served.iter().filter(|it| it.began + it.took > booted);
             let first = first.map(|it| it.began + it.took - booted).min();
             println!("ended after {ended:?}, served {first:?} after the start");
-            ensure!(self::device(&node)? == device, "it made another device");
+            ensure!(
+                self::device(&node.namespace)? == device,
+                "it made another device"
+            );
             held.goes_on()?;
         }
-        let all = load.attempts();
-        let lost: Vec<_> = all.iter().filter(|it| it.met.is_err()).collect();
-        ensure!(lost.is_empty(), "{} of {}: {lost:?}", lost.len(), all.len());
-        let longest = all.iter().map(|it| it.took).max();
-        println!(
-            "{} connections, none lost, the longest took {longest:?}",
-            all.len()
-        );
-
-        ensure!(longest < Some(AWAY), "somebody waited {longest:?}");
+        none_is_lost(&load.attempts(), AWAY)?;
 
         // A death of the program costs those that it carries, and nobody who comes later; and what somebody has done to the
         // device meanwhile is mended.
@@ -368,7 +361,10 @@ fn a_balancer_that_its_service_manager_restarts_refuses_nobody() {
         let later = all.iter().filter(|it| it.began > killed);
         let lost: Vec<_> = later.filter(|it| it.met.is_err()).collect();
         ensure!(lost.is_empty(), "after a kill: {lost:?}");
-        ensure!(self::device(&node)? == device, "it made another device");
+        ensure!(
+            self::device(&node.namespace)? == device,
+            "it made another device"
+        );
         held.goes_on()?;
 
         // What is no longer wanted is given back.
@@ -431,12 +427,23 @@ impl Conversation {
     }
 }
 
+/// Everybody was served, and nobody waited that long.
+pub(crate) fn none_is_lost(all: &[Attempt], limit: Duration) -> Result<()> {
+    let lost: Vec<_> = all.iter().filter(|it| it.met.is_err()).collect();
+    ensure!(lost.is_empty(), "{} of {}: {lost:?}", lost.len(), all.len());
+    let longest = all.iter().map(|it| it.took).max();
+    println!("{} met, the longest took {longest:?}", all.len());
+    ensure!(longest < Some(limit), "somebody waited {longest:?}");
+    Ok(())
+}
+
 /// The number of a machine's TUN device.
-fn device(machine: &Machine) -> Result<String> {
-    let mut command = machine.namespace.command("cat");
+pub(crate) fn device(machine: &Namespace) -> Result<String> {
+    let mut command = machine.command("cat");
     let said = output(command.arg("/sys/class/net/malha0/ifindex"))?;
     let number = String::from_utf8_lossy(&said.stdout).trim().to_owned();
-    ensure!(!number.is_empty(), "the device is gone");
+    let why = String::from_utf8_lossy(&said.stderr);
+    ensure!(!number.is_empty(), "the device is gone: {why}");
     Ok(number)
 }
 

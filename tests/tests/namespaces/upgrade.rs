@@ -6,11 +6,9 @@ use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use malha_tests::lab::{
-    Attempt, Caller, Garage, HUB, Lab, Load, PATIENCE, eventually, output, story,
-};
+use malha_tests::lab::{Caller, Garage, HUB, Lab, Load, PATIENCE, eventually, story};
 
-use crate::balancing::{HUB_NODE, Stage};
+use crate::balancing::{HUB_NODE, Stage, device, none_is_lost};
 
 /// As `systemctl restart malha` does it, twice under load: its sockets and the TUN device stay with the service manager.
 #[test]
@@ -26,12 +24,15 @@ fn a_controller_that_its_service_manager_restarts_refuses_nobody() {
         let stage = Stage::open(lab)?;
         let balancer = stage.balance(lab, HUB_NODE, &["--exposure", "public"])?;
         let loads = loads(lab, &garages, &stage)?;
-        let device = device(lab)?;
+        let before = device(&lab.hub.namespace)?;
         for _ in 0..2 {
             let stopped = Instant::now();
             lab.hub.controller()?.stop()?;
             let ended = stopped.elapsed();
-            ensure!(self::device(lab)? == device, "the device went with it");
+            ensure!(
+                device(&lab.hub.namespace)? == before,
+                "the device went with it"
+            );
             // Nobody is there to answer it.
             let waiting = Question::put(lab, &garages[0].host())?;
             lab.hub.serve()?;
@@ -40,14 +41,17 @@ fn a_controller_that_its_service_manager_restarts_refuses_nobody() {
             for load in &loads {
                 is_met(load, started)?;
             }
-            ensure!(self::device(lab)? == device, "it made another device");
+            ensure!(
+                device(&lab.hub.namespace)? == before,
+                "it made another device"
+            );
             println!(
                 "ended after {ended:?}, the API answers {:?} after the stop",
                 started - stopped
             );
         }
         for load in &loads {
-            is_whole(&load.attempts(), "restarts")?;
+            none_is_lost(&load.attempts(), LONGEST_WAIT)?;
         }
 
         // A death of the program refuses nobody either, but its nodes find out by themselves.
@@ -145,28 +149,6 @@ fn is_met(load: &Load, since: Instant) -> Result<()> {
     load.until("somebody is answered", |all| {
         all.iter().any(|it| it.began > since && it.met.is_ok())
     })
-}
-
-fn is_whole(all: &[Attempt], during: &str) -> Result<()> {
-    let lost: Vec<_> = all.iter().filter(|it| it.met.is_err()).collect();
-    ensure!(lost.is_empty(), "{} of {}: {lost:?}", lost.len(), all.len());
-    let longest = all.iter().map(|it| it.took).max();
-    println!(
-        "{during}: {} requests, none lost, the longest took {longest:?}",
-        all.len()
-    );
-    ensure!(longest < Some(LONGEST_WAIT), "somebody waited {longest:?}");
-    Ok(())
-}
-
-/// The number of the hub's TUN device.
-fn device(lab: &Lab) -> Result<String> {
-    let mut command = lab.hub.namespace.command("cat");
-    let said = output(command.arg("/sys/class/net/malha0/ifindex"))?;
-    let number = String::from_utf8_lossy(&said.stdout).trim().to_owned();
-    let why = String::from_utf8_lossy(&said.stderr);
-    ensure!(!number.is_empty(), "the device is gone: {why}");
-    Ok(number)
 }
 
 const CLIENTS: usize = 2;

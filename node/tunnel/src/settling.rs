@@ -5,9 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::status::TunnelEvent;
 use crate::stream::BoxStream;
 use crate::tunnel::Tunnel;
 
@@ -22,17 +24,34 @@ pub async fn dial_settling(
     settled_at: Option<Instant>,
 ) -> io::Result<BoxStream> {
     let now = Instant::now();
-    let settling = settled_at.filter(|at| now < *at);
-    let deadline = settling.map_or(now + limit, |at| at.max(now + limit));
-    let mut events = tunnel.events();
+    match settled_at.filter(|at| now < *at) {
+        None => tunnel.dial(address, now + limit).await,
+        Some(settled_at) => {
+            let deadline = settled_at.max(now + limit);
+            let dial = || tunnel.dial(address, deadline);
+            dial_again(dial, || tunnel.events(), deadline).await
+        }
+    }
+}
+
+/// Dials again when something has happened to a peer, as long as nobody knows where this one is.
+async fn dial_again<T, D: Future<Output = io::Result<T>>>(
+    dial: impl Fn() -> D,
+    events: impl Fn() -> Receiver<TunnelEvent>,
+    deadline: Instant,
+) -> io::Result<T> {
     loop {
-        match tunnel.dial(address, deadline).await {
-            Err(error) if settling.is_some() && is_early(&error) => {
+        // Only what happens from now on is a reason to dial once more.
+        let mut events = events();
+        let next_dial = (Instant::now() + DIAL_INTERVAL).min(deadline);
+        match dial().await {
+            Err(error) if is_early(&error) && Instant::now() < deadline => {
                 // Whatever happens to a peer, it may be this one.
                 let heard = timeout_at(deadline, events.recv()).await;
                 if !matches!(heard, Ok(Ok(_) | Err(RecvError::Lagged(_)))) {
                     return Err(error);
                 }
+                sleep_until(next_dial).await;
             }
             dialled => return dialled,
         }
@@ -46,3 +65,58 @@ fn is_early(error: &io::Error) -> bool {
 
 /// How long after its start a tunnel may need to reach its peers again.
 pub const SETTLING: Duration = Duration::from_secs(3);
+/// The least time between two dials: many peers come back at once, and each is a reason for everybody who waits.
+const DIAL_INTERVAL: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use tokio::sync::broadcast;
+
+    use super::*;
+    use crate::key::PrivateKey;
+
+    fn event() -> TunnelEvent {
+        let peer = PrivateKey::from_bytes([1; 32]).public_key();
+        TunnelEvent::HandshakeCompleted { peer }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn peers_that_come_back_in_a_crowd_cost_few_dials() {
+        let (crowd, _) = broadcast::channel(8);
+        let dials = Cell::new(0);
+        let dial = async || {
+            dials.set(dials.get() + 1);
+            // Another has come back meanwhile.
+            let _ = crowd.send(event());
+            match dials.get() {
+                ..10_000 => Err::<(), _>(io::ErrorKind::HostUnreachable.into()),
+                _ => Ok(()),
+            }
+        };
+        let deadline = Instant::now() + SETTLING;
+        let dialled = dial_again(dial, || crowd.subscribe(), deadline).await;
+        let kind = dialled.unwrap_err().kind();
+        assert_eq!((kind, dials.get()), (io::ErrorKind::HostUnreachable, 61));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_dialled_too_early_is_dialled_again_when_something_is_heard() {
+        let (peers, _) = broadcast::channel(8);
+        let dials = Cell::new(0);
+        let dial = async || match dials.replace(dials.get() + 1) {
+            0 => Err(io::ErrorKind::HostUnreachable.into()),
+            dialled => Ok(dialled),
+        };
+        let deadline = Instant::now() + SETTLING;
+        let dialling = dial_again(dial, || peers.subscribe(), deadline);
+        let speaking = async {
+            tokio::task::yield_now().await;
+            peers.send(event()).unwrap();
+        };
+        let (dialled, ()) = tokio::join!(dialling, speaking);
+        assert_eq!(dialled.unwrap(), 1);
+        assert!(Instant::now() < deadline);
+    }
+}

@@ -15,7 +15,7 @@ use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 #[derive(Debug)]
 pub struct Notifier {
     socket: Option<(UnixDatagram, SocketAddr)>,
-    /// It once took nothing for [`PATIENCE`], and is not waited for again.
+    /// It took nothing for [`PATIENCE`], and is not waited for until it takes something.
     is_stuck: AtomicBool,
 }
 

@@ -30,6 +30,7 @@ use malha_proto::EnrolToken;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use crate::clock::unix_s;
 use crate::config::Settings;
 use crate::state::{Started, StateError};
 use crate::text::{self, Lang};
@@ -102,7 +103,7 @@ fn of_agent(running: &Running, subject: &Subject, lang: Lang) -> [Looked; 3] {
     [
         agent::judge(running, &subject.enrolment, lang).of(Look::Agent),
         tunnel::judge(running, lang).of(Look::Tunnel),
-        certificate::judge(&subject.validity, ways::now_s(), lang).of(Look::Certificate),
+        certificate::judge(&subject.validity, unix_s(), lang).of(Look::Certificate),
     ]
 }
 

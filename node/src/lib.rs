@@ -10,6 +10,7 @@ extern crate self as malha_node;
 pub mod agent;
 pub mod balancers;
 pub mod cli;
+mod clock;
 pub mod config;
 pub mod control;
 pub mod doctor;

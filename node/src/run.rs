@@ -13,7 +13,7 @@ mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use malha_proto::{FarewellReason, NodeId, PairTable, ToController};
 use malha_tunnel::{Engine, Keeper};
@@ -36,7 +36,7 @@ use crate::port_probe::ProbeChoice;
 use crate::state::{Identity, Keys, Remembered, STATUS_SOCKET, StateError, StateFolder};
 use crate::status::{StatusDocument, StatusError, StatusSocket, Surroundings};
 use crate::streams::Overlay;
-use crate::{exit, machine};
+use crate::{clock, exit, machine};
 
 use contact::ContactWatch;
 use disk::{DiskAnswer, DiskJob, MAX_JOBS, former, run_disk};
@@ -389,7 +389,7 @@ impl Shell {
             tracing::info!("the network has changed");
             self.tell(Event::NetworkChanged);
         }
-        if self.renewal.is_to_be_told(now_s()) {
+        if self.renewal.is_to_be_told(clock::unix_s()) {
             self.tell(Event::RenewalDue);
         }
     }
@@ -408,7 +408,7 @@ impl Shell {
             names: self.names.status(),
             started: 0,
             now: self.now(),
-            wall_ms: u64::try_from(now_s()).unwrap_or(0) * 1_000,
+            wall_ms: clock::unix_ms(),
         };
         let map = self.agent.netmap().map(|map| &**map);
         let document = StatusDocument::new(&self.agent.view(), map, &about);
@@ -468,11 +468,4 @@ impl Shell {
 
 fn random() -> Result<u64, RunError> {
     getrandom::u64().map_err(RunError::Random)
-}
-
-fn now_s() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    })
 }

@@ -6,7 +6,7 @@ mod hops;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use malha_proto::{ALPN, Fingerprint, ToController, ToNode};
 use rustls_pki_types::CertificateDer;
@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::proxy::Proxy;
 use super::tls::ClientTls;
 use super::{LinkError, LinkFault, Wire, address, carrier, head, tcp};
+use crate::clock::unix_ms;
 
 pub(crate) use datagrams::{Reached, over_udp};
 pub(crate) use hops::first_hops;
@@ -139,23 +140,21 @@ async fn carried(controller: &str, authority: &Authority) -> Result<((), bool), 
 
 /// None from a controller that does not know the question.
 async fn reflect(wire: Wire) -> Option<Reflection> {
-    let asked = now_ms();
+    let asked = unix_ms();
     let answer = timeout(REFLECT_LIMIT, wire.ask(&ToController::Reflect)).await;
-    let Ok(Ok(ToNode::Reflection { seen_as, unix_ms })) = answer else {
+    let Ok(Ok(ToNode::Reflection {
+        seen_as,
+        unix_ms: theirs,
+    })) = answer
+    else {
         return None;
     };
     // The answer was made about half-way between question and arrival.
-    let ours = asked.midpoint(now_ms());
+    let ours = asked.midpoint(unix_ms());
+    let signed = |ms| i64::try_from(ms).unwrap_or(i64::MAX);
     Some(Reflection {
         seen_as,
-        behind_ms: i64::try_from(unix_ms).unwrap_or(i64::MAX) - ours,
-    })
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        behind_ms: signed(theirs) - signed(ours),
     })
 }
 

@@ -2,7 +2,7 @@
 //! asked at the same time, and nothing is judged.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::timeout;
@@ -157,14 +157,6 @@ pub(super) fn host(controller: &str) -> &str {
 fn is_address(controller: &str) -> bool {
     let host = host(controller).trim_matches(['[', ']']);
     host.parse::<IpAddr>().is_ok()
-}
-
-/// Seconds of the Unix epoch.
-pub(super) fn now_s() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    })
 }
 
 /// More controllers, and more of their addresses, are not looked at.

@@ -2,13 +2,13 @@
 //! decides nothing at the next start, and a start does not fail for it.
 
 use std::path::Path;
-use std::time::SystemTime;
 
 use malha_tunnel::Engine;
 use serde::{Deserialize, Serialize};
 
 use super::versioned::{self, VERSION};
 use super::{STARTED, StateError, atomic};
+use crate::clock::unix_ms;
 use crate::config::{Settings, Wishes};
 use crate::engine::{EngineChoice, EngineReason};
 
@@ -58,7 +58,7 @@ impl Started {
     pub fn now(settings: &Settings, typed: &Wishes, engine: Engine, reason: EngineReason) -> Self {
         Self {
             version: VERSION,
-            at_ms: now_ms(),
+            at_ms: unix_ms(),
             arguments: Arguments {
                 engine: typed.engine,
                 offload: typed.offload,
@@ -93,7 +93,7 @@ impl Started {
     /// How long ago it was; zero where the clock was set back since.
     #[must_use]
     pub fn age_ms(&self) -> u64 {
-        now_ms().saturating_sub(self.at_ms)
+        unix_ms().saturating_sub(self.at_ms)
     }
 
     pub(super) fn save(&self, folder: &Path) -> Result<(), StateError> {
@@ -139,11 +139,4 @@ mod engine_name {
         let engine = all.into_iter().find(|engine| engine.to_string() == name);
         engine.ok_or_else(|| Error::custom(format!("{name:?} is no engine")))
     }
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
 }

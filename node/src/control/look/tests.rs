@@ -31,7 +31,7 @@ async fn reflect_to_all(controller: &mut TestController) -> ! {
         );
         let reflection = ToNode::Reflection {
             seen_as: "198.51.100.7:40000".parse().unwrap(),
-            unix_ms: u64::try_from(now_ms()).unwrap() + HOUR_MS,
+            unix_ms: unix_ms() + HOUR_MS,
         };
         session.say(reflection).await;
         kept.push(session);

@@ -1,5 +1,6 @@
-//! Looks which ports answer, for a controller that ordered it: opens a TCP connection and closes it. It sends nothing, reads
-//! nothing, and does not look at what a machine keeps for itself or for its own network unless its owner says so.
+//! Looks which ports answer, for a controller that ordered it: opens a TCP connection and closes it, at once or after a look whether
+//! the other side keeps it. It sends nothing, keeps nothing of what it hears, and does not look at what a machine keeps for itself or
+//! for its own network unless its owner says so.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,8 +10,9 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use malha_proto::{PortState, ProbeOrder, ProbeOutcome, ProbeResult, ProbeTarget, ProbeWay};
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::streams::Overlay;
 
@@ -30,7 +32,7 @@ pub enum ProbeChoice {
     Off,
 }
 
-/// Serves one order. It takes at most the order's timeout for each [`MAX_LOOKS_AT_ONCE`] of its targets.
+/// Serves one order. It takes at most twice the order's timeout for each [`MAX_LOOKS_AT_ONCE`] of its targets.
 pub async fn probe_ports(
     order: ProbeOrder,
     choice: ProbeChoice,
@@ -58,26 +60,45 @@ pub async fn probe_ports(
 }
 
 async fn look(
-    ProbeTarget { address, way }: ProbeTarget,
+    target: ProbeTarget,
     choice: ProbeChoice,
     overlay: Option<&Overlay>,
     limit: Duration,
 ) -> PortState {
+    let ProbeTarget {
+        address,
+        way,
+        stays,
+    } = target;
     let deadline = Instant::now() + limit;
-    let met = match way {
+    let stay = stays.then_some(limit);
+    match way {
         ProbeWay::Overlay => match overlay {
-            Some(overlay) => overlay.tunnel.dial(address, deadline).await.map(drop),
-            None => return PortState::Failed,
+            Some(overlay) => seen(overlay.tunnel.dial(address, deadline).await, stay).await,
+            None => PortState::Failed,
         },
-        ProbeWay::Underlay if !may_look(address, choice) => return PortState::Forbidden,
+        ProbeWay::Underlay if !may_look(address, choice) => PortState::Forbidden,
         ProbeWay::Underlay => match timeout_at(deadline, TcpStream::connect(address)).await {
-            Ok(met) => met.map(drop),
-            Err(_) => return PortState::Silent,
+            Ok(met) => seen(met, stay).await,
+            Err(_) => PortState::Silent,
         },
+    }
+}
+
+/// What an attempt came to, with a stay of so long: on a connection where nobody speaks, the other side shows whether it serves or
+/// throws out. Who speaks serves.
+async fn seen(met: io::Result<impl AsyncRead + Unpin>, stay: Option<Duration>) -> PortState {
+    let (mut stream, stay) = match (met, stay) {
+        (Err(error), _) => return state_of(&error),
+        (Ok(_), None) => return PortState::Open,
+        (Ok(stream), Some(stay)) => (stream, stay),
     };
-    match met {
-        Ok(()) => PortState::Open,
-        Err(error) => state_of(&error),
+    let Ok(Err(error)) = timeout(stay, stream.read_u8()).await else {
+        return PortState::Open;
+    };
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => PortState::Dismissed,
+        _ => PortState::Failed,
     }
 }
 
@@ -138,6 +159,7 @@ fn is_global_unicast(ip: Ipv6Addr) -> bool {
 #[cfg(test)]
 mod tests {
     use malha_proto::MAX_PROBE_TIMEOUT_MS;
+    use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
 
     use super::*;
@@ -146,6 +168,7 @@ mod tests {
         let target = |address: &SocketAddr| ProbeTarget {
             address: *address,
             way: ProbeWay::Underlay,
+            stays: false,
         };
         ProbeOrder {
             number: 7,
@@ -207,6 +230,34 @@ mod tests {
         assert_eq!(result.outcome, ProbeOutcome::Seen(vec![PortState::Failed]));
     }
 
+    /// What a machine that does this with a connection is seen to do by who stays so long.
+    async fn met(
+        limit_ms: u64,
+        accept: impl AsyncFnOnce(TcpStream) -> Option<TcpStream>,
+    ) -> PortState {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dialled = TcpStream::connect(listener.local_addr().unwrap()).await;
+        let (accepted, _) = listener.accept().await.unwrap();
+        let _kept = accept(accepted).await;
+        seen(dialled, Some(Duration::from_millis(limit_ms))).await
+    }
+
+    #[tokio::test]
+    async fn who_is_thrown_out_is_told_from_who_is_kept_or_spoken_to() {
+        assert_eq!(met(3_000, async |_| None).await, PortState::Dismissed);
+        let resets = async |stream: TcpStream| {
+            stream.set_zero_linger().unwrap();
+            None
+        };
+        assert_eq!(met(3_000, resets).await, PortState::Dismissed);
+        let speaks = async |mut stream: TcpStream| {
+            stream.write_u8(b'x').await.unwrap();
+            None
+        };
+        assert_eq!(met(3_000, speaks).await, PortState::Open);
+        assert_eq!(met(50, async |it| Some(it)).await, PortState::Open);
+    }
+
     #[tokio::test]
     async fn an_answer_is_told_from_a_refusal() {
         let open = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -217,9 +268,7 @@ mod tests {
             (open.local_addr().unwrap(), PortState::Open),
             (refusing, PortState::Refused),
         ] {
-            let met = TcpStream::connect(address).await.map(drop);
-            let seen = met.map_or_else(|error| state_of(&error), |()| PortState::Open);
-            assert_eq!(seen, state);
+            assert_eq!(seen(TcpStream::connect(address).await, None).await, state);
         }
     }
 }

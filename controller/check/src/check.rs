@@ -60,12 +60,14 @@ impl Vantage {
     }
 }
 
-/// One look. Nodes take [`Probe::TcpConnect`] and the names inside; the others are the controller's.
+/// One look. Nodes take the connections and the names inside; the others are the controller's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Probe {
     /// Opens a connection and closes it; nothing is sent.
     TcpConnect { address: SocketAddr },
+    /// The same, and whether the other side keeps the connection: a balancer has accepted before it looks at its list.
+    TcpStay { address: SocketAddr },
     /// Asks for A and AAAA: in public each server, one observation per server; inside the member that looks.
     Dns { name: String, view: View },
     /// Asks each server which servers answer for the name's zone, and for their addresses; one observation per server.
@@ -100,7 +102,7 @@ impl Probe {
     #[must_use]
     pub fn is_for_nodes(&self) -> bool {
         let view = View::Internal;
-        matches!(self, Self::TcpConnect { .. })
+        matches!(self, Self::TcpConnect { .. } | Self::TcpStay { .. })
             || matches!(self, Self::Dns { view: inside, .. } if *inside == view)
     }
 }
@@ -133,6 +135,12 @@ pub enum Expect {
     Open { control: Option<SocketAddr> },
     /// The port does not. Silence counts for it only if `control` is open from the same vantage point.
     Closed { control: Option<SocketAddr> },
+    /// Whoever is on no list of these balancers is not served. To be thrown out counts for it only while one of them has a server
+    /// that is up: without one, nobody is served.
+    TurnedAway {
+        control: Option<SocketAddr>,
+        balancers: Vec<String>,
+    },
     /// The server asks for a client certificate and goes no further without.
     ClientCertificate,
     /// The chain ends at an expected issuer, signature by signature.

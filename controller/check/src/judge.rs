@@ -97,6 +97,9 @@ impl<'c> Case<'c> {
             Expect::InternalView { addresses } => names::internal_view(self, addresses),
             Expect::Open { control } => ports::open(self, *control),
             Expect::Closed { control } => ports::closed(self, *control),
+            Expect::TurnedAway { control, balancers } => {
+                ports::turned_away(self, *control, balancers)
+            }
             Expect::Status { statuses } => ports::status(self, statuses),
             Expect::NoServerError => ports::no_server_error(self),
             Expect::OcspMultipart => ports::ocsp_multipart(self),
@@ -129,6 +132,12 @@ impl<'c> Case<'c> {
         }
     }
 
+    /// What was seen of a balancer.
+    fn balancer(&self, name: &str) -> Vec<&'c Observation> {
+        let name = name.to_owned();
+        latest(&Vantage::Controller, &Probe::Balancer { name }, self.all)
+    }
+
     /// What another look from this vantage point showed.
     fn other(&self, probe: &Probe) -> Vec<&'c Observation> {
         latest(&self.check.vantage, probe, self.all)
@@ -143,9 +152,14 @@ impl<'c> Case<'c> {
             observations.extend(self.other(&Probe::Dns { name, view }));
         }
         let control = match self.check.expect {
-            Expect::Open { control } | Expect::Closed { control } => control,
+            Expect::Open { control }
+            | Expect::Closed { control }
+            | Expect::TurnedAway { control, .. } => control,
             _ => None,
         };
+        if let Expect::TurnedAway { balancers, .. } = &self.check.expect {
+            observations.extend(balancers.iter().flat_map(|it| self.balancer(it)));
+        }
         if let Some(address) = control {
             observations.extend(self.other(&Probe::TcpConnect { address }));
         }
@@ -222,6 +236,7 @@ fn evidence(observation: &Observation) -> Evidence {
         (
             None,
             Probe::TcpConnect { address }
+            | Probe::TcpStay { address }
             | Probe::Tls { address }
             | Probe::Http { address, .. }
             | Probe::OcspCache { address, .. }

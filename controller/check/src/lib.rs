@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
 mod asn1;
 mod certificate;
 mod check;
@@ -35,10 +36,10 @@ pub use plan::{MAX_CHECKS, plan, probes};
 pub use probe::{CONNECT_LIMIT, Dial, Stream, SystemDial, look, look_all};
 pub use report::{Counts, Outcome, Report};
 pub use subject::{
-    Balancer, DeclaredPort, Direction, Exposure, MAX_ADDRESSES, MAX_DECLARED_PORTS, MAX_ISSUERS,
-    MAX_NAME_SERVERS, MAX_NAMES, MAX_PORT_DIFFERENCES, MAX_PORTS, MAX_SERVERS, MAX_TARGETS,
-    MAX_URLS, NameServer, Node, Outside, Port, PortDifference, PortProbe, Protocol, Server, Stage,
-    Subject, Target, TargetKind,
+    AllowList, Balancer, DeclaredPort, Direction, Exposure, MAX_ADDRESSES, MAX_DECLARED_PORTS,
+    MAX_ISSUERS, MAX_NAME_SERVERS, MAX_NAMES, MAX_PORT_DIFFERENCES, MAX_PORTS, MAX_SERVERS,
+    MAX_TARGETS, MAX_URLS, NameServer, Node, Outside, Port, PortDifference, PortProbe, Protocol,
+    Server, Stage, Subject, Target, TargetKind,
 };
 pub use text::Lang;
 pub use verdict::{Cause, Evidence, Fault, Finding, Level, Verdict, Why};

@@ -26,7 +26,7 @@ pub struct Observation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Seen {
-    /// How the connection ended; for other probes than [`Probe::TcpConnect`], that there was none.
+    /// How the connection ended; for other probes than [`Probe::TcpConnect`] and [`Probe::TcpStay`], that there was none.
     Tcp(TcpSeen),
     Dns(DnsSeen),
     NameServers(NameServersSeen),
@@ -55,6 +55,8 @@ pub enum TcpSeen {
     Silent,
     /// A router or a firewall answered that there is no way (ICMP host unreachable or prohibited).
     Unreachable,
+    /// Accepted and closed again at once, before a word was said: only a [`Probe::TcpStay`] sees it.
+    Dismissed,
 }
 
 impl TcpSeen {
@@ -84,6 +86,7 @@ impl TcpSeen {
             Self::Refused => "refused",
             Self::Silent => "silent",
             Self::Unreachable => "unreachable",
+            Self::Dismissed => "accepted and closed",
         }
     }
 }

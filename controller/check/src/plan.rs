@@ -1,5 +1,6 @@
 //! From what an organization declares to the list of checks. Pure: the same subject gives the same list, in the same order.
 
+mod allow_list;
 pub(crate) mod authority;
 mod bounds;
 
@@ -10,7 +11,8 @@ use time::Duration;
 
 use crate::check::{Check, Expect, Issuers, Probe, Role, Vantage, View};
 use crate::subject::{
-    Direction, Exposure, Outside, Port, PortProbe, Protocol, Server, Stage, Subject, TargetKind,
+    AllowList, Direction, Exposure, Outside, Port, PortProbe, Protocol, Server, Stage, Subject,
+    TargetKind,
 };
 use authority::{host_of, port_of};
 use bounds::within_limits;
@@ -235,28 +237,34 @@ impl Plan<'_> {
             let open = Expect::Open { control: None };
             self.add(format!("outside/control/{control}"), &vantage, &probe, open);
         }
-        let mut ports = BTreeMap::<(u16, Protocol), bool>::new();
+        let mut doors = BTreeMap::<(u16, Protocol), Vec<&Port>>::new();
         // Where a web address of its own answers is that address's business.
         let is_web = |number: u16| own.urls.iter().any(|url| port_of(url) == Some(number));
         for declared in &self.subject.declared_ports {
             if declared.direction == Direction::In && !is_web(declared.number) {
-                ports.insert((declared.number, Protocol::Tcp), false);
+                doors.insert((declared.number, Protocol::Tcp), Vec::new());
             }
         }
         for port in own.servers.iter().flat_map(|server| &server.ports) {
-            *ports.entry((port.number, port.protocol)).or_default() |=
-                port.exposure == Exposure::Public;
+            let public = doors.entry((port.number, port.protocol)).or_default();
+            public.extend((port.exposure == Exposure::Public).then_some(port));
         }
-        for ((number, protocol), is_public) in ports {
-            for address in &own.public_addresses {
-                let id = format!("{stage}/port/{number}/outside/{address}");
-                let probe = dial_number(number, protocol, *address);
-                let control = outside.and_then(|it| control_of(it, *address));
-                let expect = match is_public {
-                    true => Expect::Open { control },
-                    false => Expect::Closed { control },
-                };
-                self.add(id, &vantage, &probe, expect);
+        for ((number, protocol), public) in doors {
+            // One that admits everybody makes the port everybody's.
+            let lists: Option<Vec<_>> = public.iter().map(|it| it.allow_list.as_ref()).collect();
+            let lists = lists.unwrap_or_default();
+            for ip in &own.public_addresses {
+                let id = format!("{stage}/port/{number}/outside/{ip}");
+                let probe = dial_number(number, protocol, *ip);
+                let control = outside.and_then(|it| control_of(it, *ip));
+                match (public.is_empty(), lists.is_empty()) {
+                    (true, _) => self.add(id, &vantage, &probe, Expect::Closed { control }),
+                    (_, true) => self.add(id, &vantage, &probe, Expect::Open { control }),
+                    _ => {
+                        let address = SocketAddr::new(*ip, number);
+                        self.listed_and_unlisted(stage, address, &lists, control);
+                    }
+                }
             }
         }
     }
@@ -324,9 +332,11 @@ impl Plan<'_> {
                 let address = SocketAddr::new(*ip, port.number);
                 let id = |what: &str| format!("{stage}/public/{}/{ip}/{what}", port.number);
                 // What shuts the controller out does as it should, and nobody else looks at TLS.
-                let at = match port.is_shut_to_controller {
-                    true => Vantage::Outside { node: None },
-                    false => Vantage::Controller,
+                let own = &self.subject.controller_sources;
+                let admits = |list: &AllowList| own.iter().any(|ip| list.admits(*ip));
+                let at = match port.allow_list.as_ref().is_none_or(admits) {
+                    true => Vantage::Controller,
+                    false => Vantage::Outside { node: None },
                 };
                 self.messages(&id, &at, address);
             }

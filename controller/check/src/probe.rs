@@ -106,6 +106,7 @@ async fn one(probe: &Probe, subject: &Subject, dial: &dyn Dial) -> Option<Look> 
         Probe::TimeStamp { url } => Some(revocation::time_stamp(url, subject, dial).await),
         Probe::Dns { .. }
         | Probe::NameServers { .. }
+        | Probe::TcpStay { .. }
         | Probe::Balancer { .. }
         | Probe::Declaration
         | Probe::UdpPort { .. }

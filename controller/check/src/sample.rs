@@ -62,8 +62,10 @@ pub(crate) fn subject() -> Subject {
         ),
         outside: Some(Outside {
             node: node(99, "fora"),
+            sources: vec![ip("198.51.100.99")],
             control: vec![SocketAddr::from(([198, 51, 100, 1], 443))],
         }),
+        controller_sources: vec![ip("198.51.100.1")],
     }
 }
 
@@ -93,7 +95,7 @@ fn server(id: u64, name: &str, address: &str) -> Server {
         probe,
         granted: (exposure != Exposure::Never).then(|| node(31, "par")),
         ungranted: Some(node(32, "alheio")),
-        is_shut_to_controller: false,
+        allow_list: None,
     };
     Server {
         node: node(id, name),

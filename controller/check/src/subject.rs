@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use malha_proto::NodeId;
+use malha_proto::{NodeId, Prefix};
 use serde::{Deserialize, Serialize};
 
 use crate::check::Issuers;
@@ -37,6 +37,9 @@ pub struct Subject {
     pub port_differences: Option<Vec<PortDifference>>,
     /// A node outside of the organization's networks that dials its public addresses.
     pub outside: Option<Outside>,
+    /// Where the controller's own connections come from.
+    #[serde(default)]
+    pub controller_sources: Vec<IpAddr>,
 }
 
 impl Subject {
@@ -98,9 +101,17 @@ pub struct Port {
     pub granted: Option<Node>,
     /// A member of the overlay without a grant to this port, with its tunnel up.
     pub ungranted: Option<Node>,
-    /// Only listed sources may come in public, and the controller is none of them.
+    /// The only sources that a public balancer admits here. None: everybody.
     #[serde(default)]
-    pub is_shut_to_controller: bool,
+    pub allow_list: Option<AllowList>,
+}
+
+/// A balancer and the sources that it admits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllowList {
+    /// As [`Balancer::name`].
+    pub balancer: String,
+    pub sources: Vec<Prefix>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -216,6 +227,9 @@ pub enum Direction {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outside {
     pub node: Node,
+    /// Where its connections come from, as far as the controller sees that.
+    #[serde(default)]
+    pub sources: Vec<IpAddr>,
     /// Public addresses that are known to answer, like the controller's own. A public address that is silent counts as closed only
     /// if this node reached one of the same family in the same run.
     pub control: Vec<SocketAddr>,

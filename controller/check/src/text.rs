@@ -72,6 +72,7 @@ impl Lang {
         let word = match observed {
             "open" => Word::Open,
             "closed" => Word::Closed,
+            "accepted and closed" => Word::Dismissed,
             "refused" => Word::Refused,
             "silent" => Word::Silent,
             "unreachable" => Word::Unreachable,
@@ -117,6 +118,7 @@ words! {
         "What could not be tested is neither in order nor closed: it is not known."
     }
     Declared { "Declarado", "Declared" }
+    Dismissed { "aceita e logo encerrada", "accepted and closed" }
     Evidence { "Evidência", "Evidence" }
     Finding { "O que foi encontrado", "What was found" }
     Findings { "Achados", "Findings" }
@@ -142,6 +144,7 @@ words! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::TcpSeen;
 
     #[test]
     fn no_word_is_empty_and_the_languages_differ_where_words_do() {
@@ -155,6 +158,8 @@ mod tests {
     #[test]
     fn data_is_not_translated() {
         assert_eq!(Lang::Pt.observed("silent"), "sem resposta");
+        let dismissed = TcpSeen::Dismissed.as_str();
+        assert_eq!(Lang::Pt.observed(dismissed), "aceita e logo encerrada");
         assert_eq!(Lang::Pt.observed("201.49.10.7"), "201.49.10.7");
     }
 }

@@ -198,6 +198,7 @@ whys! {
     NoConnection { "sem conexão com o serviço", "no connection to the service" }
     NothingDeclared { "falta declarar o que era esperado", "what is expected is not declared" }
     TooMuch { "há declarações demais; o que passou do limite não foi testado", "too much is declared; what is over the limit was not tested" }
+    NobodyServed { "não se sabe de servidor no ar atrás do balanceador: ninguém seria atendido", "no server behind the balancer is known to be up: nobody would be served" }
     NoAddress { "o nome não tem endereço", "the name has no address" }
     Unsupported { "o algoritmo não é suportado aqui", "the algorithm is not supported here" }
     NotOverTcp { "portas UDP não são testadas", "UDP ports are not tested" }

@@ -39,7 +39,7 @@ pub use message::{
     ALPN, CARRIER_PATH, CARRIER_PROTOCOL, CONTROLLER_TLS_NAME, EnrolReply, EnrolRequest,
     FarewellReason, HEARTBEAT_INTERVAL_MS, Hello, MachineFacts, NAMES_SINCE_VERSION,
     PAIRS_SINCE_VERSION, PROBES_SINCE_VERSION, PROTOCOL_VERSION, RefusalCode, SESSION_TIMEOUT_MS,
-    ToController, ToNode, Welcome,
+    STAYS_SINCE_VERSION, ToController, ToNode, Welcome,
 };
 pub use name::{HostName, Label, NameError};
 pub use netmap::{

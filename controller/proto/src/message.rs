@@ -26,7 +26,7 @@ pub const CARRIER_PATH: &str = "/.well-known/malha/carrier";
 pub const CARRIER_PROTOCOL: &str = "malha-carrier/1";
 
 /// The version that this code speaks, in [`Hello`]; for people, the ALPN decides.
-pub const PROTOCOL_VERSION: u16 = 4;
+pub const PROTOCOL_VERSION: u16 = 5;
 
 /// From this version on a node knows [`ToNode::Pairs`].
 pub const PAIRS_SINCE_VERSION: u16 = 2;
@@ -36,6 +36,9 @@ pub const PROBES_SINCE_VERSION: u16 = 3;
 
 /// From this version on a node answers names, and says what it answers.
 pub const NAMES_SINCE_VERSION: u16 = 4;
+
+/// From this version on a node stays at a [`crate::ProbeTarget`] that wants it, and knows [`crate::PortState::Dismissed`].
+pub const STAYS_SINCE_VERSION: u16 = 5;
 
 /// How often a node reports, milliseconds. Both sides take any frame as a sign of life.
 pub const HEARTBEAT_INTERVAL_MS: u64 = 1_500;

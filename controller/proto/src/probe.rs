@@ -32,6 +32,15 @@ pub struct ProbeTarget {
     pub address: SocketAddr,
     #[n(1)]
     pub way: ProbeWay,
+    /// Whether the other side keeps the connection counts, too: it is held for the order's timeout once more, and nothing is sent
+    /// on it. Nodes before [`crate::STAYS_SINCE_VERSION`] pass over it.
+    #[n(2)]
+    #[cbor(default, skip_if = "is_false")]
+    pub stays: bool,
+}
+
+fn is_false(it: &bool) -> bool {
+    !it
 }
 
 /// Which way a node takes.
@@ -70,6 +79,9 @@ pub enum PortState {
     /// The node could not look: no socket, no tunnel.
     #[n(6)]
     Failed,
+    /// Accepted, and ended by the other side before a word was said. Only of a target at which the node stays.
+    #[n(7)]
+    Dismissed,
 }
 
 /// The answer to a [`ProbeOrder`].
@@ -152,5 +164,22 @@ pub const MAX_PROBE_ADDRESSES: usize = 64;
 /// Ports in one order.
 pub const MAX_PROBE_TARGETS: usize = 64;
 
-/// The longest that a node waits for one connection, milliseconds.
+/// The longest that a node waits for one connection, milliseconds, and the longest that it stays.
 pub const MAX_PROBE_TIMEOUT_MS: u32 = 5_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wish_to_stay_and_what_came_of_it_arrive() {
+        let target = ProbeTarget {
+            address: "203.0.113.9:5500".parse().unwrap(),
+            way: ProbeWay::Underlay,
+            stays: true,
+        };
+        let sent = minicbor::to_vec((target, PortState::Dismissed)).unwrap();
+        let read: (ProbeTarget, PortState) = minicbor::decode(&sent).unwrap();
+        assert_eq!(read, (target, PortState::Dismissed));
+    }
+}

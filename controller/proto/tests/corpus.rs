@@ -262,10 +262,12 @@ fn messages_to_node() -> Vec<ToNode> {
                 ProbeTarget {
                     address: "100.64.0.3:5500".parse().unwrap(),
                     way: ProbeWay::Overlay,
+                    stays: false,
                 },
                 ProbeTarget {
                     address: "[2001:db8::9]:5577".parse().unwrap(),
                     way: ProbeWay::Underlay,
+                    stays: false,
                 },
             ],
             names: vec![],

@@ -33,64 +33,103 @@ use crate::session::{ProbeError, Registry};
 type Ports = Vec<(Vantage, SocketAddr)>;
 type Names = Vec<(Vantage, String)>;
 
+/// What one node looks at.
+#[derive(Default)]
+struct Looks {
+    ports: Ports,
+    /// Ports at which it stays. They are orders of their own, for an older node can take the others.
+    stays: Ports,
+    names: Names,
+}
+
 /// Has nodes take the looks that are theirs: each node one order after the other, a few nodes at a time.
 pub(super) async fn by_nodes(
     registry: &Registry,
     pools: &OverlayPools,
     checks: &[Check],
 ) -> Vec<Observation> {
-    let mut of_node: BTreeMap<NodeId, (Ports, Names)> = BTreeMap::new();
+    let mut of_node: BTreeMap<NodeId, Looks> = BTreeMap::new();
     for (vantage, probe) in probes(checks) {
         let Some(node) = vantage.node().map(|node| node.id) else {
             continue;
         };
-        let (ports, names) = of_node.entry(node).or_default();
+        let looks = of_node.entry(node).or_default();
         match probe {
-            Probe::TcpConnect { address } => ports.push((vantage, address)),
-            Probe::Dns { name, .. } => names.push((vantage, name)),
+            Probe::TcpConnect { address } => looks.ports.push((vantage, address)),
+            Probe::TcpStay { address } => looks.stays.push((vantage, address)),
+            Probe::Dns { name, .. } => looks.names.push((vantage, name)),
             _ => {}
         }
     }
     let ends = Instant::now() + RUN_LIMIT;
-    let nodes = of_node
-        .into_iter()
-        .map(|(node, (looks, names))| async move {
-            let mut seen = look(registry, pools, node, &looks, ends).await;
-            seen.extend(names::look(registry, node, &names, ends).await);
-            let silent: Vec<(Vantage, SocketAddr)> = seen.iter().filter_map(silent_door).collect();
-            if !silent.is_empty() && Instant::now() + SECOND_LOOK_PAUSE < ends {
-                sleep(SECOND_LOOK_PAUSE).await;
-                seen.extend(look(registry, pools, node, &silent, ends).await);
-            }
-            seen
-        });
+    let nodes = of_node.into_iter().map(|(node, looks)| async move {
+        let lookout = Lookout {
+            registry,
+            pools,
+            node,
+            ends,
+        };
+        let mut seen = lookout.look(&looks.ports, false).await;
+        seen.extend(lookout.look(&looks.stays, true).await);
+        seen.extend(names::look(registry, node, &looks.names, ends).await);
+        let silent: Ports = seen.iter().filter_map(silent_door).collect();
+        if !silent.is_empty() && Instant::now() + SECOND_LOOK_PAUSE < ends {
+            sleep(SECOND_LOOK_PAUSE).await;
+            seen.extend(lookout.look(&silent, false).await);
+        }
+        seen
+    });
     let observations = stream::iter(nodes).buffered(NODES_AT_ONCE);
     observations.collect::<Vec<_>>().await.concat()
 }
 
-async fn look(
-    registry: &Registry,
-    pools: &OverlayPools,
+/// A node that looks, until the run's time is over.
+struct Lookout<'a> {
+    registry: &'a Registry,
+    pools: &'a OverlayPools,
     node: NodeId,
-    looks: &[(Vantage, SocketAddr)],
     ends: Instant,
-) -> Vec<Observation> {
-    let mut seen = Vec::with_capacity(looks.len());
-    for some in looks.chunks(MAX_PROBE_TARGETS) {
-        let states = ask(registry, pools, node, some, ends).await;
-        let each = some.iter().enumerate();
-        seen.extend(each.map(|(at, (vantage, address))| Observation {
-            time: OffsetDateTime::now_utc(),
-            vantage: vantage.clone(),
-            probe: Probe::TcpConnect { address: *address },
-            address: Some(*address),
-            seen: match &states {
-                Ok(states) => seen_of(states.get(at), way(pools, address.ip())),
-                Err(why) => Seen::Failed { why: why.clone() },
-            },
-        }));
+}
+
+impl Lookout<'_> {
+    async fn look(&self, looks: &[(Vantage, SocketAddr)], stays: bool) -> Vec<Observation> {
+        let mut seen = Vec::with_capacity(looks.len());
+        for some in looks.chunks(MAX_PROBE_TARGETS) {
+            let states = self.ask(some, stays).await;
+            let each = some.iter().enumerate();
+            seen.extend(each.map(|(at, (vantage, address))| Observation {
+                time: OffsetDateTime::now_utc(),
+                vantage: vantage.clone(),
+                probe: match stays {
+                    true => Probe::TcpStay { address: *address },
+                    false => Probe::TcpConnect { address: *address },
+                },
+                address: Some(*address),
+                seen: match &states {
+                    Ok(states) => seen_of(states.get(at), way(self.pools, address.ip())),
+                    Err(why) => Seen::Failed { why: why.clone() },
+                },
+            }));
+        }
+        seen
     }
-    seen
+
+    async fn ask(
+        &self,
+        looks: &[(Vantage, SocketAddr)],
+        stays: bool,
+    ) -> Result<Vec<PortState>, Failure> {
+        let target = |(_, address): &(Vantage, SocketAddr)| ProbeTarget {
+            address: *address,
+            way: way(self.pools, address.ip()),
+            stays,
+        };
+        patiently(self.ends, || {
+            let targets = looks.iter().map(target).collect();
+            self.registry.probe(self.node, targets, LOOK_LIMIT_MS)
+        })
+        .await
+    }
 }
 
 /// A look that met silence where somebody may come in: a tunnel that one side has lost is back after a while, and silence of the
@@ -103,24 +142,6 @@ fn silent_door(it: &Observation) -> Option<(Vantage, SocketAddr)> {
     let is_silent = it.seen == Seen::Tcp(TcpSeen::Silent);
     let address = it.address.filter(|_| is_door && is_silent)?;
     Some((it.vantage.clone(), address))
-}
-
-async fn ask(
-    registry: &Registry,
-    pools: &OverlayPools,
-    node: NodeId,
-    looks: &[(Vantage, SocketAddr)],
-    ends: Instant,
-) -> Result<Vec<PortState>, Failure> {
-    let target = |(_, address): &(Vantage, SocketAddr)| ProbeTarget {
-        address: *address,
-        way: way(pools, address.ip()),
-    };
-    patiently(ends, || {
-        let targets = looks.iter().map(target).collect();
-        registry.probe(node, targets, LOOK_LIMIT_MS)
-    })
-    .await
 }
 
 /// One order, again while the node is busy with another.
@@ -164,6 +185,7 @@ fn seen_of(state: Option<&PortState>, way: ProbeWay) -> Seen {
         (Some(PortState::Open), _) => return Seen::Tcp(TcpSeen::Open),
         (Some(PortState::Refused), _) => return Seen::Tcp(TcpSeen::Refused),
         (Some(PortState::Silent), _) => return Seen::Tcp(TcpSeen::Silent),
+        (Some(PortState::Dismissed), _) => return Seen::Tcp(TcpSeen::Dismissed),
         // Inside the overlay, to have no way is what the absence of a grant means.
         (Some(PortState::Unreachable), _) | (Some(PortState::NoWay), ProbeWay::Overlay) => {
             return Seen::Tcp(TcpSeen::Unreachable);
@@ -253,7 +275,7 @@ impl Dial for Ways {
     }
 }
 
-/// For each connection that a node attempts.
+/// For each connection that a node attempts, and for as long it stays.
 const LOOK_LIMIT_MS: u32 = 3_000;
 /// All looks of nodes in one run.
 const RUN_LIMIT: Duration = Duration::from_secs(300);
@@ -269,11 +291,13 @@ mod tests {
 
     #[test]
     fn only_a_connection_is_open_and_what_was_not_looked_at_is_not_closed() {
-        use PortState::{Failed, Forbidden, NoWay, Open, Refused, Silent, Unreachable};
+        use PortState::{Dismissed, Failed, Forbidden, NoWay, Open, Refused, Silent, Unreachable};
         for way in [ProbeWay::Overlay, ProbeWay::Underlay] {
             assert_eq!(seen_of(Some(&Open), way), Seen::Tcp(TcpSeen::Open));
             assert_eq!(seen_of(Some(&Refused), way), Seen::Tcp(TcpSeen::Refused));
             assert_eq!(seen_of(Some(&Silent), way), Seen::Tcp(TcpSeen::Silent));
+            let dismissed = Seen::Tcp(TcpSeen::Dismissed);
+            assert_eq!(seen_of(Some(&Dismissed), way), dismissed);
             let unreachable = Seen::Tcp(TcpSeen::Unreachable);
             assert_eq!(seen_of(Some(&Unreachable), way), unreachable);
             for state in [Some(&Forbidden), Some(&Failed), None] {

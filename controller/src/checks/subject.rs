@@ -48,7 +48,6 @@ pub(super) fn subject(
         state,
         organization,
         lookouts,
-        control,
         egress: Egress::new(state, statement, addresses),
     };
     let stage = |which| {
@@ -75,8 +74,10 @@ pub(super) fn subject(
         port_differences: Some(builder.port_differences(statement)),
         outside: outside.as_ref().ok().map(|id| Outside {
             node: builder.named(*id),
+            sources: lookouts.places(*id).to_vec(),
             control: control.to_vec(),
         }),
+        controller_sources: control.iter().map(SocketAddr::ip).collect(),
     };
     (subject, outside.err())
 }
@@ -85,8 +86,6 @@ struct Builder<'a> {
     state: &'a State,
     organization: &'a Organization,
     lookouts: &'a Lookouts<'a>,
-    /// Where the controller's own public addresses answer.
-    control: &'a [SocketAddr],
     egress: Egress<'a>,
 }
 

@@ -100,6 +100,11 @@ impl<'a> Lookouts<'a> {
         self.places.contains_key(&node)
     }
 
+    /// Where a node comes from, as far as that is seen.
+    pub(super) fn places(&self, node: NodeId) -> &[IpAddr] {
+        self.places.get(&node).map_or(&[], Vec::as_slice)
+    }
+
     /// The members around a server.
     pub(super) fn around(&self, server: NodeId) -> Around {
         let map = self.state.netmap(server);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use malha_proto::{
     HostName, NAMES_SINCE_VERSION, NameSeen, NodeId, PROBES_SINCE_VERSION, PortState, ProbeOrder,
-    ProbeOutcome, ProbeResult, ProbeTarget,
+    ProbeOutcome, ProbeResult, ProbeTarget, STAYS_SINCE_VERSION,
 };
 use thiserror::Error;
 use tokio::sync::mpsc::error::TrySendError;
@@ -47,13 +47,17 @@ impl Registry {
         limit_ms: u32,
     ) -> Result<Vec<PortState>, ProbeError> {
         let count = targets.len();
+        let since_version = match targets.iter().any(|it| it.stays) {
+            true => STAYS_SINCE_VERSION,
+            false => PROBES_SINCE_VERSION,
+        };
         let order = ProbeOrder {
             number: self.next_probe_number(),
             timeout_ms: limit_ms,
             targets,
             names: Vec::new(),
         };
-        let (states, _) = self.give(node, order, PROBES_SINCE_VERSION).await?;
+        let (states, _) = self.give(node, order, since_version).await?;
         match states.len() == count {
             true => Ok(states),
             false => Err(ProbeError::Strange),
@@ -155,6 +159,7 @@ mod tests {
         ProbeTarget {
             address: "203.0.113.9:5500".parse().unwrap(),
             way: ProbeWay::Underlay,
+            stays: false,
         }
     }
 
@@ -207,6 +212,11 @@ mod tests {
         let names = vec!["xvia.sedec.mt.gov.br".parse().unwrap()];
         let met = registry.resolve(NODE, names, MAX_PROBE_TIMEOUT_MS).await;
         assert_eq!(met, Err(ProbeError::TooOld));
+        let _seat = seated(&registry, STAYS_SINCE_VERSION - 1);
+        let mut staying = target();
+        staying.stays = true;
+        let met = registry.probe(NODE, vec![staying], MAX_PROBE_TIMEOUT_MS);
+        assert_eq!(met.await, Err(ProbeError::TooOld));
     }
 
     #[tokio::test(start_paused = true)]

@@ -107,7 +107,7 @@ pub(crate) fn subject(ports: &[(SocketAddr, PortProbe)]) -> Subject {
             probe: probe.clone(),
             granted: None,
             ungranted: None,
-            is_shut_to_controller: false,
+            allow_list: None,
         };
         let ip = address.ip();
         match servers.iter_mut().find(|it| it.overlay_addresses == [ip]) {

@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use anyhow::{Context, Result, ensure};
 use malha_tests::lab::{
     AGENCY, Access, CLIENT, Certificates, HUB, HUB_V6, Lab, Machine, Mapping, Namespace, PATIENCE,
-    eventually, story,
+    SecurityServer, eventually, story,
 };
 use serde_json::Value;
 
@@ -252,55 +252,67 @@ fn is_connected(lab: &Lab, node: &str) -> Result<()> {
     })
 }
 
+/// A security server, and the machine `bal-1` that balances before it, as these words say further. The balancer's path.
+fn behind_a_balancer(
+    lab: &Lab,
+    front: &mut Machine,
+    words: &[&str],
+) -> Result<(SecurityServer, String)> {
+    let certificates = Certificates::new()?;
+    lab.hub.malha(&["org", "add", ORGANIZATION])?;
+    lab.hub.malha(&["site", "add", SITE])?;
+    let token = |profile: &str| {
+        let words = ["token", "add", SITE, "--profile", profile];
+        lab.hub.token(&words)
+    };
+    let mut server = lab.security_server(1, &certificates)?;
+    let named = ["--name", "ss-1", "--engine", "userspace"];
+    server
+        .site
+        .machine
+        .enrol(&token("security-server")?, &named)?;
+    server.start()?;
+    let named = ["--name", "bal-1", "--engine", "userspace"];
+    front.enrol(&token("balancer")?, &named)?;
+    let balancing = format!("{SITE}/bal-1");
+    for node in [SERVER, &balancing] {
+        eventually("the node is enrolled", PATIENCE, || lab.hub.node(node))?;
+    }
+    let target = ["--port", "5500", "--target", "127.0.0.1:5500"];
+    let service = ["service", "add", SERVER, "mensagens"];
+    lab.hub.malha(&[&service[..], &target].concat())?;
+    let backend = format!("{SERVER}/mensagens");
+    let add = [
+        "balancer",
+        "add",
+        &balancing,
+        "xroad",
+        "--backend",
+        &backend,
+    ];
+    let health = ["--port", "5500", "--health", "5588/"];
+    lab.hub.malha(&[&add[..], &health, words].concat())?;
+    Ok((server, format!("{balancing}/xroad")))
+}
+
+/// What the controller hears of the one server behind a balancer.
+fn server_is(lab: &Lab, balancer: &str, wanted: &str) -> Result<()> {
+    eventually("the server's condition", PATIENCE, || {
+        let shown = lab.hub.json(&["balancer", "show", balancer])?;
+        let condition = &shown["backends"][0]["condition"];
+        ensure!(condition == wanted, "{condition}: {shown}");
+        Ok(())
+    })
+}
+
 #[test]
 fn an_agencys_list_and_a_balancers_servers_are_found_right_and_wrong() {
     story("list of ports, balancer", |lab| {
-        let certificates = Certificates::new()?;
-        lab.hub.malha(&["org", "add", ORGANIZATION])?;
-        lab.hub.malha(&["site", "add", SITE])?;
-        let token = |profile: &str| {
-            let words = ["token", "add", SITE, "--profile", profile];
-            lab.hub.token(&words)
-        };
-        let mut server = lab.security_server(1, &certificates)?;
-        let named = ["--name", "ss-1", "--engine", "userspace"];
-        server
-            .site
-            .machine
-            .enrol(&token("security-server")?, &named)?;
-        server.start()?;
         let mut front = lab.connected(Access::Home(Mapping::Preserving), 2)?;
-        let named = ["--name", "bal-1", "--engine", "userspace"];
-        front.machine.enrol(&token("balancer")?, &named)?;
-        let balancing = format!("{SITE}/bal-1");
-        for node in [SERVER, &balancing] {
-            eventually("the node is enrolled", PATIENCE, || lab.hub.node(node))?;
-        }
-        let target = ["--port", "5500", "--target", "127.0.0.1:5500"];
-        let service = ["service", "add", SERVER, "mensagens"];
-        lab.hub.malha(&[&service[..], &target].concat())?;
-        let backend = format!("{SERVER}/mensagens");
-        let add = [
-            "balancer",
-            "add",
-            &balancing,
-            "xroad",
-            "--backend",
-            &backend,
-        ];
-        let health = ["--port", "5500", "--health", "5588/"];
-        lab.hub.malha(&[&add[..], &health].concat())?;
-        let balancer = format!("{balancing}/xroad");
-        let is = |wanted: &str| {
-            let shown = lab.hub.json(&["balancer", "show", &balancer])?;
-            let condition = &shown["backends"][0]["condition"];
-            ensure!(condition == wanted, "{condition}: {shown}");
-            Ok(())
-        };
-
+        let (mut server, balancer) = behind_a_balancer(lab, &mut front.machine, &[])?;
         let stage = "version = 1\n[production]\nsite = \"production\"\n[ports]\n";
         declare(lab, &format!("{stage}from_outside = [4000, 9011]\n"))?;
-        eventually("the server is up", PATIENCE, || is("up"))?;
+        server_is(lab, &balancer, "up")?;
         let (report, _) = check(lab, &[])?;
         let all_up = format!("production/balancer/{balancer}/all-up");
         expect(&report, &all_up, "ok")?;
@@ -318,13 +330,62 @@ fn an_agencys_list_and_a_balancers_servers_are_found_right_and_wrong() {
         )?;
 
         server.kill()?;
-        eventually("the dead server is seen to be down", PATIENCE, || {
-            is("down")
-        })?;
+        server_is(lab, &balancer, "down")?;
         declare(lab, &format!("{stage}{}", right_list(lab)?))?;
         let (report, _) = check(lab, &[])?;
         expect(&report, &all_up, "backend_down")?;
         expect(&report, "declared/ports", "ok")
+    });
+}
+
+/// Strangers are thrown out by a balancer that has accepted them, and served at an address that leads past it.
+#[test]
+fn a_public_balancers_list_is_looked_at_by_a_stranger_and_by_one_who_is_listed() {
+    story("list of a balancer", |lab| {
+        let mut front = lab.agency()?;
+        let only = |source: &str| format!("{source}/32");
+        let others = only(CLIENT);
+        let public = ["--exposure", "public", "--allow", &others];
+        let (mut server, balancer) = behind_a_balancer(lab, &mut front, &public)?;
+        let outsider = member(lab, 2)?;
+        lab.hub
+            .malha(&["node", "tag", &outsider.node(), "outside"])?;
+        listens(&lab.client.namespace, CLIENT, MESSAGES)?;
+        let stage = "version = 1\n[production]\nsite = \"production\"\n";
+        declare(
+            lab,
+            &format!("{stage}addresses = [\"{AGENCY}\", \"{CLIENT}\"]\n"),
+        )?;
+        server_is(lab, &balancer, "up")?;
+        let at = |who: &str, address: &str| format!("production/port/{MESSAGES}/{who}/{address}");
+
+        let (report, _) = check(lab, &[])?;
+        expect(&report, &at("unlisted", AGENCY), "ok")?;
+        let told = &outcome(&report, &at("unlisted", AGENCY))?["observed"];
+        ensure!(told == "accepted and closed", "{told}");
+        expect(&report, &at("unlisted", CLIENT), "port_open")?;
+        expect(&report, &at("outside", AGENCY), "could-not-test")?;
+
+        let listed = format!("{others},{}", only(&outsider.outer_address()));
+        lab.hub
+            .malha(&["balancer", "set", &balancer, "--allow", &listed, "--wait"])?;
+        let (report, _) = check(lab, &[])?;
+        expect(&report, &at("outside", AGENCY), "ok")?;
+        expect(&report, &at("unlisted", AGENCY), "could-not-test")?;
+
+        // Without a server to be kept from, to be thrown out says nothing of the list.
+        lab.hub
+            .malha(&["balancer", "set", &balancer, "--allow", &others, "--wait"])?;
+        server.kill()?;
+        server_is(lab, &balancer, "down")?;
+        let (report, _) = check(lab, &[])?;
+        expect(&report, &at("unlisted", AGENCY), "could-not-test")?;
+        let why = &outcome(&report, &at("unlisted", AGENCY))?["text"];
+        ensure!(
+            why.as_str().is_some_and(|it| it.contains("no server")),
+            "{why}"
+        );
+        Ok(())
     });
 }
 

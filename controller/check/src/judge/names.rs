@@ -1,9 +1,10 @@
 //! Verdicts about names: whether they exist, where they point, and whether all servers say so.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use super::{Case, Outcome, Trouble, dns_in_words, failed, found, listed, unknown};
+use crate::address::is_private;
 use crate::check::Probe;
 use crate::observation::{
     DnsAnswer, DnsSeen, InsideSeen, ListedServer, NameServersAnswer, NameServersSeen, Observation,
@@ -310,34 +311,4 @@ fn folded(name: &str) -> String {
 fn shown(addresses: &BTreeSet<IpAddr>) -> String {
     let addresses: Vec<&IpAddr> = addresses.iter().collect();
     listed(&addresses)
-}
-
-/// Addresses that nobody reaches over the internet. Those kept for documentation count as public: a record that holds one is
-/// caught by what is declared, and examples are written with them.
-pub(super) fn is_private(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => is_private_v4(v4),
-        IpAddr::V6(v6) => is_private_v6(v6),
-    }
-}
-
-fn is_private_v4(v4: Ipv4Addr) -> bool {
-    let [a, b, ..] = v4.octets();
-    v4.is_private()
-        || v4.is_loopback()
-        || v4.is_link_local()
-        || v4.is_multicast()
-        || a == 0
-        || a >= 240
-        // Shared by carriers (RFC 6598), benchmarks (RFC 2544).
-        || (a == 100 && (64..128).contains(&b))
-        || (a == 198 && (b == 18 || b == 19))
-}
-
-fn is_private_v6(v6: Ipv6Addr) -> bool {
-    v6.is_loopback()
-        || v6.is_unspecified()
-        || v6.is_multicast()
-        || v6.is_unique_local()
-        || v6.is_unicast_link_local()
 }

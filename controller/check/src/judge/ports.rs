@@ -39,6 +39,22 @@ pub(super) fn closed(case: &Case<'_>, control: Option<SocketAddr>) -> Outcome {
     }
 }
 
+/// As [`closed`], but a balancer has accepted before it looks at its list.
+pub(super) fn turned_away(
+    case: &Case<'_>,
+    control: Option<SocketAddr>,
+    balancers: &[String],
+) -> Outcome {
+    let serves = |seen: &Seen| matches!(seen, Seen::Balancer(it) if !it.up.is_empty());
+    let mut of_balancers = balancers.iter().flat_map(|name| case.balancer(name));
+    match connected(case)? {
+        TcpSeen::Dismissed if !of_balancers.any(|it| serves(&it.seen)) => {
+            Err(unknown(Cause::NobodyServed, balancers.join(", ")))
+        }
+        _ => closed(case, control),
+    }
+}
+
 fn connected(case: &Case<'_>) -> Result<TcpSeen, Trouble> {
     let observation = case.own.last();
     match observation.map(|it| &it.seen) {

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use super::{MAX_CHECKS, plan, probes};
 use crate::sample;
 use crate::{
-    DeclaredPort, Direction, Expect, Exposure, Outside, Port, PortProbe, Probe, Protocol, Subject,
-    Vantage,
+    AllowList, DeclaredPort, Direction, Expect, Exposure, Outside, Port, PortProbe, Probe,
+    Protocol, Subject, Vantage,
 };
 
 fn ids(subject: &Subject) -> Vec<String> {
@@ -170,10 +170,77 @@ fn what_shuts_the_controller_out_is_not_judged_by_its_own_look() {
         public.map(|it| it.vantage.is_manned()).collect::<Vec<_>>()
     };
     assert_eq!(looks(&subject), [true; 8]);
-    for stage in [&mut subject.production, &mut subject.development] {
-        stage.servers[0].ports[0].is_shut_to_controller = true;
+    for (sources, is_looked_at) in [("198.51.100.0/30", true), ("203.0.113.0/24", false)] {
+        admits_only(&mut subject, &[sources]);
+        assert_eq!(looks(&subject), [is_looked_at; 8]);
     }
-    assert_eq!(looks(&subject), [false; 8]);
+}
+
+/// The messages come in through a balancer that admits these only.
+fn admits_only(subject: &mut Subject, sources: &[&str]) {
+    for stage in [&mut subject.production, &mut subject.development] {
+        stage.servers[0].ports[0].allow_list = Some(AllowList {
+            balancer: "entrada".to_owned(),
+            sources: sources.iter().map(|it| it.parse().unwrap()).collect(),
+        });
+    }
+}
+
+/// Whether somebody looks if who is listed comes in, and if a stranger is turned away.
+fn manned(subject: &Subject) -> [bool; 2] {
+    let checks = plan(subject);
+    ["outside", "unlisted"].map(|who| {
+        let id = format!("production/port/5500/{who}/201.49.10.7");
+        let check = checks.iter().find(|it| it.id == id).unwrap();
+        let address = "201.49.10.7:5500".parse().unwrap();
+        assert_eq!(check.probe, Probe::TcpStay { address });
+        assert_eq!(
+            matches!(check.expect, Expect::TurnedAway { .. }),
+            who == "unlisted"
+        );
+        check.vantage.is_manned()
+    })
+}
+
+#[test]
+fn one_outside_is_either_listed_or_a_stranger_and_the_other_look_is_nobodys() {
+    let mut subject = sample::subject();
+    assert!(!ids(&subject).iter().any(|id| id.contains("/unlisted/")));
+    admits_only(&mut subject, &["203.0.113.0/24", "198.51.100.96/27"]);
+    assert_eq!(manned(&subject), [true, false]);
+    admits_only(&mut subject, &["203.0.113.0/24", "2001:db8::/32"]);
+    assert_eq!(manned(&subject), [false, true]);
+}
+
+#[test]
+fn who_comes_from_nobody_knows_where_is_neither_listed_nor_a_stranger() {
+    let mut subject = sample::subject();
+    admits_only(&mut subject, &["198.51.100.96/27"]);
+    for sources in [
+        &[][..],
+        // The other family; an address behind a translation; one that is listed beside one that is not.
+        &["2001:db8::9"],
+        &["10.0.0.9"],
+        &["198.51.100.99", "198.51.100.1"],
+    ] {
+        let outside = subject.outside.as_mut().unwrap();
+        outside.sources = sources.iter().map(|it| sample::ip(it)).collect();
+        assert_eq!(manned(&subject), [false, false], "{sources:?}");
+    }
+}
+
+#[test]
+fn where_one_of_two_balancers_admits_everybody_there_are_no_strangers() {
+    let mut subject = sample::subject();
+    let second = subject.production.servers[0].clone();
+    admits_only(&mut subject, &["203.0.113.0/24"]);
+    subject.production.servers.push(second);
+    let checks = plan(&subject);
+    let mut messages = checks.iter().filter(|it| it.id.contains("/port/5500/"));
+    let at = "production/port/5500/outside/201.49.10.7";
+    let outside = messages.clone().find(|it| it.id == at).unwrap();
+    assert!(outside.vantage.is_manned() && matches!(outside.expect, Expect::Open { .. }));
+    assert!(!messages.any(|it| it.id.starts_with("production/port/5500/unlisted/")));
 }
 
 #[test]
@@ -186,7 +253,7 @@ fn udp_ports_are_planned_and_dialled_by_nobody() {
         probe: PortProbe::None,
         granted: None,
         ungranted: None,
-        is_shut_to_controller: false,
+        allow_list: None,
     };
     subject.production.servers[0].ports = vec![port];
     let checks = plan(&subject);
@@ -215,7 +282,7 @@ fn any_subject() -> impl Strategy<Value = Subject> {
                     probe: PortProbe::None,
                     granted: None,
                     ungranted: Some(sample::node(9, "alheio")),
-                    is_shut_to_controller: false,
+                    allow_list: None,
                 })
                 .collect();
             let server = subject.production.servers[0].clone();
@@ -230,6 +297,7 @@ fn any_subject() -> impl Strategy<Value = Subject> {
             subject.production.public_addresses = addresses.into_iter().map(IpAddr::from).collect();
             subject.outside = has_outside.then(|| Outside {
                 node: sample::node(NodeId(99).0, "fora"),
+                sources: Vec::new(),
                 control: vec![SocketAddr::from(([198, 51, 100, 1], 443))],
             });
             subject

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use malha_check::{Exposure, Port, PortProbe, Protocol, Server};
+use malha_check::{AllowList, Exposure, Port, PortProbe, Protocol, Server};
 use malha_core::declaration::Stage;
 use malha_core::profile::{
     Direction, PortExposure, PortProbe as ProfileProbe, PortSpec, ProfileSpec,
@@ -11,7 +11,7 @@ use malha_core::profile::{
 use malha_core::{Balancer, Node};
 use malha_proto::NodeId;
 
-use super::{Builder, overlay_addresses};
+use super::{Builder, balancer_name, overlay_addresses};
 use crate::checks::vantage::Around;
 
 impl Builder<'_> {
@@ -43,7 +43,7 @@ impl Builder<'_> {
             let offered = || self.balanced(balancer, &around);
             let port = ports.entry((Protocol::Tcp, number)).or_insert_with(offered);
             port.exposure = exposure_of(balancer);
-            port.is_shut_to_controller = self.shuts_controller_out(balancer);
+            port.allow_list = self.allow_list(balancer);
         }
         Server {
             node: self.named(node.id),
@@ -106,16 +106,17 @@ impl Builder<'_> {
         let (number, exposure) = (balancer.port.number(), exposure_of(balancer));
         let probe = behind().unwrap_or(PortProbe::None);
         Port {
-            is_shut_to_controller: self.shuts_controller_out(balancer),
+            allow_list: self.allow_list(balancer),
             ..self.port(number, exposure, probe, around)
         }
     }
 
-    fn shuts_controller_out(&self, balancer: &Balancer) -> bool {
+    fn allow_list(&self, balancer: &Balancer) -> Option<AllowList> {
         let sources = &balancer.settings.allowed_sources;
-        let nets = || sources.iter().filter_map(|prefix| prefix.net());
-        let is_listed = |ip| nets().any(|net| net.contains(&ip));
-        !sources.is_empty() && !self.control.iter().any(|it| is_listed(it.ip()))
+        (!sources.is_empty()).then(|| AllowList {
+            balancer: balancer_name(self.state, balancer.node, balancer),
+            sources: sources.iter().copied().collect(),
+        })
     }
 
     fn port(&self, number: u16, exposure: Exposure, probe: PortProbe, around: &Around) -> Port {
@@ -126,7 +127,7 @@ impl Builder<'_> {
             probe,
             granted: around.granted(number).map(|id| self.named(id)),
             ungranted: around.ungranted(number).map(|id| self.named(id)),
-            is_shut_to_controller: false,
+            allow_list: None,
         }
     }
 }

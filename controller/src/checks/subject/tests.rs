@@ -190,6 +190,32 @@ async fn a_balancer_elsewhere_that_leads_to_a_stages_server_is_where_the_public_
 }
 
 #[tokio::test]
+async fn a_balancers_list_is_looked_at_by_a_stranger_or_by_who_is_listed() {
+    for (allowed, is_listed) in [("203.0.113.8/29", true), ("198.51.100.0/24", false)] {
+        let rig = fronted(&[allowed]).await;
+        let node = joins(&rig, "outra/loja", "garage", 70).await;
+        let tags = [crate::checks::OUTSIDE_TAG.parse().unwrap()].into();
+        rig.does(Command::SetNodeTags { id: node, tags }).await;
+        // From 203.0.113.9.
+        let _session = rig.connect(node);
+        let subject = subject_of(&rig, "");
+        let [port] = &server(&subject, "hub.hub.malha").ports[..] else {
+            panic!("{subject:?}");
+        };
+        let list = port.allow_list.as_ref().unwrap();
+        assert_eq!(list.balancer, "malha/hub/hub/xroad");
+        let checks = plan(&subject);
+        let is_manned = |who: &str| {
+            let id = format!("production/port/5500/{who}/{PUBLIC}");
+            let check = checks.iter().find(|it| it.id == id).unwrap();
+            check.vantage.is_manned()
+        };
+        assert_eq!(is_manned("outside"), is_listed, "{allowed}");
+        assert_eq!(is_manned("unlisted"), !is_listed, "{allowed}");
+    }
+}
+
+#[tokio::test]
 async fn a_balancer_that_admits_others_only_is_not_asked_for_tls_by_the_controller() {
     for (allowed, is_shut) in [
         (&["198.51.100.0/24"][..], true),

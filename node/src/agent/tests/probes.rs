@@ -10,6 +10,7 @@ fn order(number: u64, targets: usize) -> ProbeOrder {
     let target = ProbeTarget {
         address: "203.0.113.9:5500".parse().unwrap(),
         way: ProbeWay::Underlay,
+        stays: false,
     };
     ProbeOrder {
         number,

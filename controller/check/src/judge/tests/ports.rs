@@ -3,8 +3,8 @@
 use super::{NOW, assert_unknown, check, sees, verdict};
 use crate::sample;
 use crate::{
-    BalancerSeen, Cause, Direction, Exposure, Fault, HttpSeen, OcspCacheSeen, PortDifference,
-    Probe, Seen, TcpSeen, Verdict, judge,
+    AllowList, BalancerSeen, Cause, Direction, Exposure, Fault, HttpSeen, Observation,
+    OcspCacheSeen, PortDifference, Probe, Seen, Subject, TcpSeen, Verdict, judge,
 };
 
 fn tcp(id: &str, seen: TcpSeen) -> Verdict {
@@ -73,6 +73,63 @@ fn silence_in_a_family_without_a_control_is_not_closed() {
     }
     let refused = sees(&check, Seen::Tcp(TcpSeen::Refused));
     assert!(judge(&check, &subject, &[refused], NOW).is_ok());
+}
+
+/// What is judged of a balancer's list when a stranger, or who is listed, sees this while so many of its servers are up.
+fn at_the_list(who: &str, seen: TcpSeen, up: &[&str]) -> Verdict {
+    let mut subject = sample::subject();
+    let listed = match who {
+        "outside" => "198.51.100.96/27",
+        _ => "203.0.113.0/24",
+    };
+    subject.production.servers[0].ports[0].allow_list = Some(AllowList {
+        balancer: "entrada".to_owned(),
+        sources: vec![listed.parse().unwrap()],
+    });
+    let id = format!("production/port/5500/{who}/201.49.10.7");
+    let check = check(&subject, &id);
+    let balancer = servers_up(&subject, up);
+    judge(
+        &check,
+        &subject,
+        &[sees(&check, Seen::Tcp(seen)), balancer],
+        NOW,
+    )
+}
+
+fn servers_up(subject: &Subject, up: &[&str]) -> Observation {
+    let seen = Seen::Balancer(BalancerSeen {
+        up: up.iter().map(|it| (*it).to_owned()).collect(),
+        down: vec!["servidor-2".to_owned()],
+    });
+    sees(&check(subject, "production/balancer/entrada/all-up"), seen)
+}
+
+#[test]
+fn a_stranger_who_is_served_is_found_and_one_who_is_thrown_out_or_does_not_come_in_is_not() {
+    let up = &["servidor-1"];
+    let served = at_the_list("unlisted", TcpSeen::Open, up);
+    assert_eq!(served.fault(), Some(Fault::PortOpen));
+    let dismissed = at_the_list("unlisted", TcpSeen::Dismissed, up);
+    assert_eq!(observed(&dismissed), "accepted and closed");
+    let refused = at_the_list("unlisted", TcpSeen::Refused, &[]);
+    assert_eq!(observed(&refused), "refused");
+    let silent = at_the_list("unlisted", TcpSeen::Silent, up);
+    assert_unknown(&silent, Cause::ControlUnreachable);
+}
+
+#[test]
+fn to_be_thrown_out_where_nobody_is_served_says_nothing_of_the_list() {
+    let dismissed = at_the_list("unlisted", TcpSeen::Dismissed, &[]);
+    assert_unknown(&dismissed, Cause::NobodyServed);
+}
+
+#[test]
+fn who_is_listed_and_thrown_out_is_a_finding() {
+    let up = &["servidor-1"];
+    assert!(at_the_list("outside", TcpSeen::Open, up).is_ok());
+    let dismissed = at_the_list("outside", TcpSeen::Dismissed, up);
+    assert_eq!(dismissed.fault(), Some(Fault::PortClosed));
 }
 
 fn answer(status: u16, content_type: Option<&str>, body: &str) -> HttpSeen {

@@ -174,7 +174,7 @@ pub(crate) fn peer(number: u8, endpoints: Vec<SocketAddr>) -> PeerConfig {
     peer
 }
 
-fn ip(words: &str) {
+pub(crate) fn ip(words: &str) {
     nodes::namespace::run(
         &["ip"]
             .into_iter()

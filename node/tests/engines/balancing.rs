@@ -1,18 +1,4 @@
-//! A tunnel balancer on a node of each engine, its client and its two servers behind the tunnel: what it carries, and who is cut.
-//!
-//! The node with the engine `kernel` needs root and a kernel with WireGuard; where that is missing, the last test plays its stories in
-//! a virtual machine that has one.
-
-#![allow(
-    clippy::unwrap_used,
-    reason = "this is test code, but not all inside test functions"
-)]
-
-#[allow(dead_code, reason = "the tunnel's own stories use the rest")]
-#[path = "../tunnel/tests/conformance/ground.rs"]
-mod ground;
-#[path = "../tunnel/tests/nodes/mod.rs"]
-mod nodes;
+//! A tunnel balancer on a node, its client and its two servers behind the tunnel: what it carries, and who is cut.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -29,47 +15,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{interval, timeout};
 
-use ground::{Ground, SUBJECT};
-use nodes::namespace::no_kernel;
-use nodes::*;
+use crate::ground::{Ground, SUBJECT};
+use crate::nodes::*;
 
-macro_rules! played_with {
-    ($($name:ident: $engine:ident, $shards:literal;)*) => {$(
-        mod $name {
-            use crate::ground::{Ground, play};
-
-            #[test]
-            fn what_is_carried_goes_on_with_the_other_server_when_one_is_removed() {
-                let ground = Ground::new(malha_tunnel::Engine::$engine, $shards);
-                play(ground, crate::one_server_is_removed);
-            }
-
-            #[test]
-            fn a_client_whose_address_leaves_its_peer_is_cut() {
-                let ground = Ground::new(malha_tunnel::Engine::$engine, $shards);
-                play(ground, crate::the_clients_address_leaves_its_peer);
-            }
-        }
-    )*};
-}
-
-played_with! {
-    netstack: Netstack, 1;
-    userspace: Userspace, 1;
-    userspace_of_two_shards: Userspace, 2;
-    kernel: Kernel, 1;
-}
-
-#[test]
-fn the_engine_kernel_is_proven_in_a_virtual_machine() {
-    if no_kernel().is_none() {
-        println!("skipped: this kernel has WireGuard, so its stories have been played");
-        return;
-    }
-    nodes::virtual_machine::run_this_program("balancing", &["kernel::"]);
-}
-
-async fn one_server_is_removed(ground: Ground) {
+pub(crate) async fn one_server_is_removed(ground: Ground) {
     let scene = Scene::open(ground).await;
     for door in [overlay(SUBJECT, PORT), overlay6(SUBJECT, PORT)] {
         let (_, stream) = scene.meet(door).await;
@@ -93,7 +42,7 @@ async fn one_server_is_removed(ground: Ground) {
     }
 }
 
-async fn the_clients_address_leaves_its_peer(ground: Ground) {
+pub(crate) async fn the_clients_address_leaves_its_peer(ground: Ground) {
     let scene = Scene::open(ground).await;
     let (client, tunnel) = (&scene.client, &scene.subject.tunnel);
     let (_, first) = scene.meet(DOOR).await;

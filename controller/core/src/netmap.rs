@@ -82,8 +82,6 @@ impl State {
 
     /// How `me` must configure `other`; None if they are not peers.
     pub(crate) fn peer(&self, me: &Node, other: &Node) -> Option<Peer> {
-        #[cfg(test)]
-        PEERS_COMPUTED.with(|count| count.set(count.get() + 1));
         if me.id == other.id || !me.is_active() || !other.is_active() {
             return None;
         }
@@ -253,12 +251,6 @@ fn on_the_wire(service: &Service) -> malha_proto::Service {
         kind: service.kind,
         exposure: service.exposure,
     }
-}
-
-#[cfg(test)]
-thread_local! {
-    /// How many times two nodes were compared: the cost of a change, without a clock.
-    pub(crate) static PEERS_COMPUTED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 const NOBODY: OrganizationId = OrganizationId(0);

@@ -24,6 +24,8 @@ use crate::policy::{PolicyInForce, PolicyVersion, Proposal, Rules};
 use crate::profile::{EditedProfile, ProfileSpec};
 
 pub(crate) use index::{Index, host_key, seconds};
+#[cfg(test)]
+pub(crate) use read::NODES_READ;
 
 /// Everything the controller knows, at one revision. Equal states hold equal entities.
 #[derive(Clone, Debug, PartialEq)]

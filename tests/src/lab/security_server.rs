@@ -1,5 +1,5 @@
-//! A production server as X-Road runs one, as far as a balancer can tell: TLS that demands the client's certificate, and a
-//! health port. The program is HAProxy, a real one that can be killed; what it answers is its own name.
+//! A production server as X-Road runs one, as far as a balancer can tell: TLS that demands the client's certificate, ports for the
+//! agency's own systems, and a health port. The program is HAProxy, a real one that can be killed; what it answers is its own name.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -127,7 +127,7 @@ fn named(name: &str) -> DistinguishedName {
 pub const SERVER_NAME: &str = "servidor.xroad.example";
 /// Where the balancer itself asks.
 const HEALTH: &str = "bind :5588";
-/// Messages and OCSP responses on loopback, where the agent hands them over.
+/// Everything but the health port is on loopback, where the agent hands it over.
 const CONFIG: &str = "\
 defaults
     mode http
@@ -138,6 +138,10 @@ frontend messages
     http-request return status 200 content-type text/plain string NAME
 frontend ocsp
     bind 127.0.0.1:5577
+    http-request return status 200 content-type text/plain string NAME
+frontend consumers
+    bind 127.0.0.1:8080
+    bind 127.0.0.1:8443 ssl crt SERVER
     http-request return status 200 content-type text/plain string NAME
 frontend health
     bind :5588

@@ -1,8 +1,10 @@
 //! An agency as `malha org add` makes it: members of others reach its two servers through the balancer inside the tunnel, over mutual
-//! TLS that nobody opens, and nobody else does.
+//! TLS that nobody opens, and nobody else does; its own systems reach them there too, and its servers reach peers and the central
+//! server by their names.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::TcpListener;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -13,6 +15,8 @@ use malha_tests::lab::{
 use serde_json::Value;
 
 use crate::balancing::{all_go_to, conditions_are, is_by, is_met};
+use crate::compliance::{accept_forever, check_of};
+use crate::vantage_points::{declare, expect};
 
 /// Both agencies' machines, by their paths.
 struct Agencies {
@@ -111,8 +115,79 @@ fn a_member_meets_both_servers_of_an_agency_through_its_balancer_and_the_other_o
         ensure!(served.is_err(), "a machine of the other stage got through");
 
         servers[0].kill()?;
-        all_go_to(&load, Instant::now(), &servers[1])
+        all_go_to(&load, Instant::now(), &servers[1])?;
+        drop(load);
+        serves_its_own_systems(lab, &agencies, &servers[1], &member)?;
+        reaches_peers_and_central(lab)
     });
+}
+
+/// A system of the agency's own meets the server that is left on 8080 and 8443 of the balancer; another agency's does not.
+fn serves_its_own_systems(
+    lab: &Lab,
+    agencies: &Agencies,
+    server: &SecurityServer,
+    foreign: &Connected,
+) -> Result<()> {
+    let mut system = lab.connected(Access::Home(Mapping::Preserving), 6)?;
+    let words = ["token", "add", "sedec/producao", "--profile", "garage"];
+    let named = ["--name", "sistema1", "--engine", "userspace"];
+    system.machine.enrol(&lab.hub.token(&words)?, &named)?;
+    let node = lab.hub.node(BALANCER)?;
+    let v4 = address(&node, "address_v4")?;
+    eventually("the system meets the server", PATIENCE, || {
+        let met = system.machine.open(&format!("http://{v4}:8080/"))?;
+        ensure!(met == server.name, "{met} answered on 8080");
+        Ok(())
+    })?;
+    let by_tls = format!("{v4}:8443").parse()?;
+    let by_tls = Caller::without_certificate(by_tls, &agencies.certificates)?;
+    let met = by_tls.hold(&system.machine.namespace)?.ask()?;
+    ensure!(met == server.name, "{met} answered on 8443");
+    let served = by_tls.hold(&foreign.machine.namespace);
+    ensure!(served.is_err(), "another agency's machine got to 8443");
+    Ok(())
+}
+
+/// What a check of `sefaz` finds of its server's way to a peer and to the central server, by the names that lead to members.
+fn reaches_peers_and_central(lab: &Lab) -> Result<()> {
+    lab.hub.malha(&["org", "add", "xvia"])?;
+    lab.hub.malha(&["site", "add", "xvia/central"])?;
+    let words = ["token", "add", "xvia/central", "--profile", "central"];
+    let mut central = lab.agency()?;
+    let named = ["--name", "central1", "--engine", "netstack"];
+    central.enrol(&lab.hub.token(&words)?, &named)?;
+    eventually("the central server is enrolled", PATIENCE, || {
+        lab.hub.node(CENTRAL)
+    })?;
+    let stage = |site: &str, more: &str| format!("[production]\nsite = \"{site}\"\n{more}");
+    let named = |name: &str| format!("names = [\"{name}\"]\n");
+    let version = "version = 1\n";
+    let said = stage("producao", &named(PEER_NAME));
+    declare(lab, "sedec", &format!("{version}{said}"))?;
+    let said = stage("central", &named(CENTRAL_NAME));
+    declare(lab, "xvia", &format!("{version}{said}"))?;
+    let partners = format!("peers = [\"{PEER_NAME}\"]\ncentral = [\"{CENTRAL_NAME}\"]\n");
+    let said = stage("producao", "");
+    declare(lab, "sefaz", &format!("{version}{partners}{said}"))?;
+
+    let to = |kind: &str, name: &str, port: u16| {
+        format!("production/egress/xvia1.producao.sefaz/{kind}/{name}:{port}/100.")
+    };
+    let (report, _) = check_of(lab, "sefaz", &[])?;
+    for port in [5500, 5577] {
+        expect(&report, &to("peer", PEER_NAME, port), "ok")?;
+    }
+    let registration = to("central", CENTRAL_NAME, 4001);
+    expect(&report, &registration, "port_closed")?;
+    let listening = || TcpListener::bind("127.0.0.1:4001");
+    accept_forever(central.namespace.within(listening)??);
+    let target = ["--port", "4001", "--target", "127.0.0.1:4001"];
+    let service = ["service", "add", CENTRAL, "cadastro", "--kind", "tcp"];
+    lab.hub
+        .malha(&[&service[..], &target, &["--wait"]].concat())?;
+    let (report, _) = check_of(lab, "sefaz", &[])?;
+    expect(&report, &registration, "ok")
 }
 
 /// The file that the agency's own balancer runs with, and the policy that it says it needs.
@@ -179,4 +254,8 @@ const GRANT: &str = "#     ";
 const OWN: &str = "sedec/producao/haproxy1";
 const ENOUGH: usize = 30;
 const BALANCER: &str = "sedec/producao/balanceador1";
+const CENTRAL: &str = "xvia/central/central1";
+/// What lead to the balancer, and to the central server.
+const PEER_NAME: &str = "xvia.sedec.example";
+const CENTRAL_NAME: &str = "central.xvia.example";
 const CLIENTS: usize = 3;

@@ -86,7 +86,11 @@ pub(crate) fn member(lab: &Lab, number: u8) -> Result<Garage> {
 
 /// Checks now: the report and how the command ended.
 pub(crate) fn check(lab: &Lab, words: &[&str]) -> Result<(Value, i32)> {
-    let words = [&["check", ORGANIZATION, "--json"], words].concat();
+    check_of(lab, ORGANIZATION, words)
+}
+
+pub(crate) fn check_of(lab: &Lab, organization: &str, words: &[&str]) -> Result<(Value, i32)> {
+    let words = [&["check", organization, "--json"], words].concat();
     let ended = lab.hub.attempt(&words)?;
     let said = String::from_utf8_lossy(&ended.stdout);
     let complaint = String::from_utf8_lossy(&ended.stderr);

@@ -34,7 +34,7 @@ fn found<'r>(report: &'r Value, check: &str) -> Result<&'r str> {
         .context("no verdict")
 }
 
-fn expect(report: &Value, check: &str, wanted: &str) -> Result<()> {
+pub(crate) fn expect(report: &Value, check: &str, wanted: &str) -> Result<()> {
     let found = found(report, check)?;
     let outcome = outcome(report, check)?;
     ensure!(found == wanted, "{check}: {found}, not {wanted}: {outcome}");
@@ -50,11 +50,11 @@ fn outside(port: u16) -> String {
     format!("production/port/{port}/outside")
 }
 
-fn declare(lab: &Lab, text: &str) -> Result<()> {
+pub(crate) fn declare(lab: &Lab, organization: &str, text: &str) -> Result<()> {
     let file = lab.file("declaration.toml");
     fs::write(&file, text)?;
     let file = file.to_str().context("no text")?;
-    let words = ["check", "declare", ORGANIZATION, file, "--wait"];
+    let words = ["check", "declare", organization, file, "--wait"];
     lab.hub.malha(&words).map(drop)
 }
 
@@ -125,7 +125,7 @@ fn each_finding_of_a_port_is_made_true_and_false_from_every_vantage_point() {
             "version = 1\ncentral = [\"{CLIENT}\"]\n[production]\nsite = \"production\"\n\
              addresses = [\"{AGENCY}\"]\n"
         );
-        declare(lab, &said)?;
+        declare(lab, ORGANIZATION, &said)?;
 
         let (report, _) = check(lab, &[])?;
         expect(&report, &inside(MESSAGES, "granted"), "ok")?;
@@ -206,7 +206,11 @@ fn from_an_ipv6_outside_silence_is_judged_beside_a_control_of_its_own_family() {
         is_connected(lab, OUTSIDER)?;
         lab.hub.malha(&["node", "tag", OUTSIDER, "outside"])?;
         let stage = "version = 1\n[production]\nsite = \"production\"\n";
-        declare(lab, &format!("{stage}addresses = [\"{AGENCY_V6}\"]\n"))?;
+        declare(
+            lab,
+            ORGANIZATION,
+            &format!("{stage}addresses = [\"{AGENCY_V6}\"]\n"),
+        )?;
 
         let (report, _) = check(lab, &[])?;
         ensure!(report["no_outside"].is_null(), "{}", report["no_outside"]);
@@ -311,7 +315,11 @@ fn an_agencys_list_and_a_balancers_servers_are_found_right_and_wrong() {
         let mut front = lab.connected(Access::Home(Mapping::Preserving), 2)?;
         let (mut server, balancer) = behind_a_balancer(lab, &mut front.machine, &[])?;
         let stage = "version = 1\n[production]\nsite = \"production\"\n[ports]\n";
-        declare(lab, &format!("{stage}from_outside = [4000, 9011]\n"))?;
+        declare(
+            lab,
+            ORGANIZATION,
+            &format!("{stage}from_outside = [4000, 9011]\n"),
+        )?;
         server_is(lab, &balancer, "up")?;
         let (report, _) = check(lab, &[])?;
         let all_up = format!("production/balancer/{balancer}/all-up");
@@ -331,7 +339,7 @@ fn an_agencys_list_and_a_balancers_servers_are_found_right_and_wrong() {
 
         server.kill()?;
         server_is(lab, &balancer, "down")?;
-        declare(lab, &format!("{stage}{}", right_list(lab)?))?;
+        declare(lab, ORGANIZATION, &format!("{stage}{}", right_list(lab)?))?;
         let (report, _) = check(lab, &[])?;
         expect(&report, &all_up, "backend_down")?;
         expect(&report, "declared/ports", "ok")
@@ -354,6 +362,7 @@ fn a_public_balancers_list_is_looked_at_by_a_stranger_and_by_one_who_is_listed()
         let stage = "version = 1\n[production]\nsite = \"production\"\n";
         declare(
             lab,
+            ORGANIZATION,
             &format!("{stage}addresses = [\"{AGENCY}\", \"{CLIENT}\"]\n"),
         )?;
         server_is(lab, &balancer, "up")?;
@@ -391,7 +400,11 @@ fn a_public_balancers_list_is_looked_at_by_a_stranger_and_by_one_who_is_listed()
 
 /// Every port that the profile has and nobody declared, declared where the profile has it.
 fn right_list(lab: &Lab) -> Result<String> {
-    declare(lab, "version = 1\n[production]\nsite = \"production\"\n")?;
+    declare(
+        lab,
+        ORGANIZATION,
+        "version = 1\n[production]\nsite = \"production\"\n",
+    )?;
     let words = ["profile", "show", "security-server", "--difference"];
     let all = lab
         .hub

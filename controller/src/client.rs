@@ -334,6 +334,13 @@ fn base(url: &str) -> Result<String, ClientError> {
     if uri.path() != "/" || uri.query().is_some() || authority.as_str().contains('@') {
         return Err(refuse("give scheme, host and port only"));
     }
+    // `Uri` takes every number for a port, and then says that there is none.
+    let port = authority.as_str().strip_prefix(authority.host());
+    let port = port.unwrap_or_default();
+    if !port.is_empty() && authority.port_u16().is_none_or(|port| port == 0) {
+        let problem = format!("{port:?} is no port; write :1 to :65535, or nothing");
+        return Err(refuse(&problem));
+    }
     match scheme {
         "https" => {}
         "http" if is_this_machine(authority.host()) => {}

@@ -90,6 +90,12 @@ fn hostile_addresses_are_refused() {
         "http://a@127.0.0.1",
         "http://127.0.0.1/x",
         "http://127.0.0.1?x",
+        "http://127.0.0.1:99999999",
+        "http://127.0.0.1:65536/",
+        "http://127.0.0.1:0",
+        "http://127.0.0.1:",
+        "https://hub.example:443443",
+        "http://[::1]:70000",
     ] {
         assert!(
             matches!(

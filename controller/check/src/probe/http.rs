@@ -35,11 +35,18 @@ impl Target {
             return Err(format!("{url}: has no host"));
         }
         let usual = if is_tls { 443 } else { 80 };
+        // `Uri` takes every number for a port, and then says that there is none.
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let has_port = !authority.ends_with(uri.host().unwrap_or_default());
+        let port = match uri.port_u16() {
+            Some(0) | None if has_port => return Err(format!("{url}: has no port 1 to 65535")),
+            port => port.unwrap_or(usual),
+        };
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         Ok(Self {
             is_tls,
             host: host.to_owned(),
-            port: uri.port_u16().unwrap_or(usual),
+            port,
             path: path.to_owned(),
         })
     }
@@ -206,6 +213,9 @@ mod tests {
             "ftp://ocsp.example/",
             "http://",
             "https:///x",
+            "http://ocsp.example:99999999/x",
+            "http://ocsp.example:0/",
+            "https://[2001:db8::1]:65536",
         ] {
             assert!(Target::parse(wrong).is_err(), "{wrong}");
         }

@@ -3,12 +3,15 @@
 //! for its own network unless its owner says so.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use malha_proto::{PortState, ProbeOrder, ProbeOutcome, ProbeResult, ProbeTarget, ProbeWay};
+use malha_proto::{
+    PortState, ProbeOrder, ProbeOutcome, ProbeResult, ProbeTarget, ProbeWay, is_carrier_space,
+    is_public,
+};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
@@ -126,34 +129,6 @@ fn is_private(ip: IpAddr) -> bool {
         IpAddr::V4(ip) => ip.is_private() || is_carrier_space(ip),
         IpAddr::V6(ip) => ip.is_unique_local(),
     }
-}
-
-/// An address that is somebody else's: not of this machine, its link or a private network, in whatever writing.
-fn is_public(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => {
-            let first = ip.octets()[0];
-            !(first == 0
-                || first >= 224
-                || ip.is_loopback()
-                || ip.is_link_local()
-                || ip.is_private()
-                || is_carrier_space(ip))
-        }
-        IpAddr::V6(ip) => is_global_unicast(ip),
-    }
-}
-
-/// Whether an address is of the space that carriers share behind their translation (RFC 6598).
-pub(crate) fn is_carrier_space(ip: Ipv4Addr) -> bool {
-    let [first, second, ..] = ip.octets();
-    first == 100 && second & 0xc0 == 64
-}
-
-/// `2000::/3` (RFC 4291) without `2002::/16`, which leads to an IPv4 address (RFC 3056).
-fn is_global_unicast(ip: Ipv6Addr) -> bool {
-    let first = ip.segments()[0];
-    first & 0xe000 == 0x2000 && first != 0x2002
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 
 use malha_proto::{
     Fingerprint, HealthPort, Label, NodeId, OrganizationId, Profile, Protocol, Secret32,
-    ServiceKind, SiteId, TokenId,
+    ServiceKind, SiteId, TokenId, is_public,
 };
 use malha_zone::{RecordName, ZoneName};
 
@@ -196,10 +196,7 @@ fn check(new: &NewAgency) -> Result<(), Rejection> {
     ];
     for (field, list) in addresses {
         crate::apply::check_count(Plenty::AddressesOfName, list.len(), MAX_AGENCY_ADDRESSES)?;
-        let wrong = list
-            .iter()
-            .find(|it| it.is_unspecified() || it.is_multicast() || it.is_loopback());
-        if let Some(wrong) = wrong {
+        if let Some(wrong) = list.iter().find(|it| !is_public(**it)) {
             let address = wrong.to_string();
             return refuse(field, Reason::AgencyAddress { address });
         }

@@ -129,7 +129,7 @@ reasons! {
 
     "agency-name-long" AgencyNameLong { name: String }
         "{name} has too many characters; at most {MAX_AGENCY_NAME_CHARS} leave room for the names that are made of it"
-    "agency-address" AgencyAddress { address: String } "{address} is nobody's public address"
+    "agency-address" AgencyAddress { address: String } "{address} is no public address: the internet does not lead to it; give the one at which others reach the agency, like 203.0.113.10"
     "agency-address-twice" AgencyAddressTwice { address: String }
         "{address} is a production address too; each stage needs its own, or requests for one reach the other"
     "agency-without-development" AgencyWithoutDevelopment "there is no development server to give them to"

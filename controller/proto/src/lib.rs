@@ -15,6 +15,7 @@ mod name;
 mod netmap;
 mod pair;
 mod probe;
+mod public;
 mod stream;
 mod token;
 
@@ -53,6 +54,7 @@ pub use probe::{
     MAX_PROBE_ADDRESSES, MAX_PROBE_NAMES, MAX_PROBE_TARGETS, MAX_PROBE_TIMEOUT_MS, NameAnswer,
     NameSeen, PortState, ProbeOrder, ProbeOutcome, ProbeResult, ProbeTarget, ProbeWay,
 };
+pub use public::{is_carrier_space, is_public};
 pub use stream::{
     ALPN_STREAM, Family, MAX_STREAMS, PathLoss, STREAM_BROKEN, StreamAnswer, StreamOpen,
 };

@@ -92,7 +92,7 @@ portuguese! {
         "A organização {organization} pede um segundo aprovador, e isto abriria {ports} em {node}: permita isso antes ao nó do balanceador na política, que pode ser aprovada."
     AgencyNameLong { name }
         "{name} é longo demais; com até {MAX_AGENCY_NAME_CHARS} caracteres ainda cabem os nomes que são feitos dele."
-    AgencyAddress { address } "{address} não é endereço público de ninguém."
+    AgencyAddress { address } "{address} não é um endereço público: a internet não leva a ele. Informe aquele em que os outros alcançam o órgão, como 203.0.113.10."
     AgencyAddressTwice { address }
         "{address} já é endereço da produção; cada ambiente tem o seu, ou os pedidos de um chegam ao outro."
     AgencyWithoutDevelopment "Não há servidor de homologação que receba estes endereços."

@@ -3,9 +3,10 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use malha_proto::is_carrier_space;
+
 use super::report::Finding;
 use super::ways::Seen;
-use crate::port_probe::is_carrier_space;
 use crate::text::Lang;
 use crate::text::doctor as text;
 

@@ -360,6 +360,40 @@ fn each_mistake_is_named_and_makes_nothing() {
 }
 
 #[test]
+fn an_agency_has_public_addresses_only() {
+    let mut world = with_policy();
+    let before = world.state.clone();
+    for text in [
+        "10.0.0.5",
+        "172.16.0.1",
+        "192.168.1.10",
+        "100.64.0.3",
+        "127.0.0.1",
+        "169.254.1.1",
+        "224.0.0.1",
+        "255.255.255.255",
+        "0.0.0.0",
+        "::",
+        "::1",
+        "fd00::1",
+        "fe80::1",
+        "ff02::1",
+        "::ffff:10.0.0.5",
+    ] {
+        let wrong: std::net::IpAddr = text.parse().unwrap();
+        let new = NewAgency {
+            development_addresses: [wrong].into(),
+            ..agency("sefaz")
+        };
+        let rejection = world.run(Command::AddAgency(Box::new(new))).unwrap_err();
+        let words = rejection.to_string();
+        let named = format!("development_addresses: {wrong} is no public address");
+        assert!(words.starts_with(&named), "{text}: {words}");
+    }
+    assert!(world.state == before);
+}
+
+#[test]
 fn an_agency_is_added_once_before_and_after_its_machines_come() {
     let mut world = with_policy();
     let again = |world: &mut World| {

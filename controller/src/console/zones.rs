@@ -20,7 +20,7 @@ pub(super) fn list(state: &State) -> Listing<ZoneRow> {
     let row = |zone: &Zone| ZoneRow {
         name: zone.origin().to_string().into(),
         serial: zone.serial().value(),
-        record_sets: count(sets(zone)),
+        record_sets: count(zone.len()),
     };
     Listing {
         rows: state.zones().iter().take(ROWS_MAX).map(row).collect(),
@@ -44,7 +44,7 @@ pub(super) fn detail(state: &State, name: &str) -> Option<ZoneDetail> {
         serial: zone.serial().value(),
         record_sets: Listing {
             rows,
-            total: sets(zone),
+            total: zone.len() + 1,
         },
     })
 }
@@ -120,9 +120,4 @@ fn row(set: &RecordSet) -> RecordSetRow {
             RecordSource::Route => Keeper::Automatic,
         },
     }
-}
-
-/// All record sets that are served, the SOA among them.
-fn sets(zone: &Zone) -> usize {
-    zone.len() + 1
 }

@@ -7,6 +7,7 @@ use crate::untrusted::Untrusted;
 pub struct ZoneRow {
     pub name: Untrusted,
     pub serial: u32,
+    /// Without the SOA, which nobody writes.
     pub record_sets: u32,
 }
 

@@ -44,7 +44,8 @@ pub const ADDRESS_QUARANTINE_MS: u64 = 7 * 86_400 * 1_000;
 
 /// Leases handed out since one was last known to be saved. Older ones belong to hellos that were given up.
 pub const MAX_OFFERED_LEASES: usize = 8;
-/// Former keys of a node kept until the newest one is shown, and past ones kept to know a copy by.
+/// Former keys of a node kept until the newest one is shown, and past ones kept to know a copy by. A key further behind opens no
+/// session: certificates are renewed after two thirds of their life, so the one of the key before the last has ended.
 pub const MAX_FORMER_KEYS: usize = 4;
 
 /// How long a repeated creation finds what the first one made.

@@ -3,7 +3,6 @@
 
 #![forbid(unsafe_code)]
 
-mod address;
 mod asn1;
 mod certificate;
 mod check;

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use malha_proto::is_public;
+
 use super::{Case, Outcome, Trouble, dns_in_words, failed, found, listed, unknown};
-use crate::address::is_private;
 use crate::check::Probe;
 use crate::observation::{
     DnsAnswer, DnsSeen, InsideSeen, ListedServer, NameServersAnswer, NameServersSeen, Observation,
@@ -50,7 +51,7 @@ pub(super) fn only(case: &Case<'_>, declared: &[IpAddr]) -> Outcome {
 
 pub(super) fn no_private(case: &Case<'_>) -> Outcome {
     let addresses = existing(case)?;
-    let private: Vec<&IpAddr> = addresses.iter().filter(|it| is_private(**it)).collect();
+    let private: Vec<&IpAddr> = addresses.iter().filter(|it| !is_public(**it)).collect();
     match private[..] {
         [] => Ok(shown(&addresses)),
         _ => Err(found(Fault::PrivateAddress, "", listed(&private))),

@@ -3,8 +3,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use malha_proto::is_public;
+
 use super::Plan;
-use crate::address::is_private;
 use crate::check::{Expect, Probe, Vantage};
 use crate::subject::{AllowList, Outside};
 
@@ -52,8 +53,7 @@ impl AllowList {
 /// Where the node's connections to the address come from. An address of its own network is not what the other side of a
 /// translation sees.
 fn sources_to(outside: &Outside, address: IpAddr) -> Vec<IpAddr> {
-    let counts = |ip: &IpAddr| {
-        ip.is_ipv4() == address.is_ipv4() && (is_private(address) || !is_private(*ip))
-    };
+    let counts =
+        |ip: &IpAddr| ip.is_ipv4() == address.is_ipv4() && (!is_public(address) || is_public(*ip));
     outside.sources.iter().copied().filter(counts).collect()
 }

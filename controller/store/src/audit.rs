@@ -144,6 +144,7 @@ pub struct AuditLog {
 struct OpenSegment {
     number: u64,
     file: File,
+    /// Of acknowledged lines: what stands behind them is taken back.
     bytes: u64,
 }
 
@@ -288,14 +289,18 @@ impl AuditLog {
     }
 
     fn write(&mut self, bytes: &[u8], head: AuditHead) -> Result<(), AuditError> {
-        let segment = self.segment_for(bytes.len() as u64)?;
+        let added_bytes = bytes.len() as u64;
+        let segment = self.segment_for(added_bytes)?;
         segment
             .file
             .write_all(bytes)
             .and_then(|()| segment.file.sync_data())
             .map_err(|error| AuditError::io("appending to the audit log", &error))?;
-        segment.bytes += bytes.len() as u64;
-        self.head_file.write(head)
+        self.head_file.write(head)?;
+        if let Some(segment) = &mut self.segment {
+            segment.bytes += added_bytes;
+        }
+        Ok(())
     }
 
     /// Takes back what a failed append left. The head goes first: after a crash between the two there are lines that nobody

@@ -13,7 +13,7 @@ use crate::folder;
 
 /// The open file, which is also the lock on the log's folder.
 pub(super) struct HeadFile {
-    file: File,
+    pub(super) file: File,
     next_slot: u64,
 }
 

@@ -93,6 +93,27 @@ fn a_log_whose_disk_failed_goes_on_when_the_disk_does() {
 }
 
 #[test]
+fn a_line_whose_head_could_not_be_written_is_taken_back() {
+    let (dir, _) = log_with(&["token create"]);
+    let mut log = AuditLog::open(dir.path()).unwrap();
+    log.append(&record("node enrol")).unwrap();
+    let read_only = File::open(dir.path().join("head")).unwrap();
+    let head_file = std::mem::replace(&mut log.head_file.file, read_only);
+    assert!(matches!(
+        log.append(&record("lost")),
+        Err(AuditError::Io { .. })
+    ));
+    log.head_file.file = head_file;
+    log.append(&record("node remove")).unwrap();
+    let head = log.head();
+    drop(log);
+    let log = AuditLog::open(dir.path()).unwrap();
+    let kept = ["token create", "node enrol", "node remove"];
+    assert_eq!(actions(&log.tail(10)), kept);
+    assert_eq!(verify(dir.path(), None).unwrap().head, head);
+}
+
+#[test]
 fn a_log_that_could_not_begin_a_segment_goes_on_in_it_later() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = AuditLog::open_with_segments_of(dir.path(), 400).unwrap();

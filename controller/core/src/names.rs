@@ -97,7 +97,9 @@ pub(crate) fn named_otherwise(old: &State, new: &State) -> BTreeSet<NodeId> {
         let (before, after) = sides(item);
         let stands = |node: &Node| (node.site, standing(node));
         if before.map(|it| stands(it)) != after.map(|it| stands(it)) {
-            for node in before.into_iter().chain(after) {
+            // Behind those of the lowest rank stands nobody.
+            let fronts = before.into_iter().chain(after);
+            for node in fronts.filter(|node| rank(node.profile) > 1) {
                 let below = sites.entry(node.site).or_default();
                 *below = rank(node.profile).max(*below);
             }

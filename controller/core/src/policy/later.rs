@@ -1,6 +1,8 @@
 //! The grants of a change that are closed at this moment. A difference compares what is open now, so without these a grant for
 //! Mondays would look like no change on a Sunday, and one that is over like one that was forgotten. It opens and closes nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use malha_proto::Label;
 
 use super::document::{Policy, Rule};
@@ -45,9 +47,10 @@ impl State {
             };
             Some(rule.later(change))
         });
+        let named: BTreeSet<&Label> = policy.rules.iter().map(|it| &it.name).collect();
         let went = changed(&former, policy).filter(|rule| {
             let is_over = rule.expires_ms.is_some_and(|end_ms| end_ms <= now_ms);
-            !is_over && !rule.holds(now_ms) && !names(policy, &rule.name)
+            !is_over && !rule.holds(now_ms) && !named.contains(&rule.name)
         });
         came.chain(went.map(|rule| rule.later(LaterChange::Gone)))
             .collect()
@@ -66,17 +69,16 @@ impl Rule {
 
 /// The rules of one policy that stand in the other one not at all, or otherwise.
 fn changed<'a>(one: &'a Policy, other: &'a Policy) -> impl Iterator<Item = &'a Rule> {
-    one.rules.iter().filter(|rule| {
-        let mut others = other.rules.iter();
-        !others.any(|it| {
+    let others: BTreeMap<&Label, &Rule> = other.rules.iter().map(|it| (&it.name, it)).collect();
+    one.rules.iter().filter(move |rule| {
+        let other = others.get(&rule.name);
+        // Where it stands is not what it says.
+        !other.is_some_and(|other| {
+            let line = other.line;
             Rule {
-                line: it.line,
+                line,
                 ..(*rule).clone()
-            } == *it
+            } == **other
         })
     })
-}
-
-fn names(policy: &Policy, name: &Label) -> bool {
-    policy.rules.iter().any(|rule| rule.name == *name)
 }

@@ -44,6 +44,14 @@ pub struct Coordinator {
     uncommitted: Option<RangeInclusive<u64>>,
 }
 
+/// Why a commit was not answered as done.
+enum NotCommitted {
+    /// Nothing of it is in the store.
+    Refused(String),
+    /// The store went away before anyone could see. The next start reads how far it came.
+    InDoubt(String),
+}
+
 /// Everything one commit writes, gathered while commands are applied.
 struct Draft {
     state: State,
@@ -158,7 +166,8 @@ impl Coordinator {
     }
 
     /// The audit lines first, then the records with the audit head: after a crash between the two the log has lines that
-    /// the store does not know, which the next start marks as never committed. Where the store fails, that is done here.
+    /// the store does not know, which the next start marks as never committed. Where the store certainly took nothing, that
+    /// is done here.
     async fn make_durable(
         &mut self,
         revision: Revision,
@@ -168,14 +177,19 @@ impl Coordinator {
         self.mark_uncommitted().await?;
         let before = lock(&self.audit).head();
         let head = self.append(audit.to_vec()).await?;
-        let committed = self.commit_records(revision, records, &head).await;
-        if committed.is_err() && before != head {
-            self.uncommitted = Some(before.sequence + 1..=head.sequence);
-            if let Err(why) = self.mark_uncommitted().await {
-                tracing::warn!(%why, "the audit log can't say yet that its last lines were not committed");
+        match self.commit_records(revision, records, &head).await {
+            Ok(()) => Ok(()),
+            Err(NotCommitted::InDoubt(cause)) => Err(cause),
+            Err(NotCommitted::Refused(cause)) => {
+                if before != head {
+                    self.uncommitted = Some(before.sequence + 1..=head.sequence);
+                }
+                if let Err(why) = self.mark_uncommitted().await {
+                    tracing::warn!(%why, "the audit log can't say yet that its last lines were not committed");
+                }
+                Err(cause)
             }
         }
-        committed
     }
 
     async fn mark_uncommitted(&mut self) -> Result<(), String> {
@@ -192,15 +206,15 @@ impl Coordinator {
         revision: Revision,
         records: BTreeMap<String, Option<Vec<u8>>>,
         head: &AuditHead,
-    ) -> Result<(), String> {
-        let batch = batch(revision, records, head)?;
+    ) -> Result<(), NotCommitted> {
+        let batch = batch(revision, records, head).map_err(NotCommitted::Refused)?;
         match self.store.commit(batch).await {
             Ok(CommitOutcome::Committed { .. }) => Ok(()),
-            Ok(CommitOutcome::Conflict(conflict)) => {
-                Err(format!("another writer changed the store: {conflict}"))
-            }
+            Ok(CommitOutcome::Conflict(conflict)) => Err(NotCommitted::Refused(format!(
+                "another writer changed the store: {conflict}"
+            ))),
             Err(error @ StoreError::OutcomeUnknown { .. }) => self.read_back(revision, error).await,
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(NotCommitted::Refused(error.to_string())),
         }
     }
 
@@ -216,22 +230,25 @@ impl Coordinator {
     }
 
     /// The disk failed in the middle of a commit. Nothing more can be said, nor taken in, until it can be read again.
-    async fn read_back(&self, revision: Revision, cause: StoreError) -> Result<(), String> {
+    async fn read_back(&self, revision: Revision, cause: StoreError) -> Result<(), NotCommitted> {
         tracing::error!(%cause, "a commit is in doubt; waiting until the store can be read");
-        let key = Key::new(REVISION_KEY).map_err(|error| error.to_string())?;
+        let key =
+            Key::new(REVISION_KEY).map_err(|error| NotCommitted::InDoubt(error.to_string()))?;
         loop {
             tokio::time::sleep(READ_BACK_PAUSE).await;
             match (
                 self.store.health().await.condition,
                 self.store.get(&key).await,
             ) {
-                (Condition::Closed, _) => return Err(cause.to_string()),
+                (Condition::Closed, _) => return Err(NotCommitted::InDoubt(cause.to_string())),
                 (Condition::Serving, Ok(Some(entry)))
                     if entry.value.as_bytes() == revision.0.to_be_bytes() =>
                 {
                     return Ok(());
                 }
-                (Condition::Serving, Ok(_)) => return Err(cause.to_string()),
+                (Condition::Serving, Ok(_)) => {
+                    return Err(NotCommitted::Refused(cause.to_string()));
+                }
                 (Condition::WritesRefused { .. }, _) | (Condition::Serving, Err(_)) => {}
             }
         }

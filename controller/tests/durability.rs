@@ -3,8 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use malha::coordinator::{Actor, Coordinator, Handle, SubmitError};
@@ -16,8 +15,8 @@ use malha_proto::{
 };
 use malha_store::audit::{self, AuditOutcome};
 use malha_store::{
-    Batch, CommitOutcome, Entry, Epoch, Health, Key, Page, Prefix, Snapshot, Store, StoreError,
-    StoreRevision, Watch,
+    Batch, CommitOutcome, Condition, Entry, Epoch, Health, Key, Page, Prefix, Snapshot, Store,
+    StoreError, StoreRevision, Watch,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -126,14 +125,34 @@ fn enrolment(token: TokenId, secret: &Secret32, machine: u8) -> Command {
     }
 }
 
-/// A store whose disk takes nothing for a while.
-struct Refusing {
+/// A store whose disk the story rules.
+struct Ruled {
     store: Arc<dyn Store>,
-    refuses: Arc<AtomicBool>,
+    disk: Arc<Mutex<Disk>>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Disk {
+    Takes,
+    Refuses,
+    /// Takes the commit, and is gone before it can say so.
+    LeavesInDoubt,
+}
+
+impl Ruled {
+    fn disk(&self) -> Disk {
+        *self.disk.lock().unwrap()
+    }
+}
+
+/// A controller over a store with this disk.
+async fn open_on(data: &Path, disk: &Arc<Mutex<Disk>>) -> Controller {
+    let disk = Arc::clone(disk);
+    open_with(data, |store| Arc::new(Ruled { store, disk })).await
 }
 
 #[async_trait]
-impl Store for Refusing {
+impl Store for Ruled {
     async fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
         self.store.get(key).await
     }
@@ -148,9 +167,14 @@ impl Store for Refusing {
     }
 
     async fn commit(&self, batch: Batch) -> Result<CommitOutcome, StoreError> {
-        match self.refuses.load(Ordering::SeqCst) {
-            true => Err(StoreError::Closed),
-            false => self.store.commit(batch).await,
+        match self.disk() {
+            Disk::Takes => self.store.commit(batch).await,
+            Disk::Refuses => Err(StoreError::Closed),
+            Disk::LeavesInDoubt => {
+                let _ = self.store.commit(batch).await?;
+                let cause = "the disk is gone".to_owned();
+                Err(StoreError::OutcomeUnknown { cause })
+            }
         }
     }
 
@@ -175,7 +199,14 @@ impl Store for Refusing {
     }
 
     async fn health(&self) -> Health {
-        self.store.health().await
+        let health = self.store.health().await;
+        match self.disk() {
+            Disk::LeavesInDoubt => Health {
+                condition: Condition::Closed,
+                ..health
+            },
+            Disk::Takes | Disk::Refuses => health,
+        }
     }
 
     async fn close(&self) -> Result<(), StoreError> {
@@ -187,24 +218,20 @@ impl Store for Refusing {
 async fn the_audit_log_says_which_of_its_lines_were_never_committed() {
     let folder = tempfile::tempdir().unwrap();
     create(folder.path()).await.close().await;
-    let refuses = Arc::new(AtomicBool::new(false));
-    let controller = open_with(folder.path(), |store| {
-        let refuses = Arc::clone(&refuses);
-        Arc::new(Refusing { store, refuses })
-    })
-    .await;
+    let disk = Arc::new(Mutex::new(Disk::Takes));
+    let controller = open_on(folder.path(), &disk).await;
     let organization = |name| Command::CreateOrganization {
         name: label(name),
         display_name: String::new(),
     };
     controller.submit(organization("first")).await.unwrap();
     let first = controller.handle.audit_tail(1).await.unwrap()[0].sequence;
-    refuses.store(true, Ordering::SeqCst);
+    *disk.lock().unwrap() = Disk::Refuses;
     for name in ["lost-1", "lost-2"] {
         let refused = controller.submit(organization(name)).await;
         assert!(matches!(refused, Err(SubmitError::Unavailable(_))));
     }
-    refuses.store(false, Ordering::SeqCst);
+    *disk.lock().unwrap() = Disk::Takes;
     controller.submit(organization("kept")).await.unwrap();
     let lines = controller.handle.audit_tail(5).await.unwrap();
     let read: Vec<_> = lines
@@ -229,6 +256,28 @@ async fn the_audit_log_says_which_of_its_lines_were_never_committed() {
     let controller = open(folder.path()).await;
     let last = controller.handle.audit_tail(1).await.unwrap();
     assert_eq!(last[0].sequence, first + 5);
+    controller.close().await;
+}
+
+#[tokio::test]
+async fn the_audit_log_calls_no_line_lost_whose_change_may_be_there() {
+    let folder = tempfile::tempdir().unwrap();
+    create(folder.path()).await.close().await;
+    let disk = Arc::new(Mutex::new(Disk::LeavesInDoubt));
+    let controller = open_on(folder.path(), &disk).await;
+    let organization = Command::CreateOrganization {
+        name: label("sefaz"),
+        display_name: String::new(),
+    };
+    let answer = controller.submit(organization).await;
+    assert!(matches!(answer, Err(SubmitError::Unavailable(_))));
+    controller.close().await;
+    let controller = open(folder.path()).await;
+    let state = controller.handle.state();
+    assert!(state.organization_by_name("sefaz").is_some());
+    let lines = controller.handle.audit_tail(5).await.unwrap();
+    let lost = |it: &audit::AuditEntry| it.record.outcome == AuditOutcome::Failed;
+    assert!(!lines.iter().any(lost), "{lines:?}");
     controller.close().await;
 }
 

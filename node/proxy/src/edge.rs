@@ -234,9 +234,10 @@ impl Floor {
             let _turn = self.handshakes.acquire().await.ok()?;
             Some(self.tls.open(tcp, peer).await)
         };
-        // A handshake under way is not given up for the end of the edge: its request would be lost with it.
+        // A handshake under way is not given up at once for the end of the edge: its request would be lost with it.
         let opened = tokio::select! {
             opened = timeout_at(deadline, opened) => opened,
+            () = self.stop.patience(std::future::pending()) => return None,
             () = self.stop.cut.cancelled() => return None,
         };
         let error = match opened {

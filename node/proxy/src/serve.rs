@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::activity::{Activity, Silence, Watched};
+use crate::activity::{Silence, Watched};
 use crate::config::EdgeLimits;
 use crate::gateway::{ClientLink, Gateway};
 use crate::target::{MAX_HEADERS_BYTES, MAX_TARGET_BYTES};
@@ -40,6 +40,15 @@ pub(crate) struct Stop {
 pub(crate) struct Tracked {
     tasks: TaskTracker,
     cut: CancellationToken,
+}
+
+impl Stop {
+    /// Ends when what is under way has come, or does not come soon, after the edge has begun to stop: who connects and says
+    /// nothing is not waited for.
+    pub(crate) async fn patience(&self, under_way: impl Future<Output = ()>) {
+        self.drain.cancelled().await;
+        let _ = timeout(STEP_LIMIT, under_way).await;
+    }
 }
 
 impl HttpDoor {
@@ -91,7 +100,8 @@ impl HttpDoor {
                 // The client's errors end its connection and nothing else.
                 _ = connection.as_mut() => return,
                 () = self.stop.cut.cancelled() => return,
-                () = self.leave(&activity), if !leaving => {}
+                // Not before its first request, if that comes soon.
+                () = self.stop.patience(activity.asked()), if !leaving => {}
                 silence = activity.silence(self.limits.unused, self.limits.stalled()) => {
                     if leaving || silence == Silence::Stalled {
                         return;
@@ -102,13 +112,6 @@ impl HttpDoor {
             leaving = true;
             connection.as_mut().graceful_shutdown();
         }
-    }
-
-    /// When a connection is to end with the edge: not before its first request, if that comes soon.
-    async fn leave(&self, activity: &Activity) {
-        self.stop.drain.cancelled().await;
-        // Who connects and says nothing is not waited for.
-        let _ = timeout(FIRST_REQUEST_LIMIT, activity.asked()).await;
     }
 }
 
@@ -123,6 +126,6 @@ where
     }
 }
 
-/// For the first request of a client that has just connected when the edge stops.
-const FIRST_REQUEST_LIMIT: Duration = Duration::from_secs(1);
+/// For the handshake, and then for the first request, of a client that has just connected when the edge stops.
+const STEP_LIMIT: Duration = Duration::from_secs(1);
 const HTTP2_HEADER_LIST_BYTES: u32 = (MAX_TARGET_BYTES + MAX_HEADERS_BYTES) as u32;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use malha_proxy::{Edge, EdgeConfig, EdgeError};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::origin::{Origin, fed};
 use crate::rig::{Answer, HOST, NEVER, Plan, empty, get, http1_on, request, request2};
@@ -89,11 +90,27 @@ async fn who_has_connected_is_answered_at_shutdown_and_leaves_nothing_to_be_cut_
     while TcpStream::connect(rig.https()).await.is_ok() {
         tokio::task::yield_now().await;
     }
-    // Each is waited for a second from when it could ask.
+    // A second for each step of theirs: a handshake, a first request.
     let answer = silent.send_request(get("/")).await.unwrap();
     assert_eq!(Answer::of(answer).await.status, 200);
     let stream = rig.tls_on(tcp, HOST, &[b"http/1.1"]).await.unwrap();
     let answer = http1_on(stream).await.send_request(get("/")).await.unwrap();
     assert_eq!(Answer::of(answer).await.status, 200);
     rig.stop().await;
+}
+
+#[tokio::test]
+async fn who_has_connected_and_says_nothing_is_not_waited_for_at_shutdown() {
+    let origin = Origin::start().await;
+    let mut plan = Plan::new();
+    plan.config.limits.drain = NEVER;
+    plan.config.limits.handshake = NEVER;
+    let rig = plan.start_before(origin.address);
+    let _in_tls = rig.http1(HOST).await;
+    let _in_clear = TcpStream::connect(rig.https()).await.unwrap();
+    while rig.counters.open_connections.value() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let stopped = timeout(Duration::from_secs(10), rig.stop()).await;
+    assert!(stopped.is_ok(), "it still waits for somebody");
 }

@@ -333,6 +333,7 @@ catalogue! {
     NoServices: "Nenhum serviço ainda", "No services yet";
     NoServicesWords: "Um serviço é uma porta que um nó oferece. Adicione abaixo.", "A service is a port that a node offers. Add one below.";
     NoRoutes: "Nenhuma rota ainda", "No routes yet";
+    ZoneElsewhere: "Em nenhuma zona daqui: no DNS deste nome, crie registros A ou AAAA que levem à borda. {}", "In no zone here: in this name's own DNS, make A or AAAA records that lead to the edge. {}";
     NoRoutesWords: "Uma rota liga uma URL pública a um serviço.", "A route ties a public URL to a service.";
     NeedNodeFirst: "Inscreva antes um nó.", "Enrol a node first.";
     NeedServiceFirst: "Para criar uma rota, adicione antes um serviço com exposição pública.", "To create a route, add a service with public exposure first.";

@@ -202,6 +202,7 @@ async fn services_and_routes_come_and_go() {
     ];
     let page = browser.submit("/services/route", &route).await;
     assert!(page.has("Route added.") && page.has(r#"href="https://camera.malha.example/""#));
+    assert!(page.has("In no zone here") && page.has("203.0.113.10"));
     let page = browser
         .submit("/services/service/n1.camera/remove", &[])
         .await;

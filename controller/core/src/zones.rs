@@ -45,7 +45,7 @@ pub(crate) fn remove(draft: &mut Draft, origin: &ZoneName) -> Result<Answer, Rej
     draft.touch_zone(&zone);
     draft.delete(EntityKey::Zone(origin.clone()));
     for host in managed::hosts_within(&draft.state, origin) {
-        if !managed::has_zone(&draft.state, &host) {
+        if draft.state.zone_of_host(&host).is_none() {
             return Err(Rejection::InUse {
                 what: Noun::Zone,
                 name: origin.to_string(),

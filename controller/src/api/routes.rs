@@ -1,6 +1,7 @@
 //! Routes over HTTP: public host names and paths bound to services.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Json;
@@ -8,6 +9,7 @@ use axum::extract::State as Shared;
 use axum::response::Response;
 use malha_core::{Answer, Command, Noun, State};
 use malha_proto::{HostName, RouteId};
+use malha_zone::ZoneName;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -32,6 +34,14 @@ pub struct Route {
     pub path: String,
     /// `org/site/node/service` of each.
     pub services: Vec<String>,
+    /// The zone of this controller in which its DNS records stand; absent: no zone here holds the host, and its records must be made
+    /// where that is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub zone: Option<ZoneName>,
+    /// The edges' addresses, to which its A and AAAA records lead.
+    #[schema(value_type = Vec<String>)]
+    pub addresses: Vec<IpAddr>,
     pub created_ms: u64,
 }
 
@@ -66,6 +76,10 @@ impl Resource for Route {
                 .iter()
                 .map(|service| paths::service(state, *service))
                 .collect(),
+            zone: state
+                .zone_of_host(&route.host)
+                .map(|zone| zone.origin().clone()),
+            addresses: state.settings().edge_addresses.clone(),
             created_ms: route.created_ms,
         })
     }
@@ -85,7 +99,8 @@ pub(super) async fn list(
 
 /// Add a route
 ///
-/// Its DNS records appear by themselves in the longest public zone that holds the host.
+/// Its DNS records appear by themselves in the longest public zone that holds the host. Where none does, the answer has no `zone`, and
+/// records of the host that lead to `addresses` must be made in its own DNS.
 #[utoipa::path(post, path = "/routes", tag = "routes", params(WriteQuery), request_body = NewRoute,
     responses((status = 201, body = Written<Route>)), security(("api_key" = ["write"])))]
 pub(super) async fn create(

@@ -1,5 +1,7 @@
 //! `malha service …`, `malha route …` and `malha grant …`.
 
+use std::net::IpAddr;
+
 use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
 use http::Method;
@@ -11,7 +13,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::nodes::health;
 use crate::cli::screen::Screen;
 use crate::cli::session::{Row, Session};
-use crate::cli::text::Word;
+use crate::cli::text::{self, Word};
 use crate::cli::tokens::plain;
 use crate::client::part;
 
@@ -248,6 +250,25 @@ impl Row for Route {
             screen.moment(self.created_ms),
             self.id.to_string(),
         ]
+    }
+
+    fn details(&self, _screen: &Screen) -> Vec<(Word, String)> {
+        let zone = self.zone.as_ref().map(ToString::to_string);
+        zone.map(|zone| (Word::Zone, zone)).into_iter().collect()
+    }
+
+    fn warning(&self, screen: &Screen) -> Option<String> {
+        let records = self.addresses.iter().map(|address| match address {
+            IpAddr::V4(_) => format!("{} A {address}", self.host),
+            IpAddr::V6(_) => format!("{} AAAA {address}", self.host),
+        });
+        let records: Vec<String> = records.collect();
+        let (lang, host) = (screen.lang, &self.host);
+        match (&self.zone, records.is_empty()) {
+            (Some(_), _) => None,
+            (None, false) => Some(text::zone_elsewhere(lang, host, records.join(", "))),
+            (None, true) => Some(text::zone_and_edges_elsewhere(lang, host)),
+        }
     }
 }
 

@@ -79,6 +79,14 @@ sentences! {
         "{over_limit} acima do limite, {not_allowed} de origem não listada, {unserved} sem servidor",
         "{over_limit} over a limit, {not_allowed} from a source not listed, {unserved} without a server"
     }
+    zone_elsewhere(host, records) {
+        "Atenção: {host} não está em nenhuma zona daqui. Crie no DNS desse nome: {records}",
+        "Warning: {host} lies in no zone of this controller. Make in that name's own DNS: {records}"
+    }
+    zone_and_edges_elsewhere(host) {
+        "Atenção: {host} não está em nenhuma zona daqui, e a borda não tem endereços (edge.addresses). Crie no DNS desse nome registros A ou AAAA que levem a ela",
+        "Warning: {host} lies in no zone of this controller, and the edge has no addresses (edge.addresses). Make A or AAAA records in that name's own DNS that lead to it"
+    }
     nobody_serves(balancer) {
         "Atenção: todos os servidores de {balancer} esvaziam ou estão em manutenção, e toda conexão nova é recusada. Para um voltar: malha balancer resume {balancer} SERVIÇO",
         "Warning: all servers of {balancer} drain or are in maintenance, and every new connection is refused. To bring one back: malha balancer resume {balancer} SERVICE"

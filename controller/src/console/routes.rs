@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use malha_core::{Command, Noun, Route};
+use malha_core::{Command, Noun, Route, State};
 use malha_proto::HostName;
 use malha_web::Viewer;
 use malha_web::model::{
@@ -101,9 +101,24 @@ fn row(census: &Census, route: &Route, port: u16) -> RouteRow {
         services: services
             .map(|service| paths::service(&census.state, service.id).into())
             .collect(),
+        elsewhere: elsewhere(&census.state, route),
         state,
         since,
     }
+}
+
+/// The edges' addresses, where nobody here makes the records that lead to them.
+fn elsewhere(state: &State, route: &Route) -> Option<String> {
+    if state.zone_of_host(&route.host).is_some() {
+        return None;
+    }
+    let addresses = state.settings().edge_addresses.iter();
+    Some(
+        addresses
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
+    )
 }
 
 /// Since when: the last change of one of the services.

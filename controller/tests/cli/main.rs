@@ -12,3 +12,4 @@ mod bad_input;
 mod local;
 mod rig;
 mod road;
+mod warnings;

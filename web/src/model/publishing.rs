@@ -103,6 +103,8 @@ pub struct RouteRow {
     pub url: Option<Untrusted>,
     /// The services behind it, as `node/service`.
     pub services: Vec<Untrusted>,
+    /// No zone of the controller holds the host: where its DNS must lead, made elsewhere.
+    pub elsewhere: Option<String>,
     pub state: RouteState,
     pub since: Option<OffsetDateTime>,
 }

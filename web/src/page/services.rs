@@ -244,6 +244,9 @@ fn route_row(visit: &Visit, route: &RouteRow) -> Markup {
                         span aria-hidden="true" { " ↗" }
                     }
                 } @else { strong { (route.host) } }
+                @if let Some(addresses) = &route.elsewhere {
+                    span.muted { (visit.language.fill(Text::ZoneElsewhere, &[addresses])) }
+                }
             }
             td.stacked data-label=(visit.say(Text::State)) {
                 (badge::route_state(visit, route.state))

@@ -401,6 +401,7 @@ impl Console for MemoryConsole {
                 path: new.path.as_str().into(),
                 url: Some(format!("https://{}{}", new.host, new.path).into()),
                 services: new.services.iter().map(|id| id.as_str().into()).collect(),
+                elsewhere: Some("203.0.113.10".to_owned()),
                 state: RouteState::Unknown,
                 since: None,
             });

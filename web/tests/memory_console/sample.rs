@@ -262,6 +262,7 @@ fn add_services(world: &mut World, now: OffsetDateTime) {
         path: "/".into(),
         url: Some(format!("https://{host}/").into()),
         services: vec![service.into()],
+        elsewhere: None,
         state,
         since: Some(ago(now, 190)),
     };

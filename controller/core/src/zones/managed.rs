@@ -280,9 +280,12 @@ fn is_managed(zone: &Zone, name: &RecordName, rtype: RecordType) -> bool {
         .is_some_and(|set| set.source() == RecordSource::Route)
 }
 
-/// Whether anybody is told by us where a host is.
-pub(crate) fn has_zone(state: &State, host: &HostName) -> bool {
-    place_of(state, host).is_some()
+impl State {
+    /// The public zone in which the records of a route at this host stand; None: whoever keeps its zone elsewhere makes them.
+    #[must_use]
+    pub fn zone_of_host(&self, host: &HostName) -> Option<&Zone> {
+        place_of(self, host).map(|(zone, _)| zone)
+    }
 }
 
 /// The longest zone that holds a host, and the host's name in it.

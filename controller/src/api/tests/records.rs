@@ -1,7 +1,7 @@
 //! Record sets, and those that come and go with a route.
 
 use axum::http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::rig::{NODE, NODE_IN_URL, Rig};
 
@@ -15,6 +15,14 @@ async fn a_route_makes_its_records_and_they_go_with_it() {
         )
         .await;
     assert_eq!(made["services"], json!([format!("{NODE}/web")]));
+    assert_eq!(made["zone"], "example.org");
+    let elsewhere = json!({"host": "b.example.net", "services": ["ss-1/web"]});
+    let elsewhere = rig.post("/routes", elsewhere).await;
+    assert_eq!(elsewhere["zone"], Value::Null);
+    assert_eq!(elsewhere["addresses"], json!(["192.0.2.1"]));
+    rig.call(Method::DELETE, "/routes/b.example.net", None)
+        .await
+        .ok();
     let record = rig.get("/zones/example.org/records/b/A").await;
     assert_eq!(
         (&record["data"], &record["source"]),

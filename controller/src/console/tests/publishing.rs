@@ -127,6 +127,14 @@ async fn a_route_has_an_address_to_open_with_the_public_port() {
         rows[1].services,
         ["prefeitura/garagem-01/servidor/web".into()]
     );
+    assert!(rows.iter().all(|row| row.elsewhere.is_none()));
+
+    let elsewhere = new_route("a.example.net", "/", &[web]);
+    rig.console.add_route(&owner(), elsewhere).await.unwrap();
+    let rows = rig.console.routes(&owner()).await.unwrap().rows;
+    let row = rows.iter().find(|row| row.host.as_str() == "a.example.net");
+    let told = row.and_then(|row| row.elsewhere.as_deref());
+    assert_eq!(told, Some("192.0.2.1"));
 }
 
 #[tokio::test]

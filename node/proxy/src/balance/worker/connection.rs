@@ -250,9 +250,12 @@ pub(super) fn dial(
 ) -> Option<(OwnedFd, Lease)> {
     loop {
         let lease = choose(tried)?;
-        let is_cut = (held.source.as_ref()).is_some_and(|it| it.is_cut());
-        let set_out = match is_cut || lease.open().is_told(Ending::Reset) {
-            // The client has lost its peer, or the balancer ends.
+        if held.source.as_ref().is_some_and(|it| it.is_cut()) {
+            // The client has lost its peer. One that loses it from now on is told by its lease.
+            return None;
+        }
+        let set_out = match lease.open().is_told(Ending::Reset) {
+            // The backend has left, the client has lost its peer, or the balancer ends.
             true => Err(io::ErrorKind::Interrupted.into()),
             false => set_out(&lease),
         };

@@ -61,8 +61,8 @@ sentences! {
         "versão {version} da política em vigor (revisão {revision})", "policy version {version} is in force (revision {revision})"
     }
     policy_waits(deadline, former) {
-        "em vigor até {deadline}: sem confirmação a versão {former} volta",
-        "in force until {deadline}: unconfirmed, version {former} comes back"
+        "em vigor; sem confirmação a versão {former} volta {deadline}",
+        "in force; unconfirmed, version {former} comes back {deadline}"
     }
     policy_pending(former, deadline, version) {
         "A versão {former} volta {deadline} se não vier: malha policy confirm {version}",

@@ -92,6 +92,10 @@ async fn look(
 /// throws out. Who speaks serves.
 async fn seen(met: io::Result<impl AsyncRead + Unpin>, stay: Option<Duration>) -> PortState {
     let (mut stream, stay) = match (met, stay) {
+        // Whoever refuses does so otherwise: this one had accepted, and the reset was faster than we.
+        (Err(error), Some(_)) if error.kind() == io::ErrorKind::ConnectionReset => {
+            return PortState::Dismissed;
+        }
         (Err(error), _) => return state_of(&error),
         (Ok(_), None) => return PortState::Open,
         (Ok(stream), Some(stay)) => (stream, stay),
@@ -231,6 +235,13 @@ mod tests {
         };
         assert_eq!(met(3_000, speaks).await, PortState::Open);
         assert_eq!(met(50, async |it| Some(it)).await, PortState::Open);
+        for (kind, state) in [
+            (io::ErrorKind::ConnectionReset, PortState::Dismissed),
+            (io::ErrorKind::ConnectionRefused, PortState::Refused),
+        ] {
+            let failed = io::Result::<TcpStream>::Err(kind.into());
+            assert_eq!(seen(failed, Some(Duration::ZERO)).await, state);
+        }
     }
 
     #[tokio::test]

@@ -11,7 +11,9 @@ use std::time::Duration;
 use malha_core::{Change, Context, History, State};
 use malha_proto::Revision;
 use malha_store::audit::{AuditHead, AuditLog, AuditRecord};
-use malha_store::{Batch, CommitOutcome, Condition, Key, MAX_OPS, Op, Store, StoreError, Value};
+use malha_store::{
+    Batch, CommitOutcome, Condition, Key, MAX_OPS, Op, Store, StoreError, StoreRevision, Value,
+};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -208,13 +210,15 @@ impl Coordinator {
         head: &AuditHead,
     ) -> Result<(), NotCommitted> {
         let batch = batch(revision, records, head).map_err(NotCommitted::Refused)?;
+        let refused = |error: StoreError| NotCommitted::Refused(error.to_string());
+        let before = self.store.revision().await.map_err(refused)?;
         match self.store.commit(batch).await {
             Ok(CommitOutcome::Committed { .. }) => Ok(()),
             Ok(CommitOutcome::Conflict(conflict)) => Err(NotCommitted::Refused(format!(
                 "another writer changed the store: {conflict}"
             ))),
-            Err(error @ StoreError::OutcomeUnknown { .. }) => self.read_back(revision, error).await,
-            Err(error) => Err(NotCommitted::Refused(error.to_string())),
+            Err(error @ StoreError::OutcomeUnknown { .. }) => self.read_back(before, error).await,
+            Err(error) => Err(refused(error)),
         }
     }
 
@@ -229,8 +233,13 @@ impl Coordinator {
             .map_err(|error| error.to_string())
     }
 
-    /// The disk failed in the middle of a commit. Nothing more can be said, nor taken in, until it can be read again.
-    async fn read_back(&self, revision: Revision, cause: StoreError) -> Result<(), NotCommitted> {
+    /// The disk failed in the middle of a commit. Nothing more can be said, nor taken in, until it can be read again. Every commit
+    /// writes [`REVISION_KEY`], if only with the same value.
+    async fn read_back(
+        &self,
+        before: StoreRevision,
+        cause: StoreError,
+    ) -> Result<(), NotCommitted> {
         tracing::error!(%cause, "a commit is in doubt; waiting until the store can be read");
         let key =
             Key::new(REVISION_KEY).map_err(|error| NotCommitted::InDoubt(error.to_string()))?;
@@ -241,11 +250,7 @@ impl Coordinator {
                 self.store.get(&key).await,
             ) {
                 (Condition::Closed, _) => return Err(NotCommitted::InDoubt(cause.to_string())),
-                (Condition::Serving, Ok(Some(entry)))
-                    if entry.value.as_bytes() == revision.0.to_be_bytes() =>
-                {
-                    return Ok(());
-                }
+                (Condition::Serving, Ok(Some(entry))) if entry.modified > before => return Ok(()),
                 (Condition::Serving, Ok(_)) => {
                     return Err(NotCommitted::Refused(cause.to_string()));
                 }

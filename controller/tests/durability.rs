@@ -137,6 +137,8 @@ enum Disk {
     Refuses,
     /// Takes the commit, and is gone before it can say so.
     LeavesInDoubt,
+    /// Takes nothing, can't say so, and is soon back.
+    Loses,
 }
 
 impl Ruled {
@@ -175,6 +177,10 @@ impl Store for Ruled {
                 let cause = "the disk is gone".to_owned();
                 Err(StoreError::OutcomeUnknown { cause })
             }
+            Disk::Loses => {
+                let cause = "the disk was gone".to_owned();
+                Err(StoreError::OutcomeUnknown { cause })
+            }
         }
     }
 
@@ -205,7 +211,7 @@ impl Store for Ruled {
                 condition: Condition::Closed,
                 ..health
             },
-            Disk::Takes | Disk::Refuses => health,
+            Disk::Takes | Disk::Refuses | Disk::Loses => health,
         }
     }
 
@@ -278,6 +284,24 @@ async fn the_audit_log_calls_no_line_lost_whose_change_may_be_there() {
     let lines = controller.handle.audit_tail(5).await.unwrap();
     let lost = |it: &audit::AuditEntry| it.record.outcome == AuditOutcome::Failed;
     assert!(!lines.iter().any(lost), "{lines:?}");
+    controller.close().await;
+}
+
+/// What is kept beside the state raises no revision of it by which one could tell.
+#[tokio::test]
+async fn nothing_is_acknowledged_that_a_failing_disk_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    create(folder.path()).await.close().await;
+    let disk = Arc::new(Mutex::new(Disk::Loses));
+    let controller = open_on(folder.path(), &disk).await;
+    let key = Key::new("m/kept-beside").unwrap();
+    let keep = || vec![(key.as_str().to_owned(), Some(vec![1]))];
+    let kept = controller.handle.keep(keep(), None).await;
+    assert!(matches!(kept, Err(SubmitError::Unavailable(_))), "{kept:?}");
+    assert!(controller.store.get(&key).await.unwrap().is_none());
+    *disk.lock().unwrap() = Disk::Takes;
+    controller.handle.keep(keep(), None).await.unwrap();
+    assert!(controller.store.get(&key).await.unwrap().is_some());
     controller.close().await;
 }
 

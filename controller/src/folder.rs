@@ -40,6 +40,11 @@ pub enum FolderError {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error(
+        "{} has a second name somewhere, where it may be somebody's; replace it by a copy, then run `chown` on it yourself",
+        .0.display()
+    )]
+    ElsewhereToo(PathBuf),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]

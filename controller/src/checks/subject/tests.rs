@@ -5,6 +5,7 @@ use malha_core::Command;
 use malha_core::declaration::Stage as Environment;
 use malha_proto::{EnrolToken, Fingerprint, WgKey};
 use serde_json::json;
+use tokio::sync::Mutex;
 
 use super::*;
 use crate::api::tests::rig::{Rig, facts};
@@ -75,6 +76,9 @@ async fn joins(rig: &Rig, site: &str, profile: &str, number: u8) -> NodeId {
 
 /// A public balancer on the controller's own machine, which leads to `ss-1` for these sources.
 async fn fronted(allowed: &[&str]) -> Rig {
+    // The controller tries for a moment whether the port is free, and tests of one process run beside each other.
+    static TRYING_5500: Mutex<()> = Mutex::const_new(());
+    let _alone = TRYING_5500.lock().await;
     let mut rig = Rig::furnished().await;
     rig.has_hub(HubPorts::default()).await;
     let service = json!({

@@ -83,8 +83,12 @@ impl Device {
             return false;
         }
         let mut batch = self.wire.batch_of(frames);
-        let to = self.server.forward(from, batch.bytes(), stride, now);
-        self.wire.push_batch(to, batch, stride);
+        let passed = self.server.forward(from, batch.bytes(), stride, now);
+        if let Some((_, bytes)) = passed {
+            batch.set_end(bytes);
+        }
+        self.wire
+            .push_batch(passed.map(|(to, _)| to), batch, stride);
         true
     }
 

@@ -186,14 +186,14 @@ impl RelayServer {
     }
 
     /// DATA frames of one channel, all `stride` bytes long but for a shorter last one: rewrites them in place for the other
-    /// end and returns where that is. `None` if they go no further.
+    /// end and returns where that is, and how many bytes of them go there; the rest is over the pair's rate. `None` if none does.
     pub(crate) fn forward(
         &mut self,
         from: Path,
         batch: &mut [u8],
         stride: usize,
         now: Instant,
-    ) -> Option<Path> {
+    ) -> Option<(Path, usize)> {
         let stride = stride.max(1);
         let frames = batch.len().div_ceil(stride) as u64;
         let number = match Frame::parse(batch) {
@@ -217,24 +217,22 @@ impl RelayServer {
             self.counters.unbound += frames;
             return None;
         };
-        let bytes = batch.len() as u64;
-        if !self
-            .rates
-            .get_mut(&channel.first)
-            .is_some_and(|bucket| bucket.take(bytes, now))
-        {
-            self.counters.limited += frames;
+        let bucket = self.rates.get_mut(&channel.first)?;
+        let bytes = bucket.take(batch.len(), stride, now);
+        let passed = bytes.div_ceil(stride) as u64;
+        self.counters.limited += frames - passed;
+        if passed == 0 {
             return None;
         }
         let header = data_header(channel.twin);
-        for frame in batch.chunks_mut(stride) {
+        for frame in batch[..bytes].chunks_mut(stride) {
             if let Some(start) = frame.first_chunk_mut() {
                 *start = header;
             }
         }
-        self.counters.forwarded += frames;
-        self.counters.forwarded_bytes += bytes;
-        Some(binding.path)
+        self.counters.forwarded += passed;
+        self.counters.forwarded_bytes += bytes as u64;
+        Some((binding.path, bytes))
     }
 
     pub(crate) fn counters(&self) -> RelayCounters {
@@ -311,18 +309,22 @@ fn rebind(
 }
 
 impl Bucket {
-    fn take(&mut self, bytes: u64, now: Instant) -> bool {
+    /// How many bytes of a batch of frames pass, `stride` each: as many whole ones as there are bytes for. A sender whose batches were
+    /// lost whole would lose its window, and wait for a timeout each time.
+    fn take(&mut self, wanted: usize, stride: usize, now: Instant) -> usize {
         let passed = now.saturating_duration_since(self.at).as_micros() as u64;
         let earned = passed.saturating_mul(RATE_BYTES_PER_S / 1_000_000);
         if earned > 0 {
             self.bytes = self.bytes.saturating_add(earned).min(BURST_BYTES);
             self.at = now;
         }
-        let Some(left) = self.bytes.checked_sub(bytes) else {
-            return false;
+        let held = usize::try_from(self.bytes).unwrap_or(usize::MAX);
+        let passed = match wanted <= held {
+            true => wanted,
+            false => held - held % stride,
         };
-        self.bytes = left;
-        true
+        self.bytes -= passed as u64;
+        passed
     }
 }
 

@@ -114,7 +114,8 @@ impl World {
     ) -> Option<(Path, Vec<u8>)> {
         let mut frame = data(channel, datagram);
         let stride = frame.len();
-        let to = self.server.forward(path, &mut frame, stride, self.now)?;
+        let (to, bytes) = self.server.forward(path, &mut frame, stride, self.now)?;
+        assert_eq!(bytes, frame.len(), "one frame passes whole or not at all");
         Some((to, frame))
     }
 }
@@ -135,7 +136,7 @@ fn a_batch_passes_as_a_batch() {
     let mut world = World::bound();
     let mut batch = [data(A, &[1; 100]), data(A, &[2; 100]), data(A, &[3; 7])].concat();
     let to = world.server.forward(from(1), &mut batch, 108, world.now);
-    assert_eq!(to, Some(from(2)));
+    assert_eq!(to, Some((from(2), batch.len())));
     assert_eq!(
         batch,
         [data(B, &[1; 100]), data(B, &[2; 100]), data(B, &[3; 7])].concat()
@@ -360,6 +361,34 @@ fn a_pair_may_send_a_burst_and_then_its_rate() {
         "{megabytes} MB in two seconds"
     );
     assert!(world.server.counters().limited > 0);
+}
+
+#[test]
+fn of_a_batch_over_the_rate_as_many_frames_pass_as_there_is_rate_for() {
+    let mut world = World::bound();
+    let mut batch = data(A, &[7; 1_192]).repeat(50);
+    batch.extend(data(A, &[7; 500]));
+    let pass = |world: &mut World| {
+        let mut frames = batch.clone();
+        world
+            .server
+            .forward(from(1), &mut frames, 1_200, world.now)
+            .map_or(0, |(_, bytes)| bytes)
+    };
+    // The burst, to its last whole frame.
+    let passed: usize = (0..100).map(|_| pass(&mut world)).sum();
+    assert!(world.server.counters().limited > 0);
+    assert_eq!(pass(&mut world), 0);
+    let before = world.server.counters();
+    // 125 bytes in each microsecond, beside what was left of the burst.
+    world.now += Duration::from_micros(200);
+    let more = pass(&mut world);
+    assert!(more == 20 * 1_200 || more == 21 * 1_200, "{more} bytes");
+    let now = world.server.counters();
+    let frames = (more / 1_200) as u64;
+    assert_eq!(now.forwarded - before.forwarded, frames);
+    assert_eq!(now.limited - before.limited, 51 - frames);
+    assert_eq!(now.forwarded_bytes, (passed + more) as u64);
 }
 
 #[test]

@@ -102,8 +102,9 @@ fn new_sockets_serve_every_shard() {
             for node in &nodes {
                 let mut listener = node.listen(0).await;
                 let address = overlay(node.number, listener.local_addrs()[0].port());
-                let (near, far) = tokio::join!(hub.dial(address), listener.accept());
-                drop((near.unwrap(), far.unwrap()));
+                let (near, far) =
+                    tokio::join!(hub.dial(address), timeout(LIMIT, listener.accept()));
+                drop((near.unwrap(), far.unwrap().unwrap()));
             }
         }
         hub.tunnel.shutdown().await;
@@ -241,8 +242,12 @@ async fn loopback_hub(shards: usize) -> (Node, Vec<Node>) {
     let hub = hub_on_loopback(shards);
     let mut nodes = Vec::new();
     for number in NODES {
-        let node = Node::netstack(number);
+        let (node, mut events) = (Node::netstack(number), hub.tunnel.events());
         connect(&node, &hub).await;
+        // The hub knows where the node is once it has read the first packet of the session.
+        while path_to(&hub, number).await.is_none() {
+            timeout(LIMIT, events.recv()).await.unwrap().unwrap();
+        }
         nodes.push(node);
     }
     (hub, nodes)

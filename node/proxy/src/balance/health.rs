@@ -9,7 +9,7 @@ use super::spec::{Check, Probe};
 /// How long after a failed check a backend with an HTTP check is not called up: X-Road repeats a failed result for 30 s.
 pub const RECOVERY: Duration = Duration::from_secs(35);
 
-/// How a backend is.
+/// How a backend is, and so which are tried first. What none of the better ones took goes to any that is not down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
     /// Nothing is known yet: it gets connections only where no backend is up or suspect.

@@ -257,8 +257,8 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     /// The model knows the rules in words only: nothing to one that is not to serve or is down; the least often tried before
-    /// any other; a proven one, then a suspect one before any other; the least loaded for its weight; the count of a backend is what was chosen and
-    /// has not ended.
+    /// any other; a proven one, then a suspect one before any other; the least loaded for its weight; the count of a backend is
+    /// what was chosen and has not ended.
     #[test]
     fn every_choice_is_one_that_the_rules_allow(
         steps in prop::collection::vec(step(), 1..120),

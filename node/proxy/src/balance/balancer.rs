@@ -31,7 +31,9 @@ use super::worker::{Entrance, Newcomer, PLACES, Places, Workers};
 #[derive(Debug)]
 pub struct Balancer {
     floor: Arc<Floor>,
-    /// Accept loops and checks; they end with this.
+    /// They end with this.
+    accept_loops: JoinSet<()>,
+    /// Checks, and the ways to the backends; they end with this.
     loops: JoinSet<()>,
 }
 
@@ -104,15 +106,20 @@ impl Balancer {
         let (at_workers, others): (Vec<_>, Vec<_>) = listeners
             .into_iter()
             .partition(|it| is_accepting && it.kernel().is_some());
+        let mut accept_loops = JoinSet::new();
         for listener in others {
-            loops.spawn(accept_forever(Arc::clone(&floor), listener));
+            accept_loops.spawn(accept_forever(Arc::clone(&floor), listener));
         }
         // They stay their owners', though the workers accept there.
-        loops.spawn(async move {
+        accept_loops.spawn(async move {
             let _at_workers = at_workers;
             pending().await
         });
-        Ok(Self { floor, loops })
+        Ok(Self {
+            floor,
+            accept_loops,
+            loops,
+        })
     }
 
     /// Goes on with another spec; connections to backends that stay are not touched.
@@ -169,7 +176,7 @@ impl Balancer {
     /// Closes the listeners and, for so long, each connection as soon as its client has been answered; then it resets what is
     /// left, and returns when that is done.
     pub async fn finish(mut self, limit: Duration) {
-        self.loops.shutdown().await;
+        self.accept_loops.shutdown().await;
         let floor = &self.floor;
         if let Some(Some(workers)) = floor.workers.get() {
             workers.close_doors();
@@ -180,6 +187,8 @@ impl Balancer {
             floor.pool().close(Ending::Reset);
             floor.connections.wait().await;
         }
+        // Not before: a worker may have accepted one more until its doors were closed, and that one needs a way.
+        self.loops.shutdown().await;
     }
 }
 

@@ -98,6 +98,22 @@ async fn a_way_that_is_known_is_gone_by_the_balancer_itself_until_it_is_cut() {
     rig.meets_until(|| made() > before).await;
 }
 
+/// As in the moment between a way's end and the balancer's knowledge of it, as when an agent stops.
+#[tokio::test]
+async fn a_way_that_has_just_ended_costs_nobody_the_connection() {
+    let server = Server::start(b'a').await;
+    let ways = KnownWays::new();
+    let rig = Rig::start_on_known_ways(spec(&[&server]), Arc::clone(&ways)).await;
+    let made = || ways.made.load(Ordering::SeqCst);
+    ways.open.add_permits(1);
+    rig.meets_until(|| made() > 0).await;
+    ways.are_broken.store(true, Ordering::SeqCst);
+    let before = made();
+    assert_eq!(rig.meet().await.unwrap(), b'a', "by asking for one");
+    assert!(made() > before, "it went by the known way first");
+    assert_eq!(rig.balancer.status().unserved_connections, 0);
+}
+
 #[tokio::test]
 async fn a_stopped_balancer_has_left_its_port() {
     let server = Server::start(b'a').await;

@@ -5,7 +5,7 @@ use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -284,7 +284,9 @@ pub(crate) struct KnownWays {
     pub(crate) open: Semaphore,
     pub(crate) cut: Arc<Notify>,
     /// How many sockets the balancer has made for itself.
-    pub(crate) made: Arc<AtomicUsize>,
+    pub(crate) made: AtomicUsize,
+    /// No socket can be made, as when a way has ended and it is not known yet.
+    pub(crate) are_broken: AtomicBool,
 }
 
 impl KnownWays {
@@ -293,7 +295,8 @@ impl KnownWays {
         Arc::new(Self {
             open: Semaphore::new(0),
             cut: Arc::default(),
-            made: Arc::default(),
+            made: AtomicUsize::new(0),
+            are_broken: AtomicBool::new(false),
         })
     }
 }
@@ -312,10 +315,13 @@ impl Connector for Shared {
 
     async fn way(&self, address: SocketAddr) -> Option<Way> {
         self.0.open.acquire().await.unwrap().forget();
-        let (sockets, made) = (Way::of_host(address).sockets, Arc::clone(&self.0.made));
+        let (sockets, ways) = (Way::of_host(address).sockets, Arc::clone(&self.0));
         let counted = move || {
-            made.fetch_add(1, Ordering::SeqCst);
-            sockets()
+            ways.made.fetch_add(1, Ordering::SeqCst);
+            match ways.are_broken.load(Ordering::SeqCst) {
+                true => Err(io::ErrorKind::NetworkDown.into()),
+                false => sockets(),
+            }
         };
         Some(Way {
             sockets: Box::new(counted),

@@ -166,10 +166,10 @@ impl Connection {
         };
         self.lease.failed(error);
         attempt.tried.push(self.lease.choice.backend);
-        let source = attempt.source.ip();
-        let Some((server, lease)) = dial(&mut attempt.tried, &self.held, |tried| {
-            self.lease.again(source, tried)
-        }) else {
+        let address = attempt.source.ip();
+        let source = self.held.source.as_deref();
+        let again = |tried: &[u64]| self.lease.again(address, tried);
+        let Ok((server, lease)) = dial(&mut attempt.tried, source, again) else {
             return false;
         };
         attempt.until = Instant::now() + attempt.terms.limits.connect;
@@ -242,29 +242,38 @@ impl Connection {
     }
 }
 
+/// Why nobody could set out to a backend.
+pub(super) enum Unreached {
+    /// A socket could not even be made: a way has ended just now, and there may soon be another.
+    NoWay,
+    NoBackend,
+}
+
 /// A socket on its way to the first backend to which one can set out.
 pub(super) fn dial(
     tried: &mut Vec<u64>,
-    held: &Held,
+    source: Option<&Source>,
     choose: impl Fn(&[u64]) -> Option<Lease>,
-) -> Option<(OwnedFd, Lease)> {
-    loop {
-        let lease = choose(tried)?;
-        if held.source.as_ref().is_some_and(|it| it.is_cut()) {
+) -> Result<(OwnedFd, Lease), Unreached> {
+    let mut why = Unreached::NoBackend;
+    while let Some(lease) = choose(tried) {
+        if source.is_some_and(Source::is_cut) {
             // The client has lost its peer. One that loses it from now on is told by its lease.
-            return None;
+            return Err(Unreached::NoBackend);
         }
-        let set_out = match lease.open().is_told(Ending::Reset) {
+        let socket = match lease.open().is_told(Ending::Reset) {
             // The backend has left, the client has lost its peer, or the balancer ends.
             true => Err(io::ErrorKind::Interrupted.into()),
-            false => set_out(&lease),
+            false => lease.socket().inspect_err(|_| why = Unreached::NoWay),
         };
+        let set_out = socket.and_then(|socket| set_out(socket, lease.choice.address));
         match set_out {
-            Ok(server) => return Some((server, lease)),
+            Ok(server) => return Ok((server, lease)),
             Err(error) => lease.failed(&error),
         }
         tried.push(lease.choice.backend);
     }
+    Err(why)
 }
 
 /// Closes by reset.
@@ -273,10 +282,9 @@ pub(super) fn abort(tcp: OwnedFd) {
     let _ = sockopt::set_socket_linger(&tcp, Some(Duration::ZERO));
 }
 
-fn set_out(lease: &Lease) -> io::Result<OwnedFd> {
-    let server = lease.socket()?;
-    match connect(&server, &lease.choice.address) {
-        Ok(()) | Err(Errno::INPROGRESS) => Ok(server),
+fn set_out(socket: OwnedFd, address: SocketAddr) -> io::Result<OwnedFd> {
+    match connect(&socket, &address) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
         Err(error) => Err(error.into()),
     }
 }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::super::balancer::Floor;
 use super::super::lease::Lease;
 use super::super::open::{Ending, REST, Side};
-use super::connection::{Connection, Held, Next, abort, dial};
+use super::connection::{Connection, Held, Next, Unreached, abort, dial};
 use super::doors::{Doors, Entrance, Newcomer};
 use super::flow::{Pace, Stock};
 use super::inbox::Inbox;
@@ -174,23 +174,28 @@ impl Worker {
         if matches!(known, Some(None)) || !self.floor.ways.are_known() {
             return self.floor.serve(newcomer, terms, place);
         }
+        let known = known.flatten();
+        let mut tried = Vec::new();
+        let choose = |tried: &[u64]| Lease::choose(&self.floor, address, tried);
+        let attempt = match dial(&mut tried, known.as_deref(), choose) {
+            Ok(attempt) => attempt,
+            Err(Unreached::NoWay) => return self.floor.serve(newcomer, terms, place),
+            Err(Unreached::NoBackend) => {
+                self.floor.counters.unserved_connections.add(1);
+                return abort(newcomer.tcp);
+            }
+        };
+        let held = Held {
+            source: known,
+            _place: place,
+            _token: self.floor.connections.token(),
+            _watched: None,
+        };
         let Newcomer {
             tcp: client,
             source,
             ..
         } = newcomer;
-        let held = Held {
-            source: known.flatten(),
-            _place: place,
-            _token: self.floor.connections.token(),
-            _watched: None,
-        };
-        let mut tried = Vec::new();
-        let choose = |tried: &[u64]| Lease::choose(&self.floor, address, tried);
-        let Some(attempt) = dial(&mut tried, &held, choose) else {
-            self.floor.counters.unserved_connections.add(1);
-            return abort(client);
-        };
         let connection = Connection::opening(client, attempt, (source, terms), tried, held);
         let key = self.connections.insert(connection);
         self.watch_attempt(key);

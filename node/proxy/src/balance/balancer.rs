@@ -164,6 +164,11 @@ impl Balancer {
     }
 
     #[cfg(test)]
+    pub(super) fn floor(&self) -> &Arc<Floor> {
+        &self.floor
+    }
+
+    #[cfg(test)]
     pub(super) fn workers(&self) -> Option<&Workers> {
         self.floor.workers()
     }
@@ -250,7 +255,7 @@ impl Floor {
     }
 
     /// Goes on with a connection that a worker has accepted while its source is not known, or not all backends can be reached by
-    /// the kernel. Must be called within the runtime.
+    /// the kernel, or no longer. Must be called within the runtime.
     pub(super) fn serve(self: &Arc<Self>, newcomer: Newcomer, terms: Terms, place: Admitted) {
         // Only the runtime's own failure ends it here.
         let Ok(tcp) = TcpStream::from_std(newcomer.tcp.into()) else {
@@ -259,7 +264,9 @@ impl Floor {
         let (floor, source) = (Arc::clone(self), newcomer.source);
         self.connections.spawn(async move {
             let mut link = Link::kernel(tcp, None);
-            if let Some(sources) = newcomer.sources {
+            if let Some(source) = newcomer.known {
+                link.cut = Some(source.into_cut());
+            } else if let Some(sources) = newcomer.sources {
                 let learning = sources.learn(Arc::downgrade(&floor), source.ip());
                 let learnt = timeout(terms.limits.connect, learning).await;
                 match learnt.unwrap_or_else(|late| Err(late.into())) {

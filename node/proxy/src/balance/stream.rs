@@ -74,7 +74,7 @@ async fn hand_over(
     let (watched, has_ended) = oneshot::channel();
     let held = Held {
         source: None,
-        _place: place,
+        place,
         _token: token,
         _watched: Some(watched),
     };

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::rig::{KnownWays, PATIENCE, Rig, Server, backend, spec};
+use crate::rig::{KnownWays, PATIENCE, Rig, Server, Silent, backend, spec, until};
 
 /// Much more than is copied before the pipe.
 const MUCH_BYTES: usize = 5_000_017;
@@ -111,6 +111,27 @@ async fn a_way_that_has_just_ended_costs_nobody_the_connection() {
     let before = made();
     assert_eq!(rig.meet().await.unwrap(), b'a', "by asking for one");
     assert!(made() > before, "it went by the known way first");
+    assert_eq!(rig.balancer.status().unserved_connections, 0);
+}
+
+/// As in the moment between a change of the spec and the way to a backend that came with it.
+#[tokio::test]
+async fn who_waits_for_a_backend_that_leaves_is_served_by_the_one_in_its_place() {
+    let (silent, server) = (Silent::start(), Server::start(b'a').await);
+    let mut before = spec(&[]);
+    before.backends = vec![backend(1, silent.address)];
+    let ways = KnownWays::new();
+    let rig = Rig::start_on_known_ways(before, Arc::clone(&ways)).await;
+    ways.open.add_permits(1);
+    until(|| ways.open.available_permits() == 0).await;
+    let mut client = rig.connect().await;
+    until(|| ways.made.load(Ordering::SeqCst) == 1).await;
+
+    let mut after = spec(&[]);
+    after.backends = vec![backend(2, server.address)];
+    rig.balancer.change(after).unwrap();
+    let met = timeout(PATIENCE, client.read_u8()).await.unwrap();
+    assert_eq!(met.unwrap(), b'a');
     assert_eq!(rig.balancer.status().unserved_connections, 0);
 }
 

@@ -15,6 +15,7 @@ use malha_proxy::balance::{
     Arrival, Backend, BackendStatus, Balancer, Connector, Door, KernelConnector, KernelListener,
     Link, Listener, Mode, SourceWatch, Spec, Stream, Way,
 };
+use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
@@ -77,6 +78,27 @@ async fn echo(mut tcp: TcpStream, name: u8) {
         tcp.write_all(&total.to_be_bytes()).await
     };
     let _ = heard.await;
+}
+
+/// A machine of which nothing comes, not even a refusal: its queue of connections is full, and nobody takes one.
+pub(crate) struct Silent {
+    pub(crate) address: SocketAddr,
+    _held: (Socket, std::net::TcpStream),
+}
+
+impl Silent {
+    pub(crate) fn start() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        socket.bind(&any.into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let only = std::net::TcpStream::connect(address).unwrap();
+        Self {
+            address,
+            _held: (socket, only),
+        }
+    }
 }
 
 /// An X-Road health port whose answer can be changed.
@@ -401,6 +423,17 @@ impl AsyncWrite for VeiledStream {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(self.0.as_mut().unwrap()).poll_shutdown(cx)
     }
+}
+
+/// Waits until something is so.
+pub(crate) async fn until(is_so: impl Fn() -> bool) {
+    let looking = async {
+        let mut looks = interval(Duration::from_millis(5));
+        while !is_so() {
+            looks.tick().await;
+        }
+    };
+    timeout(PATIENCE, looking).await.unwrap();
 }
 
 /// What anything here may take on a busy machine.

@@ -23,6 +23,7 @@ use super::super::proxy_header::ProxyHeader;
 use super::super::sources::Source;
 use super::super::status::BalancerCounters;
 use super::super::stream::Terms;
+use super::doors::Newcomer;
 use super::flow::{End, Flow, Pace, Stock};
 
 /// A client and its backend.
@@ -47,7 +48,7 @@ pub(crate) struct Connection {
 pub(crate) struct Held {
     /// Where it may be cut with all others from there; None: it hears of that otherwise, or never.
     pub(crate) source: Option<Arc<Source>>,
-    pub(crate) _place: Admitted,
+    pub(crate) place: Admitted,
     pub(crate) _token: TaskTrackerToken,
     /// Whoever waits at the other end hears that the connection has ended.
     pub(crate) _watched: Option<oneshot::Sender<()>>,
@@ -159,22 +160,32 @@ impl Connection {
         Ok(())
     }
 
-    /// The backend was not reached; on to the next. Whether there is one.
-    pub(super) fn attempt_failed(&mut self, error: &io::Error) -> bool {
+    /// The backend was not reached; on to the next, if there is one.
+    pub(super) fn attempt_failed(&mut self, error: &io::Error) -> Result<(), Unreached> {
         let Some(attempt) = &mut self.attempt else {
-            return false;
+            return Err(Unreached::NoBackend);
         };
         self.lease.failed(error);
         attempt.tried.push(self.lease.choice.backend);
         let address = attempt.source.ip();
         let source = self.held.source.as_deref();
         let again = |tried: &[u64]| self.lease.again(address, tried);
-        let Ok((server, lease)) = dial(&mut attempt.tried, source, again) else {
-            return false;
-        };
+        let (server, lease) = dial(&mut attempt.tried, source, again)?;
         attempt.until = Instant::now() + attempt.terms.limits.connect;
         (self.server, self.lease) = (End::connecting(server), lease);
-        true
+        Ok(())
+    }
+
+    /// The client of an attempt, as it was when it came. None: its backend was reached.
+    pub(super) fn into_newcomer(self) -> Option<(Newcomer, Terms, Admitted)> {
+        let Attempt { source, terms, .. } = self.attempt?;
+        let newcomer = Newcomer {
+            tcp: self.client.tcp,
+            source,
+            sources: None,
+            known: self.held.source,
+        };
+        Some((newcomer, terms, self.held.place))
     }
 
     /// When the attempt to reach a backend has lasted too long; None: it was reached.

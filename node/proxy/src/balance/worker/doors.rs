@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::super::link::Door;
-use super::super::sources::Sources;
+use super::super::sources::{Source, Sources};
 use super::subject::Subject;
 
 /// One listener, and who may come there.
@@ -29,6 +29,8 @@ pub(crate) struct Newcomer {
     pub(crate) source: SocketAddr,
     /// Where its source may be known.
     pub(crate) sources: Option<Arc<Sources>>,
+    /// Its source, once that was found.
+    pub(crate) known: Option<Arc<Source>>,
 }
 
 impl Entrance {
@@ -75,6 +77,7 @@ impl Doors {
                         tcp,
                         source: source?,
                         sources: sources.clone(),
+                        known: None,
                     });
                 }
                 Err(Errno::AGAIN) => return None,

@@ -165,19 +165,19 @@ impl Worker {
         }
     }
 
-    fn admit(&mut self, newcomer: Newcomer) {
+    fn admit(&mut self, mut newcomer: Newcomer) {
         let address = newcomer.source.ip();
         let Some((terms, place)) = self.floor.admit(address) else {
             return abort(newcomer.tcp);
         };
-        let known = newcomer.sources.as_ref().map(|it| it.find(address));
-        if matches!(known, Some(None)) || !self.floor.ways.are_known() {
+        newcomer.known = (newcomer.sources.as_ref()).and_then(|it| it.find(address));
+        let is_strange = newcomer.sources.is_some() && newcomer.known.is_none();
+        if is_strange || !self.floor.ways.are_known() {
             return self.floor.serve(newcomer, terms, place);
         }
-        let known = known.flatten();
         let mut tried = Vec::new();
         let choose = |tried: &[u64]| Lease::choose(&self.floor, address, tried);
-        let attempt = match dial(&mut tried, known.as_deref(), choose) {
+        let attempt = match dial(&mut tried, newcomer.known.as_deref(), choose) {
             Ok(attempt) => attempt,
             Err(Unreached::NoWay) => return self.floor.serve(newcomer, terms, place),
             Err(Unreached::NoBackend) => {
@@ -185,17 +185,18 @@ impl Worker {
                 return abort(newcomer.tcp);
             }
         };
-        let held = Held {
-            source: known,
-            _place: place,
-            _token: self.floor.connections.token(),
-            _watched: None,
-        };
         let Newcomer {
             tcp: client,
             source,
+            known,
             ..
         } = newcomer;
+        let held = Held {
+            source: known,
+            place,
+            _token: self.floor.connections.token(),
+            _watched: None,
+        };
         let connection = Connection::opening(client, attempt, (source, terms), tried, held);
         let key = self.connections.insert(connection);
         self.watch_attempt(key);
@@ -256,11 +257,32 @@ impl Worker {
             return;
         };
         match connection.attempt_failed(error) {
-            true => self.watch_attempt(key),
-            false => {
+            Ok(()) => {
+                if let Some(key) = self.rename(key) {
+                    self.watch_attempt(key);
+                }
+            }
+            Err(Unreached::NoWay) => self.give_back(key),
+            Err(Unreached::NoBackend) => {
                 self.floor.counters.unserved_connections.add(1);
                 self.end(key, false);
             }
+        }
+    }
+
+    /// Gives a connection another key: an event of the socket that it had before may already have been taken from the kernel.
+    fn rename(&mut self, key: Key) -> Option<Key> {
+        let connection = self.connections.remove(key)?;
+        Some(self.connections.insert(connection))
+    }
+
+    /// The way to the next backend is not known, or no longer: its client is served like one for whom none is.
+    fn give_back(&mut self, key: Key) {
+        // It counts as open all the time.
+        let _token = self.floor.connections.token();
+        let connection = self.connections.remove(key);
+        if let Some((newcomer, terms, place)) = connection.and_then(Connection::into_newcomer) {
+            self.floor.serve(newcomer, terms, place);
         }
     }
 
@@ -371,3 +393,6 @@ const ALL: EventFlags = EventFlags::IN
 const EVENTS_PER_WAIT: usize = 256;
 /// One newcomer at a time needs no call that finds nobody; who has much to do takes more at once.
 const EVENTS_PER_NEWCOMER: usize = 4;
+
+#[cfg(test)]
+mod tests;

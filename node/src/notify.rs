@@ -81,7 +81,11 @@ impl Notifier {
             true => MsgFlags::MSG_DONTWAIT,
             false => MsgFlags::empty(),
         };
-        let sent = self.send(message, descriptors, flags);
+        // With a limit of time, the kernel does not begin again by itself what a signal has interrupted.
+        let attempts = (0..MAX_ATTEMPTS).map(|_| self.send(message, descriptors, flags));
+        let was_interrupted = |it: &io::Error| it.kind() == io::ErrorKind::Interrupted;
+        let mut attempts = attempts.skip_while(|it| it.as_ref().is_err_and(was_interrupted));
+        let sent = (attempts.next()).unwrap_or_else(|| Err(io::ErrorKind::Interrupted.into()));
         let is_full = |it: &io::Error| it.kind() == io::ErrorKind::WouldBlock;
         let is_stuck = sent.as_ref().is_err_and(is_full);
         self.is_stuck.store(is_stuck, Ordering::Relaxed);
@@ -107,5 +111,64 @@ impl Notifier {
     }
 }
 
-/// With one message.
+/// With one attempt at a message.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// At one message, as long as signals come.
+const MAX_ATTEMPTS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::thread::JoinHandleExt;
+    use std::sync::mpsc::sync_channel;
+    use std::thread;
+
+    use nix::sys::pthread::pthread_kill;
+    use nix::sys::signal::Signal;
+    use nix::unistd::{Pid, gettid};
+    use tokio::signal::unix::{SignalKind, signal};
+
+    use super::*;
+
+    /// Whether a thread of ours waits in the kernel.
+    fn is_asleep(thread: Pid) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap();
+        let (_, behind_its_name) = status.rsplit_once(')').unwrap();
+        behind_its_name.starts_with(" S")
+    }
+
+    #[tokio::test]
+    async fn a_signal_costs_no_message() {
+        let mut signals = signal(SignalKind::user_defined1()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        manager.set_read_timeout(Some(LIMIT)).unwrap();
+        let notifier = Notifier::to(Some(path.as_os_str()));
+        let (socket, _) = notifier.socket.as_ref().unwrap();
+        socket.set_write_timeout(Some(LIMIT)).unwrap();
+        let without_waiting = |_: &usize| notifier.send("-", &[], MsgFlags::MSG_DONTWAIT).is_ok();
+        let waiting = (0..).take_while(without_waiting).count();
+
+        let (begun, begins) = sync_channel(1);
+        let telling = thread::spawn(move || {
+            begun.send(gettid()).unwrap();
+            notifier.send_patiently("READY=1", &[])
+        });
+        let thread = begins.recv().unwrap();
+        while !is_asleep(thread) {
+            thread::yield_now();
+        }
+        pthread_kill(telling.as_pthread_t(), Signal::SIGUSR1).unwrap();
+        signals.recv().await;
+        let mut message = [0; 20];
+        for _ in 0..waiting {
+            manager.recv(&mut message).unwrap();
+        }
+        telling.join().unwrap().unwrap();
+        let bytes = manager.recv(&mut message).unwrap();
+        assert_eq!(&message[..bytes], b"READY=1");
+    }
+
+    /// Longer than anything that works needs.
+    const LIMIT: Duration = Duration::from_secs(20);
+}

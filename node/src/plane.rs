@@ -240,7 +240,8 @@ impl Plane {
             self.overlay.send_replace(None);
             self.config.former.remembered.listen = running.tunnel.listen_addrs().await;
             running.stop().await;
-            self.lost_carrier = self.carrier.take();
+            // One that was not told of yet stays so: it is told of within a second, and the tunnel may be restarted twice meanwhile.
+            self.lost_carrier = self.carrier.take().or_else(|| self.lost_carrier.take());
         }
     }
 

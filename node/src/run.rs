@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::{
     Action, Agent, AgentConfig, Ending, Event, LinkError, LinkFault, LinkId, Millis,
 };
+use crate::balancers::FINISH_LIMIT;
 use crate::control::Credentials;
 use crate::engine::EngineReason;
 use crate::names::NamesChoice;
@@ -47,8 +48,12 @@ use network::NetworkWatch;
 use renewal::Renewal;
 use stored::Stored;
 
-/// How long the last words, the tunnel and the disk may take after the end.
-pub const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+/// How long the tunnel and the disk may take after the end: what the balancers have not finished in their time is still to be reset
+/// then, and the tunnel to be shut down.
+pub const DRAIN_LIMIT: Duration = FINISH_LIMIT.saturating_add(Duration::from_secs(2));
+
+/// How long the last words may take meanwhile.
+const LAST_WORDS_LIMIT: Duration = Duration::from_secs(2);
 
 /// Callers of the status socket at a time.
 const MAX_CALLERS: usize = 16;
@@ -456,11 +461,13 @@ impl Shell {
         } = self;
         drop((links, disk, orders, callers, contact, names));
         let (plane, disk) = inbox.into_tasks();
-        let drained = timeout(DRAIN_LIMIT, async {
-            let _ = tokio::join!(plane, disk);
-            while tasks.join_next().await.is_some() {}
-        });
-        if drained.await.is_err() {
+        let parts = async { tokio::join!(plane, disk) };
+        let last_words = async { while tasks.join_next().await.is_some() {} };
+        let (parts, last_words) = tokio::join!(
+            timeout(DRAIN_LIMIT, parts),
+            timeout(LAST_WORDS_LIMIT, last_words)
+        );
+        if parts.is_err() || last_words.is_err() {
             tracing::warn!("not everything ended in time");
         }
     }

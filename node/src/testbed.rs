@@ -317,6 +317,34 @@ pub(crate) fn netmap(revision: u64) -> Netmap {
     }
 }
 
+/// A balancer of the node on an overlay port, before services of the hub.
+pub(crate) fn balancer(port: u16, backends: &[SocketAddr]) -> malha_proto::Balancer {
+    let numbered = backends.iter().zip(10..);
+    malha_proto::Balancer {
+        id: malha_proto::BalancerId(9),
+        name: "xroad".parse().unwrap(),
+        port: malha_proto::Port::new(port).unwrap(),
+        exposure: malha_proto::Exposure::Tunnel,
+        algorithm: malha_proto::Algorithm::LeastConnections,
+        backends: numbered
+            .map(|(address, id)| malha_proto::Backend {
+                service: malha_proto::ServiceId(id),
+                address: *address,
+                mode: malha_proto::BackendMode::Serve,
+            })
+            .collect(),
+        health: None,
+        proxy_protocol: None,
+        check_interval_ms: 500,
+        connect_ms: 5_000,
+        idle_s: 300,
+        slow_start_s: 0,
+        connections: 100,
+        connections_per_source: 100,
+        allowed_sources: vec![],
+    }
+}
+
 /// One port number that is free for both.
 async fn same_port() -> (TcpListener, UdpSocket) {
     for _ in 0..100 {

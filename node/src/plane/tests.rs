@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout};
 
 use super::*;
-use crate::testbed::{TEST_LIMIT, netmap};
+use crate::testbed::{TEST_LIMIT, balancer, netmap};
 
 /// A node's plane, the hub beside it, and a local web server.
 struct Scene {
@@ -345,6 +345,28 @@ async fn a_new_key_makes_a_new_tunnel_at_the_next_map() {
     assert_eq!(scene.greet(80).await, "garagem");
 }
 
+/// Else nobody opens another.
+#[tokio::test]
+async fn a_carrier_that_goes_down_with_its_tunnel_is_told_of_though_that_is_restarted_twice() {
+    let mut scene = Scene::new().await;
+    scene.apply().await.unwrap();
+    let (near, _far) = tokio::io::duplex(64 * 1024);
+    let stream = Carried(Box::new(near));
+    let mut orders = vec![PlaneOrder::AttachCarrier { carrier: 5, stream }];
+    for _ in 0..2 {
+        orders.push(PlaneOrder::SetKey(PrivateKey::generate()));
+        orders.push(PlaneOrder::Apply(Arc::new(scene.map.clone())));
+    }
+    for order in orders {
+        scene.orders.send(order).await.unwrap();
+    }
+    let told = async {
+        let is_end = |it: &PlaneEvent| matches!(it, PlaneEvent::CarrierEnded { carrier: 5, .. });
+        while !is_end(&scene.events.recv().await.unwrap()) {}
+    };
+    timeout(TEST_LIMIT, told).await.unwrap();
+}
+
 #[tokio::test]
 async fn one_wrong_peer_is_named_and_the_rest_works() {
     let mut scene = Scene::new().await;
@@ -372,34 +394,6 @@ async fn the_end_of_the_orders_is_the_end_of_the_plane() {
     scene.apply().await.unwrap();
     drop(scene.orders);
     timeout(TEST_LIMIT, scene.task).await.unwrap().unwrap();
-}
-
-/// A balancer of the node on an overlay port, before services of the hub.
-fn balancer(port: u16, backends: &[SocketAddr]) -> malha_proto::Balancer {
-    let numbered = backends.iter().zip(10..);
-    malha_proto::Balancer {
-        id: malha_proto::BalancerId(9),
-        name: "xroad".parse().unwrap(),
-        port: malha_proto::Port::new(port).unwrap(),
-        exposure: malha_proto::Exposure::Tunnel,
-        algorithm: malha_proto::Algorithm::LeastConnections,
-        backends: numbered
-            .map(|(address, id)| malha_proto::Backend {
-                service: malha_proto::ServiceId(id),
-                address: *address,
-                mode: malha_proto::BackendMode::Serve,
-            })
-            .collect(),
-        health: None,
-        proxy_protocol: None,
-        check_interval_ms: 500,
-        connect_ms: 5_000,
-        idle_s: 300,
-        slow_start_s: 0,
-        connections: 100,
-        connections_per_source: 100,
-        allowed_sources: vec![],
-    }
 }
 
 #[tokio::test]

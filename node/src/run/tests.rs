@@ -1,5 +1,7 @@
 //! Stories of a whole agent in this process, against a real controller and without privilege.
 
+use std::io::{ErrorKind, Read};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 
 use malha_proto::{RefusalCode, Revision, ToNode};
@@ -12,7 +14,8 @@ use crate::enrol::enrol;
 use crate::state::Ended;
 use crate::status::{StatusDocument, ask};
 use crate::testbed::{
-    Lifetime, Network, TEST_LIMIT, TestAuthority, TestController, TestSession, netmap, welcome,
+    Lifetime, Network, TEST_LIMIT, TestAuthority, TestController, TestSession, balancer, netmap,
+    welcome,
 };
 
 struct Scene {
@@ -115,6 +118,15 @@ impl Scene {
         timeout(TEST_LIMIT, asking)
             .await
             .expect("the status should become so")
+    }
+}
+
+/// A door of this machine behind which nobody answers.
+fn unanswered_door(port: u16) -> malha_proto::Balancer {
+    let hub = netmap(1).peers[&NodeId(2)].addresses.v4;
+    malha_proto::Balancer {
+        exposure: malha_proto::Exposure::Public,
+        ..balancer(port, &[(hub, 80).into()])
     }
 }
 
@@ -268,4 +280,32 @@ async fn services_are_probed_and_news_go_out() {
     let refused = |message| state(message).filter(|s| *s == malha_proto::ServiceState::Refused);
     session.hear_until(refused).await;
     scene.stop().await;
+}
+
+/// Else it would take what it has for the whole answer.
+#[tokio::test]
+async fn who_is_not_served_in_time_is_reset_before_the_agent_ends() {
+    let mut scene = Scene::enrolled(Network::Open).await;
+    scene.start();
+    let (mut session, _) = scene.greeted().await;
+    let free = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let mut map = netmap(11);
+    let door = unanswered_door(port);
+    map.balancers.insert(door.id, door);
+    session.say(ToNode::Snapshot(Box::new(map))).await;
+    assert_eq!(session.hear_until(applied).await, Revision(11));
+    let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    client.set_nonblocking(true).unwrap();
+    let is_taken = |status: &StatusDocument| {
+        status
+            .balancers
+            .first()
+            .is_some_and(|it| it.counts.open == 1)
+    };
+    scene.status_when(is_taken).await;
+    scene.stop().await;
+    let error = client.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 }

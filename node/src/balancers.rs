@@ -232,7 +232,7 @@ async fn listen(
                 let listener = tunnel.listen(address).await.map_err(named)?;
                 listeners.push(Box::new(FromTunnel { listener, address }));
             }
-            Exposure::Public => match FromMachine::open(address, keeper) {
+            Exposure::Public => match FromMachine::open(address, keeper).await {
                 Ok(listener) => listeners.push(Box::new(listener)),
                 // A machine without IPv6 has nobody who could come that way.
                 Err(error) if ip.is_ipv6() && error.kind() != io::ErrorKind::AddrInUse => {}
@@ -323,3 +323,6 @@ fn condition(it: balance::Condition) -> BackendCondition {
 
 /// New connections are refused meanwhile, and for no longer than a failover may take.
 pub const FINISH_LIMIT: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;

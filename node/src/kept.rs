@@ -6,8 +6,9 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use malha_tunnel::Keeper;
+use malha_tunnel::{Keeper, LONGEST_CLOSE};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType,
@@ -30,6 +31,8 @@ struct Held {
     all: BTreeMap<String, OwnedFd>,
     /// Those of the last run that nobody has asked for yet.
     unclaimed: BTreeSet<String>,
+    /// Until when the manager may not have closed the last one that it was told to.
+    freed_at: Option<Instant>,
 }
 
 impl Kept {
@@ -53,6 +56,7 @@ impl Kept {
             held: Mutex::new(Held {
                 unclaimed: all.keys().cloned().collect(),
                 all,
+                freed_at: None,
             }),
             leaving: AtomicBool::new(false),
         }
@@ -96,7 +100,12 @@ impl Keeper for Kept {
         if held.all.remove(name).is_some() {
             let message = format!("FDSTOREREMOVE=1\nFDNAME={name}");
             self.notifier.tell(&message);
+            held.freed_at = Some(Instant::now() + LONGEST_CLOSE);
         }
+    }
+
+    fn freed_at(&self) -> Instant {
+        self.held().freed_at.unwrap_or_else(Instant::now)
     }
 
     fn leave(&self) {
@@ -168,7 +177,7 @@ const MAX_NAME_BYTES: usize = 255;
 const MAX_KEPT: usize = 1024;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::net::TcpListener;
     use std::os::fd::{AsFd, IntoRawFd};
     use std::os::unix::net::UnixDatagram;
@@ -178,7 +187,7 @@ mod tests {
     use super::*;
 
     /// A manager's socket, and what is kept there.
-    fn rig(all: BTreeMap<String, OwnedFd>) -> (TempDir, UnixDatagram, Kept) {
+    pub(crate) fn rig(all: BTreeMap<String, OwnedFd>) -> (TempDir, UnixDatagram, Kept) {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();

@@ -14,7 +14,7 @@ use malha_proxy::balance::{
 };
 use malha_tunnel::{
     BoxStream, Engine, Keeper, KernelPart, KernelWay, SourceWatch, Tunnel, TunnelListener,
-    dial_settling, kept_or_opened, listener_name,
+    dial_settling, kept_or_opened, listener_name, opened_when_freed,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::broadcast::error::RecvError;
@@ -67,7 +67,10 @@ pub(super) struct FromMachine {
 }
 
 impl FromMachine {
-    pub(super) fn open(address: SocketAddr, keeper: Option<&Arc<dyn Keeper>>) -> io::Result<Self> {
+    pub(super) async fn open(
+        address: SocketAddr,
+        keeper: Option<&Arc<dyn Keeper>>,
+    ) -> io::Result<Self> {
         let Some(keeper) = keeper else {
             let listener = KernelListener::bind(address)?;
             return Ok(Self {
@@ -77,8 +80,11 @@ impl FromMachine {
         };
         let name = listener_name(ANY_INTERFACE, address);
         let is_there = |it: &TcpListener| it.local_addr().is_ok_and(|at| at == address);
-        let open = || malha_proxy::listen(address);
-        let listener = kept_or_opened(keeper.as_ref(), &name, is_there, open)?;
+        let open = || {
+            let open = || malha_proxy::listen(address);
+            kept_or_opened(keeper.as_ref(), &name, is_there, open)
+        };
+        let listener = opened_when_freed(Some(keeper), open).await?;
         let listener = KernelListener::new(listener)?;
         let kept = Some((Arc::clone(keeper), name));
         Ok(Self { listener, kept })

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,9 @@ pub trait Keeper: fmt::Debug + Send + Sync {
 
     /// Closes it.
     fn forget(&self, name: &str);
+
+    /// Until when something that was forgotten may still be open.
+    fn freed_at(&self) -> Instant;
 
     /// From now on nothing is forgotten: who closes its doors does it because the process ends, and they are to be there at its next
     /// start.
@@ -88,10 +92,37 @@ pub fn open_when_freed<T>(freed_at: Instant, open: impl Fn() -> io::Result<T>) -
     }
 }
 
+/// Opens an address that may be in use by what the keeper has been told to forget, a door of a moment ago that is wanted again. Waits
+/// like [`open_when_freed`], and blocks nobody.
+///
+/// # Errors
+/// Those of `open`.
+pub async fn opened_when_freed<T>(
+    keeper: Option<&Arc<dyn Keeper>>,
+    mut open: impl FnMut() -> io::Result<T>,
+) -> io::Result<T> {
+    let began = Instant::now();
+    loop {
+        // An attempt that fails may forget something, too.
+        let in_the_way = || keeper.is_some_and(|it| Instant::now() < it.freed_at());
+        match open() {
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse
+                    && began.elapsed() < LONGEST_CLOSE
+                    && in_the_way() =>
+            {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
 /// Colons part names in the environment of the next start.
 pub(crate) fn plain(name: &str) -> String {
     name.replace(':', "_")
 }
 
-pub(crate) const LONGEST_CLOSE: Duration = Duration::from_secs(2);
+/// From the word that something is not wanted any more until it is closed.
+pub const LONGEST_CLOSE: Duration = Duration::from_secs(2);
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);

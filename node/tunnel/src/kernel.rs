@@ -22,7 +22,7 @@ use crate::nftables::{TableWatch, remove_table};
 use crate::status::{TunnelEvent, TunnelStats};
 use crate::tunnel::{Engine, MAX_COMMANDS, MAX_EVENTS_KEPT, Tunnel};
 use crate::underlay::Request;
-use crate::userspace::{Command, Commands, CutSignal, handle};
+use crate::userspace::{Command, Commands, CutSignal, Opener, handle};
 use crate::watched::Watched;
 use host::Host;
 use link::Link;
@@ -119,8 +119,8 @@ impl Task {
     async fn handle(&mut self, command: Command) {
         match command {
             Command::Device(request) => self.request(request).await,
-            Command::Watch(remote, reply) => {
-                let _ = reply.send(self.signal(remote).await);
+            Command::Watch(remote, opener, reply) => {
+                let _ = reply.send(self.signal(remote, opener).await);
             }
             Command::Stats(reply) => {
                 let now = Instant::now().into_std();
@@ -224,10 +224,12 @@ impl Task {
         Some(done)
     }
 
-    async fn signal(&mut self, remote: IpAddr) -> io::Result<CutSignal> {
-        let found = self
-            .on_host(move |host| (host.owner(remote).is_some(), host.is_reachable(remote)))
-            .await;
+    async fn signal(&mut self, remote: IpAddr, opener: Opener) -> io::Result<CutSignal> {
+        let look = move |host: &mut Host| {
+            let is_enough = opener == Opener::Peer || host.is_reachable(remote);
+            (host.owner(remote).is_some(), is_enough)
+        };
+        let found = self.on_host(look).await;
         let (kind, text) = match found {
             Some((true, true)) => return self.watched.signal(remote),
             Some((true, false)) => (

@@ -69,7 +69,8 @@ pub use device::Device;
 pub use error::TunnelError;
 pub use forward::forward;
 pub use keeper::{
-    Keeper, datagrams_name, give_back, kept_or_opened, listener_name, open_when_freed,
+    Keeper, LONGEST_CLOSE, datagrams_name, give_back, kept_or_opened, listener_name,
+    open_when_freed, opened_when_freed,
 };
 pub use kernel::available as kernel_available;
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey, RelayKey};

@@ -21,7 +21,7 @@ use crate::carrier::CarrierStream;
 use crate::config::{PeerConfig, TunnelConfig};
 use crate::device::RELAY_SHARD;
 use crate::error::TunnelError;
-use crate::keeper::Keeper;
+use crate::keeper::{Keeper, opened_when_freed};
 use crate::key::PublicKey;
 use crate::listener::{TunnelListener, stopped};
 use crate::path::CarrierId;
@@ -81,10 +81,17 @@ struct Userspace {
 
 pub(crate) enum Command {
     Device(Request),
-    /// Asks for the signal that ends connections to an address.
-    Watch(IpAddr, oneshot::Sender<io::Result<CutSignal>>),
+    /// Asks for the signal that ends connections between us and an address.
+    Watch(IpAddr, Opener, oneshot::Sender<io::Result<CutSignal>>),
     Stats(oneshot::Sender<TunnelStats>),
     Shutdown(oneshot::Sender<()>),
+}
+
+/// Who opens a connection. One of ours needs a peer of which is known where it is; one of theirs has come from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opener {
+    We,
+    Peer,
 }
 
 /// Cancelled when the address leaves its peer. Held by every connection to it.
@@ -122,7 +129,7 @@ impl Userspace {
 
     /// The signal that ends connections to an address which a peer owns that can be reached.
     async fn watch(&self, remote: IpAddr) -> io::Result<CutSignal> {
-        let command = |reply| Command::Watch(remote, reply);
+        let command = |reply| Command::Watch(remote, Opener::We, reply);
         let answer = self.commands.ask(WATCHING_SHARD, command).await;
         let signal = answer.unwrap_or_else(|| Err(stopped()))?;
         if self.commands.count() > 1 {
@@ -190,13 +197,16 @@ impl Tunnel for Userspace {
             .copied()
             .filter(|ip| every || *ip == address.ip())
             .collect();
-        let listener = KernelListener::bind(
-            &ips,
-            address.port(),
-            &self.interface,
-            self.keeper.as_ref(),
-            self.commands.clone(),
-        )?;
+        let bind = || {
+            KernelListener::bind(
+                &ips,
+                address.port(),
+                &self.interface,
+                self.keeper.as_ref(),
+                self.commands.clone(),
+            )
+        };
+        let listener = opened_when_freed(self.keeper.as_ref(), bind).await?;
         let local_addrs = listener.local_addrs()?;
         Ok(TunnelListener::kernel(listener, local_addrs))
     }

@@ -7,6 +7,7 @@
 
 mod nodes;
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -49,6 +50,31 @@ fn the_interface_is_gone_after_shutdown() {
         (while_running, interface_exists(INTERFACE))
     });
     assert_eq!(work.join().unwrap(), (true, false));
+}
+
+/// As after a restart: a connection that waits to be accepted has come from a peer who has not been heard since.
+#[test]
+fn a_client_may_stay_though_nobody_knows_yet_where_its_peer_is() {
+    if let Some(reason) = missing(&[("ip", "iproute2")]) {
+        println!("{reason}");
+        return;
+    }
+    let namespace = Namespace::new("heard");
+    let played = namespace.run(async move || {
+        let mut config = config(1);
+        config.interface = INTERFACE.into();
+        let node = Node::start(Engine::Userspace, config, 1);
+        node.tunnel.set_peer(peer(2, vec![])).await.unwrap();
+        let listener = node.listen(80).await;
+        let sources = listener.kernel_doors().unwrap().sources;
+        assert!(sources.cut(overlay(2, 0).ip()).await.is_ok());
+        let strange = sources.cut(overlay(3, 0).ip()).await.err().unwrap();
+        assert_eq!(strange.kind(), ErrorKind::NetworkUnreachable);
+        let dialled = node.dial(overlay(2, 80)).await.err().unwrap();
+        assert_eq!(dialled.kind(), ErrorKind::HostUnreachable);
+        node.tunnel.shutdown().await;
+    });
+    played.join().unwrap();
 }
 
 /// Linux takes packets to any of its addresses on any of its interfaces, so a neighbour on the underlay may send plain packets

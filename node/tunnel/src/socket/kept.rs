@@ -104,6 +104,10 @@ mod tests {
             self.0.lock().unwrap().remove(name);
         }
 
+        fn freed_at(&self) -> Instant {
+            Instant::now()
+        }
+
         fn leave(&self) {}
 
         fn names(&self) -> Vec<String> {

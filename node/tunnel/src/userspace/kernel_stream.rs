@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::{Command, Commands, CutSignal, WATCHING_SHARD};
+use super::{Command, Commands, CutSignal, Opener, WATCHING_SHARD};
 use crate::keeper::{Keeper, kept_or_opened, listener_name};
 use crate::listener::stopped;
 use crate::stream::{BoxStream, Cut, KernelPart, KernelWay, Stream};
@@ -164,7 +164,7 @@ impl KernelListener {
             return Ok(None);
         };
         let (reply, signal) = oneshot::channel();
-        permit.send(Command::Watch(remote.ip(), reply));
+        permit.send(Command::Watch(remote.ip(), Opener::Peer, reply));
         Ok(Some(Arriving {
             tcp,
             remote,
@@ -191,11 +191,10 @@ impl SourceWatch {
     ///
     /// # Errors
     /// - `NetworkUnreachable`: it is no peer's.
-    /// - `HostUnreachable`: nobody knows any more where its peer is.
     /// - `QuotaExceeded`: there are connections to too many addresses.
     /// - `BrokenPipe`: the tunnel has been shut down.
     pub async fn cut(&self, source: IpAddr) -> io::Result<Cut> {
-        let command = |reply| Command::Watch(source, reply);
+        let command = |reply| Command::Watch(source, Opener::Peer, reply);
         let answer = self.0.ask(WATCHING_SHARD, command).await;
         let signal = answer.unwrap_or_else(|| Err(stopped()))?;
         Ok(Box::pin(async move { signal.cancelled().await }))

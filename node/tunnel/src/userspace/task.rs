@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::interface::{Interface, Outlet};
-use super::{Command, CutSignal, nowhere};
+use super::{Command, CutSignal, Opener, nowhere};
 use crate::device::Device;
 use crate::offload::buffer::{Buffer, Pool};
 use crate::offload::join::Arrival;
@@ -160,8 +160,8 @@ impl Task {
                     self.watched.cut(|remote| gone.contains(&remote));
                 }
             }
-            Command::Watch(remote, reply) => {
-                let _ = reply.send(self.watch(remote));
+            Command::Watch(remote, opener, reply) => {
+                let _ = reply.send(self.watch(remote, opener));
             }
             Command::Stats(reply) => {
                 let _ = reply.send(self.stats());
@@ -171,7 +171,7 @@ impl Task {
         }
     }
 
-    fn watch(&mut self, remote: IpAddr) -> io::Result<CutSignal> {
+    fn watch(&mut self, remote: IpAddr, opener: Opener) -> io::Result<CutSignal> {
         let device = &self.underlay.device;
         if device.owner(remote).is_none() {
             return Err(io::Error::new(
@@ -179,7 +179,7 @@ impl Task {
                 "no peer owns this overlay address",
             ));
         }
-        if !device.is_foreign(remote) && !device.reachable(remote) {
+        if opener == Opener::We && !device.is_foreign(remote) && !device.reachable(remote) {
             return Err(nowhere());
         }
         self.watched.signal(remote)

@@ -1,5 +1,5 @@
-//! The flows that this node opened: a bounded table that forgets the least recently used first. It never opens one on
-//! behalf of a peer.
+//! The flows that this node opened: a bounded table that forgets what is over first, and then the least recently used. It
+//! never opens one on behalf of a peer.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -20,8 +20,8 @@ pub(crate) struct FlowKey {
 
 pub(crate) struct FlowTable {
     flows: HashMap<FlowKey, Flow>,
-    /// Flows by age of their last refresh, oldest first.
-    order: BTreeMap<u64, FlowKey>,
+    /// Flows by age of their last refresh, oldest first; in each queue those of one worth.
+    queues: [BTreeMap<u64, FlowKey>; 4],
     next_order: u64,
     capacity: usize,
     evicted: u64,
@@ -45,11 +45,21 @@ enum Stage {
     Closed,
 }
 
+/// How much is lost with a flow; also the number of its queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Worth {
+    Over,
+    Unanswered,
+    /// Answered, and not a connection.
+    Brief,
+    Connection,
+}
+
 impl FlowTable {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             flows: HashMap::new(),
-            order: BTreeMap::new(),
+            queues: Default::default(),
             next_order: 0,
             capacity,
             evicted: 0,
@@ -65,7 +75,7 @@ impl FlowTable {
     pub(crate) fn open(&mut self, key: FlowKey, now: Instant) {
         match self.flows.get(&key) {
             Some(flow) if !flow.expired(key.protocol, now) && flow.stage != Stage::Closed => {
-                self.refresh(key, now);
+                self.settle(key, flow.stage, now);
             }
             _ => self.insert(key, now),
         }
@@ -89,7 +99,9 @@ impl FlowTable {
 
     pub(crate) fn forget_peer(&mut self, peer: PeerIndex) {
         self.flows.retain(|key, _| key.peer != peer);
-        self.order.retain(|_, key| key.peer != peer);
+        for queue in &mut self.queues {
+            queue.retain(|_, key| key.peer != peer);
+        }
     }
 
     fn pass(&mut self, key: FlowKey, flags: Option<TcpFlags>, by_us: bool, now: Instant) -> bool {
@@ -97,28 +109,24 @@ impl FlowTable {
             return false;
         };
         if flow.expired(key.protocol, now) {
-            let order = flow.order;
-            self.flows.remove(&key);
-            self.order.remove(&order);
+            self.remove(&key);
             return false;
         }
         // Nobody finishes what was never answered.
         if flow.stage == Stage::Opening && !by_us && flags.is_some_and(|flags| flags.fin) {
             return false;
         }
-        flow.stage = flow.stage.after(flags, by_us);
-        self.refresh(key, now);
+        let stage = flow.stage.after(flags, by_us);
+        self.settle(key, stage, now);
         true
     }
 
     fn insert(&mut self, key: FlowKey, now: Instant) {
-        if let Some(old) = self.flows.remove(&key) {
-            self.order.remove(&old.order);
-        }
+        self.remove(&key);
         if self.flows.len() >= self.capacity
-            && let Some((_, oldest)) = self.order.pop_first()
+            && let Some(least) = self.least(now)
         {
-            self.flows.remove(&oldest);
+            self.remove(&least);
             self.evicted += 1;
         }
         let flow = Flow {
@@ -126,23 +134,59 @@ impl FlowTable {
             used: now,
             stage: Stage::Opening,
         };
-        self.order.insert(self.next_order, key);
+        self.queues[flow.queue(key.protocol)].insert(flow.order, key);
         self.next_order += 1;
         self.flows.insert(key, flow);
     }
 
-    /// Moves a flow to the young end; at most once a second, since the order need not be finer than the time limits.
-    fn refresh(&mut self, key: FlowKey, now: Instant) {
+    fn remove(&mut self, key: &FlowKey) {
+        if let Some(flow) = self.flows.remove(key) {
+            self.queues[flow.queue(key.protocol)].remove(&flow.order);
+        }
+    }
+
+    /// Which flow to forget for a new one: one whose time is over; one that is finished; one of many that nobody answers, so
+    /// that looking for who is not there ends no connection; or else the one that rests for longest.
+    fn least(&self, now: Instant) -> Option<FlowKey> {
+        let oldest = |worth: Worth| self.queues[worth as usize].first_key_value();
+        let is_expired = |key: &FlowKey| {
+            let flow = self.flows.get(key);
+            flow.is_none_or(|flow| flow.expired(key.protocol, now))
+        };
+        let mut fronts = self.queues.iter().filter_map(BTreeMap::first_key_value);
+        let unanswered = self.queues[Worth::Unanswered as usize].len();
+        let many = unanswered > self.capacity / UNANSWERED_SHARE;
+        let least = fronts
+            .find(|(_, key)| is_expired(key))
+            .or_else(|| oldest(Worth::Over))
+            .or_else(|| oldest(Worth::Unanswered).filter(|_| many))
+            .or_else(|| {
+                [oldest(Worth::Brief), oldest(Worth::Connection)]
+                    .into_iter()
+                    .flatten()
+                    .min()
+            })
+            .or_else(|| oldest(Worth::Unanswered));
+        least.map(|(_, key)| *key)
+    }
+
+    /// Notes that a flow was used, and where it stands now. It moves to the young end at most once a second, since the order
+    /// need not be finer than the time limits.
+    fn settle(&mut self, key: FlowKey, stage: Stage, now: Instant) {
         let Some(flow) = self.flows.get_mut(&key) else {
             return;
         };
-        if now.saturating_duration_since(flow.used) < REFRESH_INTERVAL {
+        let before = flow.queue(key.protocol);
+        flow.stage = stage;
+        if flow.queue(key.protocol) == before
+            && now.saturating_duration_since(flow.used) < REFRESH_INTERVAL
+        {
             return;
         }
-        self.order.remove(&flow.order);
+        self.queues[before].remove(&flow.order);
         flow.order = self.next_order;
         flow.used = now;
-        self.order.insert(self.next_order, key);
+        self.queues[flow.queue(key.protocol)].insert(flow.order, key);
         self.next_order += 1;
     }
 }
@@ -150,6 +194,10 @@ impl FlowTable {
 impl Flow {
     fn expired(&self, protocol: Protocol, now: Instant) -> bool {
         now.saturating_duration_since(self.used) >= self.stage.idle_limit(protocol)
+    }
+
+    fn queue(&self, protocol: Protocol) -> usize {
+        self.stage.worth(protocol) as usize
     }
 }
 
@@ -168,6 +216,15 @@ impl Stage {
         }
     }
 
+    fn worth(self, protocol: Protocol) -> Worth {
+        match (self, protocol) {
+            (Self::Closed, _) => Worth::Over,
+            (Self::Opening, _) => Worth::Unanswered,
+            (Self::Open | Self::HalfClosed { .. }, Protocol::Tcp) => Worth::Connection,
+            (Self::Open | Self::HalfClosed { .. }, _) => Worth::Brief,
+        }
+    }
+
     fn idle_limit(self, protocol: Protocol) -> Duration {
         match (protocol, self) {
             (Protocol::Icmp, _) => ICMP_IDLE,
@@ -179,6 +236,8 @@ impl Stage {
 }
 
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+/// One in so many flows may be one that nobody has answered, also in a table that is full of those that are alive.
+const UNANSWERED_SHARE: usize = 8;
 /// RFC 5382 REQ-5: at least 2 hours and 4 minutes for an established connection.
 pub(crate) const TCP_OPEN_IDLE: Duration = Duration::from_secs(7440);
 /// RFC 5382 REQ-5: at least 4 minutes while a connection opens or closes.
@@ -225,6 +284,69 @@ mod tests {
     }
 
     #[test]
+    fn many_short_connections_end_no_idle_one() {
+        let start = Instant::now();
+        let mut table = FlowTable::new(64);
+        table.open(key(1), start);
+        assert!(table.admit(key(1), Some(SYN_ACK), start));
+        let later = start + Duration::from_secs(30);
+        for port in 100..1000 {
+            table.open(key(port), later);
+            assert!(table.admit(key(port), Some(SYN_ACK), later));
+            table.leave(key(port), Some(TcpFlags { rst: true, ..ACK }), later);
+        }
+        assert!(table.admit(key(1), Some(ACK), later));
+    }
+
+    #[test]
+    fn looking_for_who_is_not_there_ends_no_idle_connection() {
+        let start = Instant::now();
+        let mut table = FlowTable::new(64);
+        table.open(key(1), start);
+        assert!(table.admit(key(1), Some(SYN_ACK), start));
+        let later = start + Duration::from_secs(30);
+        for port in 100..1000 {
+            table.open(key(port), later);
+        }
+        assert!(table.admit(key(1), Some(ACK), later));
+    }
+
+    #[test]
+    fn questions_whose_time_is_over_end_no_idle_connection() {
+        let start = Instant::now();
+        let mut table = FlowTable::new(64);
+        table.open(key(1), start);
+        assert!(table.admit(key(1), Some(SYN_ACK), start));
+        for asked in 1..200u16 {
+            let question = FlowKey {
+                protocol: Protocol::Udp,
+                ..key(asked)
+            };
+            let now = start + Duration::from_secs(30) * u32::from(asked);
+            table.open(question, now);
+            assert!(table.admit(question, None, now));
+        }
+        assert!(table.admit(key(1), Some(ACK), start + Duration::from_secs(6000)));
+    }
+
+    #[test]
+    fn a_table_full_of_live_connections_still_takes_new_ones() {
+        let start = Instant::now();
+        let mut table = FlowTable::new(64);
+        for port in 100..200 {
+            table.open(key(port), start);
+            assert!(table.admit(key(port), Some(SYN_ACK), start));
+        }
+        let newcomers = 1..8;
+        for port in newcomers.clone() {
+            table.open(key(port), start);
+        }
+        for port in newcomers {
+            assert!(table.admit(key(port), Some(SYN_ACK), start), "{port}");
+        }
+    }
+
+    #[test]
     fn a_connection_that_both_sides_finished_is_soon_forgotten() {
         let start = Instant::now();
         let mut table = FlowTable::new(8);
@@ -264,6 +386,6 @@ mod tests {
         table.open(key(1), start);
         table.forget_peer(PeerIndex(1));
         assert!(!table.admit(key(1), Some(ACK), start));
-        assert!(table.order.is_empty());
+        assert!(table.queues.iter().all(BTreeMap::is_empty));
     }
 }

@@ -99,6 +99,32 @@ fn a_rule_that_is_taken_away_ends_a_run() {
     assert_eq!(world.status(2, 1).drops.filtered.total(), 6);
 }
 
+/// A run of 63 segments that has room for a short packet, and for no handshake message.
+#[test]
+fn a_short_packet_behind_a_run_that_is_nearly_full_is_not_lost() {
+    let mut world = World::connected_pair();
+    let open = PeerConfig {
+        ingress: vec![Allow::tcp(80..=80), Allow::udp(7..=7)],
+        ..peer(1)
+    };
+    world.set_peer(2, open);
+    world.device(2).set_joins(ALL);
+    let work = Work::Cut {
+        payload_bytes: 1039,
+    };
+    send_super_packet(&mut world, &super_packet(&[7; 63 * 1039], 0x10), work);
+    let short = packet(1, 2, b"x");
+    world.send(1, &short);
+    for (_, datagram) in world.take(1) {
+        world.deliver(2, at(1), &datagram);
+    }
+    let mut packets = world.packets(2);
+    packets.sort_by_key(Vec::len);
+    assert_eq!(packets[0], short);
+    assert_eq!(packets[1].len(), 40 + 63 * 1039);
+    assert_eq!(world.status(2, 1).drops.unopened, 0);
+}
+
 #[test]
 fn work_that_the_packet_contradicts_is_counted_and_forgotten() {
     let mut world = World::connected_pair();

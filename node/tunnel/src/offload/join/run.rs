@@ -1,5 +1,6 @@
 //! One open super-packet: which segments continue it, and how its headers read when it is finished.
 
+use crate::noise::LONGEST_MESSAGE_BYTES;
 use crate::offload::buffer::Buffer;
 use crate::offload::checksum::Sum;
 use crate::offload::layout::{
@@ -62,8 +63,10 @@ impl<L> Run<L> {
     /// Where to open a packet of `bytes` so that its payload would lie behind what is there.
     pub(super) fn place(&self, bytes: usize) -> Option<usize> {
         let at = self.buffer.end() - self.layout.payload_at;
+        // Nothing is opened in less room than the longest message of a handshake has, however short it is.
+        let room_bytes = bytes.max(LONGEST_MESSAGE_BYTES);
         // Our own headers must stay readable for the comparison.
-        let fits = at >= self.layout.payload_at && at + bytes <= self.buffer.capacity();
+        let fits = at >= self.layout.payload_at && at + room_bytes <= self.buffer.capacity();
         (fits && !self.is_full()).then_some(at)
     }
 

@@ -198,8 +198,17 @@ fn found(fault: Fault, declared: impl Into<String>, observed: impl Into<String>)
     Trouble::Found {
         fault,
         declared: declared.into(),
-        observed: observed.into(),
+        observed: shortened(observed.into()),
     }
+}
+
+/// A server may say numbers and names of any length; a finding is for people to read.
+fn shortened(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAX_OBSERVED_CHARS) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 fn broken(declared: impl Into<String>) -> impl FnOnce(Broken) -> Trouble {
@@ -323,6 +332,8 @@ fn listed<T: ToString>(things: &[T]) -> String {
     let texts: Vec<String> = things.iter().map(ToString::to_string).collect();
     texts.join(", ")
 }
+
+const MAX_OBSERVED_CHARS: usize = 2_000;
 
 #[cfg(test)]
 mod tests;

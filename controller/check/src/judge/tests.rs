@@ -11,7 +11,8 @@ use proptest::prelude::*;
 use time::OffsetDateTime;
 use time::macros::datetime;
 
-use super::judge;
+use super::{MAX_OBSERVED_CHARS, judge};
+use crate::asn1::{INTEGER, element, sequence};
 use crate::sample;
 use crate::{
     Cause, Check, Der, Expect, Failure, Fault, HttpSeen, Observation, OcspSeen, Probe, Protocol,
@@ -214,6 +215,30 @@ proptest! {
         let silent = seen == Seen::Tcp(TcpSeen::Silent);
         prop_assert_eq!(verdict.is_ok(), is_closed && silent, "{}: {:?}", check.id, verdict);
     }
+}
+
+#[test]
+fn what_a_server_says_at_length_makes_no_long_finding() {
+    let number = element(INTEGER, &[2; 60_000]);
+    let answer = sequence(&[&sequence(&[&number])]);
+    let seen = Seen::TimeStamp(StampSeen {
+        imprint: Der::default(),
+        nonce: Der::default(),
+        sent: NOW,
+        received: NOW,
+        http: HttpSeen::Broken {
+            error: String::new(),
+        },
+        answer: Some(Der(answer)),
+    });
+    let subject = sample::subject();
+    let id = format!("time-stamp/signed/{}", subject.timestamp_urls[0]);
+    let Verdict::Finding(finding) = verdict(&subject, &id, seen) else {
+        panic!("refused, and no finding");
+    };
+    assert_eq!(finding.fault, Fault::StampRefused);
+    assert!(finding.observed.starts_with("PKIStatus [2, 2, "));
+    assert_eq!(finding.observed.chars().count(), MAX_OBSERVED_CHARS + 1);
 }
 
 #[test]

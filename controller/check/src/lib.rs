@@ -7,6 +7,8 @@ mod asn1;
 mod certificate;
 mod check;
 mod evidence;
+#[doc(hidden)]
+pub mod fuzz;
 mod judge;
 mod observation;
 mod ocsp;

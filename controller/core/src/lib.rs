@@ -21,6 +21,8 @@ pub mod declaration;
 mod draft;
 mod enrolment;
 mod explain;
+#[doc(hidden)]
+pub mod fuzz;
 mod grants;
 pub mod health;
 mod history;

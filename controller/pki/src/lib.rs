@@ -7,6 +7,8 @@ mod authority;
 mod control_tls;
 mod edge_certificates;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod issue;
 mod master_key;
 mod node_certificate;

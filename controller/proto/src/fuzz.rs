@@ -2,16 +2,36 @@
 
 use crate::{
     EnrolToken, FrameDecoder, FrameError, MAX_FRAME_TO_CONTROLLER_BYTES, MAX_FRAME_TO_NODE_BYTES,
-    ToController, ToNode, encode_frame, token::text_of,
+    PathLoss, StreamAnswer, StreamOpen, ToController, ToNode, encode_frame, token::text_of,
 };
 
 /// Bytes as a peer on the control port could send them, in both directions, and the same as the body of one frame: an
-/// attacker counts right. A message that decodes must encode again to one that decodes the same.
+/// attacker counts right. A message that decodes must encode again to one that decodes the same. The short messages beside the
+/// tunnel are tried too.
 pub fn control_frame(bytes: &[u8]) {
+    stream(bytes);
     let framed = u32::try_from(bytes.len()).map(|length| [&length.to_be_bytes(), bytes].concat());
     for stream in [Ok(bytes.to_vec()), framed].into_iter().flatten() {
         drain::<ToController>(&stream, MAX_FRAME_TO_CONTROLLER_BYTES);
         drain::<ToNode>(&stream, MAX_FRAME_TO_NODE_BYTES);
+    }
+}
+
+/// The first bytes of a stream beside the tunnel, in both directions. What decodes must encode to the same bytes.
+fn stream(bytes: &[u8]) {
+    if let Some(bytes) = bytes.first_chunk()
+        && let Some(open) = StreamOpen::decode(bytes)
+    {
+        assert_eq!(open.encode(), *bytes);
+        assert_ne!(open.port, 0);
+    }
+    if let Some(bytes) = bytes.first_chunk() {
+        assert_eq!(PathLoss::decode(bytes).encode(), *bytes);
+    }
+    if let Some(byte) = bytes.first()
+        && let Some(answer) = StreamAnswer::decode(*byte)
+    {
+        assert_eq!(answer.encode(), *byte);
     }
 }
 

@@ -16,6 +16,8 @@ mod edge;
 mod exchange;
 mod failure;
 mod forwarded;
+#[doc(hidden)]
+pub mod fuzz;
 mod gateway;
 mod headers;
 mod hop;

@@ -185,7 +185,7 @@ async fn send(
 
 const MAX_CARRIERS: usize = 16_384;
 /// The largest packet of a tunnel, sealed, in a relay frame.
-const MAX_DATAGRAM_BYTES: usize = 9600;
+pub(crate) const MAX_DATAGRAM_BYTES: usize = 9600;
 /// Datagrams that wait for a stream at a time. More would only make them late.
 const MAX_OUTGOING: usize = 256;
 /// Datagrams of all streams that wait for the tunnel's task.

@@ -1,5 +1,9 @@
 //! Entry points for fuzzing: any bytes must be judged without a panic. Only tests and fuzzers call them.
 
+mod bound;
+mod carried;
+mod joined;
+
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +21,10 @@ use crate::offload::vnet::{HEADER_BYTES, Work};
 use crate::path::{ChannelId, Path};
 use crate::peer::PeerIndex;
 use crate::relay::{ChannelGrant, RelayGrant, RelayPair};
+
+pub use bound::bound;
+pub use carried::carried;
+pub use joined::joined;
 
 /// A datagram from the underlay, at a device with a live session. Bytes that claim to belong to a session are also tried with
 /// the number of the live one, which an eavesdropper knows.

@@ -13,7 +13,9 @@ use crate::key::{PublicKey, RelayKey};
 use crate::path::ChannelId;
 
 pub(crate) use client::RelayClient;
-pub(crate) use frame::{DATA_HEADER_BYTES, Frame, all_on, data_header};
+pub(crate) use frame::{
+    Control, ControlKind, Cookie, DATA_HEADER_BYTES, Frame, all_on, data_header,
+};
 pub(crate) use server::RelayServer;
 
 /// A node's right to one end of a pair on a hub's relay.

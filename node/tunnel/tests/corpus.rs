@@ -20,6 +20,11 @@ fn replay(folder: &str, entry: fn(&[u8])) {
 }
 
 #[test]
+fn carrier_streams() {
+    replay("carrier", malha_tunnel::fuzz::carried);
+}
+
+#[test]
 fn datagrams() {
     replay("datagram", malha_tunnel::fuzz::datagram);
 }
@@ -37,6 +42,16 @@ fn packets() {
 #[test]
 fn relay_frames() {
     replay("relay_frame", malha_tunnel::fuzz::relay_frame);
+}
+
+#[test]
+fn relay_stories() {
+    replay("relay_story", malha_tunnel::fuzz::bound);
+}
+
+#[test]
+fn segments_of_several_flows() {
+    replay("segments", malha_tunnel::fuzz::joined);
 }
 
 #[test]

@@ -24,14 +24,21 @@ impl Target {
             .split_once(' ')
             .with_context(|| format!("targets.txt: no corpus in {line:?}"))?;
         let judge: fn(&[u8]) = match name {
+            "check_answer" => malha_check::fuzz::answer,
+            "pki_certificate" => malha_pki::fuzz::certificate,
             "control_frame" => malha_proto::fuzz::control_frame,
             "dns_message" => malha_zone::fuzz_answer,
             "node_names" => malha_node::names::fuzz::query,
+            "proxy_request" => malha_proxy::fuzz::request,
+            "core_text" => malha_core::fuzz::text,
             "token" => malha_proto::fuzz::token,
+            "tunnel_carrier" => malha_tunnel::fuzz::carried,
             "tunnel_datagram" => malha_tunnel::fuzz::datagram,
             "tunnel_filter" => malha_tunnel::fuzz::filter,
             "tunnel_packet" => malha_tunnel::fuzz::packet,
             "tunnel_relay" => malha_tunnel::fuzz::relay_frame,
+            "tunnel_segments" => malha_tunnel::fuzz::joined,
+            "tunnel_story" => malha_tunnel::fuzz::bound,
             "tunnel_tun" => malha_tunnel::fuzz::tun_frame,
             "zone_edit" => malha_zone::fuzz_edit,
             _ => anyhow::bail!("targets.txt: {name} has no entry here"),

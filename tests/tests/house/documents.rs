@@ -105,16 +105,23 @@ fn every_fuzz_target_starts_from_a_committed_corpus() {
     assert!(inputs.is_empty(), "corpora of no target: {inputs:?}");
 }
 
-const CORPORA: [&str; 10] = [
+const CORPORA: [&str; 17] = [
+    "controller/check/corpus/answer",
+    "controller/core/corpus/text",
+    "controller/pki/corpus/certificate",
     "controller/proto/corpus/frame",
     "controller/proto/corpus/token",
     "dns/zone/corpus/edit",
     "dns/zone/corpus/message",
     "node/corpus/names",
+    "node/proxy/corpus/request",
+    "node/tunnel/corpus/carrier",
     "node/tunnel/corpus/datagram",
     "node/tunnel/corpus/filter",
     "node/tunnel/corpus/packet",
     "node/tunnel/corpus/relay_frame",
+    "node/tunnel/corpus/relay_story",
+    "node/tunnel/corpus/segments",
     "node/tunnel/corpus/tun_frame",
 ];
 

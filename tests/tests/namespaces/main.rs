@@ -13,6 +13,7 @@ mod keys;
 mod listening;
 mod names;
 mod one_port;
+mod overlay_balancer;
 mod policy;
 mod recovery;
 mod resolvers;

@@ -156,7 +156,7 @@ async fn run_until_end(
     asked: &Asked,
     lang: Lang,
 ) -> Result<Exit, Failure> {
-    let (engine, engine_reason) = settings.engine.decide(settings.plain_udp);
+    let (engine, engine_reason) = settings.decide_engine();
     tracing::info!(%engine, reason = ?engine_reason, "starting");
     let started = Started::now(settings, &asked.typed, engine, engine_reason.clone());
     if let Err(error) = folder.save_started(&started) {
@@ -325,7 +325,11 @@ impl Asked {
 
     fn settle(&self, lang: Lang) -> Result<Settings, Failure> {
         let wishes = self.typed.clone().or(self.file.clone());
-        wishes.settle().map_err(|why| Failure::config(lang, why))
+        let settings = wishes.settle().map_err(|why| Failure::config(lang, why))?;
+        Ok(Settings {
+            engine_is_typed: self.typed.engine.is_some(),
+            ..settings
+        })
     }
 }
 

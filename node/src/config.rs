@@ -5,11 +5,11 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use malha_tunnel::MAX_SHARDS;
+use malha_tunnel::{Engine, MAX_SHARDS};
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
-use crate::engine::EngineChoice;
+use crate::engine::{EngineChoice, EngineReason};
 use crate::guard::{GuardChoice, GuardConfig};
 use crate::names::NamesChoice;
 use crate::port_probe::ProbeChoice;
@@ -59,6 +59,9 @@ pub struct Wishes {
 pub struct Settings {
     pub state: PathBuf,
     pub engine: EngineChoice,
+    /// A flag or a variable says so, and not the file.
+    #[serde(skip)]
+    pub engine_is_typed: bool,
     pub listen: Vec<SocketAddr>,
     pub interface: String,
     pub mtu_bytes: usize,
@@ -109,6 +112,7 @@ impl Wishes {
                 None => default_state()?,
             },
             engine: self.engine.unwrap_or_default(),
+            engine_is_typed: false,
             listen: self.listen.unwrap_or_default(),
             interface: self.interface.unwrap_or_else(|| DEFAULT_INTERFACE.into()),
             mtu_bytes: self.mtu_bytes.unwrap_or(DEFAULT_MTU_BYTES),
@@ -128,6 +132,17 @@ impl Wishes {
 }
 
 impl Settings {
+    /// Which engine this machine may run, and why.
+    #[must_use]
+    pub fn decide_engine(&self) -> (Engine, EngineReason) {
+        match self.engine.decide(self.plain_udp) {
+            (engine, EngineReason::Chosen) if self.engine_is_typed => {
+                (engine, EngineReason::Argument)
+            }
+            decided => decided,
+        }
+    }
+
     #[must_use]
     pub fn guard(&self) -> GuardConfig {
         GuardConfig {

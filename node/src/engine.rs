@@ -23,6 +23,8 @@ pub enum EngineChoice {
 #[serde(rename_all = "kebab-case", tag = "reason", content = "detail")]
 pub enum EngineReason {
     Chosen,
+    /// By a flag or a variable, which go before the configuration.
+    Argument,
     MayMakeInterfaces,
     /// UDP always passes, as declared, and the kernel has WireGuard.
     PlainUdp,
@@ -53,6 +55,7 @@ impl EngineReason {
     pub(crate) fn say(&self, lang: Lang) -> String {
         match self {
             Self::Chosen => text::engine_chosen(lang),
+            Self::Argument => text::engine_argument(lang),
             Self::MayMakeInterfaces => text::engine_may(lang),
             Self::PlainUdp => text::engine_plain_udp(lang),
             Self::NoKernel(why) => text::engine_no_kernel(lang, why),

@@ -198,6 +198,7 @@ texts! {
     }
     engine_no_capability() { "sem CAP_NET_ADMIN", "no CAP_NET_ADMIN" }
     engine_no_tun(why) { "/dev/net/tun não abre: {why}", "/dev/net/tun does not open: {why}" }
+    engine_argument() { "pedido por --engine ou MALHA_NODE_ENGINE", "asked for by --engine or MALHA_NODE_ENGINE" }
     engine_chosen() { "escolhido na configuração", "chosen in the configuration" }
 
     age_s(s) { "{s} s", "{s} s" }

@@ -69,7 +69,7 @@ pub(super) async fn identity(
         }
     }
     let keys = folder.keys_for_enrolment(&token).map_err(state)?;
-    let (engine, _) = settings.engine.decide(settings.plain_udp);
+    let (engine, _) = settings.decide_engine();
     let facts = machine::facts(Some(&engine.to_string()));
     let reply = enrol(&token, &keys, wish.name, facts)
         .await

@@ -99,7 +99,12 @@ mod tests {
                 state,
                 ..Wishes::default()
             };
-            arguments.or(self.file.clone()).or(here).settle().unwrap()
+            let engine_is_typed = arguments.engine.is_some();
+            let settings = arguments.or(self.file.clone()).or(here).settle();
+            Settings {
+                engine_is_typed,
+                ..settings.unwrap()
+            }
         }
 
         fn starts(&self, arguments: Wishes, ran: Engine, reason: EngineReason) {
@@ -145,6 +150,30 @@ mod tests {
             (Verdict::Problem, "engine-impossible")
         );
         assert!(ill.observed.contains("argument"), "{}", ill.observed);
+    }
+
+    #[test]
+    fn who_asked_for_the_engine_is_named_as_it_was() {
+        let mut machine = Machine::new();
+        let said = |machine: &Machine, typed| machine.says(typed).observed;
+        let typed = said(&machine, engine(EngineChoice::Netstack));
+        assert!(
+            typed.contains("--engine") && !typed.contains("configuration"),
+            "{typed}"
+        );
+        let arguments = engine(EngineChoice::Netstack);
+        let (ran, why) = machine.settings(arguments.clone()).decide_engine();
+        machine.starts(arguments, ran, why);
+        let started = said(&machine, Wishes::default());
+        assert!(
+            started.contains("--engine") && !started.contains("configuration"),
+            "{started}"
+        );
+        machine.file = engine(EngineChoice::Userspace);
+        let (ran, why) = machine.settings(Wishes::default()).decide_engine();
+        machine.starts(Wishes::default(), ran, why);
+        let configured = said(&machine, Wishes::default());
+        assert!(configured.contains("in the configuration"), "{configured}");
     }
 
     #[test]

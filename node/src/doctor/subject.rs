@@ -98,7 +98,7 @@ impl Subject {
     pub(super) fn engine(&self) -> (Engine, EngineReason) {
         match self.last_start() {
             Some(started) => (started.engine, started.reason.clone()),
-            None => self.settings.engine.decide(self.settings.plain_udp),
+            None => self.settings.decide_engine(),
         }
     }
 

@@ -7,10 +7,14 @@ use std::time::Duration;
 use malha_node::balancers::Balancers;
 use malha_node::plane::Former;
 use malha_proto::{Balancer, BalancerId, Netmap, NodeId, OverlayAddresses};
+use malha_proxy::balance::BALANCERS_WITH_WORKERS;
 use malha_tunnel::{Keeper, Tunnel};
 use tokio::time::Instant;
 
 use crate::live::Balancing;
+
+// Whatever a node is given to balance has a worker there: neither number may move past the other.
+const _: () = assert!(malha_core::limits::MAX_BALANCERS_PER_NODE <= BALANCERS_WITH_WORKERS);
 
 /// What runs, and what the netmap wants.
 pub(super) struct HubBalancers {

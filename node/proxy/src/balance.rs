@@ -48,3 +48,4 @@ pub use spec::{
     MIN_HTTP_INTERVAL, MIN_INTERVAL, Mode, Probe, Spec, SpecError,
 };
 pub use status::{BalancerCounters, BalancerStatus};
+pub use worker::FOR_ONE_EACH as BALANCERS_WITH_WORKERS;

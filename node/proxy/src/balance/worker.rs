@@ -25,6 +25,7 @@ use run::Worker;
 
 pub(super) use connection::{Connection, Held};
 pub(super) use doors::{Entrance, Newcomer};
+pub use places::FOR_ONE_EACH;
 pub(super) use places::{PLACES, Places};
 
 /// The workers of one balancer.

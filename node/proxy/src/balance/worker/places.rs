@@ -30,9 +30,9 @@ pub(in super::super) static PLACES: Places = Places::new(MAX_ALL_WORKERS);
 const MAX_ALL_WORKERS: usize = 96;
 /// Of one balancer.
 const MAX_WORKERS: usize = 16;
-/// This many places are given out singly: as many as the balancers that a controller gives one node (`MAX_BALANCERS_PER_NODE` of the
-/// core, which no node links).
-const FOR_ONE_EACH: usize = 32;
+/// This many places are given out singly, so that so many balancers of one process have a worker: no fewer than a controller gives one
+/// node, which it sees to.
+pub const FOR_ONE_EACH: usize = 32;
 /// A balancer takes one in so many of the other places.
 const TAKEN_OF: usize = 4;
 

@@ -98,11 +98,16 @@ impl<'a> Egress<'a> {
             let numbers = out.flat_map(|it| it.ports.iter().map(|port| port.number()));
             numbers.collect::<BTreeSet<u16>>()
         };
-        let target = |kind, host: &Host, port| Target {
-            kind,
-            name: host.to_string(),
-            port,
-            addresses: addresses(host),
+        // Where a host is takes a look at every peer: once, not for each of its ports.
+        let at_ports = |kind, host: &Host, ports: &BTreeSet<u16>| -> Vec<Target> {
+            let (name, addresses) = (host.to_string(), addresses(host));
+            let target = |port: &u16| Target {
+                kind,
+                name: name.clone(),
+                port: *port,
+                addresses: addresses.clone(),
+            };
+            ports.iter().map(target).collect()
         };
         let said = self.statement;
         let mut targets = Vec::new();
@@ -116,15 +121,45 @@ impl<'a> Egress<'a> {
                 .iter()
                 .filter(|host| kind == TargetKind::Central || is_peer(host));
             for host in hosts {
-                targets.extend(ports.iter().map(|port| target(kind, host, *port)));
+                targets.extend(at_ports(kind, host, &ports));
             }
         }
         let urls = |kind, urls: &[WebAddress]| -> Vec<Target> {
-            let each = urls.iter().map(|url| target(kind, &url.host, url.port));
+            let each = urls
+                .iter()
+                .flat_map(|url| at_ports(kind, &url.host, &[url.port].into()));
             each.collect()
         };
         targets.extend(urls(TargetKind::Ocsp, &said.ocsp));
         targets.extend(urls(TargetKind::TimeStamp, &said.time_stamps));
         targets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::api::tests::rig::Rig;
+
+    #[tokio::test]
+    async fn where_a_host_is_is_looked_for_once_whatever_its_ports() {
+        let rig = Rig::bare().await;
+        let text = "version = 1\ncentral = [\"central.mt.example\"]\npeers = [\"sefaz.mt.example\"]\n[production]\n";
+        let statement = Statement::parse(text).unwrap();
+        let (state, addresses) = (rig.state(), Addresses::new());
+        let egress = Egress::new(&state, &statement, &addresses);
+        let asked = RefCell::new(Vec::new());
+        let ask = |host: &Host| {
+            asked.borrow_mut().push(host.to_string());
+            Vec::new()
+        };
+        let targets = egress.targets(None, ask, |_| true);
+        assert_eq!(targets.len(), 5, "5500 and 5577; 80, 443 and 4001");
+        assert_eq!(
+            asked.into_inner(),
+            ["sefaz.mt.example", "central.mt.example"]
+        );
     }
 }

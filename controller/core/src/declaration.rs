@@ -79,7 +79,7 @@ pub(crate) fn declare(
         Noun::Organization,
         organization,
     )?;
-    let statement = Statement::parse(text)?;
+    let statement = Statement::parse_new(text)?;
     if let Some(present) = draft.state.declaration(organization)
         && present.text == text
     {

@@ -235,6 +235,8 @@ reasons! {
         "{text:?} is no address; write one like \"203.0.113.10\" or \"2001:db8::10\""
     "declaration-address-nobody" AddressOfNobody { address: String }
         "{address} is no address at which others reach a server"
+    "declaration-address-private" AddressNotPublic { address: String }
+        "{address} is no public address: the internet does not lead to it; give the one at which others reach the servers, like 203.0.113.10"
     "declaration-name-taken" NameDeclared { organization: String, name: String }
         "organization {organization} has declared {name}; a name is one organization's"
     "declaration-certificate" NoCertificate

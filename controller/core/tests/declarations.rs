@@ -64,6 +64,36 @@ fn a_wrong_text_changes_nothing_and_is_named_with_its_place() {
 }
 
 #[test]
+fn addresses_to_which_the_internet_does_not_lead_are_refused_with_their_place() {
+    let mut world = World::furnished();
+    let sedec = organization(&mut world);
+    for private in [
+        "10.0.0.1",
+        "192.168.7.2",
+        "100.64.0.9",
+        "169.254.1.1",
+        "fd00::1",
+        "fe80::1",
+    ] {
+        let text = format!("{TEXT}addresses = [\"203.0.113.10\", \"{private}\"]\n");
+        match world.run(declare(sedec, &text)) {
+            Err(Rejection::Text(error)) => {
+                let said = error.to_string();
+                let place = "line 5, column 30: production: addresses: ";
+                assert!(said.starts_with(place), "{said}");
+                assert!(
+                    said.contains(private) && said.contains("no public address"),
+                    "{said}"
+                );
+            }
+            other => panic!("{private}: {other:?}"),
+        }
+    }
+    let text = format!("{TEXT}addresses = [\"203.0.113.10\", \"2001:db8::10\"]\n");
+    world.run(declare(sedec, &text)).unwrap();
+}
+
+#[test]
 fn a_declaration_comes_back_from_the_store_and_goes_with_its_organization() {
     let mut world = World::furnished();
     let sedec = organization(&mut world);

@@ -177,6 +177,8 @@ portuguese! {
     AddressForName { text } "“{text}” é um endereço; escreva um nome de host."
     NoAddress { text } "“{text}” não é um endereço; escreva como \"203.0.113.10\" ou \"2001:db8::10\"."
     AddressOfNobody { address } "{address} não é um endereço em que outros alcançam um servidor."
+    AddressNotPublic { address }
+        "{address} não é um endereço público: a internet não leva a ele. Informe aquele em que os outros alcançam os servidores, como 203.0.113.10."
     NameDeclared { organization, name }
         "A organização {organization} já declarou {name}; um nome é de uma organização só."
     NoCertificate

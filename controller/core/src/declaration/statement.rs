@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use malha_proto::{HostName, Label};
+use malha_proto::{HostName, Label, is_public};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
@@ -107,6 +107,30 @@ impl Statement {
         };
         if statement.stages().next().is_none() {
             return Err(reader.at(0, "[production]", Reason::StageMissing));
+        }
+        Ok(statement)
+    }
+
+    /// Reads a text that is new, whose addresses must be public ones. One in the store may be older than this rule.
+    pub(super) fn parse_new(text: &str) -> Result<Self, TextError> {
+        let statement = Self::parse(text)?;
+        let raw: Raw = toml::from_str(text).map_err(|error| TextError::syntax(text, &error))?;
+        let reader = Reader { text };
+        for (stage, raw) in [
+            (Stage::Production, raw.production),
+            (Stage::Development, raw.development),
+        ] {
+            let addresses = raw.and_then(|raw| raw.addresses);
+            for address in addresses.iter().flat_map(|it| it.get_ref()) {
+                let Address(ip) = reader.item(address, "addresses")?;
+                if !is_public(ip) {
+                    let field = format!("{}: addresses", stage.as_str());
+                    let reason = Reason::AddressNotPublic {
+                        address: ip.to_string(),
+                    };
+                    return Err(reader.at(address.span().start, &field, reason));
+                }
+            }
         }
         Ok(statement)
     }

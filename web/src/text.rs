@@ -145,6 +145,7 @@ catalogue! {
     PolicyOpensLater: "abre", "opens";
     PolicyOpensNever: "vence antes de abrir", "expires before it opens";
     PolicyGoneLater: "sai; abriria de novo", "goes; it would have opened again";
+    PolicyMoreLater: "… e mais {} permissões fechadas agora.", "… and {} more grants that are closed now.";
     PolicyExpired: "não abre nada: venceu", "opens nothing: it expired";
     PolicyUnresolved: "Não existe agora e não significa ninguém:", "Does not exist now and means nobody:";
     PolicyRefused: "Não pode ser salva:", "It can't be saved:";

@@ -103,6 +103,8 @@ pub const MAX_POLICY_VERSIONS: usize = 100;
 pub const MAX_GROUP_PAIRS: usize = 100_000;
 /// Rows that a policy's difference shows; the rest is counted.
 pub const MAX_DIFFERENCE_ROWS: usize = 200;
+/// Grants that are closed now and that it names; the rest is counted.
+pub const MAX_DIFFERENCE_LATER: usize = 200;
 /// Names that a row of it shows of each side.
 pub const MAX_ROW_NAMES: usize = 10;
 /// How long a policy may wait for its confirmation.

@@ -5,6 +5,7 @@ mod world;
 
 use std::collections::BTreeMap;
 
+use malha_core::limits::MAX_DIFFERENCE_LATER;
 use malha_core::policy::{Author, CaseVerdict, LaterChange, Policy, VersionOrigin};
 use malha_core::{Answer, Command, Node, Question, Rejection, Selector, State, Verdict};
 use malha_proto::{Allow, Exposure, Fingerprint, NodeId, Profile, Protocol};
@@ -371,6 +372,28 @@ fn a_difference_names_the_grants_that_are_closed_now() {
         later(&world, CLOSED),
         [("xroad".to_owned(), LaterChange::Gone)]
     );
+}
+
+#[test]
+fn of_very_many_grants_that_are_closed_now_the_first_are_named_and_the_rest_is_counted() {
+    let world = World::furnished();
+    let grant = |number: usize| {
+        format!(
+            "[[grant]]\nname = \"g{number}\"\nfrom = [\"profile:garage\"]\nto = [\"profile:garage\"]\n\
+             protocol = \"icmp\"\nexpires = 2020-01-01T00:00:00Z\n"
+        )
+    };
+    let more = 7;
+    let grants: String = (0..MAX_DIFFERENCE_LATER + more).map(grant).collect();
+    let text = format!("version = 1\n{grants}");
+    let policy = Policy::parse(&text).unwrap();
+    let seen = world.state.policy_difference(&policy, &text, world.now_ms);
+    let seen = seen.unwrap();
+    assert_eq!(
+        (seen.later.len(), seen.later_left_out),
+        (MAX_DIFFERENCE_LATER, more)
+    );
+    assert_eq!(seen.later[0].name.as_str(), "g0");
 }
 
 #[test]

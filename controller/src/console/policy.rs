@@ -223,7 +223,7 @@ fn rows(difference: &Difference) -> Listing<PolicyChange> {
     }
 }
 
-fn later(difference: &Difference) -> Vec<PolicyLater> {
+fn later(difference: &Difference) -> Listing<PolicyLater> {
     let grant = |it: &malha_core::policy::Later| PolicyLater {
         name: it.name.to_string().into(),
         line: it.line,
@@ -233,7 +233,10 @@ fn later(difference: &Difference) -> Vec<PolicyLater> {
             LaterChange::Expired { since_ms } => PolicyLaterChange::Expired(moment::at(since_ms)),
         },
     };
-    difference.later.iter().map(grant).collect()
+    Listing {
+        total: difference.later.len() + difference.later_left_out,
+        rows: difference.later.iter().map(grant).collect(),
+    }
 }
 
 fn change(row: &Row) -> PolicyChange {

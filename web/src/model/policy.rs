@@ -48,7 +48,7 @@ pub struct PolicyProposal {
     pub gaining: u64,
     pub losing: u64,
     pub rows: Listing<PolicyChange>,
-    pub later: Vec<PolicyLater>,
+    pub later: Listing<PolicyLater>,
     /// That is not what its author saw: nobody can approve it.
     pub outdated: bool,
     /// Whether this viewer is one who may.
@@ -114,7 +114,7 @@ pub struct PolicyReview {
     pub second_approver: Vec<Untrusted>,
     /// Names in it that nothing has now, with their place.
     pub unresolved: Vec<Untrusted>,
-    pub later: Vec<PolicyLater>,
+    pub later: Listing<PolicyLater>,
 }
 
 /// A grant of a change that opens nothing now, so that the changes don't show it.

@@ -328,7 +328,7 @@ fn changes(visit: &Visit, rows: &Listing<PolicyChange>) -> Markup {
 }
 
 /// What the changes don't show, because it is closed now.
-fn later(visit: &Visit, grants: &[PolicyLater]) -> Markup {
+fn later(visit: &Visit, grants: &Listing<PolicyLater>) -> Markup {
     let change = |change: PolicyLaterChange| match change {
         PolicyLaterChange::Opens(Some(from)) => html! {
             (visit.say(Text::PolicyOpensLater)) " " (moment::relative(visit, from))
@@ -340,12 +340,15 @@ fn later(visit: &Visit, grants: &[PolicyLater]) -> Markup {
         },
     };
     html! {
-        @if !grants.is_empty() {
+        @if !grants.rows.is_empty() {
             p.note { (visit.say(Text::PolicyLater)) }
             ul.note {
-                @for grant in grants {
+                @for grant in &grants.rows {
                     li { (grant.line) ": " span.mono { (grant.name) } ": " (change(grant.change)) }
                 }
+            }
+            @if grants.total > grants.rows.len() {
+                p.note { (visit.language.fill(Text::PolicyMoreLater, &[&(grants.total - grants.rows.len())])) }
             }
         }
     }

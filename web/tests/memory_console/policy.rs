@@ -61,7 +61,7 @@ fn detail(console: &MemoryConsole) -> Result<PolicyDetail, Unreadable> {
         gaining: 2,
         losing: 0,
         rows: vec![change()].into(),
-        later: Vec::new(),
+        later: Vec::new().into(),
         outdated: false,
         may_approve: !own,
     };
@@ -114,7 +114,8 @@ fn review(text: &str) -> Result<PolicyReview, Refused> {
             name: "<plantao>".into(),
             line: 7,
             change: PolicyLaterChange::Opens(Some(OffsetDateTime::UNIX_EPOCH)),
-        }],
+        }]
+        .into(),
         refusal: text.contains("refused").then(|| Bilingual {
             pt: "um teste falha".to_owned(),
             en: "a test fails".to_owned(),

@@ -10,7 +10,7 @@ use super::groups::{Lens, check_pairs, open, pairs};
 use super::later::Later;
 use super::ports;
 use crate::command::Rejection;
-use crate::limits::{MAX_DIFFERENCE_ROWS, MAX_ROW_NAMES};
+use crate::limits::{MAX_DIFFERENCE_LATER, MAX_DIFFERENCE_ROWS, MAX_ROW_NAMES};
 use crate::model::{Grant, Opening, Selector};
 use crate::state::State;
 
@@ -27,8 +27,9 @@ pub struct Difference {
     /// At most [`MAX_DIFFERENCE_ROWS`], those that concern most pairs first.
     pub rows: Vec<Row>,
     pub rows_left_out: usize,
-    /// Grants that the rows don't show, because they are closed now.
+    /// Grants that the rows don't show, because they are closed now: at most [`MAX_DIFFERENCE_LATER`], in the order of the texts.
     pub later: Vec<Later>,
+    pub later_left_out: usize,
     /// Every node on a side of a row.
     pub nodes: BTreeSet<NodeId>,
 }
@@ -62,7 +63,10 @@ impl State {
         let after = self.under(policy, now_ms);
         let base = self.policy().map_or(0, |head| head.version);
         let mut finding = Finding::new(base, text);
-        finding.difference.later = self.later(policy, now_ms);
+        let mut later = self.later(policy, now_ms);
+        finding.difference.later_left_out = later.len().saturating_sub(MAX_DIFFERENCE_LATER);
+        later.truncate(MAX_DIFFERENCE_LATER);
+        finding.difference.later = later;
         let differing = differing(self, &after);
         let members = |side: fn(&Said) -> Selector| -> BTreeSet<NodeId> {
             let selectors: BTreeSet<Selector> = differing.iter().map(side).collect();
@@ -125,6 +129,7 @@ impl Finding {
                 rows: Vec::new(),
                 rows_left_out: 0,
                 later: Vec::new(),
+                later_left_out: 0,
                 nodes: BTreeSet::new(),
             },
             canonical,

@@ -156,9 +156,11 @@ pub struct PolicyDifference {
     /// At most 200.
     pub rows: Vec<PolicyRow>,
     pub rows_left_out: usize,
-    /// Grants that came, went or were changed and are closed now, so that no row shows them.
+    /// Grants that came, went or were changed and are closed now, so that no row shows them: at most 200.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub later: Vec<PolicyLater>,
+    #[serde(default)]
+    pub later_left_out: usize,
 }
 
 /// A grant of a change that opens nothing now.
@@ -359,6 +361,7 @@ impl PolicyDifference {
             rows: it.rows.iter().map(PolicyRow::of).collect(),
             rows_left_out: it.rows_left_out,
             later: it.later.iter().map(PolicyLater::of).collect(),
+            later_left_out: it.later_left_out,
         }
     }
 }

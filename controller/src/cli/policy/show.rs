@@ -35,6 +35,9 @@ pub(super) fn difference(it: &PolicyDifference, screen: &Screen) {
     for grant in &it.later {
         screen.line(&later(grant, screen));
     }
+    if it.later_left_out > 0 {
+        screen.line(&text::policy_more_later(lang, it.later_left_out));
+    }
     screen.line(&text::policy_counts(lang, it.gaining, it.losing, it.base));
     screen.line(&text::policy_hash(lang, it.hash));
 }

@@ -8,6 +8,9 @@ sentences! {
     policy_pairs(pairs) { "{pairs} pares", "{pairs} pairs" }
     policy_side(names, more) { "{names} e mais {more}", "{names} and {more} more" }
     policy_more(rows) { "… e mais {rows} linhas", "… and {rows} more rows" }
+    policy_more_later(grants) {
+        "… e mais {grants} permissões fechadas agora", "… and {grants} more grants that are closed now"
+    }
     policy_counts(gaining, losing, base) {
         "{gaining} pares de nós ganham portas, {losing} perdem, a partir da versão {base}",
         "{gaining} pairs of nodes gain ports, {losing} lose some, from version {base}"

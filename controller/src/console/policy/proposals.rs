@@ -31,7 +31,7 @@ pub(super) fn shown(state: &State, it: &Proposal, viewer: Option<Author>) -> Pol
         gaining: difference.as_ref().map_or(it.gaining, |it| it.gaining),
         losing: difference.as_ref().map_or(it.losing, |it| it.losing),
         rows: difference.as_ref().map_or_else(|| Vec::new().into(), rows),
-        later: difference.as_ref().map_or_else(Vec::new, later),
+        later: difference.as_ref().map_or_else(|| Vec::new().into(), later),
         outdated,
         may_approve: viewer.is_some_and(|author| state.may_approve(it, author)),
     }

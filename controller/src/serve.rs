@@ -30,7 +30,10 @@ use crate::hub::{self, Hub, HubParts};
 use crate::live::Live;
 use crate::pairs::Pairs;
 use crate::rate::RateLimit;
-use crate::session::{ENROLMENT_BURST, ENROLMENT_INTERVAL_MS, Registry, SessionContext};
+use crate::session::{
+    ENROLMENT_BURST, ENROLMENT_INTERVAL_MS, Registry, SessionContext, TURNED_AWAY_BURST,
+    TURNED_AWAY_INTERVAL_MS,
+};
 
 use doors::Doors;
 use listeners::Listeners;
@@ -150,6 +153,7 @@ pub async fn start(
         streams: hub.streams(),
         authority: overlay,
         enrolments: RateLimit::new(ENROLMENT_BURST, ENROLMENT_INTERVAL_MS),
+        turned_away: RateLimit::new(TURNED_AWAY_BURST, TURNED_AWAY_INTERVAL_MS),
         stop: stop.clone(),
     });
     let (published, served) = watch::channel(Revision::default());

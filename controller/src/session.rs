@@ -8,6 +8,7 @@ mod node;
 mod probes;
 mod registry;
 mod shared_socket;
+mod turned_away;
 
 pub use channel::{Channel, ChannelError, PeerCertificate, Remote, Transport};
 pub use listener::{
@@ -15,6 +16,7 @@ pub use listener::{
 };
 pub use probes::{ProbeError, ProbeRequest};
 pub use registry::{Registry, Seat, SessionSummary};
+pub use turned_away::{TURNED_AWAY_BURST, TURNED_AWAY_INTERVAL_MS};
 
 use std::sync::Arc;
 
@@ -42,6 +44,8 @@ pub struct SessionContext {
     pub authority: Arc<Authority>,
     /// Enrolment attempts per source address.
     pub enrolments: RateLimit<std::net::IpAddr>,
+    /// Audit lines about machines that are turned away, per node.
+    pub turned_away: RateLimit<malha_proto::NodeId>,
     pub stop: CancellationToken,
 }
 

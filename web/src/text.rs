@@ -413,6 +413,7 @@ catalogue! {
     DidAddRoute: "adicionou a rota", "added the route";
     DidRemoveRoute: "removeu a rota", "removed the route";
     DidPutRecordSet: "gravou o registro", "saved the record set";
+    DidTurnAway: "máquina recusada, com um certificado que já não é deste nó: uma cópia antiga, ou a máquina trocada", "machine turned away with a certificate that is no longer this node's: an old copy, or the replaced machine";
     DidDeleteRecordSet: "excluiu o registro", "deleted the record set";
     DidSetControllers: "definiu os endereços do controlador", "set the controller's addresses";
     DidSetEdgeAddresses: "definiu os endereços da borda", "set the edge's addresses";

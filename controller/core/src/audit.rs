@@ -103,6 +103,7 @@ audit_names! {
     DeclarationRemove "declaration.remove"
     OperatorLogin "operator.login"
     OperatorLogout "operator.logout"
+    NodeTurnedAway "node.turned-away"
     CheckStart "check.start"
     CheckKeep "check.keep"
     PskRotate "psk.rotate"

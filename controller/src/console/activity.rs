@@ -51,6 +51,7 @@ fn action(record: &AuditRecord) -> Action {
             Action::SignInFailed
         }
         (Some(AuditName::AuditRecover), _) => Action::LinesUncommitted,
+        (Some(AuditName::NodeTurnedAway), _) => Action::MachineTurnedAway,
         (Some(name), AuditOutcome::Accepted) => done(name),
         (None, AuditOutcome::Accepted) => Action::Other(name.into()),
         (_, AuditOutcome::Refused) => Action::Other(format!("{name} (refused)").into()),
@@ -71,6 +72,7 @@ fn done(name: AuditName) -> Action {
         AuditName::NodeRemove => Action::NodeRemoved,
         AuditName::NodeQuarantine => Action::NodeQuarantined,
         AuditName::NodeResolve => Action::QuarantineResolved,
+        AuditName::NodeTurnedAway => Action::MachineTurnedAway,
         AuditName::ServiceAdd => Action::ServiceAdded,
         AuditName::ServiceRemove => Action::ServiceRemoved,
         AuditName::RouteAdd => Action::RouteAdded,

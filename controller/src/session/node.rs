@@ -18,7 +18,9 @@ use crate::coordinator::Actor;
 use crate::pairs::PairSession;
 use crate::session::enrolment::{enrol, refusal, sign};
 use crate::session::registry::{Order, Seat, SessionSummary};
-use crate::session::{Channel, ChannelError, PeerCertificate, ProbeRequest, SessionContext};
+use crate::session::{
+    Channel, ChannelError, PeerCertificate, ProbeRequest, SessionContext, turned_away,
+};
 
 /// Serves one stream until it ends.
 pub(super) async fn serve(context: Arc<SessionContext>, mut channel: Channel) {
@@ -353,7 +355,11 @@ async fn grant(
             context.registry.order(node, Order::Cloned);
             Err(cloned())
         }
-        Err(error) => Err(refusal(&error)),
+        Err(error) => {
+            let who = (node, &hello.facts, remote);
+            turned_away::note(&context.handle, &context.turned_away, who, &error).await;
+            Err(refusal(&error))
+        }
     }
 }
 

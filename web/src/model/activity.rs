@@ -66,6 +66,8 @@ pub enum Action {
     NodeRemoved,
     NodeQuarantined,
     QuarantineResolved,
+    /// Its certificate is no longer this node's: a former box, or a copy of an old disk.
+    MachineTurnedAway,
     ServiceAdded,
     ServiceRemoved,
     RouteAdded,

@@ -75,6 +75,7 @@ fn words(visit: &Visit, action: &Action) -> Markup {
         Action::NodeRemoved => Text::DidRemoveNode,
         Action::NodeQuarantined => Text::DidQuarantine,
         Action::QuarantineResolved => Text::DidResolveQuarantine,
+        Action::MachineTurnedAway => Text::DidTurnAway,
         Action::ServiceAdded => Text::DidAddService,
         Action::ServiceRemoved => Text::DidRemoveService,
         Action::RouteAdded => Text::DidAddRoute,

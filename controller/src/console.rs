@@ -202,8 +202,13 @@ impl Console for ControllerConsole {
         tokens::create_for_replacement(self, viewer, id).await
     }
 
-    async fn remove_node(&self, viewer: &Viewer, id: &NodeId) -> Result<Outcome, Refused> {
-        nodes::remove(self, viewer, id).await
+    async fn remove_node(
+        &self,
+        viewer: &Viewer,
+        id: &NodeId,
+        seen: &[String],
+    ) -> Result<Outcome, Refused> {
+        nodes::remove(self, viewer, id, seen).await
     }
 
     async fn resolve_quarantine(

@@ -77,7 +77,13 @@ pub trait Console:
     async fn revoke_token(&self, viewer: &Viewer, id: &TokenId) -> Result<Outcome, Refused>;
     /// A token with which another machine takes over the node's name, addresses and routes.
     async fn replace_node(&self, viewer: &Viewer, id: &NodeId) -> Result<IssuedToken, Refused>;
-    async fn remove_node(&self, viewer: &Viewer, id: &NodeId) -> Result<Outcome, Refused>;
+    /// Refused if more leads to the node than what was `seen`, by name.
+    async fn remove_node(
+        &self,
+        viewer: &Viewer,
+        id: &NodeId,
+        seen: &[String],
+    ) -> Result<Outcome, Refused>;
     async fn resolve_quarantine(
         &self,
         viewer: &Viewer,

@@ -34,8 +34,8 @@ pub use health::{
 };
 pub use naming::{NewRecordSet, RecordSetKey, RecordSetRow, RecordSource, ZoneDetail, ZoneRow};
 pub use node::{
-    Claimant, Keep, NodeDetail, NodeId, NodePolicy, NodeQuery, NodeRow, NodeState, PathKind,
-    Quarantine,
+    Claimant, Keep, Leading, LeadingKind, NodeDetail, NodeId, NodePolicy, NodeQuery, NodeRow,
+    NodeState, PathKind, Quarantine,
 };
 pub use organization::{DeclaredPorts, OrganizationDetail, SecondApprover};
 pub use policy::{

@@ -253,6 +253,12 @@ catalogue! {
     ReplaceButton: "Gerar token de troca", "Issue a replacement token";
     RemoveNode: "Remover o nó", "Remove the node";
     RemoveNodeWords: "O nó é cortado em todos os pares assim que a revisão for aplicada.", "The node is cut off at every peer as soon as the revision is applied.";
+    LeadingWords: "O que leva a este nó muda com ele:", "What leads to this node changes with it:";
+    LeadingRoute: "rota", "route";
+    LeadingBalancer: "balanceador", "balancer";
+    LeadingGoes: "é excluído junto com o nó", "is removed with the node";
+    LeadingStays: "perde este servidor", "loses this server";
+    LeadingMore: "E mais {}. É demais para remover aqui: malha node remove --detach.", "And {} more. That is too much to remove it here: malha node remove --detach.";
     RemoveButton: "Remover", "Remove";
     QuarantineTitle: "Duas máquinas usam a mesma identidade", "Two machines use the same identity";
     QuarantineWords: "As duas estão isoladas. Escolha qual fica; a outra precisará de um token novo.", "Both are cut off. Choose which one stays; the other will need a new token.";
@@ -407,13 +413,13 @@ catalogue! {
     DidReplaceNode: "gerou a troca do nó", "issued a replacement for the node";
     DidRemoveNode: "removeu o nó", "removed the node";
     DidQuarantine: "entrou em quarentena", "was quarantined";
+    DidTurnAway: "máquina recusada, com um certificado que já não é deste nó: uma cópia antiga, ou a máquina trocada", "machine turned away with a certificate that is no longer this node's: an old copy, or the replaced machine";
     DidResolveQuarantine: "resolveu a quarentena", "resolved the quarantine";
     DidAddService: "adicionou o serviço", "added the service";
     DidRemoveService: "removeu o serviço", "removed the service";
     DidAddRoute: "adicionou a rota", "added the route";
     DidRemoveRoute: "removeu a rota", "removed the route";
     DidPutRecordSet: "gravou o registro", "saved the record set";
-    DidTurnAway: "máquina recusada, com um certificado que já não é deste nó: uma cópia antiga, ou a máquina trocada", "machine turned away with a certificate that is no longer this node's: an old copy, or the replaced machine";
     DidDeleteRecordSet: "excluiu o registro", "deleted the record set";
     DidSetControllers: "definiu os endereços do controlador", "set the controller's addresses";
     DidSetEdgeAddresses: "definiu os endereços da borda", "set the edge's addresses";

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use browser::{Browser, attribute};
-use malha_web::model::{NodeState, ServerMode, TokenState};
+use malha_web::model::{Leading, LeadingKind, NodeState, ServerMode, TokenState, Topic};
 use memory_console::MemoryConsole;
 
 #[tokio::test]
@@ -156,6 +156,32 @@ async fn a_node_is_replaced_with_a_token_and_removed() {
         console.peek(|world| world.nodes[0].row.state),
         NodeState::Removed
     );
+}
+
+#[tokio::test]
+async fn a_node_is_removed_with_those_routes_that_the_page_named_and_no_others() {
+    let console = Arc::new(MemoryConsole::sample());
+    let mut browser = Browser::signed_in(&console).await;
+    let leads = |name: &str| {
+        let leading = Leading {
+            kind: LeadingKind::Route,
+            name: name.into(),
+            alone: true,
+        };
+        console.change(Topic::Nodes, |world| world.nodes[0].leading.push(leading));
+    };
+    leads("camera.malha.example/");
+    let page = browser.get("/nodes/n1").await;
+    assert!(page.has("camera.malha.example/</span>: is removed with the node"));
+    leads("late.malha.example/");
+    let page = browser.submit("/nodes/n1/remove", &[]).await;
+    assert!(page.has("late.malha.example/</span>: is removed with the node"));
+    assert_ne!(
+        console.peek(|world| world.nodes[0].row.state),
+        NodeState::Removed
+    );
+    let page = browser.submit("/nodes/n1/remove", &[]).await;
+    assert!(page.has("Node removed."));
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use crate::limits::{
     MAX_HEALTH_PATH_CHARS, MIN_HEALTH_INTERVAL_MS,
 };
 use crate::model::{Balancer, BalancerSettings, Node};
-use crate::noun::{BalancerBefore, Noun, Plenty};
+use crate::noun::{Leading, Noun, Plenty};
 use crate::policy::check_balancer;
 use crate::reason::Reason;
 use crate::state::State;
@@ -187,17 +187,26 @@ impl State {
         behind.chain(before)
     }
 
-    /// Balancers of other nodes with services of this one behind them.
-    pub(crate) fn balancers_before(&self, node: NodeId) -> Vec<BalancerBefore> {
+    /// Routes, and balancers of other nodes, that lead to services of this one.
+    #[must_use]
+    pub fn leading_to(&self, node: NodeId) -> Vec<Leading> {
         let services: BTreeSet<ServiceId> = self.services_of(node).map(|it| it.id).collect();
-        let before = services.iter().flat_map(|id| self.balancers_to(*id));
         // One may spread over several services of the node.
-        let before: BTreeMap<_, _> = before.map(|balancer| (balancer.id, balancer)).collect();
-        let before = before.into_values().map(|balancer| BalancerBefore {
-            path: format!("{}/{}", self.node_path(balancer.node), balancer.name),
+        let routes = services.iter().flat_map(|id| self.routes_to(*id));
+        let routes: BTreeMap<_, _> = routes.map(|route| (route.id, route)).collect();
+        let balancers = services.iter().flat_map(|id| self.balancers_to(*id));
+        let balancers: BTreeMap<_, _> = balancers.map(|it| (it.id, it)).collect();
+        let routes = routes.into_values().map(|route| Leading {
+            what: Noun::Route,
+            name: format!("{}{}", route.host, route.path),
+            alone: route.services.is_subset(&services),
+        });
+        let balancers = balancers.into_values().map(|balancer| Leading {
+            what: Noun::Balancer,
+            name: format!("{}/{}", self.node_path(balancer.node), balancer.name),
             alone: balancer.backends.keys().all(|id| services.contains(id)),
         });
-        before.collect()
+        routes.chain(balancers).collect()
     }
 
     /// What the balancers of `from` may open on `to`: the ports of the services behind them and the health port.

@@ -103,7 +103,7 @@ pub enum Command {
     },
     RemoveNode {
         id: NodeId,
-        /// Also where it serves behind balancers of other nodes.
+        /// Also where routes, or balancers of other nodes, lead to it.
         detach: bool,
     },
     SetNodeEndpoints {

@@ -70,7 +70,7 @@ pub use model::{
     Node, NodeState, Opening, Operator, Organization, Quarantine, RecordSource, RequestRecord,
     RetiredAddress, Role, Route, Scope, Selector, Service, Settings, Site, Token, ZoneHead,
 };
-pub use noun::{BalancerBefore, Noun, Plenty, User};
+pub use noun::{Leading, Noun, Plenty, User};
 pub use reason::Reason;
 pub use restore::RestoreError;
 pub use state::State;

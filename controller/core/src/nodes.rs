@@ -113,17 +113,18 @@ pub(crate) fn refuse_hub(node: &Node) -> Result<(), Rejection> {
     })
 }
 
-/// The node goes with its services and balancers, its part in routes, the grants that name it and the tokens for its place; its
-/// addresses rest. Other nodes' balancers lose it only where `detach` says so: what they carry may be more than they can without it.
+/// The node goes with its services and balancers, the grants that name it and the tokens for its place; its addresses rest. Routes and
+/// other nodes' balancers lose it only where `detach` says so: a public URL may end with it, or what they carry be more than they can
+/// without it.
 pub(crate) fn remove(draft: &mut Draft, id: NodeId, detach: bool) -> Result<Answer, Rejection> {
     let node = found(draft.state.node(id), Noun::Node, id)?.clone();
     refuse_hub(&node)?;
-    let before = draft.state.balancers_before(id);
-    if !before.is_empty() && !detach {
+    let leading = draft.state.leading_to(id);
+    if !leading.is_empty() && !detach {
         return Err(Rejection::InUse {
             what: Noun::Node,
             name: node.name.to_string(),
-            by: User::Balancers(before),
+            by: User::Leading(leading),
         });
     }
     let services: Vec<ServiceId> = draft

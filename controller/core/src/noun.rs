@@ -93,17 +93,39 @@ pub enum User {
     Thing(Noun, String),
     /// Without this operator nobody could add another owner.
     LastOwner,
-    /// Balancers of other nodes, before the services of this one.
-    Balancers(Vec<BalancerBefore>),
+    /// Routes, and balancers of other nodes, that lead to the services of this one.
+    Leading(Vec<Leading>),
 }
 
-/// A balancer before a node that may go.
+/// What leads to a node that may go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BalancerBefore {
-    /// `org/site/node/balancer`
-    pub path: String,
-    /// It has no server beside those of the node.
+pub struct Leading {
+    /// A route or a balancer.
+    pub what: Noun,
+    /// The host and path of a route, `org/site/node/balancer`.
+    pub name: String,
+    /// It leads to no other node, and would go too.
     pub alone: bool,
+}
+
+impl Leading {
+    /// Most that a sentence names; the rest is counted.
+    pub const MAX_NAMED: usize = 20;
+
+    /// How to take services out of such a thing.
+    #[must_use]
+    pub fn commands(leading: &[Self]) -> String {
+        let known = [
+            (Noun::Route, "`malha route remove`"),
+            (Noun::Balancer, "`malha balancer set --backend`"),
+        ];
+        let said = known
+            .iter()
+            .filter(|(noun, _)| leading.iter().any(|it| it.what == *noun));
+        said.map(|(_, command)| *command)
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
 }
 
 impl fmt::Display for User {
@@ -113,21 +135,26 @@ impl fmt::Display for User {
             Self::LastOwner => {
                 f.write_str("the overlay, as its last owner; add another owner first")
             }
-            Self::Balancers(balancers) => {
-                f.write_str(
-                    "take its services out of the balancers before it (`malha balancer set --backend`), \
-                     or remove it all the same with `--detach` (`?detach=true`):",
+            Self::Leading(leading) => {
+                let commands = Leading::commands(leading);
+                write!(
+                    f,
+                    "take its services out of what leads to it ({commands}), or remove it all the same with `--detach` \
+                     (`?detach=true`):"
                 )?;
-                for (at, it) in balancers.iter().enumerate() {
+                for (at, it) in leading.iter().take(Leading::MAX_NAMED).enumerate() {
                     let comma = if at > 0 { "," } else { "" };
                     let alone = if it.alone {
                         " (no other server; it would go too)"
                     } else {
                         ""
                     };
-                    write!(f, "{comma} {}{alone}", it.path)?;
+                    write!(f, "{comma} {} {}{alone}", it.what, it.name)?;
                 }
-                Ok(())
+                match leading.len().saturating_sub(Leading::MAX_NAMED) {
+                    0 => Ok(()),
+                    more => write!(f, " and {more} more"),
+                }
             }
         }
     }

@@ -251,13 +251,13 @@ fn a_server_leaves_its_balancers_only_if_asked_and_the_last_one_takes_them_along
     for (server, left) in stage.servers.into_iter().zip([Some(1), None]) {
         let before = match stage.world.run(remove(server, false)) {
             Err(Rejection::InUse {
-                by: User::Balancers(before),
+                by: User::Leading(before),
                 ..
             }) => before,
             other => panic!("{other:?}"),
         };
         assert_eq!(before.len(), 1);
-        assert!(before[0].path.ends_with("/xroad"), "{}", before[0].path);
+        assert!(before[0].name.ends_with("/xroad"), "{}", before[0].name);
         assert_eq!(before[0].alone, left.is_none());
         stage.world.run(remove(server, true)).unwrap();
         let balancer = stage.world.state.balancer(id);

@@ -5,7 +5,7 @@ mod world;
 
 use std::collections::BTreeSet;
 
-use malha_core::{Answer, Command, RecordSource, Rejection, Selector, affected};
+use malha_core::{Answer, Command, RecordSource, Rejection, Selector, User, affected};
 use malha_proto::{Allow, Exposure, NodeId, Profile, Protocol, RouteId, ServiceId};
 use malha_zone::{RecordName, RecordSet, RecordType, ZoneName};
 use world::{World, host};
@@ -307,11 +307,29 @@ fn removing_a_node_takes_its_services_routes_and_grants_with_it_and_cuts_it_at_e
         .unwrap();
     let before = stage.world.state.clone();
     let peers: BTreeSet<NodeId> = before.netmap(node).unwrap().peers.into_keys().collect();
+    let refused = stage.world.run(Command::RemoveNode {
+        id: node,
+        detach: false,
+    });
+    let Err(Rejection::InUse {
+        by: User::Leading(leading),
+        ..
+    }) = refused
+    else {
+        panic!("{refused:?}");
+    };
+    let named = [("x.example.org/", true)];
+    assert!(
+        leading
+            .iter()
+            .map(|it| (it.name.as_str(), it.alone))
+            .eq(named)
+    );
     let outcome = stage
         .world
         .run(Command::RemoveNode {
             id: node,
-            detach: false,
+            detach: true,
         })
         .unwrap();
     let state = &stage.world.state;

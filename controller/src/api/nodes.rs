@@ -108,7 +108,7 @@ pub(super) struct NodeListing {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct NodeRemoval {
-    /// Remove it also where it serves behind balancers of other nodes; one that has no other server goes too.
+    /// Remove it also where routes, or balancers of other nodes, lead to it; one that leads nowhere else goes too.
     #[serde(default)]
     #[param(default = false)]
     detach: bool,
@@ -168,7 +168,7 @@ pub(super) async fn show(
 
 /// Remove a node and its services
 ///
-/// It is cut at every peer. While it serves behind balancers of other nodes it is refused with their names, unless `detach` is true.
+/// It is cut at every peer. While routes, or balancers of other nodes, lead to it, it is refused with their names, unless `detach` is true.
 #[utoipa::path(delete, path = "/nodes/{node}", tag = "nodes",
     params(("node" = String, Path, description = "Id, or `org/site/node` percent-encoded"), NodeRemoval),
     responses((status = 200, body = Written<Removed>)), security(("api_key" = ["write"])))]

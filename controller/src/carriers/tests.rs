@@ -90,7 +90,7 @@ async fn a_carrier_ends_when_its_node_is_removed() {
     let id = world.node.node;
     world
         .rig
-        .does(Command::RemoveNode { id, detach: false })
+        .does(Command::RemoveNode { id, detach: true })
         .await;
     ends(stream).await;
     let (status, _) = world.asks(Some(world.node), &request()).await;

@@ -36,7 +36,7 @@ pub(super) enum NodeCommand {
     /// Remove a node and its services; it is cut at every peer
     Remove {
         node: String,
-        /// Also while it serves behind balancers of other nodes; one that has no other server goes too
+        /// Also while routes, or balancers of other nodes, lead to it; one that leads nowhere else goes too
         #[arg(long, env = "MALHA_DETACH")]
         detach: bool,
     },

@@ -3,8 +3,8 @@
 use malha_core::{Command, Contender, Node, Noun, State};
 use malha_web::Viewer;
 use malha_web::model::{
-    Claimant, Keep, Listing, NodeDetail, NodeId, NodePolicy, NodeQuery, NodeRow, Outcome, PathKind,
-    Profile, Quarantine, ROWS_MAX, Refused,
+    Claimant, Keep, Leading, LeadingKind, Listing, NodeDetail, NodeId, NodePolicy, NodeQuery,
+    NodeRow, Outcome, PathKind, Profile, Quarantine, ROWS_MAX, Refused,
 };
 
 use crate::console::census::{Census, Standing};
@@ -69,6 +69,7 @@ pub(super) fn detail(console: &ControllerConsole, id: &NodeId) -> Option<NodeDet
             .services_of(node.id)
             .map(|service| services::row(standing, service))
             .collect(),
+        leading: state.leading_to(node.id).into_iter().map(leading).collect(),
         quarantine: quarantine(node),
         policy: policy(console, state, node.id),
     })
@@ -90,10 +91,22 @@ fn policy(
     })
 }
 
+fn leading(it: malha_core::Leading) -> Leading {
+    Leading {
+        kind: match it.what {
+            Noun::Balancer => LeadingKind::Balancer,
+            _ => LeadingKind::Route,
+        },
+        name: it.name.into(),
+        alone: it.alone,
+    }
+}
+
 pub(super) async fn remove(
     console: &ControllerConsole,
     viewer: &Viewer,
     id: &NodeId,
+    seen: &[String],
 ) -> Result<Outcome, Refused> {
     permit(viewer, Permission::Change)?;
     let state = console.state();
@@ -101,7 +114,9 @@ pub(super) async fn remove(
     if state.node(id).is_some_and(|node| node.hub) {
         return Err(impossible(text::hub_stays()));
     }
-    let command = Command::RemoveNode { id, detach: false };
+    let leading = state.leading_to(id);
+    let detach = !leading.is_empty() && leading.iter().all(|it| seen.contains(&it.name));
+    let command = Command::RemoveNode { id, detach };
     console.write(viewer, Form::BUTTON, command).await
 }
 

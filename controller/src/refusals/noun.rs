@@ -1,6 +1,6 @@
 //! The words for things that are not there, are there already, are still in use, or are too many.
 
-use malha_core::{Noun, Plenty, User};
+use malha_core::{Leading, Noun, Plenty, User};
 use malha_web::Bilingual;
 
 use super::{both, quoted};
@@ -57,24 +57,29 @@ pub(super) fn in_use(name: &str, by: &User) -> Bilingual {
                 format!("{name} is still in use by {noun} {user}. Remove that first."),
             )
         }
-        User::Balancers(balancers) => {
-            let listed = |alone: &str| {
-                let named = balancers.iter().map(|it| {
-                    let alone = if it.alone { alone } else { "" };
-                    format!("{}{alone}", quoted(&it.path))
-                });
-                named.collect::<Vec<_>>().join(", ")
-            };
+        User::Leading(leading) => {
+            let commands = Leading::commands(leading);
             both(
                 format!(
-                    "{name} atende atrás de balanceadores. Tire os serviços dele de lá antes (`malha balancer set \
-                     --backend`), ou remova-o assim mesmo (`malha node remove --detach`): {}.",
-                    listed(" (sem outro servidor; seria removido também)")
+                    "Há o que leve a {name}. Tire os serviços dele de lá antes ({commands}), ou remova-o assim mesmo \
+                     (`malha node remove --detach`): {}.",
+                    listed(leading, |it| {
+                        let alone = match it.what {
+                            Noun::Route => " (sem outro servidor; seria removida também)",
+                            _ => " (sem outro servidor; seria removido também)",
+                        };
+                        (portuguese(it.what).1, alone)
+                    })
                 ),
                 format!(
-                    "{name} serves behind balancers. Take its services out of them first (`malha balancer set \
-                     --backend`), or remove it all the same (`malha node remove --detach`): {}.",
-                    listed(" (no other server; it would be removed too)")
+                    "Something leads to {name}. Take its services out of it first ({commands}), or remove it all the same \
+                     (`malha node remove --detach`): {}.",
+                    listed(leading, |it| {
+                        (
+                            it.what.as_str(),
+                            " (no other server; it would be removed too)",
+                        )
+                    })
                 ),
             )
         }
@@ -86,6 +91,20 @@ pub(super) fn in_use(name: &str, by: &User) -> Bilingual {
                 "{name} is the last owner, and without one nobody could add another. Add another owner first."
             ),
         ),
+    }
+}
+
+/// Each by its kind and name; `words` gives the word for the kind, and what is said of one that leads nowhere else.
+fn listed<'a>(leading: &'a [Leading], words: impl Fn(&'a Leading) -> (&'a str, &'a str)) -> String {
+    let named = leading.iter().take(Leading::MAX_NAMED).map(|it| {
+        let (kind, alone) = words(it);
+        let alone = if it.alone { alone } else { "" };
+        format!("{kind} {}{alone}", quoted(&it.name))
+    });
+    let named = named.collect::<Vec<_>>().join(", ");
+    match leading.len().saturating_sub(Leading::MAX_NAMED) {
+        0 => named,
+        more => format!("{named} (+{more})"),
     }
 }
 

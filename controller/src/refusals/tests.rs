@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use malha_core::{BalancerBefore, Noun, Plenty, Reason, User};
+use malha_core::{Leading, Noun, Plenty, Reason, User};
 use malha_zone::ZoneError;
 
 use super::*;
@@ -49,8 +49,9 @@ fn every() -> Vec<Rejection> {
         Rejection::InUse {
             what: Noun::Node,
             name: "ss-1".to_owned(),
-            by: User::Balancers(vec![BalancerBefore {
-                path: "sefaz/producao/bal-1/xroad".to_owned(),
+            by: User::Leading(vec![Leading {
+                what: Noun::Balancer,
+                name: "sefaz/producao/bal-1/xroad".to_owned(),
                 alone: true,
             }]),
         },

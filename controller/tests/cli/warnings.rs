@@ -5,7 +5,7 @@ use malha_proto::EnrolToken;
 use crate::rig::Stage;
 
 /// Two servers, each with a service, behind the balancer `lb/xroad`.
-async fn balanced() -> Stage {
+pub(crate) async fn balanced() -> Stage {
     let stage = Stage::new().await;
     stage.json("org add sefaz");
     stage.json("site add sefaz/producao");
@@ -59,6 +59,37 @@ async fn a_server_behind_a_balancer_is_removed_only_with_the_word_for_it() {
     stage.run("node remove ss-1 --detach --wait").ok();
     let left = stage.json("balancer show lb/xroad");
     assert_eq!(left["backends"].as_array().unwrap().len(), 1);
+    stage.api.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_public_url_ends_with_its_node_only_with_the_word_for_it() {
+    let stage = balanced().await;
+    stage.json("balancer remove lb/xroad");
+    stage.json("zone add example.com");
+    stage.json("route add one.example.com --service ss-1/web");
+    stage.json("route add both.example.com --service ss-1/web,ss-2/web");
+    let refused = stage.run("node remove ss-1 --lang en");
+    assert_eq!(refused.code, 5, "{}", refused.stderr);
+    for said in [
+        "route one.example.com/ (no other server",
+        "route both.example.com/\n",
+        "malha route remove",
+        "--detach",
+    ] {
+        assert!(refused.stderr.contains(said), "{said}: {}", refused.stderr);
+    }
+    assert_eq!(
+        stage.json("route list")["items"].as_array().unwrap().len(),
+        2
+    );
+    stage.run("node remove ss-1 --detach").ok();
+    let left = stage.json("route list");
+    let hosts = left["items"].as_array().unwrap().iter();
+    assert!(
+        hosts.map(|it| &it["host"]).eq(["both.example.com"]),
+        "{left}"
+    );
     stage.api.finish().await;
 }
 

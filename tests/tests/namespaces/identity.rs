@@ -124,7 +124,12 @@ fn a_replaced_box_keeps_name_address_and_url() {
 fn a_removed_node_is_cut_and_its_agent_ends() {
     story("removed node", |lab| {
         let mut garage = lab.open_garage(1, "auto")?;
-        lab.hub.malha(&["node", "remove", &garage.node()])?;
+        let remove = ["node", "remove", &garage.node()];
+        ensure!(
+            lab.hub.malha(&remove).is_err(),
+            "its URL was taken away silently"
+        );
+        lab.hub.malha(&[&remove[..], &["--detach"]].concat())?;
         let ended = garage.machine.agent()?.ended()?;
         ensure!(is(ended, Exit::Removed), "the agent ended with {ended}");
         eventually("its name is gone", PATIENCE, || {

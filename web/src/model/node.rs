@@ -96,9 +96,27 @@ pub struct NodeDetail {
     /// When keys like the tunnel's preshared one were new; `None` for a tunnel without one.
     pub psk_since: Option<OffsetDateTime>,
     pub services: Vec<ServiceRow>,
+    /// What changes with the node when it is removed.
+    pub leading: Vec<Leading>,
     pub quarantine: Option<Quarantine>,
     /// Only while a policy waits for its confirmation, or did in vain.
     pub policy: Option<NodePolicy>,
+}
+
+/// A route, or a balancer of another node, that leads to a node.
+#[derive(Clone, Debug)]
+pub struct Leading {
+    pub kind: LeadingKind,
+    /// The host and path of a route, `org/site/node/balancer`.
+    pub name: Untrusted,
+    /// It leads to no other node, and is removed with this one.
+    pub alone: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeadingKind {
+    Route,
+    Balancer,
 }
 
 /// A policy that waits for its confirmation, as far as a node is concerned.

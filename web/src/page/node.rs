@@ -11,8 +11,8 @@ use super::{badge, error, hops, moment, nodes, services, whole};
 use crate::address;
 use crate::form::{Submission, wrong};
 use crate::model::{
-    Claimant, Keep, NodeDetail, NodeId, NodePolicy, NodeState, Outcome, PathKind, Quarantine,
-    Refused, Unreadable,
+    Claimant, Keep, Leading, LeadingKind, NodeDetail, NodeId, NodePolicy, NodeState, Outcome,
+    PathKind, Quarantine, Refused, Unreadable,
 };
 use crate::text::Text;
 use crate::view::View;
@@ -42,7 +42,9 @@ pub(crate) async fn replace(Path(id): Path<String>, submission: Submission) -> R
 pub(crate) async fn remove(Path(id): Path<String>, submission: Submission) -> Response {
     let visit = &submission.visit;
     let id = NodeId::from(id);
-    match visit.console().remove_node(&visit.viewer, &id).await {
+    let seen: Vec<String> = submission.fields.all(SEEN).map(str::to_owned).collect();
+    let removed = visit.console().remove_node(&visit.viewer, &id, &seen);
+    match removed.await {
         Ok(outcome) => done("/nodes", What::NodeRemoved, &outcome),
         Err(refused) => page(visit, &id, Aftermath::Refused(refused)).await,
     }
@@ -79,7 +81,7 @@ async fn page(visit: &Visit, id: &NodeId, aftermath: Aftermath) -> Response {
     let maintenance = if node.row.state == NodeState::Removed {
         html! {}
     } else {
-        maintenance(visit, id)
+        maintenance(visit, id, &node.leading)
     };
     whole(
         visit,
@@ -216,8 +218,10 @@ fn claimant(visit: &Visit, id: &NodeId, title: Text, keep: &str, claimant: &Clai
     }
 }
 
-fn maintenance(visit: &Visit, id: &NodeId) -> Markup {
+fn maintenance(visit: &Visit, id: &NodeId, leading: &[Leading]) -> Markup {
     let address = node_address(id);
+    let seen = leading.iter().take(MAX_SEEN);
+    let seen: Vec<(&str, &str)> = seen.map(|it| (SEEN, it.name.as_str())).collect();
     html! {
         details.panel #maintenance {
             summary { h2 { (visit.say(Text::Maintenance)) } }
@@ -230,19 +234,41 @@ fn maintenance(visit: &Visit, id: &NodeId) -> Markup {
             @if visit.may_change() {
                 h3 { (visit.say(Text::RemoveNode)) }
                 p { (visit.say(Text::RemoveNodeWords)) }
+                @if !leading.is_empty() {
+                    p { (visit.say(Text::LeadingWords)) }
+                    ul { @for it in leading.iter().take(MAX_SEEN) { li { (led_by(visit, it)) } } }
+                    @if leading.len() > MAX_SEEN { p { (visit.language.fill(Text::LeadingMore, &[&(leading.len() - MAX_SEEN)])) } }
+                }
                 (confirmed(visit, &Confirmed {
                     id: "remove-node",
                     ask: Text::RemoveButton,
                     hint: Text::ConfirmHint,
                     yes: Text::RemoveYes,
                     action: &format!("{address}/remove"),
-                    hidden: &[],
+                    hidden: &seen,
                 }))
             }
         }
     }
 }
 
+fn led_by(visit: &Visit, it: &Leading) -> Markup {
+    let kind = match it.kind {
+        LeadingKind::Route => Text::LeadingRoute,
+        LeadingKind::Balancer => Text::LeadingBalancer,
+    };
+    let becomes = match it.alone {
+        true => Text::LeadingGoes,
+        false => Text::LeadingStays,
+    };
+    html! { (visit.say(kind)) " " span.mono { (it.name) } ": " (visit.say(becomes)) }
+}
+
 fn node_address(id: &NodeId) -> String {
     format!("/nodes/{}", address::encode(id.as_str()))
 }
+
+/// The hidden field with the name of what changes with a node: its removal covers that and nothing else.
+const SEEN: &str = "seen";
+/// More than that leads to a node whose removal the page does not offer: a form has room for so many fields.
+const MAX_SEEN: usize = 50;

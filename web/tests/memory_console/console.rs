@@ -290,9 +290,19 @@ impl Console for MemoryConsole {
         )
     }
 
-    async fn remove_node(&self, _: &Viewer, id: &NodeId) -> Result<Outcome, Refused> {
+    async fn remove_node(
+        &self,
+        _: &Viewer,
+        id: &NodeId,
+        seen: &[String],
+    ) -> Result<Outcome, Refused> {
         self.write(Topic::Nodes, Action::NodeRemoved, id.as_str(), |world| {
-            world.node_mut(id)?.row.state = NodeState::Removed;
+            let node = world.node_mut(id)?;
+            let mut leading = node.leading.iter().map(|it| it.name.as_str());
+            if let Some(unseen) = leading.find(|it| !seen.iter().any(|seen| seen == it)) {
+                return Err(taken("id", unseen));
+            }
+            node.row.state = NodeState::Removed;
             Ok(())
         })
     }

@@ -164,6 +164,7 @@ pub(super) fn node(
         path: Some(PathKind::Direct),
         psk_since: Some(ago(now, 30_000)),
         services: Vec::new(),
+        leading: Vec::new(),
         quarantine: None,
         policy: None,
     }

@@ -75,7 +75,7 @@ async fn a_node_is_renamed_given_endpoints_replaced_and_removed() {
     );
     let id = renamed["id"].as_str().unwrap();
     assert_eq!(
-        rig.call(Method::DELETE, &format!("/nodes/{id}"), None)
+        rig.call(Method::DELETE, &format!("/nodes/{id}?detach=true"), None)
             .await
             .ok()["removed"],
         id

@@ -75,7 +75,7 @@ async fn a_balancer_on_the_hub_shows_what_it_says_and_obeys_its_buttons() {
 
     let refused = rig
         .console
-        .remove_node(&owner(), &server.to_string().into())
+        .remove_node(&owner(), &server.to_string().into(), &[])
         .await;
     let words = refused.unwrap_err().text;
     assert!(words.pt.contains("/hub/xroad"), "{}", words.pt);

@@ -69,7 +69,10 @@ async fn ask(rig: &Rig, viewer: &Viewer, write: &str) -> Option<Refused> {
         }
         "revoke_token" => console.revoke_token(viewer, &missing.into()).await.err(),
         "replace_node" => console.replace_node(viewer, &missing.into()).await.err(),
-        "remove_node" => console.remove_node(viewer, &missing.into()).await.err(),
+        "remove_node" => console
+            .remove_node(viewer, &missing.into(), &[])
+            .await
+            .err(),
         "resolve_quarantine" => console
             .resolve_quarantine(viewer, &missing.into(), Keep::This)
             .await

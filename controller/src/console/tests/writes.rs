@@ -4,10 +4,10 @@ use malha_core::{Answer, Command};
 use malha_proto::EnrolToken;
 use malha_web::Console;
 use malha_web::model::{
-    Keep, NewOrganization, NewSite, NewToken, NodeState, Profile, RefusalKind, TokenState,
+    Exposure, Keep, NewOrganization, NewSite, NewToken, NodeState, Profile, RefusalKind, TokenState,
 };
 
-use super::rig::{AUTHORITY, CONTROLLER, Rig, SITE, at, owner, refusal, shown};
+use super::rig::{AUTHORITY, CONTROLLER, Rig, SITE, at, owner, parsed, refusal, shown};
 
 fn organization(name: &str) -> NewOrganization {
     NewOrganization {
@@ -262,7 +262,7 @@ async fn the_hub_is_neither_replaced_nor_removed() {
         (None, RefusalKind::Conflict)
     );
     assert_eq!(
-        refusal(rig.console.remove_node(&owner(), &hub).await),
+        refusal(rig.console.remove_node(&owner(), &hub, &[]).await),
         (None, RefusalKind::Conflict)
     );
 }
@@ -272,7 +272,7 @@ async fn a_removed_node_is_gone_and_a_second_removal_finds_none() {
     let rig = Rig::new().await;
     let machine = rig.online("servidor").await;
     rig.console
-        .remove_node(&owner(), &shown(machine.id))
+        .remove_node(&owner(), &shown(machine.id), &[])
         .await
         .unwrap();
     assert!(
@@ -281,8 +281,39 @@ async fn a_removed_node_is_gone_and_a_second_removal_finds_none() {
             .await
             .is_err()
     );
-    let refused = rig.console.remove_node(&owner(), &shown(machine.id)).await;
+    let refused = rig
+        .console
+        .remove_node(&owner(), &shown(machine.id), &[])
+        .await;
     assert_eq!(refusal(refused), (None, RefusalKind::NotFound));
+}
+
+#[tokio::test]
+async fn a_node_goes_with_the_routes_that_were_seen_and_with_no_others() {
+    let rig = Rig::new().await;
+    let machine = rig.online("servidor").await;
+    let service = rig
+        .service(machine.id, "painel", 80, Exposure::Public)
+        .await;
+    rig.does(Command::AddRoute {
+        host: parsed("painel.example.org"),
+        path: "/".to_owned(),
+        services: [service].into(),
+    })
+    .await;
+    let (console, id) = (&rig.console, shown(machine.id));
+    let leading = console.node(&owner(), &id).await.unwrap().leading;
+    assert_eq!(leading[0].name.as_str(), "painel.example.org/");
+    assert!(leading[0].alone);
+    let unseen = console.remove_node(&owner(), &id, &[]).await.unwrap_err();
+    assert!(
+        unseen.text.pt.contains("painel.example.org/"),
+        "{}",
+        unseen.text.pt
+    );
+    let seen = ["painel.example.org/".to_owned()];
+    console.remove_node(&owner(), &id, &seen).await.unwrap();
+    assert_eq!(rig.state().routes().len(), 0);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::{header, request::Parts};
 use malha_proto::{HostName, Label};
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
 use serde_json::error::Category;
 use serde_path_to_error::Segment;
 
@@ -101,6 +102,9 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        if let Some(problem) = no_word::<T>(bytes, error.path(), error.inner().classify()) {
+            return problem;
+        }
         let problem = refuse(error.inner(), &error.path().to_string());
         match name_words(bytes, error.path(), &error.inner().to_string()) {
             Some(words) => problem
@@ -119,20 +123,53 @@ fn name_words(
     path: &serde_path_to_error::Path,
     problem: &str,
 ) -> Option<malha_web::Bilingual> {
-    let body: serde_json::Value = serde_json::from_slice(bytes).ok()?;
-    let mut at = &body;
-    for segment in path.iter() {
-        at = match segment {
-            Segment::Map { key } => at.get(key)?,
-            Segment::Seq { index } => at.get(index)?,
-            Segment::Enum { .. } | Segment::Unknown => return None,
-        };
-    }
-    let text = at.as_str()?;
+    let mut body = serde_json::from_slice(bytes).ok()?;
+    let text = value_at(&mut body, path)?.as_str()?;
     let errors = [text.parse::<Label>().err(), text.parse::<HostName>().err()];
     let mut fitting = errors.into_iter().flatten();
     let error = fitting.find(|error| problem.starts_with(&error.to_string()))?;
     Some(refusals::name(&error))
+}
+
+/// A number, say, where one of a few words belongs. The reader of JSON calls that broken JSON and names no word, so that it is asked
+/// what it thinks of an empty one.
+fn no_word<T: DeserializeOwned>(
+    bytes: &[u8],
+    path: &serde_path_to_error::Path,
+    category: Category,
+) -> Option<Problem> {
+    let mut body: Value = serde_json::from_slice(bytes).ok()?;
+    let value = value_at(&mut body, path).filter(|_| category == Category::Syntax)?;
+    let found = std::mem::replace(value, Value::String(String::new()));
+    let error = serde_path_to_error::deserialize::<_, T>(body).err();
+    let error = error.filter(|error| error.path().to_string() == path.to_string());
+    let error = error.map(|error| error.inner().to_string());
+    let expected = error.as_deref().and_then(|it| it.split_once("expected "));
+    let expected = expected.map_or("a string", |(_, words)| words);
+    let problem = format!("invalid type: {}, expected {expected}", kind(&found));
+    Some(Problem::invalid(
+        &path.to_string(),
+        &Refusal::Value { problem },
+    ))
+}
+
+fn value_at<'a>(body: &'a mut Value, path: &serde_path_to_error::Path) -> Option<&'a mut Value> {
+    path.iter().try_fold(body, |at, segment| match segment {
+        Segment::Map { key } => at.get_mut(key),
+        Segment::Seq { index } => at.get_mut(index),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    })
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "list",
+        Value::Object(_) => "object",
+    }
 }
 
 fn refuse(error: &serde_json::Error, path: &str) -> Problem {
@@ -140,7 +177,7 @@ fn refuse(error: &serde_json::Error, path: &str) -> Problem {
     let named = (path != ".").then_some(path).or_else(|| quoted(&text));
     match (error.classify(), named) {
         (Category::Data, Some(field)) => Problem::invalid(field, &data(without_place(&text))),
-        (Category::Data, None) => Problem::of(Kind::Invalid, &data(&text)),
+        (Category::Data, None) => Problem::of(Kind::Invalid, &data(without_place(&text))),
         (Category::Syntax | Category::Eof | Category::Io, named) => {
             let problem = match named {
                 Some(field) => format!("{field}: {text}"),
@@ -159,7 +196,7 @@ fn without_place(text: &str) -> &str {
 
 /// What the reader of JSON says most often; the rest stays in its words.
 fn data(text: &str) -> Refusal {
-    let problem = text.to_owned();
+    let problem = in_field_words(text);
     match text {
         "invalid socket address syntax" => return Refusal::NoSocketAddress,
         "invalid IP address syntax" => return Refusal::NoAddress,
@@ -173,6 +210,25 @@ fn data(text: &str) -> Refusal {
         text if text.contains("duplicate field `") => Refusal::FieldTwice { field, problem },
         _ => Refusal::UnknownField { field, problem },
     }
+}
+
+/// What would be right, for who writes JSON and no Rust.
+fn in_field_words(text: &str) -> String {
+    let Some((found, expected)) = text.rsplit_once("expected ") else {
+        return text.to_owned();
+    };
+    let most = |most: u64| format!("a whole number from 0 to {most}");
+    let expected = match expected {
+        "u8" => most(u8::MAX.into()),
+        "u16" => most(u16::MAX.into()),
+        "u32" => most(u32::MAX.into()),
+        "u64" | "usize" => "a whole number from 0 on".to_owned(),
+        "a sequence" => "a list".to_owned(),
+        "a map" => "an object".to_owned(),
+        expected if expected.starts_with("struct ") => "an object".to_owned(),
+        expected => expected.to_owned(),
+    };
+    format!("{found}expected {expected}")
 }
 
 /// The field that serde names when it misses it, does not know it, or met it twice.
@@ -225,6 +281,69 @@ mod tests {
             (422, Some("tags[1]"))
         );
         assert!(problem.detail.contains("'C'"), "{}", problem.detail);
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Wide {
+        #[serde(rename = "profile")]
+        _profile: malha_proto::Profile,
+        #[serde(default, rename = "uses")]
+        _uses: u16,
+        #[serde(default, rename = "inner")]
+        _inner: Vec<malha_proto::Exposure>,
+    }
+
+    #[test]
+    fn a_wrong_kind_of_value_is_named_with_its_path_and_what_would_be_right() {
+        for (body, field, right) in [
+            (
+                r#"{"profile":5}"#,
+                "profile",
+                "number, expected one of `garage`",
+            ),
+            (
+                r#"{"profile":null}"#,
+                "profile",
+                "null, expected one of `garage`",
+            ),
+            (
+                r#"{"profile":["garage"]}"#,
+                "profile",
+                "expected one of `garage`",
+            ),
+            (r#"{"profile":"x"}"#, "profile", "expected one of `garage`"),
+            (
+                r#"{"profile":"garage","inner":["tunnel",7]}"#,
+                "inner[1]",
+                "number, expected `tunnel`",
+            ),
+            (
+                r#"{"profile":"garage","inner":7}"#,
+                "inner",
+                "expected a list",
+            ),
+            (
+                r#"{"profile":"garage","uses":"7"}"#,
+                "uses",
+                "a whole number from 0 to 65535",
+            ),
+            (
+                r#"{"profile":"garage","uses":70000}"#,
+                "uses",
+                "a whole number from 0 to 65535",
+            ),
+        ] {
+            let problem = parse::<Wide>(body.as_bytes()).unwrap_err();
+            let (status, at) = (problem.status, problem.field.as_deref());
+            assert_eq!(
+                (status, at),
+                (422, Some(field)),
+                "{body}: {}",
+                problem.detail
+            );
+            assert!(problem.detail.contains(right), "{body}: {}", problem.detail);
+            assert!(!problem.detail.contains(" column "), "{}", problem.detail);
+        }
     }
 
     #[test]

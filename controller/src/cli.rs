@@ -275,12 +275,7 @@ fn report(failure: &Failure, screen: &Screen) {
         );
         return screen.note(&document.to_string());
     }
-    let portuguese = failure.portuguese.as_ref();
-    let text = match screen.lang {
-        Lang::Pt => portuguese.unwrap_or(&failure.text),
-        Lang::En => &failure.text,
-    };
-    screen.note(&format!("malha: {text}"));
+    screen.note(&format!("malha: {}", failure.words(screen.lang)));
     let status = failure
         .problem
         .as_ref()

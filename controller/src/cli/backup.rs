@@ -62,7 +62,7 @@ impl BackupArgs {
                 data: data.clone(),
             })),
             (None, Some(_), None) => Ok(None),
-            (None, None, _) => Err(Failure::new(Exit::Usage, "name the file to write")),
+            (None, None, _) => Err(Failure::said(Exit::Usage, text::name_a_file)),
         }
     }
 }
@@ -84,9 +84,7 @@ pub(super) async fn run_local(local: LocalBackup, screen: &Screen) -> Result<(),
             let store = malha_store::open(&folder::store_dir(&data), &folder::schema())?;
             let partial = Partial::create(&file)?;
             let mut writer = tokio::fs::File::from_std(partial.handle()?);
-            let history = History::open(&folder::checks_dir(&data));
-            let history =
-                history.map_err(|error| Failure::new(Exit::Damaged, error.to_string()))?;
+            let history = History::open(&folder::checks_dir(&data))?;
             let mut files = HistoryCopy::new(Arc::new(history));
             malha_store::backup(&*store, now_ms(), &mut files, &mut writer).await?;
             tokio::io::AsyncWriteExt::flush(&mut writer)
@@ -249,10 +247,9 @@ struct Partial {
 impl Partial {
     fn create(target: &Path) -> Result<Self, Failure> {
         if target.exists() {
-            return Err(Failure::new(
-                Exit::Conflict,
-                format!("{} exists already; name another file", target.display()),
-            ));
+            return Err(Failure::said(Exit::Conflict, |lang| {
+                text::file_exists(lang, target.display())
+            }));
         }
         let mut name = target.as_os_str().to_owned();
         name.push(".partial");

@@ -7,7 +7,8 @@ use malha_pki::PkiError;
 use malha_store::StoreError;
 use malha_store::audit::AuditError;
 
-use crate::cli::text;
+use crate::checks::HistoryError;
+use crate::cli::text::{self, Lang};
 use crate::client::ClientError;
 use crate::config::ConfigError;
 use crate::folder::FolderError;
@@ -82,9 +83,28 @@ impl Failure {
         }
     }
 
+    /// One that the catalogue has the words for.
+    pub(super) fn said(exit: Exit, words: impl Fn(Lang) -> String) -> Self {
+        Self::new(exit, words(Lang::En)).in_portuguese(words(Lang::Pt))
+    }
+
     /// A file that could not be read or written.
     pub(super) fn file(path: &std::path::Path, error: &std::io::Error) -> Self {
         Self::new(of_file(error), format!("{}: {error}", path.display()))
+            .in_portuguese(text::file(path, error))
+    }
+
+    /// Why, in the reader's language.
+    pub(super) fn words(&self, lang: Lang) -> &str {
+        match (lang, &self.portuguese) {
+            (Lang::Pt, Some(portuguese)) => portuguese,
+            _ => &self.text,
+        }
+    }
+
+    fn in_portuguese(mut self, words: impl Into<Option<String>>) -> Self {
+        self.portuguese = words.into();
+        self
     }
 }
 
@@ -143,7 +163,7 @@ impl From<StoreError> for Failure {
             StoreError::NewerSchema { .. } | StoreError::OlderSchema { .. } => Exit::Refused,
             _ => Exit::Internal,
         };
-        Self::new(exit, error.to_string())
+        Self::new(exit, error.to_string()).in_portuguese(text::store(&error))
     }
 }
 
@@ -158,7 +178,17 @@ impl From<AuditError> for Failure {
             AuditError::InUse { .. } => Exit::Conflict,
             _ => Exit::Internal,
         };
-        Self::new(exit, error.to_string())
+        Self::new(exit, error.to_string()).in_portuguese(text::audit(&error))
+    }
+}
+
+impl From<HistoryError> for Failure {
+    fn from(error: HistoryError) -> Self {
+        let exit = match &error {
+            HistoryError::Io { source, .. } => of_file(source),
+            HistoryError::Content { .. } => Exit::Damaged,
+        };
+        Self::new(exit, error.to_string()).in_portuguese(text::history(&error))
     }
 }
 
@@ -175,7 +205,7 @@ impl From<FolderError> for Failure {
                     FolderError::Record { .. } | FolderError::Key { .. } => Exit::Damaged,
                     _ => Exit::Internal,
                 };
-                Self::new(exit, error.to_string())
+                Self::new(exit, error.to_string()).in_portuguese(text::folder(&error))
             }
         }
     }
@@ -187,7 +217,7 @@ impl From<PkiError> for Failure {
             PkiError::MasterKeyFile { source, .. } => of_file(source),
             _ => Exit::Internal,
         };
-        Self::new(exit, error.to_string())
+        Self::new(exit, error.to_string()).in_portuguese(text::pki(&error))
     }
 }
 
@@ -197,7 +227,7 @@ impl From<ConfigError> for Failure {
             ConfigError::Read { source, .. } => of_file(source),
             _ => Exit::Refused,
         };
-        Self::new(exit, error.to_string())
+        Self::new(exit, error.to_string()).in_portuguese(text::config(&error))
     }
 }
 

@@ -7,11 +7,11 @@ use std::net::{IpAddr, SocketAddr};
 use clap::Subcommand;
 use malha_proto::{Algorithm, BackendMode, Exposure, Port, ProxyProtocol};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
-use crate::api::{Balancer, BalancerBackend, BalancerSettings, Node, Page, Site};
+use crate::api::{Balancer, BalancerBackend, BalancerSettings, Node, Site};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::session::{Session, parse};
+use crate::cli::text;
 use crate::client::part;
 
 #[derive(Clone, Debug, Subcommand)]
@@ -29,11 +29,11 @@ impl ExportCommand {
         let path = format!("/sites/{}", part(&site));
         let site: Site = parse(session.client().read(&path).await?)?;
         let at_site = format!("{}/", site.path);
-        let mut balancers: Vec<Balancer> = every(session, "/balancers?").await?;
-        balancers.retain(|it| {
+        let is_of_site = |it: &Balancer| {
             let servers = it.backends.iter().map(|it| &it.service);
             servers.chain([&it.path]).any(|it| it.starts_with(&at_site))
-        });
+        };
+        let balancers = every(session, "/balancers", &[], is_of_site).await?;
         let mut fronts = Vec::new();
         let mut note = String::new();
         for balancer in balancers {
@@ -81,21 +81,28 @@ impl Front {
     }
 }
 
-/// All items of a list of the API; `path` ends in `?` or a parameter.
-async fn every<T: DeserializeOwned>(session: &Session, path: &str) -> Result<Vec<T>, Failure> {
-    let mut all = Vec::new();
-    let mut after = String::new();
-    loop {
-        let path = format!("{path}&limit=1000{after}");
-        let page: Page<Value> = parse(session.client().read(&path).await?)?;
+/// The items of a list of the API that are wanted, from all of its pages.
+async fn every<T: DeserializeOwned>(
+    session: &Session,
+    path: &str,
+    query: &[(&str, Option<&str>)],
+    is_wanted: impl Fn(&T) -> bool,
+) -> Result<Vec<T>, Failure> {
+    let mut wanted = Vec::new();
+    let mut after = None;
+    for _ in 0..MAX_PAGES {
+        let page = session.page(path, query, after.as_deref()).await?;
         for item in page.items {
-            all.push(parse(item)?);
+            wanted.extend(Some(parse(item)?).filter(&is_wanted));
         }
-        match page.next {
-            Some(next) if all.len() < MAX_ITEMS => after = format!("&after={}", part(&next)),
-            _ => return Ok(all),
+        after = page.next;
+        if after.is_none() {
+            return Ok(wanted);
         }
     }
+    Err(Failure::said(Exit::Internal, |lang| {
+        text::list_endless(lang, path, MAX_PAGES)
+    }))
 }
 
 /// Where it listens: a public one everywhere, another one on the overlay addresses of its node, so that what was for the
@@ -225,8 +232,8 @@ const HALF_OPEN_S: u64 = malha_proxy::balance::DEFAULT_HALF_OPEN.as_secs();
 const DESCRIPTORS: u64 = 2;
 /// Listeners, checks, logs.
 const SPARE_DESCRIPTORS: u64 = 1_000;
-/// More than one file should hold.
-const MAX_ITEMS: usize = 10_000;
+/// Of a list, each of a thousand items: more than a controller can have balancers.
+const MAX_PAGES: usize = 10_000;
 
 #[cfg(test)]
 mod tests {

@@ -72,21 +72,16 @@ pub(super) async fn run(args: InitArgs, screen: &Screen) -> Result<(), Failure> 
 fn configuration(args: &InitArgs) -> Result<(Config, bool), Failure> {
     if args.config.exists() {
         if args.host.is_some() || args.address.is_some() || args.data.is_some() {
-            let text = format!(
-                "{} exists already and is not overwritten; edit it, name another with --config, or leave --host, --address \
-                 and --data away to use it",
-                args.config.display()
-            );
-            return Err(Failure::new(Exit::Conflict, text));
+            return Err(Failure::said(Exit::Conflict, |lang| {
+                text::config_exists(lang, args.config.display())
+            }));
         }
         return Ok((Config::read(&args.config)?, false));
     }
     let (Some(host), Some(address)) = (&args.host, args.address) else {
-        let text = format!(
-            "{} does not exist; give --host NAME and --address IP, the public ones of this machine, to write it",
-            args.config.display()
-        );
-        return Err(Failure::new(Exit::Usage, text));
+        return Err(Failure::said(Exit::Usage, |lang| {
+            text::config_missing(lang, args.config.display())
+        }));
     };
     let data = args
         .data

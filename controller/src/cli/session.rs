@@ -83,25 +83,19 @@ impl Session {
         let mut items: Vec<Value> = Vec::new();
         let mut after: Option<String> = None;
         loop {
-            let mut pairs: Vec<(&str, &str)> = query
-                .iter()
-                .filter_map(|(name, value)| Some((*name, (*value)?)))
-                .collect();
-            pairs.push(("limit", PAGE));
-            pairs.extend(after.as_deref().map(|after| ("after", after)));
-            let page: Page<Value> = parse(
-                self.client
-                    .read(&format!("{path}{}", query_text(&pairs)))
-                    .await?,
-            )?;
+            let page = self.page(path, query, after.as_deref()).await?;
             items.extend(page.items);
             after = page.next;
             if after.is_none() || items.len() >= MAX_LISTED {
                 break;
             }
         }
+        if after.is_some() {
+            self.screen
+                .note(&text::list_cut(self.screen.lang, items.len()));
+        }
         if self.screen.json {
-            self.screen.json(&json!({ "items": items }));
+            self.screen.json(&json!(Page { items, next: after }));
             return Ok(());
         }
         let rows = items
@@ -110,6 +104,23 @@ impl Session {
         self.screen
             .table(T::COLUMNS, &rows.collect::<Result<Vec<_>, Failure>>()?);
         Ok(())
+    }
+
+    /// One page of a list, the first or the one after another.
+    pub(super) async fn page(
+        &self,
+        path: &str,
+        query: &[(&str, Option<&str>)],
+        after: Option<&str>,
+    ) -> Result<Page<Value>, Failure> {
+        let given = query
+            .iter()
+            .filter_map(|(name, value)| Some((*name, (*value)?)));
+        let mut pairs: Vec<(&str, &str)> = given.collect();
+        pairs.push(("limit", PAGE));
+        pairs.extend(after.map(|after| ("after", after)));
+        let path = format!("{path}{}", query_text(&pairs));
+        parse(self.client.read(&path).await?)
     }
 
     /// One thing.

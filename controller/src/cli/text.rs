@@ -49,6 +49,7 @@ mod checks;
 mod failures;
 mod folder;
 mod policy;
+mod stored;
 mod trace;
 mod word;
 
@@ -57,6 +58,7 @@ pub(super) use checks::*;
 pub(super) use failures::portuguese as failure;
 pub(super) use folder::*;
 pub(super) use policy::*;
+pub(super) use stored::{audit, config, file, folder, history, pki, store};
 pub(super) use trace::*;
 pub(super) use word::Word;
 
@@ -90,6 +92,13 @@ sentences! {
     nobody_serves(balancer) {
         "Atenção: todos os servidores de {balancer} esvaziam ou estão em manutenção, e toda conexão nova é recusada. Para um voltar: malha balancer resume {balancer} SERVIÇO",
         "Warning: all servers of {balancer} drain or are in maintenance, and every new connection is refused. To bring one back: malha balancer resume {balancer} SERVICE"
+    }
+    list_cut(count) {
+        "Atenção: são mostrados os primeiros {count}; há mais. Restrinja a lista, ou leia-a por páginas pela API.",
+        "Warning: these are the first {count}; there are more. Narrow the list, or read it page by page from the API."
+    }
+    list_endless(path, pages) {
+        "{path} não terminou em {pages} páginas; nada foi exportado", "{path} did not end within {pages} pages; nothing was exported"
     }
     open_connections(count) { "{count} conexões", "{count} connections" }
     lagging(names) { "ainda não aplicaram: {names}", "not applied yet by: {names}" }

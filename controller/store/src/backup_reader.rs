@@ -10,7 +10,7 @@ use crate::backup::{
     BackupHeader, BackupSummary, FIRST_FORMAT, FORMAT, MAGIC, TAG_FILE, TAG_RECORD, TAG_TRAILER,
 };
 use crate::backup_file::BackupFile;
-use crate::error::StoreError;
+use crate::error::{BackupFlaw, StoreError};
 use crate::key::{Key, Value};
 use crate::limits::{
     MAX_BACKUP_FILE_BYTES, MAX_BACKUP_FILE_NAME_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES,
@@ -62,13 +62,11 @@ impl<'a> BackupReader<'a> {
             offset: 0,
         };
         if input.array()? != MAGIC {
-            return Err(input.invalid("this is not a Malha backup"));
+            return Err(input.refused(BackupFlaw::Foreign));
         }
         let format = u16::from_be_bytes(input.array()?);
         if !(FIRST_FORMAT..=FORMAT).contains(&format) {
-            return Err(input.invalid(&format!(
-                "its format is {format} and this program reads formats {FIRST_FORMAT} to {FORMAT}"
-            )));
+            return Err(input.refused(BackupFlaw::Format { found: format }));
         }
         let header = BackupHeader {
             schema: u32::from_be_bytes(input.array()?),
@@ -113,9 +111,7 @@ impl<'a> BackupReader<'a> {
         }
         let hash: [u8; 32] = self.input.hasher.clone().finalize().into();
         if self.input.array()? != hash {
-            return Err(self
-                .input
-                .invalid("its checksum does not match its content"));
+            return Err(self.input.refused(BackupFlaw::Checksum));
         }
         self.input.end()?;
         Ok(BackupSummary {
@@ -175,7 +171,7 @@ impl HashedInput<'_> {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), StoreError> {
         self.reader.read_exact(bytes).map_err(|error| {
             if error.kind() == ErrorKind::UnexpectedEof {
-                self.invalid("it ends in the middle")
+                self.refused(BackupFlaw::Short)
             } else {
                 StoreError::io("reading the backup", &error)
             }
@@ -217,9 +213,13 @@ impl HashedInput<'_> {
     }
 
     fn invalid(&self, problem: &str) -> StoreError {
+        self.refused(BackupFlaw::Changed(problem.to_owned()))
+    }
+
+    fn refused(&self, flaw: BackupFlaw) -> StoreError {
         StoreError::InvalidBackup {
             offset: self.offset,
-            problem: problem.to_owned(),
+            flaw,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong with the store, each with whose fault it was and the way out. Texts never hold a value.
 
+use crate::backup::{FIRST_FORMAT, FORMAT};
 use crate::limits::MAX_VALUE_BYTES;
 use crate::record::StoreRevision;
 
@@ -96,8 +97,8 @@ pub enum StoreError {
     NotEmpty { dir: String },
 
     /// The backup is not a complete, unchanged backup.
-    #[error("backup refused at byte {offset}: {problem}; nothing was written, use another backup")]
-    InvalidBackup { offset: u64, problem: String },
+    #[error("backup refused at byte {offset}: {flaw}; nothing was written, use another backup")]
+    InvalidBackup { offset: u64, flaw: BackupFlaw },
 
     /// The caller's file can't go along with a backup.
     #[error("backup not finished: {problem}")]
@@ -106,6 +107,22 @@ pub enum StoreError {
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,
+}
+
+/// Why a file is no whole and unchanged backup.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BackupFlaw {
+    #[error("this is not a Malha backup")]
+    Foreign,
+    #[error("its format is {found} and this program reads formats {FIRST_FORMAT} to {FORMAT}")]
+    Format { found: u16 },
+    #[error("it ends in the middle")]
+    Short,
+    #[error("its checksum does not match its content")]
+    Checksum,
+    /// What is in it is not what was written.
+    #[error("{0}")]
+    Changed(String),
 }
 
 impl StoreError {

@@ -53,7 +53,7 @@ pub use backup_file::{BackupFile, BackupFiles, NoFiles};
 pub use backup_reader::{read_backup_files, verify_backup};
 pub use batch::{Batch, CommitOutcome, Conflict, Op, Precondition};
 pub use change::{Event, Transaction};
-pub use error::StoreError;
+pub use error::{BackupFlaw, StoreError};
 pub use inspect::{CheckReport, check};
 pub use key::{Key, Prefix, Value};
 pub use limits::{

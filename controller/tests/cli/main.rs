@@ -10,6 +10,8 @@ mod access;
 mod backup;
 mod bad_input;
 mod local;
+mod pages;
+mod portuguese;
 mod rig;
 mod road;
 mod warnings;

@@ -1,6 +1,8 @@
 //! How a check's report, its history and verified evidence look on a terminal.
 
 use malha_check::{Chain, ChainedRun, Outcome, Verdict, Verified};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::api::{CheckOutcome, CheckReport, CheckRun, CheckVerdict, Checks};
 use crate::checks::MAX_RUNS_KEPT;
@@ -88,7 +90,7 @@ pub(super) fn history(it: &Checks, screen: &Screen) {
 }
 
 pub(super) fn verified(it: &Verified, all: bool, screen: &Screen) {
-    let lang = lang_of(screen);
+    let lang = lang_of(screen.lang);
     for Outcome { check, verdict } in &it.report.outcomes {
         let vantage = lang.vantage(&check.vantage);
         match verdict {
@@ -118,7 +120,7 @@ pub(super) fn verified(it: &Verified, all: bool, screen: &Screen) {
         screen.lang,
         &it.organization,
         it.lines,
-        it.ended.replace_nanosecond(0).unwrap_or(it.ended),
+        moment(it.ended),
     ));
     let link = &it.link;
     screen.note(&match link.sequence {
@@ -129,7 +131,7 @@ pub(super) fn verified(it: &Verified, all: bool, screen: &Screen) {
 
 /// One of several files that are sound.
 pub(super) fn run(it: &ChainedRun, disagreeing: &[String], screen: &Screen) {
-    let started = it.started.replace_nanosecond(0).unwrap_or(it.started);
+    let started = moment(it.started);
     let sequence = it.link.sequence;
     screen.line(&text::evidence_run(
         screen.lang,
@@ -148,7 +150,7 @@ pub(super) fn chains(chains: &[Chain], screen: &Screen) {
     for chain in chains {
         let organization = &chain.organization;
         for fault in &chain.faults {
-            let fault = fault.words(lang_of(screen));
+            let fault = fault.words(lang_of(screen.lang));
             screen.note(&text::chain_broken(lang, organization, fault));
         }
         if chain.faults.is_empty() {
@@ -170,8 +172,14 @@ pub(super) fn chains(chains: &[Chain], screen: &Screen) {
     }
 }
 
-pub(super) fn lang_of(screen: &Screen) -> malha_check::Lang {
-    match screen.lang {
+/// Date, time and offset, to the second (RFC 3339).
+fn moment(at: OffsetDateTime) -> String {
+    let whole = at.replace_nanosecond(0).unwrap_or(at);
+    whole.format(&Rfc3339).unwrap_or_else(|_| whole.to_string())
+}
+
+pub(super) fn lang_of(lang: text::Lang) -> malha_check::Lang {
+    match lang {
         text::Lang::Pt => malha_check::Lang::Pt,
         text::Lang::En => malha_check::Lang::En,
     }

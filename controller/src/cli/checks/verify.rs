@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use malha_check::{Chain, ChainedRun, Lang, MAX_FILE_BYTES, Verified, chains, verify_evidence};
+use malha_check::{
+    Chain, ChainedRun, EvidenceError, MAX_FILE_BYTES, Verified, chains, verify_evidence,
+};
 use serde_json::{Value, json};
 
 use super::show;
@@ -29,21 +31,17 @@ pub(super) fn run(
         None => overlay_authority_file(&data_folder(None)?),
     };
     let pem = text_file::read(&authority, MAX_PEM_BYTES)?;
-    // Programs read English, whoever starts them.
-    let lang = match screen.json {
-        true => Lang::En,
-        false => show::lang_of(screen),
-    };
+    let authority = (&*authority, &*pem);
     if let [file] = named
         && !file.is_dir()
     {
-        return one(file, &pem, lang, all, screen);
+        return one(file, authority, all, screen);
     }
     let mut runs = Vec::new();
     let mut damaged = Vec::new();
     let mut disagreeing = BTreeSet::new();
     for file in files(named, screen)? {
-        match sound(&file, &pem, lang) {
+        match sound(&file, authority) {
             Ok(verified) => {
                 let run = ChainedRun::new(file.display().to_string(), &verified);
                 if !screen.json {
@@ -56,7 +54,7 @@ pub(super) fn run(
             }
             Err(failure) => {
                 if !screen.json {
-                    screen.note(&failure.text);
+                    screen.note(failure.words(screen.lang));
                 }
                 damaged.push(failure.text);
             }
@@ -79,12 +77,11 @@ pub(super) fn run(
 
 fn one(
     file: &Path,
-    pem: &str,
-    lang: Lang,
+    authority: (&Path, &str),
     all: bool,
     screen: &Screen,
 ) -> Result<ExitCode, Failure> {
-    let verified = sound(file, pem, lang)?;
+    let verified = sound(file, authority)?;
     if screen.json {
         screen.json(&json!({
             "organization": verified.organization,
@@ -108,11 +105,16 @@ fn one(
     })
 }
 
-fn sound(file: &Path, pem: &str, lang: Lang) -> Result<Verified, Failure> {
+fn sound(file: &Path, (authority, pem): (&Path, &str)) -> Result<Verified, Failure> {
     let evidence = text_file::read(file, MAX_FILE_BYTES)?;
     verify_evidence(&evidence, pem).map_err(|error| {
-        let text = format!("{}: {}", file.display(), error.words(lang));
-        Failure::new(Exit::Damaged, text)
+        let at = match &error {
+            EvidenceError::Authority | EvidenceError::AuthorityKey => authority,
+            _ => file,
+        };
+        Failure::said(Exit::Damaged, |lang| {
+            format!("{}: {}", at.display(), error.words(show::lang_of(lang)))
+        })
     })
 }
 
@@ -162,7 +164,7 @@ fn document(
     damaged: &[String],
     disagreeing: &BTreeSet<String>,
 ) -> Value {
-    let lang = Lang::En;
+    let lang = malha_check::Lang::En;
     let run = |it: &ChainedRun| {
         json!({
             "file": it.file,

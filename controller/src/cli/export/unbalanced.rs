@@ -10,7 +10,6 @@ use super::{Front, every};
 use crate::api::{self, BalancerBackend, BalancerHealth, BalancerSettings, Node, Service, Site};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::session::{Session, parse};
-use crate::client::part;
 
 /// The machines of a site, and the ports of its servers that are a balancer's to take.
 pub(super) struct Unbalanced {
@@ -29,13 +28,14 @@ pub(super) async fn read(session: &Session, site: &Site) -> Result<Unbalanced, F
     let text = profile.text.unwrap_or_default();
     let spec = ProfileSpec::parse(&text)
         .map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
-    let nodes: Vec<Node> = every(session, &format!("/nodes?site={}", site.id)).await?;
+    let of_site = [("site", Some(&*site.id.to_string()))];
+    let nodes: Vec<Node> = every(session, "/nodes", &of_site, |_| true).await?;
     let (mut servers, mut balancers) = (Vec::new(), Vec::new());
     for node in nodes {
         match node.profile {
             Profile::SecurityServer => {
-                let services = format!("/services?node={}", part(&node.id.to_string()));
-                let services = every(session, &services).await?;
+                let of_node = [("node", Some(&*node.id.to_string()))];
+                let services = every(session, "/services", &of_node, |_| true).await?;
                 servers.push((node, services));
             }
             Profile::Balancer => balancers.push(node),

@@ -18,6 +18,16 @@ sentences! {
     }
     next_step(config) { "Agora: malha serve --config {config}", "Now: malha serve --config {config}" }
     config_right(config) { "{config}: tudo certo", "{config}: all right" }
+    config_exists(config) {
+        "{config} já existe e não é sobrescrito; edite-o, indique outro com --config, ou deixe --host, --address e --data de fora para usá-lo",
+        "{config} exists already and is not overwritten; edit it, name another with --config, or leave --host, --address and --data away to use it"
+    }
+    config_missing(config) {
+        "{config} não existe; informe --host NOME e --address IP, os públicos desta máquina, para criá-lo",
+        "{config} does not exist; give --host NAME and --address IP, the public ones of this machine, to write it"
+    }
+    name_a_file() { "informe o arquivo a gravar", "name the file to write" }
+    file_exists(file) { "{file} já existe; informe outro arquivo", "{file} exists already; name another file" }
     backup_written(path, bytes, revision) {
         "{path}: {bytes} bytes, revisão {revision} do armazenamento, conferido",
         "{path}: {bytes} bytes, store revision {revision}, verified"

@@ -148,7 +148,7 @@ fn no_word<T: DeserializeOwned>(
     let expected = expected.map_or("a string", |(_, words)| words);
     let problem = format!("invalid type: {}, expected {expected}", kind(&found));
     Some(Problem::invalid(
-        &path.to_string(),
+        path.to_string(),
         &Refusal::Value { problem },
     ))
 }

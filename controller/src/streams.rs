@@ -7,7 +7,7 @@
 mod choice;
 mod open;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use choice::{Choice, Way};
 

@@ -62,15 +62,16 @@ impl Parts {
         self.tasks.spawn(publisher.start(self.stop.clone()));
         self.spawn_loops();
         let [control_ended, edge_ended] = [(); 2].map(|()| CancellationToken::new());
-        let handoff = self.spawn_control(control, listeners.handoff_tls(), control_ended.clone());
+        let ended = [control_ended.clone(), edge_ended.clone()];
+        let handoff = self.spawn_control(control, listeners.handoff_tls(), ended);
         let ended = edge_ended.clone();
         self.spawn_edge(listeners.edge, routes_out, handoff, internal, ended);
-        self.spawn_hub(prepared, control_ended, edge_ended);
+        self.spawn_hub(prepared, control_ended, edge_ended.clone());
         if let Some(dns) = listeners.dns {
             self.spawn_dns(dns, zones_out);
         }
-        self.spawn_pages(listeners.api, false);
-        self.spawn_pages(listeners.behind_edge, true);
+        self.spawn_pages(listeners.api, false, self.stop.clone());
+        self.spawn_pages(listeners.behind_edge, true, edge_ended);
         if let Some(listener) = listeners.metrics {
             self.tasks.spawn(metrics.serve(listener, self.stop));
         }
@@ -132,18 +133,18 @@ impl Parts {
         });
     }
 
-    /// Gives the edge's way to the control channel.
+    /// Gives the edge's way to the control channel. Its streams are a way of the edge, so they stay as long as that.
     fn spawn_control(
         &self,
         control: ControlListener,
         tls: Arc<ServerConfig>,
-        ended: CancellationToken,
+        [ended, edge_ended]: [CancellationToken; 2],
     ) -> ControlHandoff {
         let (streams, handed_over) = mpsc::channel(HANDOFF_CAPACITY);
         let context = self.context.clone();
         self.tasks.spawn(async move {
             let _ended = ended.drop_guard();
-            control.run(context, handed_over).await;
+            control.run(context, handed_over, edge_ended).await;
         });
         ControlHandoff {
             config: tls,
@@ -184,7 +185,8 @@ impl Parts {
         });
     }
 
-    fn spawn_pages(&self, listener: TcpListener, secure_cookies: bool) {
+    /// Nobody comes any more once `last` is cancelled.
+    fn spawn_pages(&self, listener: TcpListener, secure_cookies: bool, last: CancellationToken) {
         let pages = malha_web::WebConfig {
             secure_cookies,
             ..malha_web::WebConfig::default()
@@ -193,7 +195,7 @@ impl Parts {
         let router = api::router(self.api.clone()).merge(pages);
         let stop = self.stop.clone();
         self.tasks
-            .spawn(api::serve(listener, router, secure_cookies, stop));
+            .spawn(api::serve(listener, router, secure_cookies, [stop, last]));
     }
 }
 

@@ -15,6 +15,7 @@ use rustls_pki_types::CertificateDer;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::session::shared_socket::{SharedSocket, endpoint_config};
@@ -77,11 +78,13 @@ impl ControlListener {
             .collect()
     }
 
-    /// Accepts from QUIC and from `handed_over` until the context stops, then waits for the sessions' goodbyes.
+    /// Accepts from QUIC and from `handed_over` until the context stops, then waits for the sessions' goodbyes. Streams stand until
+    /// `visited`: nobody comes by them any more.
     pub async fn run(
         self,
         context: Arc<SessionContext>,
         mut handed_over: mpsc::Receiver<(TlsStream<tokio::net::TcpStream>, SocketAddr)>,
+        visited: CancellationToken,
     ) {
         let sessions = TaskTracker::new();
         let places = Arc::new(Semaphore::new(MAX_SESSIONS));
@@ -91,6 +94,7 @@ impl ControlListener {
                 context.clone(),
                 places.clone(),
                 sessions.clone(),
+                visited.clone(),
             ));
         }
         loop {
@@ -106,8 +110,10 @@ impl ControlListener {
             }
         }
         context.stop.cancelled().await;
+        drop(handed_over);
         sessions.close();
         let _ = tokio::time::timeout(DRAIN, sessions.wait()).await;
+        visited.cancelled().await;
         for endpoint in &self.endpoints {
             endpoint.close(0_u32.into(), b"shutdown");
         }
@@ -164,6 +170,7 @@ async fn accept_quic(
     context: Arc<SessionContext>,
     places: Arc<Semaphore>,
     sessions: TaskTracker,
+    visited: CancellationToken,
 ) {
     loop {
         let incoming = tokio::select! {
@@ -173,7 +180,12 @@ async fn accept_quic(
         let Some(incoming) = incoming else { return };
         match places.clone().try_acquire_owned() {
             Ok(place) => {
-                sessions.spawn(serve_quic(context.clone(), incoming, place));
+                sessions.spawn(serve_quic(
+                    context.clone(),
+                    incoming,
+                    place,
+                    visited.clone(),
+                ));
             }
             Err(_) => incoming.refuse(),
         }
@@ -184,6 +196,7 @@ async fn serve_quic(
     context: Arc<SessionContext>,
     incoming: quinn::Incoming,
     _place: OwnedSemaphorePermit,
+    visited: CancellationToken,
 ) {
     let remote = incoming.remote_address();
     let connection = match tokio::time::timeout(HANDSHAKE_TIMEOUT, incoming).await {
@@ -196,7 +209,7 @@ async fn serve_quic(
         .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
     let certificate = chain.and_then(|chain| peer_certificate(chain.first()?));
     if is_for_streams(&connection) {
-        serve_streams(context, connection, certificate).await;
+        serve_streams(context, connection, certificate, visited).await;
     } else {
         serve_session(context, connection, certificate).await;
     }
@@ -227,6 +240,7 @@ async fn serve_streams(
     context: Arc<SessionContext>,
     connection: quinn::Connection,
     certificate: Option<PeerCertificate>,
+    visited: CancellationToken,
 ) {
     let state = context.handle.state();
     let served =
@@ -236,7 +250,7 @@ async fn serve_streams(
             .serve(connection.clone(), certificate, &context.registry, &state);
     tokio::select! {
         () = served => {}
-        () = context.stop.cancelled() => {}
+        () = visited.cancelled() => {}
     }
     connection.close(0_u32.into(), b"");
 }
@@ -328,3 +342,6 @@ const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
 /// For storms of reconnections; best effort.
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -27,31 +27,37 @@ struct Scene {
     _endpoints: (Endpoint, Endpoint),
 }
 
+/// A connection for streams: the hub's end, the node's, and what carries them.
+pub(crate) async fn connected() -> (Connection, Connection, (Endpoint, Endpoint)) {
+    let now = OffsetDateTime::now_utc();
+    let profile = AuthorityProfile {
+        name: "Overlay".into(),
+        years: 1,
+    };
+    let overlay = Authority::create(&profile, now).unwrap();
+    let certificate = overlay.issue_controller(&[], now, 2).unwrap();
+    let mut tls = server_config_control(&overlay, &certificate).unwrap();
+    tls.alpn_protocols = vec![ALPN_STREAM.to_vec()];
+    let quic = Arc::new(QuicServerConfig::try_from(tls).unwrap());
+    let config = quinn::ServerConfig::with_crypto(quic);
+    let here = ([127, 0, 0, 1], 0).into();
+    let hub = Endpoint::server(config, here).unwrap();
+    let node = Endpoint::client(here).unwrap();
+    let connecting = node
+        .connect_with(
+            client(&overlay),
+            hub.local_addr().unwrap(),
+            CONTROLLER_TLS_NAME,
+        )
+        .unwrap();
+    let accepting = async { hub.accept().await.unwrap().await.unwrap() };
+    let (at_hub, at_node) = tokio::join!(accepting, connecting);
+    (at_hub, at_node.unwrap(), (hub, node))
+}
+
 impl Scene {
     async fn new() -> Self {
-        let now = OffsetDateTime::now_utc();
-        let profile = AuthorityProfile {
-            name: "Overlay".into(),
-            years: 1,
-        };
-        let overlay = Authority::create(&profile, now).unwrap();
-        let certificate = overlay.issue_controller(&[], now, 2).unwrap();
-        let mut tls = server_config_control(&overlay, &certificate).unwrap();
-        tls.alpn_protocols = vec![ALPN_STREAM.to_vec()];
-        let quic = Arc::new(QuicServerConfig::try_from(tls).unwrap());
-        let config = quinn::ServerConfig::with_crypto(quic);
-        let here = ([127, 0, 0, 1], 0).into();
-        let hub = Endpoint::server(config, here).unwrap();
-        let node = Endpoint::client(here).unwrap();
-        let connecting = node
-            .connect_with(
-                client(&overlay),
-                hub.local_addr().unwrap(),
-                CONTROLLER_TLS_NAME,
-            )
-            .unwrap();
-        let accepting = async { hub.accept().await.unwrap().await.unwrap() };
-        let (connection, at_node) = tokio::join!(accepting, connecting);
+        let (connection, node, endpoints) = connected().await;
         let streams = Streams::default();
         let certificate = PeerCertificate {
             node: NODE,
@@ -60,8 +66,8 @@ impl Scene {
         streams.sit(certificate, &connection);
         Self {
             streams,
-            node: at_node.unwrap(),
-            _endpoints: (hub, node),
+            node,
+            _endpoints: endpoints,
         }
     }
 

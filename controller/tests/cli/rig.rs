@@ -186,7 +186,7 @@ impl Api {
             listener,
             api::router(context),
             false,
-            stop.clone(),
+            [stop.clone(), stop.clone()],
         ));
         tasks.close();
         Self {

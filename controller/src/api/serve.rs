@@ -276,8 +276,10 @@ mod tests {
         let mut later = TcpStream::connect(address).await.unwrap();
         assert!(ask(&mut later).await.ends_with('a'));
         stop.cancel();
-        // All that is idle has heard of it.
-        tokio::task::yield_now().await;
+        // All that is idle has heard of it, and done what it does then.
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
         assert!(ask(&mut early).await.ends_with('a'));
         timeout(Duration::from_secs(20), served)
             .await

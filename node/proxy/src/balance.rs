@@ -36,7 +36,7 @@ mod worker;
 pub use balancer::Balancer;
 pub use health::{Condition, RECOVERY};
 pub use link::{
-    Arrival, Connector, Cut, Door, KernelConnector, KernelListener, Link, Listener, Sockets,
+    Arrival, Connector, Cut, Door, KernelConnector, KernelListener, Link, Listener, News, Sockets,
     SourceWatch, Stream, Way,
 };
 pub use pool::{BackendStatus, MAINTENANCE_GRACE, Pool};

@@ -13,8 +13,8 @@ use malha_proxy::balance::{
     self, Arrival, Connector, Cut, Door, KernelListener, Link, Listener, Way,
 };
 use malha_tunnel::{
-    BoxStream, Engine, Keeper, KernelPart, KernelWay, SourceWatch, Tunnel, TunnelListener,
-    dial_settling, kept_or_opened, listener_name, opened_when_freed,
+    BoxStream, Engine, Keeper, KernelPart, KernelWay, News, SourceWatch, Tunnel, TunnelListener,
+    kept_or_opened, listener_name, opened_when_freed,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::broadcast::error::RecvError;
@@ -120,8 +120,13 @@ pub(super) struct ThroughTunnel {
 #[async_trait]
 impl Connector for ThroughTunnel {
     async fn connect(&self, address: SocketAddr, limit: Duration) -> io::Result<Link> {
-        let dialled = dial_settling(self.tunnel.as_ref(), address, limit, self.settled_at);
-        dialled.await.map(link)
+        let deadline = Instant::now() + limit;
+        self.tunnel.dial(address, deadline).await.map(link)
+    }
+
+    fn news(&self) -> Option<balance::News> {
+        let news = News::of(self.tunnel.as_ref(), self.settled_at?)?;
+        Some(Box::pin(news.comes()))
     }
 
     fn has_ways(&self) -> bool {

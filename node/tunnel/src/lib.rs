@@ -81,7 +81,7 @@ pub use offload::vnet::{Refused, Work};
 pub use path::{CarrierId, ChannelId, Path, Transmit};
 pub use quic::{QuicRoom, QuicSide};
 pub use relay::{ChannelGrant, RelayGrant, RelayPair};
-pub use settling::{SETTLING, dial_settling};
+pub use settling::{News, SETTLING, dial_settling};
 pub use shard::{MAX_SHARDS, shard_of};
 pub use status::{
     DeviceCounters, FilterCounters, PathKind, PeerDrops, PeerStatus, Refusals, RelayCounters,

@@ -41,20 +41,49 @@ async fn dial_again<T, D: Future<Output = io::Result<T>>>(
     deadline: Instant,
 ) -> io::Result<T> {
     loop {
-        // Only what happens from now on is a reason to dial once more.
-        let mut events = events();
-        let next_dial = (Instant::now() + DIAL_INTERVAL).min(deadline);
+        let news = News::new(events(), deadline);
         match dial().await {
             Err(error) if is_early(&error) && Instant::now() < deadline => {
-                // Whatever happens to a peer, it may be this one.
-                let heard = timeout_at(deadline, events.recv()).await;
-                if !matches!(heard, Ok(Ok(_) | Err(RecvError::Lagged(_)))) {
+                if !news.comes().await {
                     return Err(error);
                 }
-                sleep_until(next_dial).await;
             }
             dialled => return dialled,
         }
+    }
+}
+
+/// What happens to the peers of a tunnel that is settling. To be made before a dial, for only what happens from then on is a
+/// reason to dial once more.
+pub struct News {
+    events: Receiver<TunnelEvent>,
+    next_dial: Instant,
+    deadline: Instant,
+}
+
+impl News {
+    /// None: the tunnel has settled.
+    pub fn of(tunnel: &dyn Tunnel, settled_at: Instant) -> Option<Self> {
+        (Instant::now() < settled_at).then(|| Self::new(tunnel.events(), settled_at))
+    }
+
+    fn new(events: Receiver<TunnelEvent>, deadline: Instant) -> Self {
+        Self {
+            events,
+            next_dial: (Instant::now() + DIAL_INTERVAL).min(deadline),
+            deadline,
+        }
+    }
+
+    /// Waits until a dial that failed with `HostUnreachable` may succeed. False: it will not, the tunnel has settled or ended.
+    pub async fn comes(mut self) -> bool {
+        // Whatever happens to a peer, it may be this one.
+        let heard = timeout_at(self.deadline, self.events.recv()).await;
+        let is_news = matches!(heard, Ok(Ok(_) | Err(RecvError::Lagged(_))));
+        if is_news {
+            sleep_until(self.next_dial).await;
+        }
+        is_news
     }
 }
 

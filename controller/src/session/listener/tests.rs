@@ -13,7 +13,10 @@ use super::*;
 use crate::api::tests::rig::{Rig, facts};
 use crate::carriers::Carriers;
 use crate::rate::RateLimit;
-use crate::session::{ENROLMENT_BURST, ENROLMENT_INTERVAL_MS, Seat, SessionSummary};
+use crate::session::{
+    ENROLMENT_BURST, ENROLMENT_INTERVAL_MS, Seat, SessionSummary, TURNED_AWAY_BURST,
+    TURNED_AWAY_INTERVAL_MS,
+};
 use crate::streams::tests::connected;
 
 /// A controller with one node.
@@ -62,6 +65,7 @@ impl World {
             streams: Arc::default(),
             authority: Arc::new(authority),
             enrolments: RateLimit::new(ENROLMENT_BURST, ENROLMENT_INTERVAL_MS),
+            turned_away: RateLimit::new(TURNED_AWAY_BURST, TURNED_AWAY_INTERVAL_MS),
             stop: CancellationToken::new(),
         };
         Self {

@@ -77,6 +77,11 @@ pub trait Connector: Send + Sync + 'static {
     /// Opens a connection within `limit`. The error's kind tells whether the backend is to blame.
     async fn connect(&self, address: SocketAddr, limit: Duration) -> io::Result<Link>;
 
+    /// What will be learnt of where the backends are, to be asked for before an attempt. None: what can be known is known.
+    fn news(&self) -> Option<News> {
+        None
+    }
+
     /// Whether there are, or will be, [ways](Self::way) to the backends.
     fn has_ways(&self) -> bool {
         false
@@ -88,6 +93,10 @@ pub trait Connector: Send + Sync + 'static {
         None
     }
 }
+
+/// Says when an attempt that failed with `HostUnreachable` may succeed; until it has, that is no fault of the backend. False: nothing
+/// more will be learnt.
+pub type News = Pin<Box<dyn Future<Output = bool> + Send>>;
 
 /// Makes sockets of the kernel that connect one way; they don't block, and have not set out.
 pub type Sockets = Box<dyn Fn() -> io::Result<OwnedFd> + Send + Sync>;

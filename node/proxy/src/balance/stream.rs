@@ -124,9 +124,39 @@ async fn carry_whole(
     }
 }
 
-/// A connection to the first backend that takes one.
+/// A connection to the first backend that takes one. As long as there is news of where some of them are, it is waited for when no
+/// other takes one.
 async fn find(floor: &Arc<Floor>, terms: &Terms, source: SocketAddr) -> Option<(Link, Lease)> {
-    let mut tried = Vec::new();
+    loop {
+        let news = floor.connector.news();
+        match try_all(floor, terms, source, news.is_some()).await {
+            Ok(found) => return Some(found),
+            Err(Some(unknown)) => {
+                tokio::select! {
+                    biased;
+                    // Its backend has left meanwhile, or the balancer ends.
+                    () = unknown.open().must(Ending::Reset) => continue,
+                    comes = async { news?.await.then_some(()) } => if comes.is_some() {
+                        continue;
+                    },
+                }
+            }
+            Err(None) => {}
+        }
+        floor.counters.unserved_connections.add(1);
+        return None;
+    }
+}
+
+/// One round. The error is a place at a backend of which it is not known yet where it is, if the `others` have not taken the
+/// connection.
+async fn try_all(
+    floor: &Arc<Floor>,
+    terms: &Terms,
+    source: SocketAddr,
+    is_learning: bool,
+) -> Result<(Link, Lease), Option<Lease>> {
+    let (mut tried, mut has_failed, mut unknown) = (Vec::new(), false, None);
     while let Some(lease) = Lease::choose(floor, source.ip(), &tried) {
         let address = lease.choice.address;
         let connected = tokio::select! {
@@ -137,17 +167,21 @@ async fn find(floor: &Arc<Floor>, terms: &Terms, source: SocketAddr) -> Option<(
         };
         match connected {
             Ok(link) => {
-                if !tried.is_empty() {
+                if has_failed {
                     floor.counters.retried_connections.add(1);
                 }
-                return Some((link, lease));
+                return Ok((link, lease));
             }
             Err(error) => {
                 tried.push(lease.choice.backend);
-                lease.failed(&error);
+                if is_learning && error.kind() == io::ErrorKind::HostUnreachable {
+                    unknown = Some(lease);
+                } else {
+                    has_failed = true;
+                    lease.failed(&error);
+                }
             }
         }
     }
-    floor.counters.unserved_connections.add(1);
-    None
+    Err(unknown)
 }

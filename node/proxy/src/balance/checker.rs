@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::balancer::Floor;
 use super::health::Finding;
-use super::link::Connector;
+use super::link::{Connector, Link};
 use super::spec::{Check, Probe};
 
 /// Checks until it is dropped, and keeps the pool's other times. One check of a backend is under way at a time.
@@ -67,7 +67,7 @@ async fn ask_tcp(
     address: SocketAddr,
     limit: Duration,
 ) -> io::Result<Finding> {
-    let mut link = connector.connect(address, limit).await?;
+    let mut link = connect(connector, address, limit).await?;
     let mut byte = [0];
     let heard = timeout(THROWN_OUT_WITHIN, link.read(&mut byte)).await;
     link.abort();
@@ -86,7 +86,7 @@ async fn ask_http(
     path: &str,
     check: &Check,
 ) -> io::Result<Finding> {
-    let mut link = connector.connect(address, check.timeout).await?;
+    let mut link = connect(connector, address, check.timeout).await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     link.write_all(request.as_bytes()).await?;
     link.flush().await?;
@@ -102,6 +102,25 @@ async fn ask_http(
         (HTTP, b'0' | b'1', b" 200") => Ok(Finding::Well),
         (HTTP, _, _) => Ok(Finding::Unwell),
         _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// As long as there is news of where backends are, it waits to hear where this one is.
+async fn connect(
+    connector: &dyn Connector,
+    address: SocketAddr,
+    limit: Duration,
+) -> io::Result<Link> {
+    loop {
+        let news = connector.news();
+        match (connector.connect(address, limit).await, news) {
+            (Err(error), Some(news)) if error.kind() == io::ErrorKind::HostUnreachable => {
+                if !news.await {
+                    return Err(error);
+                }
+            }
+            (connected, _) => return connected,
+        }
     }
 }
 

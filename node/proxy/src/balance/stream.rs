@@ -161,9 +161,9 @@ async fn try_all(
         let address = lease.choice.address;
         let connected = tokio::select! {
             biased;
-            connected = floor.connector.connect(address, terms.limits.connect) => connected,
             // Its backend has left meanwhile, or the balancer ends.
             () = lease.open().must(Ending::Reset) => Err(io::ErrorKind::Interrupted.into()),
+            connected = floor.connector.connect(address, terms.limits.connect) => connected,
         };
         match connected {
             Ok(link) => {

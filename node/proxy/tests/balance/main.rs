@@ -8,4 +8,5 @@ mod choosing;
 mod failover;
 mod haproxy;
 mod rig;
+mod settling;
 mod sources;

@@ -22,6 +22,8 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
+use crate::settling::Settling;
+
 /// A backend: says its name to whoever connects, then sends back what it hears, and at the end how much that was.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -198,6 +200,12 @@ impl Rig {
             Arc::new(Silence(silent)),
         )
         .await
+    }
+
+    /// Not all backends are known yet.
+    pub(crate) async fn start_settling(spec: Spec, tunnel: Settling) -> Self {
+        let plain = |listener| -> Box<dyn Listener> { Box::new(listener) };
+        Self::with(spec, plain, Arc::new(tunnel)).await
     }
 
     /// Clients come as through a tunnel: somebody says until when they may stay.

@@ -95,11 +95,9 @@ pub(in crate::cli) fn audit(error: &AuditError) -> Option<String> {
         "o registro de auditoria foi alterado por fora da malha, ou está danificado";
     Some(match error {
         AuditError::InUse { dir } => in_use(dir),
-        AuditError::BadLine {
-            segment,
-            line,
-            problem,
-        } => format!("{segment}, linha {line} ({problem}): {CHANGED}"),
+        AuditError::BadLine { segment, line, .. } => {
+            format!("{segment}, linha {line}: {CHANGED}")
+        }
         AuditError::MissingSegment { segment } => format!("falta {segment}: {CHANGED}"),
         AuditError::Truncated {
             acknowledged,

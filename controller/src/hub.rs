@@ -287,13 +287,20 @@ impl Hub {
         let Some(pairs) = self.pairs.relay_news() else {
             return;
         };
-        let end = |grant: RelayGrant| ChannelGrant {
-            channel: ChannelId(grant.channel),
-            key: RelayKey::from_bytes(grant.key.0),
+        let state = self.handle.state();
+        let end = |(node, grant): (NodeId, RelayGrant)| {
+            Some(ChannelGrant {
+                channel: ChannelId(grant.channel),
+                key: RelayKey::from_bytes(grant.key.0),
+                // One that is gone is withdrawn in a moment.
+                node: PublicKey::from_bytes(state.node(node)?.wg_key.0),
+            })
         };
-        let pairs = pairs.into_iter().map(|[a, b]| RelayPair {
-            a: end(a),
-            b: end(b),
+        let pairs = pairs.into_iter().filter_map(|[a, b]| {
+            Some(RelayPair {
+                a: end(a)?,
+                b: end(b)?,
+            })
         });
         if let Err(error) = self.tunnel.set_relay_pairs(pairs.collect()).await {
             tracing::error!(%error, "the hub's relay stays as it was");

@@ -250,9 +250,9 @@ impl Pairs {
         table.take_for_hub()
     }
 
-    /// The channels of the relay, if they are others than at the last call.
+    /// The channels of the relay and whose they are, if they are others than at the last call.
     #[must_use]
-    pub fn relay_news(&self) -> Option<Vec<[RelayGrant; 2]>> {
+    pub fn relay_news(&self) -> Option<Vec<[(NodeId, RelayGrant); 2]>> {
         self.table().relay().take_change()
     }
 

@@ -69,9 +69,18 @@ impl RelayTable {
         }
     }
 
-    /// The whole table, if it is another one than at the last call.
-    pub(super) fn take_change(&mut self) -> Option<Vec<[RelayGrant; 2]>> {
-        std::mem::take(&mut self.changed).then(|| self.pairs.values().cloned().collect())
+    /// A node has another key: whoever knows its channels by the former one must be told again.
+    pub(super) fn rekeyed(&mut self, node: NodeId) {
+        self.changed |= self.partners.contains_key(&node);
+    }
+
+    /// The whole table with the nodes whose channels they are, if it is another one than at the last call.
+    pub(super) fn take_change(&mut self) -> Option<Vec<[(NodeId, RelayGrant); 2]>> {
+        let ends = |(pair, grants): (&PairId, &[RelayGrant; 2])| {
+            let ([low, high], [lower, higher]) = (pair.ends(), grants.clone());
+            [(low, lower), (high, higher)]
+        };
+        std::mem::take(&mut self.changed).then(|| self.pairs.iter().map(ends).collect())
     }
 
     fn fresh(&mut self) -> Option<RelayGrant> {
@@ -102,8 +111,13 @@ mod tests {
         let theirs = relay.grant(other, one).unwrap();
         assert_ne!((mine.channel, &mine.key), (theirs.channel, &theirs.key));
         assert_eq!(relay.grant(one, other), Some(mine.clone()));
-        assert_eq!(relay.take_change(), Some(vec![[theirs, mine.clone()]]));
+        let table = vec![[(other, theirs), (one, mine.clone())]];
+        assert_eq!(relay.take_change(), Some(table.clone()));
         assert_eq!(relay.take_change(), None);
+        relay.rekeyed(NodeId(9));
+        assert_eq!(relay.take_change(), None);
+        relay.rekeyed(one);
+        assert_eq!(relay.take_change(), Some(table));
         relay.withdraw(one, other);
         assert_eq!(relay.take_change(), Some(vec![]));
         assert_ne!(relay.grant(one, other), Some(mine));

@@ -128,6 +128,7 @@ impl Table {
         let peers: BTreeMap<_, _> = peers.values().map(|peer| (peer.id, peer.key)).collect();
         if end.key.replace(key).is_some_and(|former| former != key) {
             end.news = News::Everything;
+            self.relay.rekeyed(node);
         }
         let former = std::mem::replace(&mut end.peers, peers);
         let is_new = |(peer, key): &(&NodeId, &WgKey)| former.get(*peer) != Some(*key);

@@ -49,6 +49,8 @@ struct Peer {
 struct Channel {
     channel: u32,
     key: [u8; 32],
+    /// The peer whose end it is.
+    node: String,
 }
 
 /// The channel to a peer on another's relay.
@@ -83,11 +85,14 @@ async fn main() -> Result<(), Failure> {
     for peer in &end.peers {
         tunnel.set_peer(peer.config()?).await?;
     }
-    let pairs = end.relay_pairs.iter().map(|[a, b]| RelayPair {
-        a: a.grant(),
-        b: b.grant(),
+    let pairs = end.relay_pairs.iter().map(|[a, b]| {
+        Ok::<_, Failure>(RelayPair {
+            a: a.grant()?,
+            b: b.grant()?,
+        })
     });
-    tunnel.set_relay_pairs(pairs.collect()).await?;
+    let pairs = pairs.collect::<Result<_, _>>()?;
+    tunnel.set_relay_pairs(pairs).await?;
     if let Some((sink, source)) = end.sink_and_source {
         serve(&tunnel, sink, swallow).await?;
         serve(&tunnel, source, pour).await?;
@@ -118,11 +123,12 @@ impl Peer {
 }
 
 impl Channel {
-    fn grant(&self) -> ChannelGrant {
-        ChannelGrant {
+    fn grant(&self) -> Result<ChannelGrant, Failure> {
+        Ok(ChannelGrant {
             channel: ChannelId(self.channel),
             key: RelayKey::from_bytes(self.key),
-        }
+            node: self.node.parse()?,
+        })
     }
 }
 

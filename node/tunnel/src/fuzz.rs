@@ -148,6 +148,7 @@ impl Relayed {
         let end = |channel| ChannelGrant {
             channel,
             key: RelayKey::from_bytes([7; 32]),
+            node: peer(2).public_key,
         };
         let [a, b] = CHANNELS.map(end);
         hub.set_relay_pairs(vec![RelayPair { a, b }], now)?;

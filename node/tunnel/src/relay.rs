@@ -39,6 +39,8 @@ pub struct RelayPair {
 pub struct ChannelGrant {
     pub channel: ChannelId,
     pub key: RelayKey,
+    /// The peer whose end it is: when that one is heard elsewhere, its channels go along.
+    pub node: PublicKey,
 }
 
 #[cfg(test)]

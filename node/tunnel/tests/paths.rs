@@ -76,6 +76,7 @@ fn channel(n: u8) -> ChannelGrant {
     ChannelGrant {
         channel: ChannelId(u32::from(n)),
         key: RelayKey::from_bytes([n; 32]),
+        node: key(n).public_key(),
     }
 }
 

@@ -219,6 +219,7 @@ fn channel(number: u8) -> ChannelGrant {
     ChannelGrant {
         channel: ChannelId(u32::from(number)),
         key: RelayKey::from_bytes([number; 32]),
+        node: key(number).public_key(),
     }
 }
 

@@ -196,7 +196,7 @@ fn both_ends_get_a_relay_and_lose_it_with_the_grant() {
     world.comes(A);
     world.comes(B);
     let (a, b) = (world.pair(A, B).unwrap(), world.pair(B, A).unwrap());
-    let ends = [a.relay.clone().unwrap(), b.relay.clone().unwrap()];
+    let ends = [(A, a.relay.clone().unwrap()), (B, b.relay.clone().unwrap())];
     assert!(world.pair(A, HUB).unwrap().relay.is_none());
     assert_eq!(world.table.relay().take_change(), Some(vec![ends]));
     world.members.retain(|id| *id != B);

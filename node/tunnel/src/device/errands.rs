@@ -81,7 +81,7 @@ impl Device {
                 self.greet(now);
             }
             Errand::SuspectHub(hub, since) => self.suspect(&hub, since, now),
-            Errand::Left(left, path) => self.server.follow(left, path),
+            Errand::Left(node, left, path) => self.server.follow(&node, left, path),
         }
         bytes
     }

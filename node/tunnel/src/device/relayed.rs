@@ -148,8 +148,9 @@ impl Device {
                     self.suspect_hub(channel, since, now);
                 }
                 News::Left(left) => {
+                    let node = peer.config.public_key;
                     if let Some(path) = peer.path() {
-                        self.follow(left, path);
+                        self.follow(node, left, path);
                     }
                 }
             }
@@ -199,10 +200,10 @@ impl Device {
     }
 
     /// The relay is in the first shard.
-    fn follow(&mut self, left: Path, path: Path) {
+    fn follow(&mut self, node: PublicKey, left: Path, path: Path) {
         match self.place.number() {
-            RELAY_SHARD => self.server.follow(left, path),
-            _ => self.leave_to(RELAY_SHARD, Parcel::note(Errand::Left(left, path))),
+            RELAY_SHARD => self.server.follow(&node, left, path),
+            _ => self.leave_to(RELAY_SHARD, Parcel::note(Errand::Left(node, left, path))),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::key::RelayKey;
+use crate::key::{PrivateKey, PublicKey, RelayKey};
 use crate::path::{ChannelId, Path};
 use crate::relay::{
     ChannelGrant, Control, ControlKind, Cookie, RelayPair, RelayServer, data_header,
@@ -28,7 +28,7 @@ pub fn bound(data: &[u8]) {
                 scene.hello(channel, place, u64::from(what >> 3), cookie);
             }
             5 => scene.data(channel, place, usize::from(how)),
-            6 => scene.moves(place, usize::from(how & 3)),
+            6 => scene.moves(channel, place, usize::from(how & 3)),
             _ => scene.now += PAUSES[usize::from(how & 3)],
         }
     }
@@ -51,6 +51,7 @@ impl Scene {
         let grant = |channel: usize| ChannelGrant {
             channel: id(channel),
             key: key(channel),
+            node: node(channel),
         };
         let pairs = [(0, 1), (2, 3)].map(|(a, b)| RelayPair {
             a: grant(a),
@@ -114,12 +115,14 @@ impl Scene {
         }
     }
 
-    fn moves(&mut self, left: usize, place: usize) {
-        self.server.follow(path(left), path(place));
-        for (at, _) in self.bound.iter_mut().flatten() {
-            if *at == left {
-                *at = place;
-            }
+    /// Whose channel this is was heard at `left`, and then at `place`.
+    fn moves(&mut self, channel: usize, left: usize, place: usize) {
+        let node = node(channel);
+        self.server.follow(&node, path(left), path(place));
+        if let Some((at, _)) = &mut self.bound[channel]
+            && *at == left
+        {
+            *at = place;
         }
     }
 }
@@ -130,6 +133,11 @@ fn id(channel: usize) -> ChannelId {
 
 fn key(channel: usize) -> RelayKey {
     RelayKey::from_bytes([channel as u8 + 1; 32])
+}
+
+/// Each channel is of another node.
+fn node(channel: usize) -> PublicKey {
+    PrivateKey::from_bytes([channel as u8 + 1; 32]).public_key()
 }
 
 fn path(place: usize) -> Path {

@@ -10,7 +10,7 @@ use super::RelayPair;
 use super::frame::{Control, ControlKind, Cookie, Frame, Sealed, all_on, data_header, mac};
 use crate::config::at_most;
 use crate::error::TunnelError;
-use crate::key::RelayKey;
+use crate::key::{PublicKey, RelayKey};
 use crate::path::{ChannelId, Path};
 use crate::status::RelayCounters;
 
@@ -27,6 +27,8 @@ pub(crate) struct RelayServer {
 
 struct Channel {
     key: RelayKey,
+    /// Whose end it is.
+    node: PublicKey,
     /// The other end of the pair.
     twin: ChannelId,
     /// The end under whose number the pair's rate is kept.
@@ -84,6 +86,7 @@ impl RelayServer {
             for (own, twin) in [(&a, &b), (&b, &a)] {
                 let channel = Channel {
                     key: own.key.clone(),
+                    node: own.node,
                     twin: twin.channel,
                     first,
                     binding: None,
@@ -174,13 +177,22 @@ impl RelayServer {
         Some(answer.seal(&known.key))
     }
 
-    /// A node that was heard at `left` has proven by its session to be at `path` now; its channels are where it is.
-    pub(crate) fn follow(&mut self, left: Path, path: Path) {
-        for channel in self.bound.remove(&left).unwrap_or_default() {
+    /// A node that was heard at `left` has proven by its session to be at `path` now; its channels are where it is. Those of others
+    /// stay: whoever can forge a source address may have been heard where somebody else is.
+    pub(crate) fn follow(&mut self, node: &PublicKey, left: Path, path: Path) {
+        let Some(here) = self.bound.get(&left) else {
+            return;
+        };
+        let own = |channel: &ChannelId| {
+            let known = self.channels.get(channel);
+            known.is_some_and(|known| known.node == *node)
+        };
+        for channel in here.iter().copied().filter(own).collect::<Vec<_>>() {
             let known = self.channels.get_mut(&channel);
             if let Some(binding) = known.and_then(|known| known.binding.as_mut()) {
+                let before = *binding;
                 binding.path = path;
-                self.bound.entry(path).or_default().insert(channel);
+                rebind(&mut self.bound, channel, Some(before), path);
             }
         }
     }

@@ -34,6 +34,11 @@ fn hub() -> PublicKey {
     PrivateKey::from_bytes([9; 32]).public_key()
 }
 
+/// Whose end a channel is.
+fn holder(channel: ChannelId) -> PublicKey {
+    PrivateKey::from_bytes([channel.0 as u8; 32]).public_key()
+}
+
 /// Whom the channels lead to, which is not the relay's business.
 fn other() -> PublicKey {
     PrivateKey::from_bytes([8; 32]).public_key()
@@ -43,6 +48,7 @@ fn pair(a: ChannelId, b: ChannelId) -> RelayPair {
     let end = |channel| ChannelGrant {
         channel,
         key: key(channel),
+        node: holder(channel),
     };
     RelayPair {
         a: end(a),
@@ -195,12 +201,12 @@ fn a_node_that_moves_is_followed_by_its_next_hello() {
 #[test]
 fn a_node_whose_nat_moved_it_takes_its_channels_along() {
     let mut world = World::bound();
-    world.server.follow(from(1), from(5));
+    world.server.follow(&holder(A), from(1), from(5));
     assert_eq!(world.forward(from(1), A, b"from where it was"), None);
     let (to, _) = world.forward(from(2), B, b"x").unwrap();
     assert_eq!(to, from(5));
     assert!(world.forward(from(5), A, b"x").is_some());
-    world.server.follow(from(7), from(2));
+    world.server.follow(&holder(A), from(7), from(2));
     assert!(
         world
             .forward(from(5), A, b"nobody was bound there")

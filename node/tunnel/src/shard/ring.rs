@@ -45,8 +45,8 @@ pub(crate) enum Errand {
     HubMoved(PublicKey),
     /// This hub is about to be needed, since a peer is silent since then.
     SuspectHub(PublicKey, Instant),
-    /// Who was heard at the first path is at the second now.
-    Left(Path, Path),
+    /// This peer, which was heard at the first path, is at the second now.
+    Left(PublicKey, Path, Path),
 }
 
 /// Where a packet stands in its parcel.

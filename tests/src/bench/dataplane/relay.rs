@@ -52,7 +52,7 @@ impl Pair {
     /// With the hub that relays for them.
     fn relayed(wire: &Wire) -> Result<(Self, Process)> {
         let keys = [PrivateKey::generate(), PrivateKey::generate()];
-        let channels = [Channel::new(1), Channel::new(2)];
+        let channels = [Channel::new(1, &keys[0]), Channel::new(2, &keys[1])];
         let mut hub = End::new(Side::Far, PrivateKey::generate(), Vec::new());
         (hub.netstack, hub.port, hub.overlay) = (true, HUB_PORT, HUB_OVERLAY);
         for (key, side) in keys.iter().zip(Side::BOTH) {
@@ -104,18 +104,24 @@ impl Pair {
 struct Channel {
     number: u32,
     key: PrivateKey,
+    /// Whose end it is.
+    node: PublicKey,
 }
 
 impl Channel {
-    fn new(number: u32) -> Self {
+    fn new(number: u32, holder: &PrivateKey) -> Self {
         // Any 32 random bytes are a channel's key.
         let key = PrivateKey::generate();
-        Self { number, key }
+        Self {
+            number,
+            key,
+            node: holder.public_key(),
+        }
     }
 
     /// As the hub knows it.
     fn as_granted(&self) -> Value {
-        json!({ "channel": self.number, "key": self.key.as_bytes() })
+        json!({ "channel": self.number, "key": self.key.as_bytes(), "node": self.node.to_base64() })
     }
 
     /// As the node knows it.

@@ -48,6 +48,7 @@ fn channel(n: u8) -> ChannelGrant {
     ChannelGrant {
         channel: ChannelId(u32::from(n)),
         key: RelayKey::from_bytes([n; 32]),
+        node: key(n).public_key(),
     }
 }
 
@@ -396,6 +397,28 @@ fn only_the_hub_may_say_that_a_datagram_was_relayed() {
     };
     world.device(1).handle_datagram(from_hub, &frame, now);
     assert!(world.device(1).poll_packet().is_some());
+}
+
+/// Whoever can forge source addresses can be heard at any.
+#[test]
+fn a_member_that_was_heard_at_anothers_address_takes_no_channel_along() {
+    let mut world = World::new();
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.exchange(), 2);
+    for at in [1, 2] {
+        let now = world.now;
+        world.device(2).handle_packet(&packet(2, HUB, b"here"), now);
+        let transmit = world.device(2).poll_transmit(now).unwrap();
+        let path = Path::Udp {
+            local: Some(0),
+            remote: place(at),
+        };
+        world
+            .device(HUB)
+            .handle_datagram(path, &transmit.payload, now);
+        world.settle();
+    }
+    assert_eq!(world.exchange(), 2);
 }
 
 /// The kernel gives what one sender sent together, and a shorter last datagram may be of another kind.

@@ -36,6 +36,8 @@ pub(crate) struct Route {
     owed: Option<Instant>,
     rounds_left: u32,
     round_at: Instant,
+    /// Until when quick rounds have been spent.
+    spent_until: Instant,
     bind_at: Instant,
     silence: Silence,
     orders: VecDeque<Order>,
@@ -102,6 +104,7 @@ impl Route {
             owed: None,
             rounds_left: ROUNDS_ON_CHANGE,
             round_at: now,
+            spent_until: now,
             bind_at: now,
             silence: Silence::default(),
             orders: VecDeque::new(),
@@ -122,9 +125,7 @@ impl Route {
         if new_relay {
             self.trust_current(now);
         }
-        if new_places || new_relay {
-            self.rounds_left = ROUNDS_ON_CHANGE;
-            self.round_at = now;
+        if (new_places || new_relay) && self.hasten(ROUNDS_ON_CHANGE, now) {
             self.tick(now);
         }
     }

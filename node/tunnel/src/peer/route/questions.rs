@@ -94,6 +94,21 @@ impl Route {
         }
     }
 
+    /// The next rounds of questions follow quickly. False if too many did lately: a peer that says again and again that it is somewhere
+    /// else must not make us a flood, which would hit whoever really is there.
+    pub(super) fn hasten(&mut self, rounds: u32, now: Instant) -> bool {
+        let wanted = rounds.saturating_sub(self.rounds_left);
+        let spent = self.spent_until.max(now);
+        let room = MAX_SPENT.saturating_sub(spent - now).as_millis() / ROUND_COST.as_millis();
+        let granted = wanted.min(u32::try_from(room).unwrap_or(u32::MAX));
+        self.rounds_left += granted;
+        self.spent_until = spent + ROUND_COST * granted;
+        if granted > 0 {
+            self.round_at = now;
+        }
+        granted > 0
+    }
+
     /// Asks on every path that would be better than the one in use; on all if that one does not work.
     pub(super) fn explore(&mut self, now: Instant) {
         let active = self.is_active(now);
@@ -133,6 +148,10 @@ const ASK_BACK_INTERVAL: Duration = Duration::from_secs(1);
 const ROUND_INTERVAL_FIRST: Duration = Duration::from_millis(250);
 const ROUND_INTERVAL_ACTIVE: Duration = Duration::from_secs(5);
 const ROUND_INTERVAL: Duration = Duration::from_secs(15);
+/// A quick round costs so much of the time in which none has been spent, of which there is enough for three changes at once. Each
+/// of them asks at up to sixteen addresses.
+const ROUND_COST: Duration = Duration::from_millis(2_500);
+const MAX_SPENT: Duration = Duration::from_secs(90);
 /// Later answers say nothing about now.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const BIND_INTERVAL: Duration = Duration::from_secs(2);
@@ -143,8 +162,10 @@ mod tests {
 
     use super::*;
     use crate::config::PeerConfig;
-    use crate::key::PrivateKey;
+    use crate::key::{PrivateKey, RelayKey};
+    use crate::path::ChannelId;
     use crate::peer::route::Heard;
+    use crate::relay::RelayGrant;
 
     fn at(port: u16) -> SocketAddr {
         ([192, 0, 2, 1], port).into()
@@ -226,6 +247,37 @@ mod tests {
         let end = start + Duration::from_secs(600);
         let asked = asked(&mut route, start, end, &[51820, 443]);
         assert!(asked.iter().all(|(port, _)| *port == 51820), "{asked:?}");
+    }
+
+    /// Whoever is believed about addresses that are not its own decides where we send.
+    #[test]
+    fn a_peer_that_is_elsewhere_every_moment_makes_us_no_flood() {
+        let start = Instant::now();
+        let mut config = PeerConfig::new(PrivateKey::from_bytes([9; 32]).public_key());
+        config.relay = Some(RelayGrant {
+            channel: ChannelId(1),
+            key: RelayKey::from_bytes([1; 32]),
+            via: PrivateKey::from_bytes([8; 32]).public_key(),
+        });
+        let mut route = Route::new(&config, start);
+        route.heard(Path::Relay(ChannelId(1)), Heard::Handshake, start);
+        let (mut now, mut asked) = (start, 0);
+        for turn in 0..2400_u16 {
+            config.candidates = (0..16).map(|n| at(1 + turn * 16 + n)).collect();
+            route.set(&config, now);
+            route.heard(Path::Relay(ChannelId(1)), Heard::Payload, now);
+            route.tick(now);
+            while let Some(order) = route.poll_order() {
+                match order {
+                    Order::Ask(Path::Udp { .. }, _) => asked += 1,
+                    Order::Ask(path, token) => route.heard(path, Heard::Answer(token), now),
+                    _ => {}
+                }
+            }
+            now += Duration::from_millis(250);
+        }
+        let per_s = asked / (now - start).as_secs();
+        assert!((1..=16).contains(&per_s), "{per_s} questions a second");
     }
 
     #[test]

@@ -29,7 +29,7 @@ use malha_proto::{
 };
 
 pub use action::{Action, Ending};
-pub use carrier::{CARRIER_LINGER_MS, CARRIER_PAUSE_MS, SILENCE_COUNTS_MS};
+pub use carrier::{CARRIER_CHANCE_MS, CARRIER_LINGER_MS, CARRIER_PAUSE_MS, SILENCE_COUNTS_MS};
 pub use dial::{DIAL_TIMEOUT_MS, QUIC_HEAD_START_MS};
 pub use event::{Event, FreshKeys, LinkError, LinkFault, LinkId, Transport};
 pub use health::{HUB_PATIENCE_MS, MAX_REPORT_PEERS, PROBE_INTERVAL_MS};
@@ -207,7 +207,7 @@ impl Agent {
                 let now = self.now;
                 self.carrier.on_silent(controller, now, &mut self.actions);
             }
-            Event::CarrierUp { carrier } => self.carrier.on_up(carrier),
+            Event::CarrierUp { carrier } => self.carrier.on_up(carrier, self.now),
             Event::CarrierEnded { carrier, .. } => {
                 self.carrier.on_ended(carrier, self.now, &mut self.jitter);
             }

@@ -19,6 +19,10 @@ pub const SILENCE_COUNTS_MS: Millis = 20_000;
 /// No pause between two attempts is longer, milliseconds.
 pub const CARRIER_PAUSE_MS: Millis = 5_000;
 
+/// A carrier has so long to bring the hub back, milliseconds. After that the hub's silence is the silence of the carrier: its
+/// connection has died without a word, as it does in a NAT that was restarted or when the machine moves.
+pub const CARRIER_CHANCE_MS: Millis = 3_000;
+
 /// At most one carrier at a time.
 #[derive(Debug, Default)]
 pub(super) struct CarrierKeeper {
@@ -37,6 +41,7 @@ enum State {
     Opening(u64),
     Up {
         number: u64,
+        since: Millis,
         direct_since: Option<Millis>,
     },
 }
@@ -50,16 +55,27 @@ impl CarrierKeeper {
         actions: &mut VecDeque<Action>,
     ) {
         self.wanted_until = Some(now + SILENCE_COUNTS_MS);
+        if let State::Up {
+            number,
+            since,
+            direct_since: None,
+        } = self.state
+            && now >= since + CARRIER_CHANCE_MS
+        {
+            self.state = State::Closed;
+            actions.push_back(Action::CloseCarrier { carrier: number });
+        }
         if self.retry_at.is_none() {
             self.open(controller, actions);
         }
     }
 
-    pub(super) fn on_up(&mut self, carrier: u64) {
+    pub(super) fn on_up(&mut self, carrier: u64, now: Millis) {
         if self.state == State::Opening(carrier) {
             self.backoff.reset();
             self.state = State::Up {
                 number: carrier,
+                since: now,
                 direct_since: None,
             };
         }
@@ -73,6 +89,7 @@ impl CarrierKeeper {
             State::Up {
                 number,
                 direct_since: None,
+                ..
             } if number == carrier => self.wanted_until = Some(now + SILENCE_COUNTS_MS),
             State::Up { number, .. } if number == carrier => {}
             _ => return,
@@ -189,15 +206,36 @@ mod tests {
         let mut world = World::new();
         assert_eq!(world.silent(1_000), [1]);
         assert!(world.silent(2_000).is_empty());
-        world.keeper.on_up(1);
+        world.keeper.on_up(1, 15_000);
         assert!(world.silent(16_000).is_empty());
+    }
+
+    #[test]
+    fn a_carrier_over_which_the_hub_is_silent_gives_way_to_another() {
+        let mut world = World::new();
+        world.silent(0);
+        world.keeper.on_up(1, 1_000);
+        world.keeper.on_hub_path(Some(PathKind::Carrier), 2_000);
+        assert!(world.silent(3_999).is_empty(), "it has just come");
+        let mut actions = VecDeque::new();
+        world
+            .keeper
+            .on_silent(Some(&world.controller), 60_000, &mut actions);
+        assert!(
+            matches!(actions.front(), Some(Action::CloseCarrier { carrier: 1 })),
+            "{actions:?}"
+        );
+        assert_eq!(opened(actions), [2]);
+        world.keeper.on_up(2, 60_500);
+        world.keeper.on_hub_path(Some(PathKind::Direct), 61_000);
+        assert!(world.silent(65_000).is_empty(), "UDP carries the hub");
     }
 
     #[test]
     fn it_is_closed_when_udp_has_carried_the_hub_long_enough_in_one_piece() {
         let mut world = World::new();
         world.silent(0);
-        world.keeper.on_up(1);
+        world.keeper.on_up(1, 0);
         world.keeper.on_hub_path(Some(PathKind::Direct), 1_000);
         world.keeper.on_hub_path(Some(PathKind::Carrier), 2_000);
         world.keeper.on_hub_path(Some(PathKind::Direct), 3_000);
@@ -235,7 +273,7 @@ mod tests {
     fn a_carrier_in_use_that_breaks_is_opened_again_without_waiting_for_new_silence() {
         let mut world = World::new();
         world.silent(0);
-        world.keeper.on_up(1);
+        world.keeper.on_up(1, 0);
         world.keeper.on_hub_path(Some(PathKind::Carrier), 60_000);
         world.ended(1, 60_000);
         let at = world.keeper.timeout().unwrap();
@@ -250,7 +288,7 @@ mod tests {
         world.ended(1, 100);
         let at = world.keeper.timeout().unwrap();
         assert_eq!(opened(world.fires(at)), [2]);
-        world.keeper.on_up(1);
+        world.keeper.on_up(1, 0);
         world.ended(1, at);
         assert_eq!(world.keeper.state, State::Opening(2));
     }

@@ -154,6 +154,15 @@ impl Router {
         Ok(bytes.context("nft shows no bytes")?.parse()?)
     }
 
+    /// Swallows every TCP connection that there is, without a word to anybody; new ones pass. So does a box that was restarted.
+    pub fn forget_connections(&self) -> Result<()> {
+        for rule in ["ct state new ct mark set 1", "ct mark != 1 drop"] {
+            let rule = format!("add rule inet site blocked meta l4proto tcp {rule}");
+            self.namespace.nft(&rule)?;
+        }
+        Ok(())
+    }
+
     /// Swallows everything, without a word to anybody.
     pub fn block_all(&self) -> Result<()> {
         self.namespace.nft("add rule inet site blocked drop")

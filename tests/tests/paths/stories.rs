@@ -157,6 +157,28 @@ fn when_udp_is_blocked_a_running_node_goes_on_over_tcp_and_returns() {
     });
 }
 
+/// TCP itself would try for a quarter of an hour.
+#[test]
+fn a_node_on_tcp_goes_on_when_its_connections_vanish_without_a_word() {
+    story("TCP connections forgotten", |lab| {
+        let meeting = Meeting::new(lab)?;
+        let caller = meeting.enrol_one(CALLERS, Access::UdpBlocked, 0)?;
+        let called = meeting.enrol_one(CALLED, Access::Home(Mapping::Restricted), 1)?;
+        meeting.open(std::slice::from_ref(&called))?;
+        eventually("the page is read", PATIENCE, || caller.reads(&called))?;
+        caller.connected.routers[0].forget_connections()?;
+        let start = Instant::now();
+        eventually("the page is read again", USABLE_WITHIN, || {
+            caller.reads(&called)
+        })?;
+        println!(
+            "TCP connections forgotten: a new connection after {:.1} s (target {TARGET_S} s)",
+            start.elapsed().as_secs_f64()
+        );
+        Ok(())
+    });
+}
+
 /// Their router gives each flow another port, so nobody outside can know where to find them: they must have told each other.
 #[test]
 fn two_machines_of_one_site_meet_by_the_addresses_of_their_own_networks() {

@@ -433,6 +433,9 @@ impl Route {
         let Some(since) = self.silence.since else {
             return;
         };
+        if self.is_slow_stream(now) {
+            return;
+        }
         let lasts = now.saturating_duration_since(since);
         let told = self.silence.told;
         let again = |told| self.watched && now - told >= SILENT_REPEAT;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Order, Route};
 use crate::path::Path;
 use crate::peer::probe::Token;
-use crate::peer::way::{BEST_RANK, Way, rank};
+use crate::peer::way::{BEST_RANK, SILENT_AFTER, Way, rank};
 
 impl Route {
     fn ask(&mut self, path: Path, now: Instant) {
@@ -94,6 +94,17 @@ impl Route {
         }
     }
 
+    /// Whether answers are only late: a carrier that still brings something carries them, too, and no other would be faster.
+    pub(super) fn is_slow_stream(&self, now: Instant) -> bool {
+        let heard = |way: &&Way| {
+            let since = way.heard.map(|heard| now.saturating_duration_since(heard));
+            since.is_some_and(|since| since < SILENT_AFTER)
+        };
+        let mut ways = self.ways.iter().filter(heard);
+        matches!(self.current, Some(Path::Carrier(_)))
+            && ways.any(|way| Some(way.path) == self.current)
+    }
+
     /// The next rounds of questions follow quickly. False if too many did lately: a peer that says again and again that it is somewhere
     /// else must not make us a flood, which would hit whoever really is there.
     pub(super) fn hasten(&mut self, rounds: u32, now: Instant) -> bool {
@@ -163,7 +174,7 @@ mod tests {
     use super::*;
     use crate::config::PeerConfig;
     use crate::key::{PrivateKey, RelayKey};
-    use crate::path::ChannelId;
+    use crate::path::{CarrierId, ChannelId};
     use crate::peer::route::Heard;
     use crate::relay::RelayGrant;
 
@@ -203,7 +214,9 @@ mod tests {
                 let Order::Ask(path, token) = order else {
                     continue;
                 };
-                let port = path.remote().unwrap().port();
+                let Some(port) = path.remote().map(|remote| remote.port()) else {
+                    continue;
+                };
                 asked.push((port, now - start));
                 if open.contains(&port) {
                     route.heard(from(port), Heard::Answer(token), now);
@@ -278,6 +291,35 @@ mod tests {
         }
         let per_s = asked / (now - start).as_secs();
         assert!((1..=16).contains(&per_s), "{per_s} questions a second");
+    }
+
+    #[test]
+    fn answers_that_are_late_on_a_stream_that_still_brings_something_are_no_silence() {
+        let start = Instant::now();
+        let mut route = route(start);
+        let carrier = Path::Carrier(CarrierId(0));
+        route.set_carrier(Some(CarrierId(0)), start);
+        // UDP falls silent.
+        let mut now = start + Duration::from_secs(5);
+        asked(&mut route, start, now, &[]);
+        assert_eq!(route.path(), Some(carrier));
+        let token = Duration::from_secs(5).as_micros() as Token;
+        route.heard(carrier, Heard::Answer(token), now);
+        let mut pass = |route: &mut Route, time, brings: bool| {
+            let end = now + time;
+            while now < end {
+                now += Duration::from_millis(250);
+                route.sends(now);
+                if brings {
+                    route.heard(carrier, Heard::Keepalive, now);
+                }
+                route.tick(now);
+            }
+            let orders = std::iter::from_fn(|| route.poll_order());
+            orders.filter(|it| *it == Order::TellSilent).count()
+        };
+        assert_eq!(pass(&mut route, Duration::from_secs(10), true), 0);
+        assert_eq!(pass(&mut route, Duration::from_secs(4), false), 1);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use malha_pki::{certificate_key, node_identity};
 use malha_proto::{ALPN, ALPN_STREAM, SESSION_TIMEOUT_MS};
-use malha_tunnel::QuicSide;
+use malha_tunnel::{QuicSide, prepare_carrier_socket};
 use quinn::congestion::BbrConfig;
 use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
 use rustls_pki_types::CertificateDer;
@@ -274,6 +274,9 @@ async fn serve_tls(
         .peer_certificates()
         .and_then(|chain| peer_certificate(chain.first()?));
     if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
+        if let Err(error) = prepare_carrier_socket(stream.get_ref().0) {
+            tracing::debug!(%error, %remote, "a carrier's connection keeps its settings");
+        }
         return context.carriers.serve(stream, certificate).await;
     }
     let (read, write) = tokio::io::split(stream);

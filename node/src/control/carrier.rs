@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use malha_proto::{CARRIER_PATH, CARRIER_PROTOCOL, CONTROLLER_TLS_NAME};
-use malha_tunnel::CarrierStream;
+use malha_tunnel::{CarrierStream, prepare_carrier_socket};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -40,7 +40,12 @@ pub(super) async fn answers(controller: &str, tls: &tls::ClientTls) -> Result<()
 async fn open(controller: &str, tls: &tls::ClientTls) -> Result<CarrierStream, LinkError> {
     let (stream, answer) = ask(controller, tls).await?;
     match (answer.status, answer.upgrade.as_deref()) {
-        (101, Some(CARRIER_PROTOCOL)) => Ok(Box::new(stream)),
+        (101, Some(CARRIER_PROTOCOL)) => {
+            if let Err(error) = prepare_carrier_socket(stream.get_ref().0) {
+                tracing::debug!(%error, "the carrier's connection keeps its settings");
+            }
+            Ok(Box::new(stream))
+        }
         (status, _) => Err(refused(controller, status)),
     }
 }

@@ -1,6 +1,8 @@
 //! Datagrams over byte streams, for networks where only TCP passes: frames of `[length u16][datagram]`, big endian. What a
 //! stream can't take is dropped and counted, as UDP would; a slow stream never holds up the tunnel.
 
+mod socket;
+
 use std::collections::HashMap;
 use std::io;
 use std::task::{Context, Poll};
@@ -16,6 +18,7 @@ use tokio::time::timeout;
 use crate::error::TunnelError;
 use crate::path::CarrierId;
 use crate::shard::Place;
+pub use socket::prepare_carrier_socket;
 
 /// A byte stream that both ends may read and write at the same time.
 pub type CarrierStream = Box<dyn ByteStream>;

@@ -63,7 +63,7 @@ mod watched;
 mod wire;
 
 pub use admission::Admission;
-pub use carrier::CarrierStream;
+pub use carrier::{CarrierStream, prepare_carrier_socket};
 pub use config::{Allow, Offload, PeerConfig, Protocol, TunnelConfig};
 pub use device::Device;
 pub use error::TunnelError;

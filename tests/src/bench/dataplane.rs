@@ -2,6 +2,7 @@
 //! WireGuards in the same minutes. It needs root and leaves nothing behind.
 
 mod beside;
+mod carrier;
 mod contender;
 mod crowd;
 mod echo;
@@ -71,6 +72,9 @@ pub fn dataplane(plan: &Plan) -> Result<Sheet> {
     }
     if plan.measures(Part::Relay) {
         relay::relay(&wire, plan, &mut sheet)?;
+    }
+    if plan.measures(Part::Carrier) {
+        carrier::carrier(&wire, plan, &mut sheet)?;
     }
     if plan.measures(Part::Quic) {
         quic::quic(&wire, plan, &mut sheet)?;

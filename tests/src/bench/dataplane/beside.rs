@@ -219,7 +219,7 @@ async fn swallow(mut stream: BoxStream) {
     while stream.read(&mut buffer).await.is_ok_and(|bytes| bytes > 0) {}
 }
 
-fn credentials(overlay: &Authority, now: OffsetDateTime) -> Result<Credentials> {
+pub(super) fn credentials(overlay: &Authority, now: OffsetDateTime) -> Result<Credentials> {
     let key = KeyPair::generate()?;
     let csr = CertificateParams::new([])?.serialize_request(&key)?;
     let identity = NodeIdentity {
@@ -248,7 +248,7 @@ fn addresses(side: Side) -> OverlayAddresses {
     }
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime> {
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
     // Its threads are in the namespace of the one that makes it.
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     Ok(builder.worker_threads(2).enable_all().build()?)

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::super::report::rounded;
+use super::carrier::{BY_CARRIER, BY_UDP, RELAYED_BY_CARRIERS, TLS_ALONE};
 use super::contender::{BORINGTUN, CABLE, MALHA, NETSTACK, WIREGUARD_GO};
 use super::handshakes::{LOST_TO_STRANGERS, PER_CORE};
 use super::idle::{IDLE_MEMORY, IDLE_PROCESSOR, MANY_PEERS, PEERS_MEMORY};
@@ -114,7 +115,7 @@ const fn goal(name: &'static str, figure: Figure, bound: Bound) -> Goal {
 }
 
 /// In the order in which they are printed.
-pub(super) const GOALS: [Goal; 30] = [
+pub(super) const GOALS: [Goal; 33] = [
     goal(
         "TCP 1 stream, times wireguard-go",
         Figure::Ratio(Measure::Tcp1, WIREGUARD_GO),
@@ -248,6 +249,21 @@ pub(super) const GOALS: [Goal; 30] = [
     goal(
         "TCP through a relay, share of direct",
         Figure::RatioAlone(RELAYED, DIRECT),
+        Bound::None,
+    ),
+    goal(
+        "TCP to the hub over a carrier, share of UDP",
+        Figure::RatioAlone(BY_CARRIER, BY_UDP),
+        Bound::None,
+    ),
+    goal(
+        "TCP to the hub over a carrier, share of TLS alone",
+        Figure::RatioAlone(BY_CARRIER, TLS_ALONE),
+        Bound::None,
+    ),
+    goal(
+        "TCP relayed over two carriers, share of TLS alone",
+        Figure::RatioAlone(RELAYED_BY_CARRIERS, TLS_ALONE),
         Bound::None,
     ),
     goal(

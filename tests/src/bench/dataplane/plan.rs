@@ -30,6 +30,8 @@ pub(super) enum Part {
     Loss,
     /// A stream through a hub's relay.
     Relay,
+    /// Streams over TLS, where UDP is blocked.
+    Carrier,
     /// Streams over QUIC beside the tunnel, on the port of WireGuard and on another.
     Quic,
     /// Streams of a hub's members, with one shard and with two.
@@ -93,18 +95,19 @@ impl Default for Plan {
     }
 }
 
-const PARTS: [(&str, Part); 7] = [
+const PARTS: [(&str, Part); 8] = [
     ("--throughput", Part::Throughput),
     ("--idle", Part::Idle),
     ("--handshakes", Part::Handshakes),
     ("--loss", Part::Loss),
     ("--relay", Part::Relay),
+    ("--carrier", Part::Carrier),
     ("--quic", Part::Quic),
     ("--shards", Part::Shards),
 ];
 const RUNS: usize = 5;
 const SECONDS: u64 = 5;
-const USAGE: &str = "Known are --throughput, --idle, --handshakes, --loss, --relay, --quic, --shards (none means all), --runs N, \
+const USAGE: &str = "Known are --throughput, --idle, --handshakes, --loss, --relay, --carrier, --quic, --shards (none means all), --runs N, \
     --seconds N, --contenders A,B, --quick, --install-peers, --json";
 
 #[cfg(test)]

@@ -84,4 +84,4 @@ pub(super) const NOISE: &str = "sealing and opening alone: processor, s/GB";
 pub(super) const CONTROL: &str = "cubic";
 const IDLE_LENGTH: Duration = Duration::from_secs(1);
 const IDLE_PAUSE: Duration = Duration::from_millis(10);
-const LOADED_PAUSE: Duration = Duration::from_millis(40);
+pub(super) const LOADED_PAUSE: Duration = Duration::from_millis(40);

@@ -256,7 +256,7 @@ catalogue! {
     LeadingWords: "O que leva a este nó muda com ele:", "What leads to this node changes with it:";
     LeadingRoute: "rota", "route";
     LeadingBalancer: "balanceador", "balancer";
-    LeadingGoes: "é excluído junto com o nó", "is removed with the node";
+    LeadingGoes: "sai junto com o nó", "is removed with the node";
     LeadingStays: "perde este servidor", "loses this server";
     LeadingMore: "E mais {}. É demais para remover aqui: malha node remove --detach.", "And {} more. That is too much to remove it here: malha node remove --detach.";
     RemoveButton: "Remover", "Remove";

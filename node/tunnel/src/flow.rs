@@ -283,12 +283,18 @@ mod tests {
         assert_eq!(table.evicted(), 1);
     }
 
+    /// A table for 64 flows with one, that of `key(1)`.
+    fn with_a_connection(now: Instant) -> FlowTable {
+        let mut table = FlowTable::new(64);
+        table.open(key(1), now);
+        assert!(table.admit(key(1), Some(SYN_ACK), now));
+        table
+    }
+
     #[test]
     fn many_short_connections_end_no_idle_one() {
         let start = Instant::now();
-        let mut table = FlowTable::new(64);
-        table.open(key(1), start);
-        assert!(table.admit(key(1), Some(SYN_ACK), start));
+        let mut table = with_a_connection(start);
         let later = start + Duration::from_secs(30);
         for port in 100..1000 {
             table.open(key(port), later);
@@ -301,9 +307,7 @@ mod tests {
     #[test]
     fn looking_for_who_is_not_there_ends_no_idle_connection() {
         let start = Instant::now();
-        let mut table = FlowTable::new(64);
-        table.open(key(1), start);
-        assert!(table.admit(key(1), Some(SYN_ACK), start));
+        let mut table = with_a_connection(start);
         let later = start + Duration::from_secs(30);
         for port in 100..1000 {
             table.open(key(port), later);
@@ -314,9 +318,7 @@ mod tests {
     #[test]
     fn questions_whose_time_is_over_end_no_idle_connection() {
         let start = Instant::now();
-        let mut table = FlowTable::new(64);
-        table.open(key(1), start);
-        assert!(table.admit(key(1), Some(SYN_ACK), start));
+        let mut table = with_a_connection(start);
         for asked in 1..200u16 {
             let question = FlowKey {
                 protocol: Protocol::Udp,

@@ -312,13 +312,7 @@ fn a_restarted_balancer_answers_whom_it_has_and_soon_takes_new_connections() {
 fn a_balancer_that_its_service_manager_restarts_refuses_nobody() {
     story("balancer restart by its manager", |lab| {
         let stage = Stage::open(lab)?;
-        let mut node = lab.agency()?;
-        node.supervise()?;
-        let token = ["token", "add", SITE, "--profile", "edge"];
-        let token = lab.hub.token(&token)?;
-        node.enrol(&token, &["--name", "bal-1", "--engine", "userspace"])?;
-        let path = format!("{SITE}/bal-1");
-        eventually("the node is enrolled", PATIENCE, || lab.hub.node(&path))?;
+        let (mut node, path) = supervised(lab, "edge")?;
         stage.balance(lab, &path, &["--exposure", "public"])?;
         let mut held = Conversation::with_program_at(&node, &path, &stage.servers[0], lab)?;
         let caller = Caller::new(format!("{AGENCY}:5500").parse()?, &stage.certificates)?;
@@ -378,6 +372,18 @@ fn a_balancer_that_its_service_manager_restarts_refuses_nobody() {
             Ok(())
         })
     });
+}
+
+/// The agency's own machine as a node of this profile under a service manager, and its path.
+pub(crate) fn supervised(lab: &Lab, profile: &str) -> Result<(Machine, String)> {
+    let mut node = lab.agency()?;
+    node.supervise()?;
+    let token = ["token", "add", SITE, "--profile", profile];
+    let token = lab.hub.token(&token)?;
+    node.enrol(&token, &["--name", "bal-1", "--engine", "userspace"])?;
+    let path = format!("{SITE}/bal-1");
+    eventually("the node is enrolled", PATIENCE, || lab.hub.node(&path))?;
+    Ok((node, path))
 }
 
 /// A peer's connection to a program of the machine itself, at its overlay address.

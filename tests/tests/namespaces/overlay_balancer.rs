@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use malha_tests::lab::{Access, Caller, Load, Mapping, PATIENCE, eventually, story};
 
-use crate::balancing::{Stage, is_met, none_is_lost};
+use crate::balancing::{Stage, is_met, none_is_lost, supervised};
 
 /// Twice as `systemctl restart malha-node` does it, once by a death. The tunnel goes down with the program, so that who comes
 /// meanwhile waits for it, and whose connection Linux had taken already is served though his peer has not been heard again.
@@ -14,13 +14,7 @@ use crate::balancing::{Stage, is_met, none_is_lost};
 fn a_restarted_balancer_in_the_overlay_loses_nobody_who_comes_through_the_tunnel() {
     story("restart of a balancer in the overlay", |lab| {
         let stage = Stage::open(lab)?;
-        let mut node = lab.agency()?;
-        node.supervise()?;
-        let token = ["token", "add", SITE, "--profile", "balancer"];
-        let token = lab.hub.token(&token)?;
-        node.enrol(&token, &["--name", "bal-1", "--engine", "userspace"])?;
-        let path = format!("{SITE}/bal-1");
-        eventually("the node is enrolled", PATIENCE, || lab.hub.node(&path))?;
+        let (mut node, path) = supervised(lab, "balancer")?;
         stage.balance(lab, &path, &[])?;
 
         let mut member = lab.connected(Access::Home(Mapping::Preserving), 3)?;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use malha_core::{Answer, Command, NodeSync};
+use malha_core::{Answer, Command, NodeState, NodeSync};
 use malha_pki::request_key;
 use malha_proto::{
     FarewellReason, Hello, Lease, NodeId, ProbeOutcome, ProbeResult, RefusalCode, Revision,
@@ -248,8 +248,11 @@ impl Session {
     /// Sends what the node does not know yet, if anything.
     async fn advance(&mut self) -> Result<(), End> {
         let state = self.context.handle.state();
-        if state.node(self.node).is_none() {
-            return Err(End::Close(Box::new(removed())));
+        // What is ordered between the answer to the hello and the seat finds nobody; the bell that rings for the seat does.
+        match state.node(self.node).map(|node| &node.state) {
+            None => return Err(End::Close(Box::new(removed()))),
+            Some(NodeState::Quarantined(_)) => return Err(End::Close(Box::new(cloned()))),
+            Some(NodeState::Active | NodeState::Rekeying { .. }) => {}
         }
         let next = self.sync.advance(&state, &self.context.handle.history());
         if let Some(message) = next {

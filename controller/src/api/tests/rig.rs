@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use malha_core::{Answer, Command, Scope, Settings, State};
 use malha_proto::{
-    EnrolToken, Fingerprint, MachineFacts, MachineId, NodeId, OverlayPools, Revision, WgKey,
+    EnrolToken, Fingerprint, Lease, MachineFacts, MachineId, NodeId, OverlayPools, Revision, WgKey,
 };
 use malha_store::audit::AuditLog;
 use serde_json::{Value, json};
@@ -277,6 +277,11 @@ impl Rig {
 
     /// A node at `sefaz/producao`, enrolled and not connected.
     pub(crate) async fn enrol(&self, name: &str) -> NodeId {
+        self.enrolled(name).await.0
+    }
+
+    /// A new node, and the lease that it must show at its first hello.
+    pub(crate) async fn enrolled(&self, name: &str) -> (NodeId, Lease) {
         let created = self
             .post(
                 "/tokens",
@@ -294,7 +299,7 @@ impl Rig {
             facts: facts(name, number),
         };
         match self.does(enrol).await.answer {
-            Answer::Enrolled { node, .. } => node,
+            Answer::Enrolled { node, lease, .. } => (node, lease),
             other => panic!("{other:?}"),
         }
     }

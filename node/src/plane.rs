@@ -122,16 +122,7 @@ pub async fn run_plane(
     events: mpsc::Sender<PlaneEvent>,
     overlay: watch::Sender<Option<Overlay>>,
 ) {
-    let mut plane = Plane {
-        guard: Guard::new(config.guard.clone(), config.engine, &config.interface),
-        config,
-        key,
-        pairs: None,
-        running: None,
-        carrier: None,
-        lost_carrier: None,
-        overlay,
-    };
+    let mut plane = Plane::new(config, key, overlay);
     let mut observe = interval(OBSERVE_INTERVAL);
     observe.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -158,7 +149,7 @@ pub async fn run_plane(
                 }
             },
             event = carrier::next_event(&mut plane.running) => {
-                if let Some(event) = plane.hear(event) {
+                if let Some(event) = plane.hear(event).await {
                     let _ = events.send(event).await;
                 }
             }
@@ -194,6 +185,19 @@ struct Plane {
 }
 
 impl Plane {
+    fn new(config: PlaneConfig, key: PrivateKey, overlay: watch::Sender<Option<Overlay>>) -> Self {
+        Self {
+            guard: Guard::new(config.guard.clone(), config.engine, &config.interface),
+            config,
+            key,
+            pairs: None,
+            running: None,
+            carrier: None,
+            lost_carrier: None,
+            overlay,
+        }
+    }
+
     /// Changes only what differs from the map. What can be done is done; the answer names the first thing that can't.
     async fn apply(&mut self, map: &Netmap) -> Result<(), String> {
         if let Some(running) = &self.running

@@ -24,18 +24,15 @@ impl fmt::Debug for Carried {
     }
 }
 
-/// The next event of the tunnel; never one while there is none.
-pub(super) async fn next_event(running: &mut Option<Running>) -> TunnelEvent {
+/// The next event of the tunnel, never one while there is none; `None` if some were missed, since there were too many at once.
+pub(super) async fn next_event(running: &mut Option<Running>) -> Option<TunnelEvent> {
     let Some(running) = running else {
         return pending().await;
     };
-    loop {
-        match running.events.recv().await {
-            Ok(event) => return event,
-            // Silence is told again, and a look at the peers shows the rest.
-            Err(RecvError::Lagged(_)) => {}
-            Err(RecvError::Closed) => return pending().await,
-        }
+    match running.events.recv().await {
+        Ok(event) => Some(event),
+        Err(RecvError::Lagged(_)) => None,
+        Err(RecvError::Closed) => pending().await,
     }
 }
 
@@ -68,8 +65,16 @@ impl Plane {
         }
     }
 
-    /// What of the tunnel's events is the shell's business.
-    pub(super) fn hear(&mut self, event: TunnelEvent) -> Option<PlaneEvent> {
+    /// What of the tunnel's events is the shell's business. Of those that were missed, silence is told again, and a look at the
+    /// peers shows the rest; but that a carrier has ended is told once, so none is believed any longer.
+    pub(super) async fn hear(&mut self, event: Option<TunnelEvent>) -> Option<PlaneEvent> {
+        let Some(event) = event else {
+            let carrier = self.carrier.take()?;
+            if let Some(running) = &self.running {
+                running.tunnel.detach_carrier(carrier.id).await;
+            }
+            return Some(carrier.ended("whether it still lives was missed"));
+        };
         match event {
             TunnelEvent::PathSilent { peer } => {
                 (self.hub_key() == Some(peer)).then_some(PlaneEvent::HubSilent)

@@ -53,23 +53,13 @@ impl Scene {
             from_port: 80,
             to_port: 81,
         }];
-        let plane = PlaneConfig {
-            engine: Engine::Netstack,
-            listen: vec![([127, 0, 0, 1], 0).into()],
-            interface: "malha0".into(),
-            mtu_bytes: 1_280,
-            offload: malha_tunnel::Offload::default(),
-            shards: None,
-            guard: crate::testbed::no_guard(),
-            former: crate::plane::Former::default(),
-        };
         let (orders, order_inbox) = mpsc::channel(8);
         let (events, event_inbox) = mpsc::channel(64);
         let own = WgKey(*node_key.public_key().as_bytes());
         let (pairs, pairs_out) = watch::channel(None);
         let overlay = watch::channel(None).0;
         let task = tokio::spawn(run_plane(
-            plane,
+            plane_config(),
             node_key,
             order_inbox,
             pairs_out,
@@ -164,6 +154,19 @@ impl Scene {
 }
 
 /// A local server that waits for the end of the question and then gives its name.
+fn plane_config() -> PlaneConfig {
+    PlaneConfig {
+        engine: Engine::Netstack,
+        listen: vec![([127, 0, 0, 1], 0).into()],
+        interface: "malha0".into(),
+        mtu_bytes: 1_280,
+        offload: malha_tunnel::Offload::default(),
+        shards: None,
+        guard: crate::testbed::no_guard(),
+        former: crate::plane::Former::default(),
+    }
+}
+
 async fn server(name: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -365,6 +368,36 @@ async fn a_carrier_that_goes_down_with_its_tunnel_is_told_of_though_that_is_rest
         while !is_end(&scene.events.recv().await.unwrap()) {}
     };
     timeout(TEST_LIMIT, told).await.unwrap();
+}
+
+/// That it has ended may be among what was missed.
+#[tokio::test]
+async fn no_carrier_is_believed_in_after_events_were_missed() {
+    let mut plane = Plane::new(
+        plane_config(),
+        PrivateKey::generate(),
+        watch::channel(None).0,
+    );
+    let scene = Scene::new().await;
+    plane.apply(&scene.map).await.unwrap();
+    let (near, mut far) = tokio::io::duplex(64 * 1024);
+    let up = plane.attach(5, Carried(Box::new(near))).await;
+    assert!(matches!(up, PlaneEvent::CarrierUp { carrier: 5 }));
+    let (flood, events) = broadcast::channel(1);
+    plane.running.as_mut().unwrap().events = events;
+    for _ in 0..2 {
+        let peer = PrivateKey::generate().public_key();
+        flood.send(TunnelEvent::PathSilent { peer }).unwrap();
+    }
+    let missed = carrier::next_event(&mut plane.running).await;
+    let told = plane.hear(missed).await;
+    assert!(matches!(
+        told,
+        Some(PlaneEvent::CarrierEnded { carrier: 5, .. })
+    ));
+    let mut rest = Vec::new();
+    let closed = timeout(TEST_LIMIT, far.read_to_end(&mut rest)).await;
+    closed.expect("the tunnel should let go of it").unwrap();
 }
 
 #[tokio::test]

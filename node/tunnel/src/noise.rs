@@ -57,6 +57,9 @@ pub(crate) struct Noise {
     /// The peer has proven that it has a session with us. boringtun takes one that we only answered for such a one when its place is that of
     /// the last, which is one in eight.
     established: bool,
+    /// Whether the machine has a session to seal with. It reads a clock when it is asked, so it is asked only after what may change
+    /// that: a handshake or a tick.
+    seals: bool,
     #[cfg(test)]
     expire: bool,
 }
@@ -173,6 +176,7 @@ impl Doorkeeper {
             tunn: Box::new(tunn),
             index,
             established: false,
+            seals: false,
             #[cfg(test)]
             expire: false,
         }
@@ -198,7 +202,7 @@ impl Noise {
 
     /// Whether data can be sealed now.
     pub(crate) fn has_session(&self) -> bool {
-        self.session_age().is_some()
+        self.established && self.seals
     }
 
     /// How long ago the newest session that data can be sealed with was made.
@@ -223,7 +227,11 @@ impl Noise {
             return Opened::Refused;
         }
         let is_data = datagram.first() == Some(&DATA_TYPE);
-        match self.tunn.decapsulate(Some(source), datagram, buffer) {
+        let opened = self.tunn.decapsulate(Some(source), datagram, buffer);
+        if !is_data || !self.seals {
+            self.look();
+        }
+        match opened {
             TunnResult::Done => {
                 self.established |= is_data;
                 Opened::Done
@@ -248,7 +256,7 @@ impl Noise {
         if buffer.len() < needed.max(LONGEST_MESSAGE_BYTES) {
             return None;
         }
-        if !self.established && self.tunn.time_since_last_handshake().is_some() {
+        if !self.established && self.seals {
             // The peer could not open it; the packet is lost, which no queue of ours could mend.
             return self.initiate_unless_under_way(buffer);
         }
@@ -276,7 +284,8 @@ impl Noise {
             return Tick::Expired;
         }
         let result = self.tunn.update_timers(buffer);
-        self.established &= self.tunn.time_since_last_handshake().is_some();
+        self.look();
+        self.established &= self.seals;
         match result {
             TunnResult::WriteToNetwork(message) => Tick::Send(message),
             TunnResult::Err(WireGuardError::ConnectionExpired) => Tick::Expired,
@@ -299,6 +308,10 @@ impl Noise {
         buffer: &'b mut [u8],
     ) -> Option<&'b [u8]> {
         self.initiation(buffer, false)
+    }
+
+    fn look(&mut self) {
+        self.seals = self.tunn.time_since_last_handshake().is_some();
     }
 
     fn initiation<'b>(&mut self, buffer: &'b mut [u8], again: bool) -> Option<&'b [u8]> {

@@ -148,20 +148,17 @@ impl Peer {
         true
     }
 
-    /// Seals a packet, whose padding is on it, straight into the batch of the path in use.
-    pub(crate) fn seal(&mut self, padded: &[u8], now: Instant, wire: &mut Wire) {
-        if !padded.is_empty() {
-            self.last_use = Some(now);
-            self.route.sends(now);
-            self.obey(now, wire);
-        }
-        if let Some(path) = self.route.path() {
-            self.seal_by(path, padded, now, wire);
-        }
+    /// Packets of somebody are about to be [sealed](Self::seal_by): for which path, if there is any.
+    pub(crate) fn sends(&mut self, now: Instant, wire: &mut Wire) -> Option<Path> {
+        self.last_use = Some(now);
+        self.route.sends(now);
+        self.obey(now, wire);
+        self.route.path()
     }
 
-    /// Seals a padded packet for one path; only an initiation, if there is no session, goes its own ways.
-    fn seal_by(&mut self, path: Path, padded: &[u8], now: Instant, wire: &mut Wire) {
+    /// Seals a packet, whose padding is on it, straight into the batch of a path; only an initiation, if there is no session, goes
+    /// its own ways.
+    pub(crate) fn seal_by(&mut self, path: Path, padded: &[u8], now: Instant, wire: &mut Wire) {
         let sealed_bytes = padded.len() + DATA_OVERHEAD_BYTES;
         let Some(room) = wire.room(path, sealed_bytes) else {
             return;
@@ -192,8 +189,10 @@ impl Peer {
     /// Tells the peer where we are now, after our own address changed.
     pub(crate) fn announce(&mut self, now: Instant, wire: &mut Wire) {
         if self.can_seal() {
-            if self.may_send(0) {
-                self.seal(&[], now, wire);
+            if self.may_send(0)
+                && let Some(path) = self.route.path()
+            {
+                self.seal_by(path, &[], now, wire);
             }
         } else if !self.config.endpoints.is_empty() {
             self.initiate(now, wire);

@@ -13,6 +13,7 @@ mod idle;
 mod iperf;
 mod loss;
 mod lossy;
+mod machine;
 mod meter;
 mod noise;
 mod part;

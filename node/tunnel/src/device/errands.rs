@@ -185,7 +185,10 @@ impl Device {
     fn handle_knock(&mut self, path: Path, peer: &PublicKey, message: &[u8], now: Instant) {
         self.doorkeeper.tick();
         match self.by_key.get(peer).copied() {
-            Some(index) => self.open(index, path, Kind::Initiation, message, now),
+            Some(index) => {
+                self.refresh_time(index, now);
+                self.open(index, path, Kind::Initiation, message, now);
+            }
             // Removed meanwhile.
             None => self.counters.unknown_peer += 1,
         }

@@ -3,12 +3,14 @@
 use std::time::Instant;
 
 use super::{Admitted, Device, push_event};
+use crate::allowed_ips::AllowedIps;
 use crate::demux::Demux;
-use crate::filter::Verdict;
+use crate::filter::{Filter, Verdict};
 use crate::noise::{DATAGRAM_MAX_BYTES, Kind, Knock, SessionIndex};
+use crate::offload::join::Joiner;
 use crate::packet::addresses;
 use crate::path::Path;
-use crate::peer::{PeerIndex, Received};
+use crate::peer::{Peer, PeerIndex};
 use crate::shard::ring::Errand;
 use crate::status::TunnelEvent;
 
@@ -21,9 +23,10 @@ impl Device {
         {
             return;
         }
+        let mut before = None;
         for datagram in datagrams.chunks(stride.max(1)) {
             match Demux::of(datagram) {
-                Demux::WireGuard => self.handle_sealed(path, datagram, now),
+                Demux::WireGuard => before = self.handle_sealed(path, datagram, before, now),
                 Demux::Relay if self.pass_on(path, datagram, datagram.len()) => {}
                 Demux::Relay => self.handle_frame(path, datagram, now),
                 Demux::Quic => self.counters.quic += 1,
@@ -37,16 +40,27 @@ impl Device {
         self.handle_datagrams(path, datagram, datagram.len(), now);
     }
 
-    /// A WireGuard message arrived, by whatever path.
-    pub(super) fn handle_sealed(&mut self, path: Path, datagram: &[u8], now: Instant) {
+    /// A WireGuard message arrived, by whatever path, with the message `before` it, if there was one. Returns what it is for the
+    /// next: whoever opens many in a row looks once for whose they are.
+    pub(super) fn handle_sealed(
+        &mut self,
+        path: Path,
+        datagram: &[u8],
+        before: Option<Before>,
+        now: Instant,
+    ) -> Option<Before> {
         if datagram.len() > DATAGRAM_MAX_BYTES {
             self.counters.malformed += 1;
-            return;
+            return None;
         }
         let Some(kind) = Kind::of(datagram) else {
             self.counters.malformed += 1;
-            return;
+            return None;
         };
+        if let Some(known) = before.filter(|before| kind == before.kind()) {
+            self.open(known.peer, path, kind, datagram, now);
+            return before;
+        }
         if !matches!(kind, Kind::Data { .. }) {
             self.doorkeeper.tick();
         }
@@ -59,12 +73,19 @@ impl Device {
                 owner
             }
         };
-        if let Some(index) = index {
-            self.open(index, path, kind, datagram, now);
+        let index = index?;
+        self.refresh_time(index, now);
+        self.open(index, path, kind, datagram, now);
+        match kind {
+            Kind::Data { session } => Some(Before {
+                session,
+                peer: index,
+            }),
+            _ => None,
         }
     }
 
-    /// A message for, or from, a peer of this shard.
+    /// A message for, or from, a peer of this shard, whose time is [fresh](Self::refresh_time).
     pub(super) fn open(
         &mut self,
         index: PeerIndex,
@@ -73,7 +94,6 @@ impl Device {
         datagram: &[u8],
         now: Instant,
     ) {
-        self.refresh_time(index, now);
         let Some(peer) = self.peers.get_mut(&index) else {
             return;
         };
@@ -84,12 +104,23 @@ impl Device {
         };
         let received = peer.receive(path, kind, datagram, plain, now, &mut self.wire);
         let (news, pace) = (peer.has_news(), peer.wants_tick(now));
+        if received.handshake_completed {
+            let peer = peer.config.public_key;
+            let event = TunnelEvent::HandshakeCompleted { peer };
+            push_event(&mut self.events, &mut self.counters, event);
+        }
         match received.packet_bytes {
-            Some(bytes) => self.deliver(index, bytes, now),
+            Some(bytes) => deliver(
+                (index, peer),
+                bytes,
+                &mut self.joiner,
+                &mut self.filter,
+                &self.allowed_ips,
+                now,
+            ),
             None if data => self.joiner.discard(),
             None => {}
         }
-        self.report(index, &received);
         self.keep_up(index, news, pace, now);
     }
 
@@ -119,53 +150,56 @@ impl Device {
         self.counters.unknown_peer += u64::from(index.is_none());
         index
     }
+}
 
-    fn report(&mut self, index: PeerIndex, received: &Received) {
-        if received.handshake_completed
-            && let Some(peer) = self.peers.get(&index)
-        {
-            let peer = peer.config.public_key;
-            let event = TunnelEvent::HandshakeCompleted { peer };
-            push_event(&mut self.events, &mut self.counters, event);
-        }
+/// The packet that was opened where it landed goes on if its source is the sender's and the filter admits it. One that continues
+/// another of the same peer has the same source, and is admitted for the same reason.
+fn deliver(
+    (index, peer): (PeerIndex, &mut Peer),
+    bytes: usize,
+    joiner: &mut Joiner<Admitted>,
+    filter: &mut Filter,
+    allowed_ips: &AllowedIps,
+    now: Instant,
+) {
+    let own = |admitted: &Admitted| admitted.peer == index;
+    if let Some(admitted) = joiner.extend(bytes, own) {
+        filter.count(&mut peer.ingress, admitted.verdict);
+        return;
     }
-
-    fn count(&mut self, index: PeerIndex, verdict: Verdict) {
-        if let Some(peer) = self.peers.get_mut(&index) {
-            self.filter.count(&mut peer.ingress, verdict);
-        }
+    joiner.lift(bytes);
+    if let Some(admitted) = joiner.append(bytes, own) {
+        filter.count(&mut peer.ingress, admitted.verdict);
+        return;
     }
+    let packet = joiner.lifted(bytes);
+    let source_owner = addresses(packet).and_then(|(source, _)| allowed_ips.owner(source));
+    if source_owner != Some(index) {
+        peer.drops.spoofed += 1;
+        return;
+    }
+    let verdict = filter.enter(index, &mut peer.ingress, packet, now);
+    if matches!(verdict, Verdict::Refused(_)) {
+        return;
+    }
+    let admitted = Admitted {
+        peer: index,
+        verdict,
+    };
+    joiner.start(bytes, admitted);
+}
 
-    /// The packet that was opened where it landed goes on if its source is the sender's and the filter admits it. One that
-    /// continues another of the same peer has the same source, and is admitted for the same reason.
-    fn deliver(&mut self, index: PeerIndex, bytes: usize, now: Instant) {
-        let own = |admitted: &Admitted| admitted.peer == index;
-        if let Some(admitted) = self.joiner.extend(bytes, own) {
-            self.count(index, admitted.verdict);
-            return;
+/// The data message before this one, of those that came together.
+#[derive(Clone, Copy)]
+pub(super) struct Before {
+    session: u32,
+    peer: PeerIndex,
+}
+
+impl Before {
+    fn kind(self) -> Kind {
+        Kind::Data {
+            session: self.session,
         }
-        self.joiner.lift(bytes);
-        if let Some(admitted) = self.joiner.append(bytes, own) {
-            self.count(index, admitted.verdict);
-            return;
-        }
-        let packet = self.joiner.lifted(bytes);
-        let Some(peer) = self.peers.get_mut(&index) else {
-            return;
-        };
-        let source_owner = addresses(packet).and_then(|(source, _)| self.allowed_ips.owner(source));
-        if source_owner != Some(index) {
-            peer.drops.spoofed += 1;
-            return;
-        }
-        let verdict = self.filter.enter(index, &mut peer.ingress, packet, now);
-        if matches!(verdict, Verdict::Refused(_)) {
-            return;
-        }
-        let admitted = Admitted {
-            peer: index,
-            verdict,
-        };
-        self.joiner.start(bytes, admitted);
     }
 }

@@ -125,7 +125,7 @@ impl Device {
             return;
         };
         self.client.touch(channel, now);
-        self.handle_sealed(Path::Relay(channel), sealed, now);
+        self.handle_sealed(Path::Relay(channel), sealed, None, now);
     }
 
     /// Tells what happened to a peer's paths, and binds channels anew when the way to their hub has changed.

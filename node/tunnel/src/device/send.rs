@@ -70,10 +70,13 @@ fn send(
         if !peer.may_send(cutter.segment_bytes()) {
             return Ok(());
         }
+        let Some(path) = peer.sends(now, wire) else {
+            return Ok(());
+        };
         while let Some(segment) = cutter.next() {
             let padded_bytes = wire.padded_bytes(segment.len());
             padded(cutter.buffer(), segment, padded_bytes, |it| {
-                peer.seal(it, now, wire)
+                peer.seal_by(path, it, now, wire)
             });
         }
         return Ok(());
@@ -81,10 +84,12 @@ fn send(
     if let Work::Checksum { start, offset } = work {
         complete(&mut buffer[..bytes], start, offset)?;
     }
-    if peer.may_send(bytes) {
+    if peer.may_send(bytes)
+        && let Some(path) = peer.sends(now, wire)
+    {
         let padded_bytes = wire.padded_bytes(bytes);
         padded(buffer, 0..bytes, padded_bytes, |it| {
-            peer.seal(it, now, wire)
+            peer.seal_by(path, it, now, wire)
         });
     }
     Ok(())

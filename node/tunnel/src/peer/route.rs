@@ -28,6 +28,8 @@ pub(crate) struct Route {
     watched: bool,
     current: Option<Path>,
     ways: Vec<Way>,
+    /// By which path, and when, packets were last heard, if nothing was done since: more that came with them are no news.
+    heard_last: Option<(Path, Instant)>,
     start: Instant,
     /// Whether questions can be sealed.
     session: bool,
@@ -98,6 +100,7 @@ impl Route {
             watched: config.carrier_possible,
             current: None,
             ways: Vec::new(),
+            heard_last: None,
             start: now,
             session: false,
             active_until: now,
@@ -112,6 +115,7 @@ impl Route {
     }
 
     pub(crate) fn set(&mut self, config: &PeerConfig, now: Instant) {
+        self.heard_last = None;
         let relay = config.relay.as_ref().map(|grant| grant.channel);
         let new_places = self.candidates != config.candidates || self.endpoints != config.endpoints;
         self.endpoints.clone_from(&config.endpoints);
@@ -132,6 +136,7 @@ impl Route {
 
     /// A carrier to the peer is open, in the place of any before, or none is any more.
     pub(crate) fn set_carrier(&mut self, carrier: Option<CarrierId>, now: Instant) {
+        self.heard_last = None;
         if let Some(old) = std::mem::replace(&mut self.carrier, carrier) {
             self.forget(Path::Carrier(old));
         }
@@ -151,6 +156,7 @@ impl Route {
 
     /// A path is gone for good.
     fn forget(&mut self, path: Path) {
+        self.heard_last = None;
         self.ways.retain(|way| way.path != path);
         if self.current == Some(path) {
             let heard = self.ways.iter().filter(|way| way.heard.is_some());
@@ -165,6 +171,11 @@ impl Route {
 
     /// A genuine datagram came by this path.
     pub(crate) fn heard(&mut self, path: Path, heard: Heard, now: Instant) {
+        let packets = (heard == Heard::Payload).then_some((path, now));
+        if packets.is_some() && packets == self.heard_last {
+            return;
+        }
+        self.heard_last = packets;
         let way = self.way(path);
         // Now the socket is known by which it is heard.
         way.path = path;
@@ -211,12 +222,14 @@ impl Route {
 
     /// A packet of somebody is about to go to the peer.
     pub(crate) fn sends(&mut self, now: Instant) {
+        self.heard_last = None;
         self.owed.get_or_insert(now);
         self.wake(now);
     }
 
     /// Another peer is silent since then, which may be the network's fault: then it is this one's silence, too.
     pub(crate) fn suspect(&mut self, since: Instant, now: Instant) {
+        self.heard_last = None;
         self.silence.around = Some(since);
         self.wake(now);
         self.tick(now);
@@ -242,6 +255,7 @@ impl Route {
 
     /// To be called every 250 ms, unless it [rests](Self::rests).
     pub(crate) fn tick(&mut self, now: Instant) {
+        self.heard_last = None;
         if self.rests(now) {
             return;
         }

@@ -8,6 +8,7 @@ use super::contender::{Contender, Kind};
 use super::echo::pings;
 use super::ends::Ends;
 use super::iperf::Iperf;
+use super::machine::machine_s_per_gb;
 use super::noise::noise_s_per_gb;
 use super::plan::Plan;
 use super::sheet::{Measure, Sheet};
@@ -23,6 +24,7 @@ pub(super) fn throughput(
 ) -> Result<()> {
     for round in 1..=plan.runs {
         sheet.add_alone(NOISE, noise_s_per_gb()?);
+        sheet.add_alone(MACHINE, machine_s_per_gb()?);
         for contender in contenders {
             eprintln!("throughput {round}/{}: {}", plan.runs, contender.name);
             if let Err(error) = turn(wire, contender, plan.seconds, sheet) {
@@ -80,6 +82,7 @@ fn turn(wire: &Wire, contender: &Contender, seconds: u64, sheet: &mut Sheet) -> 
 }
 
 pub(super) const NOISE: &str = "sealing and opening alone: processor, s/GB";
+const MACHINE: &str = "two ends without I/O: processor, s/GB";
 /// What most hosts use; the machine's own default may be another.
 pub(super) const CONTROL: &str = "cubic";
 const IDLE_LENGTH: Duration = Duration::from_secs(1);

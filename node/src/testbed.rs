@@ -263,6 +263,20 @@ pub(crate) fn welcome() -> ToNode {
     }))
 }
 
+/// A data plane without privilege, on the loopback.
+pub(crate) fn plane_config() -> malha_node::plane::PlaneConfig {
+    malha_node::plane::PlaneConfig {
+        engine: malha_tunnel::Engine::Netstack,
+        listen: vec![([127, 0, 0, 1], 0).into()],
+        interface: "malha0".into(),
+        mtu_bytes: 1_280,
+        offload: malha_tunnel::Offload::default(),
+        shards: None,
+        guard: no_guard(),
+        former: malha_node::plane::Former::default(),
+    }
+}
+
 /// Tests must not close ports of the machine that runs them.
 pub(crate) fn no_guard() -> malha_node::guard::GuardConfig {
     malha_node::guard::GuardConfig {

@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout};
 
 use super::*;
-use crate::testbed::{TEST_LIMIT, balancer, netmap};
+use crate::testbed::{TEST_LIMIT, balancer, netmap, plane_config};
 
 /// A node's plane, the hub beside it, and a local web server.
 struct Scene {
@@ -154,19 +154,6 @@ impl Scene {
 }
 
 /// A local server that waits for the end of the question and then gives its name.
-fn plane_config() -> PlaneConfig {
-    PlaneConfig {
-        engine: Engine::Netstack,
-        listen: vec![([127, 0, 0, 1], 0).into()],
-        interface: "malha0".into(),
-        mtu_bytes: 1_280,
-        offload: malha_tunnel::Offload::default(),
-        shards: None,
-        guard: crate::testbed::no_guard(),
-        former: crate::plane::Former::default(),
-    }
-}
-
 async fn server(name: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -15,7 +15,7 @@ use crate::state::Ended;
 use crate::status::{StatusDocument, ask};
 use crate::testbed::{
     Lifetime, Network, TEST_LIMIT, TestAuthority, TestController, TestSession, balancer, netmap,
-    welcome,
+    plane_config, welcome,
 };
 
 struct Scene {
@@ -60,16 +60,7 @@ impl Scene {
         let folder = StateFolder::open(self.state.path()).unwrap();
         let identity = folder.identity().unwrap().unwrap();
         let config = RunConfig {
-            plane: PlaneConfig {
-                engine: Engine::Netstack,
-                listen: vec![([127, 0, 0, 1], 0).into()],
-                interface: "malha0".into(),
-                mtu_bytes: 1_280,
-                offload: malha_tunnel::Offload::default(),
-                shards: None,
-                guard: crate::testbed::no_guard(),
-                former: crate::plane::Former::default(),
-            },
+            plane: plane_config(),
             engine_reason: EngineReason::Chosen,
             probes: crate::port_probe::ProbeChoice::default(),
             names: crate::names::NamesChoice::Off,

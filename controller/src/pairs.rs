@@ -193,9 +193,13 @@ impl Pairs {
         let state = self.handle.state();
         let pools = state.settings().pools;
         let overlay = [IpNet::from(pools.v4), IpNet::from(pools.v6)];
-        self.table()
-            .listens(node, candidates::usable(said, &overlay));
-        self.stir();
+        let usable = candidates::usable(said, &overlay);
+        let mut table = self.table();
+        if table.listens(node, usable) {
+            table.tell_of(node);
+            drop(table);
+            self.stir();
+        }
     }
 
     /// The hub's tunnel hears nodes there.
@@ -256,8 +260,11 @@ impl Pairs {
         self.table().relay().take_change()
     }
 
-    /// Rotates when it is time, and gives the next pairs their turn.
+    /// Rotates when it is time, gives the next pairs their turn, and tells of nodes that were not told of at once.
     async fn turn(&self) {
+        if self.table().tell_late() {
+            self.stir();
+        }
         let one = self.rotation.lock().await;
         if self.is_time()
             && let Err(error) = self.begin_epoch(&Actor::controller(), None).await

@@ -1,8 +1,11 @@
-//! Token buckets by key, with a bounded table: for logins, API calls and enrolments. It never sleeps; it says when to try
-//! again.
+//! How often something may be: buckets by key in a bounded table, for logins, API calls and enrolments, and one alone for whoever
+//! has a place for it. They never sleep; they say when to try again.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// A limit of `burst` at once and one more each `interval_ms`, per key.
 pub struct RateLimit<K> {
@@ -51,6 +54,30 @@ impl<K: Ord + Clone> RateLimit<K> {
         }
         bucket.credit_ms -= self.interval_ms;
         Ok(())
+    }
+}
+
+/// What somebody owes in time: each thing done costs some, and it is paid as time goes by.
+pub struct Debt {
+    paid_at: Instant,
+}
+
+impl Debt {
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            paid_at: Instant::now(),
+        }
+    }
+
+    /// When no more than `most` will be owed; None if that is so now.
+    #[must_use]
+    pub fn over(&self, most: Duration) -> Option<Instant> {
+        (self.paid_at > Instant::now() + most).then(|| self.paid_at - most)
+    }
+
+    pub fn add(&mut self, price: Duration) {
+        self.paid_at = self.paid_at.max(Instant::now()) + price;
     }
 }
 

@@ -29,11 +29,7 @@ use crate::folder::{self, Folder};
 use crate::hub::{self, Hub, HubParts};
 use crate::live::Live;
 use crate::pairs::Pairs;
-use crate::rate::RateLimit;
-use crate::session::{
-    ENROLMENT_BURST, ENROLMENT_INTERVAL_MS, Registry, SessionContext, TURNED_AWAY_BURST,
-    TURNED_AWAY_INTERVAL_MS,
-};
+use crate::session::{Registry, SessionContext, SessionLimits};
 
 use doors::Doors;
 use listeners::Listeners;
@@ -152,8 +148,7 @@ pub async fn start(
         carriers: Arc::new(Carriers::new(hub.tunnel(), handle.clone())),
         streams: hub.streams(),
         authority: overlay,
-        enrolments: RateLimit::new(ENROLMENT_BURST, ENROLMENT_INTERVAL_MS),
-        turned_away: RateLimit::new(TURNED_AWAY_BURST, TURNED_AWAY_INTERVAL_MS),
+        limits: SessionLimits::default(),
         stop: stop.clone(),
     });
     let (published, served) = watch::channel(Revision::default());

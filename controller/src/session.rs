@@ -3,20 +3,23 @@
 
 mod channel;
 mod enrolment;
+mod limits;
 mod listener;
 mod node;
 mod probes;
 mod registry;
 mod shared_socket;
+#[cfg(test)]
+mod testbed;
 mod turned_away;
 
 pub use channel::{Channel, ChannelError, PeerCertificate, Remote, Transport};
+pub use limits::SessionLimits;
 pub use listener::{
     ControlListener, ListenError, bind_udp, endpoint_at, endpoint_on_tunnel, transport_config,
 };
 pub use probes::{ProbeError, ProbeRequest};
 pub use registry::{Registry, Seat, SessionSummary};
-pub use turned_away::{TURNED_AWAY_BURST, TURNED_AWAY_INTERVAL_MS};
 
 use std::sync::Arc;
 
@@ -29,7 +32,6 @@ use crate::carriers::Carriers;
 use crate::coordinator::Handle;
 use crate::live::Live;
 use crate::pairs::Pairs;
-use crate::rate::RateLimit;
 use crate::streams::Streams;
 
 /// What every session shares.
@@ -42,16 +44,9 @@ pub struct SessionContext {
     pub streams: Arc<Streams>,
     /// Signs node certificates.
     pub authority: Arc<Authority>,
-    /// Enrolment attempts per source address.
-    pub enrolments: RateLimit<std::net::IpAddr>,
-    /// Audit lines about machines that are turned away, per node.
-    pub turned_away: RateLimit<malha_proto::NodeId>,
+    pub limits: SessionLimits,
     pub stop: CancellationToken,
 }
-
-/// Sixty enrolments at once from one address (a workshop behind one NAT), then two per second.
-pub const ENROLMENT_BURST: u64 = 60;
-pub const ENROLMENT_INTERVAL_MS: u64 = 500;
 
 /// Rings the sessions that a commit affects, and ends those of removed nodes, until the context stops.
 pub async fn dispatch(context: Arc<SessionContext>) {

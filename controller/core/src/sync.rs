@@ -89,6 +89,12 @@ impl NodeSync {
         Some(ToNode::Delta(Box::new(delta)))
     }
 
+    /// Whether the node has yet to say that it runs with what was sent as this revision.
+    #[must_use]
+    pub fn awaits(&self, revision: Revision) -> bool {
+        self.unacknowledged.contains(&revision)
+    }
+
     /// The node runs with this revision.
     pub fn applied(&mut self, revision: Revision) {
         let Some(at) = self

@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use malha_pki::PairEpochs;
 use malha_proto::{NodeId, Pair, PairKey, Pairs, Peer, WgKey};
 
 use crate::pairs::relay::RelayTable;
 use crate::pairs::{PairId, candidates};
+use crate::rate::Debt;
 
 /// Everything known of pairs. One per controller.
 pub(super) struct Table {
@@ -19,11 +21,12 @@ pub(super) struct Table {
     at: BTreeMap<PairId, u64>,
     /// Pairs that may be moved to the newest epoch.
     pending: BTreeSet<PairId>,
+    /// Nodes whose candidates have changed too often to be told of at once.
+    late: BTreeSet<NodeId>,
     relay: RelayTable,
 }
 
 /// One node as an end of its pairs.
-#[derive(Default)]
 struct End {
     /// The session that hears of its pairs; None while it is away.
     session: Option<u64>,
@@ -33,7 +36,23 @@ struct End {
     listen: Vec<SocketAddr>,
     /// Where the hub's tunnel hears it.
     seen: Option<SocketAddr>,
+    /// For what its peers were told of that.
+    told: Debt,
     news: News,
+}
+
+impl Default for End {
+    fn default() -> Self {
+        Self {
+            session: None,
+            key: None,
+            peers: BTreeMap::new(),
+            listen: Vec::new(),
+            seen: None,
+            told: Debt::none(),
+            news: News::default(),
+        }
+    }
 }
 
 /// What a node that is here has not been told yet.
@@ -75,6 +94,7 @@ impl Table {
             ends: BTreeMap::from([(hub, hub_end)]),
             at,
             pending: BTreeSet::new(),
+            late: BTreeSet::new(),
             relay: RelayTable::new(hub),
         }
     }
@@ -161,13 +181,10 @@ impl Table {
         with_key
     }
 
-    /// Where a node's own interfaces listen.
-    pub(super) fn listens(&mut self, node: NodeId, addresses: Vec<SocketAddr>) {
+    /// Where a node's own interfaces listen; whether that is news, for [`Self::tell_of`].
+    pub(super) fn listens(&mut self, node: NodeId, addresses: Vec<SocketAddr>) -> bool {
         let listen = &mut self.ends.entry(node).or_default().listen;
-        if *listen != addresses {
-            *listen = addresses;
-            self.tell_of(node);
-        }
+        std::mem::replace(listen, addresses) != *listen
     }
 
     /// Where the hub's tunnel hears a node; whether that is news, for [`Self::tell_of`].
@@ -176,19 +193,30 @@ impl Table {
         seen.replace(endpoint) != Some(endpoint)
     }
 
-    /// A node's candidates have changed: its peers that are here must know. The hub finds nodes by itself.
+    /// A node's candidates have changed: its peers that are here must know, now or, where that was so too often, at
+    /// [`Self::tell_late`]. The hub finds nodes by itself.
     pub(super) fn tell_of(&mut self, node: NodeId) {
-        let peers = self.ends.get(&node).map(|end| &end.peers);
-        let peers: Vec<NodeId> = peers
-            .into_iter()
-            .flat_map(BTreeMap::keys)
-            .copied()
-            .collect();
+        let Some(end) = self.ends.get_mut(&node) else {
+            return;
+        };
+        if end.told.over(TOLD_AHEAD).is_some() {
+            self.late.insert(node);
+            return;
+        }
+        end.told.add(TOLD_EACH);
+        let peers: Vec<NodeId> = end.peers.keys().copied().collect();
         for peer in peers.into_iter().filter(|peer| *peer != self.hub) {
             if let Some(end) = self.ends.get_mut(&peer).filter(|end| end.session.is_some()) {
                 end.news.add(node);
             }
         }
+    }
+
+    /// Tells of those who had to wait and no longer have to; whether there were any.
+    pub(super) fn tell_late(&mut self) -> bool {
+        let late = std::mem::take(&mut self.late);
+        late.iter().for_each(|node| self.tell_of(*node));
+        self.late.len() < late.len()
     }
 
     /// The next epoch begins. Nobody's key changes by that: pairs move in their turn.
@@ -311,6 +339,10 @@ impl Table {
     }
 }
 
+/// A node's peers hear of its candidates five times at once, and then once in this time: each change has all of them knock at the
+/// new addresses.
+const TOLD_EACH: Duration = Duration::from_secs(5);
+const TOLD_AHEAD: Duration = Duration::from_secs(20);
 /// The hub has no session: it is this process.
 const HUB_SESSION: u64 = 0;
 

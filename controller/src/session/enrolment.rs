@@ -15,7 +15,7 @@ use crate::session::{Channel, SessionContext};
 /// Answers one enrolment and ends the stream.
 pub(super) async fn enrol(context: &Arc<SessionContext>, channel: Channel, request: EnrolRequest) {
     let source = channel.remote().ip();
-    let answer = match context.enrolments.take(&source, now_ms()) {
+    let answer = match context.limits.enrolments.take(&source, now_ms()) {
         Ok(()) => answer(context, source, request).await,
         Err(_) => refused(
             RefusalCode::Busy,

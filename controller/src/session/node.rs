@@ -17,6 +17,7 @@ use crate::clock::now_ms;
 use crate::coordinator::Actor;
 use crate::pairs::PairSession;
 use crate::session::enrolment::{enrol, refusal, sign};
+use crate::session::limits::{HEAVY, LIGHT, Pace};
 use crate::session::registry::{Order, Seat, SessionSummary};
 use crate::session::{
     Channel, ChannelError, PeerCertificate, ProbeRequest, SessionContext, turned_away,
@@ -69,6 +70,7 @@ struct Session {
     lease: Lease,
     seat: Seat,
     sync: NodeSync,
+    pace: Pace,
     /// None for a node that knows nothing of pairs.
     pairs: Option<PairSession>,
     /// The order to look at ports that the node has.
@@ -94,6 +96,11 @@ impl Session {
         hello: Hello,
     ) -> Option<Self> {
         let node = certificate.node;
+        if let Err(wait_ms) = context.limits.openings.take(&node, now_ms()) {
+            tracing::debug!(%node, "asks for too many sessions");
+            channel.finish(&busy("sessions", wait_ms)).await;
+            return None;
+        }
         let granted = grant(&context, channel.remote(), &certificate, &hello).await;
         let (lease, rekey) = match granted {
             Ok(granted) => granted,
@@ -147,6 +154,7 @@ impl Session {
             lease,
             seat,
             sync,
+            pace: Pace::new(),
             pairs,
             probing: None,
         })
@@ -180,7 +188,7 @@ impl Session {
         let mut silent_at = Instant::now() + SESSION_TIMEOUT;
         loop {
             let step = tokio::select! {
-                message = self.channel.receive() => match message {
+                message = next(&self.pace, &mut self.channel) => match message {
                     Ok(message) => {
                         silent_at = Instant::now() + SESSION_TIMEOUT;
                         self.seat.heard();
@@ -201,6 +209,14 @@ impl Session {
     }
 
     async fn take(&mut self, message: ToController) -> Result<(), End> {
+        self.pace.took(match &message {
+            ToController::LeaseSaved | ToController::NeedSnapshot | ToController::Renew { .. } => {
+                HEAVY
+            }
+            // What we send sets the pace of what acknowledges it.
+            ToController::Applied { revision } if self.sync.awaits(*revision) => Duration::ZERO,
+            _ => LIGHT,
+        });
         match message {
             ToController::LeaseSaved => {
                 let command = Command::ConfirmLease {
@@ -268,6 +284,9 @@ impl Session {
     }
 
     async fn renew(&mut self, csr: &[u8], wg_key: Option<WgKey>) -> Result<(), End> {
+        if let Err(wait_ms) = self.context.limits.renewals.take(&self.node, now_ms()) {
+            return Err(End::Close(Box::new(busy("renewals", wait_ms))));
+        }
         let tls_key = request_key(csr)
             .map_err(|error| End::Close(Box::new(malformed(&error.to_string()))))?;
         let command = Command::RenewNode {
@@ -329,6 +348,12 @@ impl Session {
     }
 }
 
+/// The next message, in its time. Cancel-safe.
+async fn next(pace: &Pace, channel: &mut Channel) -> Result<ToController, ChannelError> {
+    pace.ready().await;
+    channel.receive().await
+}
+
 /// The next lease, and whether the node must make new keys first; or the last message of a session that is not opened.
 async fn grant(
     context: &SessionContext,
@@ -360,7 +385,7 @@ async fn grant(
         }
         Err(error) => {
             let who = (node, &hello.facts, remote);
-            turned_away::note(&context.handle, &context.turned_away, who, &error).await;
+            turned_away::note(&context.handle, &context.limits.turned_away, who, &error).await;
             Err(refusal(&error))
         }
     }
@@ -380,6 +405,16 @@ fn removed() -> ToNode {
     }
 }
 
+fn busy(what: &str, wait_ms: u64) -> ToNode {
+    ToNode::Refused {
+        code: RefusalCode::Busy,
+        text: format!(
+            "this node asks for too many {what}; try again in {} s",
+            wait_ms.div_ceil(1_000)
+        ),
+    }
+}
+
 fn malformed(text: &str) -> ToNode {
     ToNode::Refused {
         code: RefusalCode::Malformed,
@@ -392,3 +427,6 @@ const SESSION_TIMEOUT: Duration = Duration::from_millis(SESSION_TIMEOUT_MS);
 /// A living node reports within one heartbeat; half of another for the way.
 const CHALLENGE_PATIENCE: Duration =
     Duration::from_millis(malha_proto::HEARTBEAT_INTERVAL_MS * 3 / 2);
+
+#[cfg(test)]
+mod tests;

@@ -48,10 +48,6 @@ pub(super) async fn note(
     }
 }
 
-/// A machine that does not give up fills no log: two lines at once for a node, then one in this time.
-pub const TURNED_AWAY_BURST: u64 = 2;
-pub const TURNED_AWAY_INTERVAL_MS: u64 = 3_600_000;
-
 #[cfg(test)]
 mod tests {
     use malha_core::Command;
@@ -59,6 +55,7 @@ mod tests {
 
     use super::*;
     use crate::api::tests::rig::{Rig, facts};
+    use crate::session::limits::{TURNED_AWAY_BURST, TURNED_AWAY_INTERVAL_MS};
 
     #[tokio::test]
     async fn of_a_copy_that_is_too_far_behind_the_operator_hears_once_in_a_while() {

@@ -44,8 +44,8 @@ texts! {
         "Another machine took this one's place. To use this one again, ask for a new token."
     }
     busy() {
-        "O controlador recebe pedidos demais deste endereço. Tente de novo em alguns minutos.",
-        "The controller gets too many requests from this address. Try again in some minutes."
+        "O controlador recebe pedidos demais desta máquina ou do endereço dela. Tente de novo em alguns minutos.",
+        "The controller gets too many requests from this machine or its address. Try again in some minutes."
     }
     pool_exhausted() {
         "Não há endereço livre na rede. Avise o operador.",

@@ -1,5 +1,7 @@
 //! Stories of nodes that come, go and move to new keys. What both ends were told must always agree.
 
+use std::net::Ipv4Addr;
+
 use malha_proto::{HostName, OverlayAddresses, PairKey, PairTable};
 use proptest::prelude::*;
 
@@ -180,14 +182,35 @@ fn a_change_of_place_is_told_to_that_nodes_peers_and_not_to_the_hub() {
     world.comes(B);
     assert!(world.table.seen(A, at("203.0.113.7:40000")));
     world.table.tell_of(A);
-    world.table.listens(A, vec![at("192.168.0.7:51820")]);
+    assert!(world.table.listens(A, vec![at("192.168.0.7:51820")]));
+    world.table.tell_of(A);
     assert_eq!(world.tell(), [B]);
     let known = &world.pair(B, A).unwrap().candidates;
     assert_eq!(*known, [at("203.0.113.7:40000"), at("192.168.0.7:51820")]);
     assert!(!world.table.seen(A, at("203.0.113.7:40000")));
-    world.table.listens(A, vec![at("192.168.0.7:51820")]);
+    assert!(!world.table.listens(A, vec![at("192.168.0.7:51820")]));
     assert!(world.tell().is_empty());
     assert!(world.pair(HUB, A).unwrap().candidates.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_moves_without_end_is_told_of_at_a_pace_and_the_last_place_counts() {
+    let mut world = World::new([A, B]);
+    world.comes(A);
+    world.comes(B);
+    let mut told = 0;
+    for port in 1_000..1_100 {
+        assert!(world.table.seen(A, (Ipv4Addr::LOCALHOST, port).into()));
+        world.table.tell_of(A);
+        told += world.tell().len();
+    }
+    assert_eq!(told, 5);
+    assert!(!world.table.tell_late());
+    tokio::time::advance(TOLD_EACH).await;
+    assert!(world.table.tell_late() && !world.table.tell_late());
+    assert_eq!(world.tell(), [B]);
+    let last = &world.pair(B, A).unwrap().candidates;
+    assert_eq!(*last, [at("127.0.0.1:1099")]);
 }
 
 #[test]

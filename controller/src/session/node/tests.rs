@@ -1,0 +1,186 @@
+//! Sessions of machines that do what they should not, over a stream in memory.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on must stop")]
+
+use malha_proto::{
+    FrameDecoder, Hello, MAX_FRAME_TO_CONTROLLER_BYTES, MAX_FRAME_TO_NODE_BYTES, NodeReport,
+    encode_frame,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::api::tests::rig::facts;
+use crate::session::testbed::{LIMIT, World};
+use crate::session::{Remote, Transport};
+
+/// A machine with a control stream; it says what it is told to say.
+struct Machine {
+    stream: DuplexStream,
+    decoder: FrameDecoder,
+    certificate: PeerCertificate,
+    lease: Lease,
+    served: JoinHandle<()>,
+}
+
+impl Machine {
+    /// A newly enrolled one. `pipe_bytes`: what either side may send before the other reads it.
+    async fn new(world: &World, pipe_bytes: usize) -> Self {
+        let (node, lease) = world.rig.enrolled(NAME).await;
+        let key = world.rig.state().node(node).unwrap().tls_key;
+        let certificate = PeerCertificate { node, key };
+        let (near, stream) = tokio::io::duplex(pipe_bytes);
+        let (read, write) = tokio::io::split(near);
+        let remote = Remote::Fixed(remote());
+        let channel = Channel::new(read, write, remote, Transport::Quic, Some(certificate));
+        Self {
+            stream,
+            decoder: FrameDecoder::new(MAX_FRAME_TO_NODE_BYTES),
+            certificate,
+            lease,
+            served: tokio::spawn(serve(world.context.clone(), channel)),
+        }
+    }
+
+    async fn says(&mut self, message: &ToController) {
+        let frame = encode_frame(message, MAX_FRAME_TO_CONTROLLER_BYTES).unwrap();
+        self.stream.write_all(&frame).await.unwrap();
+    }
+
+    async fn says_hello(&mut self) {
+        let hello = Hello {
+            version: malha_proto::PROTOCOL_VERSION,
+            instance: 1,
+            lease: self.lease.clone(),
+            applied: None,
+            digest: None,
+            facts: facts(NAME, 2),
+        };
+        self.says(&ToController::Hello(Box::new(hello))).await;
+    }
+
+    /// Until something begins to come.
+    async fn waits_for_answer(&mut self) {
+        let mut first = [0];
+        self.stream.read_exact(&mut first).await.unwrap();
+        self.decoder.push(&first);
+    }
+
+    async fn hears(&mut self) -> ToNode {
+        let mut buffer = [0; 4096];
+        loop {
+            if let Some(message) = self.decoder.next_message().unwrap() {
+                return message;
+            }
+            match self.stream.read(&mut buffer).await.unwrap() {
+                0 => panic!("the controller closed the stream"),
+                read => self.decoder.push(&buffer[..read]),
+            }
+        }
+    }
+
+    /// Until it is refused, and the session over.
+    async fn waits_for_refusal(mut self) -> (RefusalCode, String) {
+        let refused = async {
+            loop {
+                if let ToNode::Refused { code, text } = self.hears().await {
+                    return (code, text);
+                }
+            }
+        };
+        let refused = timeout(LIMIT, refused).await.expect("it should be refused");
+        drop(self.stream);
+        timeout(LIMIT, self.served).await.unwrap().unwrap();
+        refused
+    }
+}
+
+/// A machine is answered and has no seat yet when a copy of it shows itself: the order that ends its session finds nobody.
+#[tokio::test]
+async fn a_session_that_was_granted_ends_though_the_copy_came_before_its_seat() {
+    let world = World::new().await;
+    // So narrow that the welcome waits for its reader.
+    let mut machine = Machine::new(&world, 64).await;
+    machine.says_hello().await;
+    timeout(LIMIT, machine.waits_for_answer())
+        .await
+        .expect("a welcome should begin");
+    let PeerCertificate { node, key } = machine.certificate;
+    let copy = Command::OpenSession {
+        node,
+        tls_key: key,
+        lease: Lease([7; 16]),
+        instance: 2,
+        facts: facts(NAME, 2),
+        source: Some(remote()),
+        live: None,
+    };
+    let answer = world.rig.does(copy).await.answer;
+    assert!(matches!(answer, Answer::Cloned { .. }), "{answer:?}");
+    world.context.registry.order(node, Order::Cloned);
+    let (code, _) = machine.waits_for_refusal().await;
+    assert_eq!(code, RefusalCode::Cloned);
+}
+
+#[tokio::test]
+async fn a_node_that_never_stops_talking_is_heard_at_a_pace() {
+    let world = World::new().await;
+    let mut machine = Machine::new(&world, 1 << 20).await;
+    machine.says_hello().await;
+    assert!(matches!(machine.hears().await, ToNode::Welcome(_)));
+    assert!(matches!(machine.hears().await, ToNode::Snapshot(_)));
+    // From here on nothing waits for another thread.
+    tokio::time::pause();
+    for _ in 0..300 {
+        let report = NodeReport::default();
+        machine.says(&ToController::Report(report)).await;
+    }
+    let mut heard_at = Vec::new();
+    while heard_at.len() < 300 {
+        if machine.hears().await == ToNode::Heartbeat {
+            heard_at.push(Instant::now());
+        }
+    }
+    // All are heard: 200 at once, the others 20 a second.
+    assert_eq!(heard_at[199] - heard_at[0], Duration::ZERO);
+    let paced = heard_at[299] - heard_at[199];
+    assert!((4_900..=5_100).contains(&paced.as_millis()), "{paced:?}");
+}
+
+#[tokio::test]
+async fn a_node_that_renews_its_keys_without_end_is_told_when_it_may_again() {
+    let world = World::new().await;
+    let mut machine = Machine::new(&world, 1 << 20).await;
+    let (limits, node) = (&world.context.limits, machine.certificate.node);
+    while limits.renewals.take(&node, now_ms()).is_ok() {}
+    machine.says_hello().await;
+    let (csr, wg_key) = (vec![], None);
+    machine.says(&ToController::Renew { csr, wg_key }).await;
+    let (code, text) = machine.waits_for_refusal().await;
+    assert_eq!(code, RefusalCode::Busy);
+    assert_eq!(
+        text,
+        "this node asks for too many renewals; try again in 30 s"
+    );
+}
+
+#[tokio::test]
+async fn a_node_that_opens_sessions_without_end_is_told_when_it_may_again() {
+    let world = World::new().await;
+    let mut machine = Machine::new(&world, 1 << 20).await;
+    let (limits, node) = (&world.context.limits, machine.certificate.node);
+    while limits.openings.take(&node, now_ms()).is_ok() {}
+    machine.says_hello().await;
+    let (code, text) = machine.waits_for_refusal().await;
+    assert_eq!(code, RefusalCode::Busy);
+    assert_eq!(
+        text,
+        "this node asks for too many sessions; try again in 2 s"
+    );
+}
+
+fn remote() -> SocketAddr {
+    ([203, 0, 113, 9], 40_000).into()
+}
+
+const NAME: &str = "ss-2";

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::super::report::rounded;
 use super::carrier::{BY_CARRIER, BY_UDP, RELAYED_BY_CARRIERS, TLS_ALONE};
 use super::contender::{BORINGTUN, CABLE, MALHA, NETSTACK, WIREGUARD_GO};
-use super::handshakes::{LOST_TO_STRANGERS, PER_CORE};
+use super::handshakes::{LOST_TO_STRANGERS, NOISE_PER_CORE, PER_CORE};
 use super::idle::{IDLE_MEMORY, IDLE_PROCESSOR, MANY_PEERS, PEERS_MEMORY};
 use super::loss::{BBR, BESIDE, NETSTACK_SENDS};
 use super::quic::{FROM_OWN_PORT, FROM_SHARED_PORT, TO_OWN_PORT, TO_SHARED_PORT};
@@ -115,7 +115,7 @@ const fn goal(name: &'static str, figure: Figure, bound: Bound) -> Goal {
 }
 
 /// In the order in which they are printed.
-pub(super) const GOALS: [Goal; 33] = [
+pub(super) const GOALS: [Goal; 34] = [
     goal(
         "TCP 1 stream, times wireguard-go",
         Figure::Ratio(Measure::Tcp1, WIREGUARD_GO),
@@ -225,6 +225,11 @@ pub(super) const GOALS: [Goal; 33] = [
         "handshakes per second and core",
         Figure::Alone(PER_CORE),
         Bound::AtLeast(3000.0),
+    ),
+    goal(
+        "handshakes, share of the noise alone",
+        Figure::RatioAlone(PER_CORE, NOISE_PER_CORE),
+        Bound::None,
     ),
     goal(
         "throughput lost to strangers, %",

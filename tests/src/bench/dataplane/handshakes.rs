@@ -9,6 +9,7 @@ use super::echo;
 use super::ends::{End, peer_of};
 use super::iperf::Iperf;
 use super::meter::busy;
+use super::noise::noise_handshakes_per_s;
 use super::plan::Plan;
 use super::sheet::Sheet;
 use super::strangers::{KNOCKS_PER_S, strangers};
@@ -20,6 +21,7 @@ pub(super) fn handshakes(wire: &Wire, plan: &Plan, sheet: &mut Sheet) -> Result<
     for round in 1..=plan.runs {
         eprintln!("handshakes {round}/{}", plan.runs);
         answer_members(wire, members, sheet)?;
+        sheet.add_alone(NOISE_PER_CORE, noise_handshakes_per_s()?);
     }
     suffer_strangers(wire, plan, sheet)
 }
@@ -71,6 +73,7 @@ fn suffer_strangers(wire: &Wire, plan: &Plan, sheet: &mut Sheet) -> Result<()> {
 }
 
 pub(super) const PER_CORE: &str = "handshakes answered per second of one core";
+pub(super) const NOISE_PER_CORE: &str = "- by boringtun's noise alone, without a tunnel around it";
 const PER_SECOND: &str = "handshakes answered per second, members on the same cores";
 const UNANSWERED: &str = "handshakes not answered at the first try, %";
 const COOKIES: &str = "cookies per member";

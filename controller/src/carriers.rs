@@ -56,7 +56,10 @@ impl Carriers {
                     Err(RecvError::Closed) => return,
                 },
                 change = committed.recv() => match change {
-                    Ok(change) => self.cut(|node| change.affected.nodes.contains(&node)).await,
+                    Ok(change) => {
+                        let concerned = change.affected.concerned();
+                        self.cut(|node| concerned.contains(&node)).await;
+                    }
                     Err(RecvError::Lagged(_)) => self.cut(|_| true).await,
                     Err(RecvError::Closed) => return,
                 },

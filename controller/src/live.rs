@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use malha_core::State;
 use malha_core::health::{Diagnosis, Observed, ServiceObserved};
+use malha_core::limits::MAX_SERVICES_PER_NODE;
 use malha_proto::{
     FarewellReason, Hop, HopState, NodeId, NodeReport, PathKind, PathProbe, ServiceId, ServiceState,
 };
@@ -106,6 +107,11 @@ impl Live {
                 }
             }
             for service in &report.services {
+                if live.reports.len() >= MAX_SERVICES_SEEN
+                    && !live.reports.contains_key(&service.service)
+                {
+                    continue;
+                }
                 live.reports.insert(service.service, service.state);
                 if let Some(observed) = live.observed.services.get_mut(&service.service) {
                     observed.report = service.state;
@@ -285,6 +291,9 @@ impl LiveNode {
 
 /// Peers of one node whose path is remembered: as many as a netmap has.
 const MAX_PATHS_SEEN: usize = 20_000;
+/// Services of one node whose state is remembered: more than it may have, since those that are gone are forgotten later.
+const MAX_SERVICES_SEEN: usize = 4 * MAX_SERVICES_PER_NODE;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,6 +312,23 @@ mod tests {
         assert!(!changes.has_changed().unwrap());
         live.probed(NODE, WEB, PathProbe::OriginFailed, 2_900, 3_000);
         assert!(changes.has_changed().unwrap());
+    }
+
+    #[test]
+    fn a_node_that_invents_services_fills_no_memory() {
+        let live = Live::new();
+        for first in 0..100 {
+            let invented = (0..1_000).map(|n| malha_proto::ServiceReport {
+                service: ServiceId(first * 1_000 + n),
+                state: ServiceState::Up,
+            });
+            let report = NodeReport {
+                services: invented.collect(),
+                ..NodeReport::default()
+            };
+            live.report(NODE, &report, 1_000);
+        }
+        assert_eq!(live.lock()[&NODE].reports.len(), MAX_SERVICES_SEEN);
     }
 
     #[test]

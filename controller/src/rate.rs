@@ -11,6 +11,7 @@ use tokio::time::Instant;
 pub struct RateLimit<K> {
     burst: u64,
     interval_ms: u64,
+    max_keys: usize,
     /// Locked for a map access only; shared by request handlers that have no other meeting point.
     buckets: Mutex<BTreeMap<K, Bucket>>,
 }
@@ -27,19 +28,26 @@ impl<K: Ord + Clone> RateLimit<K> {
         Self {
             burst,
             interval_ms,
+            max_keys: MAX_KEYS,
             buckets: Mutex::new(BTreeMap::new()),
         }
+    }
+
+    /// Where so many may come at once.
+    #[must_use]
+    pub fn of_many(self, max_keys: usize) -> Self {
+        Self { max_keys, ..self }
     }
 
     /// Takes one from the key's bucket. Err holds the milliseconds until there is one again.
     pub fn take(&self, key: &K, now_ms: u64) -> Result<(), u64> {
         let full_ms = self.burst * self.interval_ms;
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= MAX_KEYS && !buckets.contains_key(key) {
+        if buckets.len() >= self.max_keys && !buckets.contains_key(key) {
             buckets.retain(|_, bucket| {
                 now_ms.saturating_sub(bucket.at_ms) + bucket.credit_ms < full_ms
             });
-            if buckets.len() >= MAX_KEYS {
+            if buckets.len() >= self.max_keys {
                 return Err(self.interval_ms);
             }
         }

@@ -58,13 +58,14 @@ pub async fn dispatch(context: Arc<SessionContext>) {
         };
         match change {
             Ok(change) => {
-                context.registry.ring(&change.affected.nodes);
+                let concerned = change.affected.concerned();
+                context.registry.ring(&concerned);
                 let state = context.handle.state();
-                context.pairs.follow(&state, &change.affected.nodes);
+                context.pairs.follow(&state, &concerned);
                 if !change.affected.removed.is_empty() {
                     context.pairs.forget(&change.affected.removed).await;
                 }
-                context.streams.review(&state, &change.affected.nodes);
+                context.streams.review(&state, &concerned);
                 if change.affected.topics.contains(&Topic::Services)
                     || !change.affected.removed.is_empty()
                 {

@@ -52,8 +52,9 @@ impl Streams {
     ) {
         let certificate = certificate.filter(|certificate| {
             let session = registry.find(certificate.node);
-            session.is_some_and(|session| session.tls_key == certificate.key)
-                && is_good(state, certificate.node, &certificate.key)
+            // The session may go on under a certificate that it has renewed since.
+            let keys = session.map(|session| [session.tls_key, certificate.key]);
+            keys.is_some_and(|keys| keys.iter().all(|key| is_good(state, certificate.node, key)))
         });
         let Some(certificate) = certificate else {
             connection.close(REFUSED, b"no control session with this certificate");

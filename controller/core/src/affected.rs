@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 
 use imbl::ordmap::DiffItem;
-use malha_proto::{NetmapDelta, NodeId, Peer};
+use malha_proto::{Fingerprint, NetmapDelta, NodeId, Peer, WgKey};
 use malha_zone::ZoneName;
 
 use crate::change::{Change, Entity, EntityKey};
-use crate::model::{Grant, Node};
+use crate::model::{FormerKey, Grant, Node};
 use crate::names::named_otherwise;
 use crate::state::{State, seconds};
 
@@ -19,6 +19,9 @@ pub struct Affected {
     pub nodes: BTreeSet<NodeId>,
     /// Those of `nodes` that are gone.
     pub removed: BTreeSet<NodeId>,
+    /// Nodes that have other keys, or know others as their former ones. A node's own netmap does not name its keys, so most are not among
+    /// `nodes`; who speaks with an old key is to be looked at all the same.
+    pub rekeyed: BTreeSet<NodeId>,
     /// Zones that differ, came or went.
     pub zones: BTreeSet<ZoneName>,
     /// The kinds of entity that changed, for route tables and live pages.
@@ -57,10 +60,17 @@ impl Affected {
             || self.topics.iter().any(|topic| !topic.is_internal())
     }
 
+    /// The nodes whose sessions, channels and connections may not be what they were.
+    #[must_use]
+    pub fn concerned(&self) -> BTreeSet<NodeId> {
+        self.nodes.union(&self.rekeyed).copied().collect()
+    }
+
     /// Both of two changes, the other one later.
     pub fn merge(&mut self, later: Self) {
         self.nodes.extend(later.nodes);
         self.removed.extend(later.removed);
+        self.rekeyed.extend(later.rekeyed);
         self.zones.extend(later.zones);
         self.topics.extend(later.topics);
     }
@@ -107,6 +117,9 @@ pub fn affected(old: &State, new: &State, changes: &[Change]) -> Affected {
             EntityKey::Zone(zone) | EntityKey::RecordSet { zone, .. } => {
                 affected.zones.insert(zone.clone());
             }
+            EntityKey::Node(id) if old.node(*id).map(keys) != new.node(*id).map(keys) => {
+                affected.rekeyed.insert(*id);
+            }
             // Every enrolment moves the counters in the settings; only the rest of them is worth telling.
             EntityKey::Settings if old.settings.shown() == new.settings.shown() => continue,
             _ => {}
@@ -121,6 +134,10 @@ pub fn affected(old: &State, new: &State, changes: &[Change]) -> Affected {
         .collect();
     affected.nodes = nodes;
     affected
+}
+
+fn keys(node: &Node) -> (WgKey, Fingerprint, &[FormerKey]) {
+    (node.wg_key, node.tls_key, &node.former_tls_keys)
 }
 
 impl Change {

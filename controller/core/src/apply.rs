@@ -177,9 +177,9 @@ fn run_sessions(draft: &mut Draft, command: &Command) -> Result<Answer, Rejectio
         }
         Command::ConfirmLease {
             node,
-            instance: _,
+            instance,
             lease,
-        } => sessions::confirm_lease(draft, *node, lease.into()),
+        } => sessions::confirm_lease(draft, *node, *instance, lease.into()),
         Command::RenewNode {
             node,
             instance,

@@ -322,6 +322,12 @@ impl Node {
         self.state == NodeState::Active
     }
 
+    /// Whether this key is or was this node's, as far as it is remembered: not that of a machine whose place another took.
+    #[must_use]
+    pub fn knows_key(&self, key: &Fingerprint) -> bool {
+        self.tls_keys().any(|known| known == key)
+    }
+
     /// Every key that is or was this node's.
     pub(crate) fn tls_keys(&self) -> impl Iterator<Item = &Fingerprint> {
         let former = self.former_tls_keys.iter().map(|former| &former.key);

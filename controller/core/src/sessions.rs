@@ -179,11 +179,12 @@ fn welcome(
     Ok(Answer::Session { lease, rekey })
 }
 
-/// A lease that was not offered, or is superseded, confirms nothing: that word came late. Nor does one of a quarantined
-/// node, whose leases are evidence.
+/// A lease that was not offered, or is superseded, confirms nothing, nor does the word of another process than the one that was answered
+/// last: it came late, and what the last one holds must stay in the set. Nor does one of a quarantined node, whose leases are evidence.
 pub(crate) fn confirm_lease(
     draft: &mut Draft,
     id: NodeId,
+    instance: u64,
     saved: LeaseHash,
 ) -> Result<Answer, Rejection> {
     let quarantined = draft
@@ -193,7 +194,8 @@ pub(crate) fn confirm_lease(
     let known = draft
         .state
         .lease(id)
-        .filter(|lease| !quarantined && lease.offered.contains(&saved.0))
+        .filter(|lease| !quarantined && lease.instance == instance)
+        .filter(|lease| lease.offered.contains(&saved.0))
         .cloned();
     if let Some(known) = known {
         draft.put(Lease {
@@ -221,7 +223,8 @@ pub(crate) fn renew(
         );
     };
     let lease = found(draft.state.lease(id), Noun::SessionOfNode, id)?;
-    if lease.instance != instance {
+    // Nobody has spoken for the node yet: whoever asks is from before its place was taken.
+    if lease.instance != instance || !lease.shown {
         return refuse(
             RefusalCode::Busy,
             "a newer session of this node is open; renew in that one",

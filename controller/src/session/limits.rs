@@ -4,7 +4,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use malha_proto::NodeId;
+use malha_core::limits::MAX_NODES;
+use malha_proto::{Fingerprint, NodeId};
 use tokio::time::sleep_until;
 
 use crate::rate::{Debt, RateLimit};
@@ -13,8 +14,9 @@ use crate::rate::{Debt, RateLimit};
 pub struct SessionLimits {
     /// Enrolment attempts, per source address.
     pub(super) enrolments: RateLimit<IpAddr>,
-    /// Sessions asked for. Each is a durable command or two, and may hold up the node's other session.
-    pub(super) openings: RateLimit<NodeId>,
+    /// Sessions asked for, per key of a certificate: whoever has a former one of a node takes nothing from the machine that has the present
+    /// one. Each is a durable command or two, and may hold up the node's other session.
+    pub(super) openings: RateLimit<Fingerprint>,
     /// Renewals. Each is durable, a line of the audit log and a signature, and new keys are news for all peers.
     pub(super) renewals: RateLimit<NodeId>,
     /// Audit lines about machines that are turned away.
@@ -25,8 +27,8 @@ impl Default for SessionLimits {
     fn default() -> Self {
         Self {
             enrolments: RateLimit::new(ENROLMENT_BURST, ENROLMENT_INTERVAL_MS),
-            openings: RateLimit::new(OPENING_BURST, OPENING_INTERVAL_MS),
-            renewals: RateLimit::new(RENEWAL_BURST, RENEWAL_INTERVAL_MS),
+            openings: RateLimit::new(OPENING_BURST, OPENING_INTERVAL_MS).of_many(MAX_NODES),
+            renewals: RateLimit::new(RENEWAL_BURST, RENEWAL_INTERVAL_MS).of_many(MAX_NODES),
             turned_away: RateLimit::new(TURNED_AWAY_BURST, TURNED_AWAY_INTERVAL_MS),
         }
     }

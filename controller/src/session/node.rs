@@ -7,8 +7,8 @@ use std::time::Duration;
 use malha_core::{Answer, Command, NodeState, NodeSync};
 use malha_pki::request_key;
 use malha_proto::{
-    FarewellReason, Hello, Lease, NodeId, ProbeOutcome, ProbeResult, RefusalCode, Revision,
-    SESSION_TIMEOUT_MS, ToController, ToNode, Welcome, WgKey,
+    FarewellReason, Fingerprint, Hello, Lease, NodeId, ProbeOutcome, ProbeResult, RefusalCode,
+    Revision, SESSION_TIMEOUT_MS, ToController, ToNode, Welcome, WgKey,
 };
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
@@ -65,6 +65,8 @@ struct Session {
     context: Arc<SessionContext>,
     channel: Channel,
     node: NodeId,
+    /// Of its certificate.
+    tls_key: Fingerprint,
     instance: u64,
     /// The lease offered to this session.
     lease: Lease,
@@ -96,9 +98,9 @@ impl Session {
         hello: Hello,
     ) -> Option<Self> {
         let node = certificate.node;
-        if let Err(wait_ms) = context.limits.openings.take(&node, now_ms()) {
+        if let Err(wait_ms) = context.limits.openings.take(&certificate.key, now_ms()) {
             tracing::debug!(%node, "asks for too many sessions");
-            channel.finish(&busy("sessions", wait_ms)).await;
+            channel.finish(&busy(wait_ms)).await;
             return None;
         }
         let granted = grant(&context, channel.remote(), &certificate, &hello).await;
@@ -150,6 +152,7 @@ impl Session {
             context,
             channel,
             node,
+            tls_key: certificate.key,
             instance: hello.instance,
             lease,
             seat,
@@ -265,10 +268,15 @@ impl Session {
     async fn advance(&mut self) -> Result<(), End> {
         let state = self.context.handle.state();
         // What is ordered between the answer to the hello and the seat finds nobody; the bell that rings for the seat does.
-        match state.node(self.node).map(|node| &node.state) {
-            None => return Err(End::Close(Box::new(removed()))),
-            Some(NodeState::Quarantined(_)) => return Err(End::Close(Box::new(cloned()))),
-            Some(NodeState::Active | NodeState::Rekeying { .. }) => {}
+        let Some(node) = state.node(self.node) else {
+            return Err(End::Close(Box::new(removed())));
+        };
+        if matches!(node.state, NodeState::Quarantined(_)) {
+            return Err(End::Close(Box::new(cloned())));
+        }
+        if !node.knows_key(&self.tls_key) {
+            // Another machine took its place, or a newer session of this one put the key away: the next hello learns which.
+            return Err(End::Close(Box::new(superseded())));
         }
         let next = self.sync.advance(&state, &self.context.handle.history());
         if let Some(message) = next {
@@ -285,7 +293,9 @@ impl Session {
 
     async fn renew(&mut self, csr: &[u8], wg_key: Option<WgKey>) -> Result<(), End> {
         if let Err(wait_ms) = self.context.limits.renewals.take(&self.node, now_ms()) {
-            return Err(End::Close(Box::new(busy("renewals", wait_ms))));
+            // The session is in order all the same: the node asks again in its time.
+            tracing::debug!(node = %self.node, wait_ms, "renews too often: left out");
+            return Ok(());
         }
         let tls_key = request_key(csr)
             .map_err(|error| End::Close(Box::new(malformed(&error.to_string()))))?;
@@ -341,9 +351,7 @@ impl Session {
         End::Close(Box::new(match *self.seat.order.borrow() {
             Order::Cloned => cloned(),
             Order::Removed => removed(),
-            Order::Superseded | Order::Continue => ToNode::Farewell {
-                reason: FarewellReason::Superseded,
-            },
+            Order::Superseded | Order::Continue => superseded(),
         }))
     }
 }
@@ -398,6 +406,12 @@ fn cloned() -> ToNode {
     }
 }
 
+fn superseded() -> ToNode {
+    ToNode::Farewell {
+        reason: FarewellReason::Superseded,
+    }
+}
+
 fn removed() -> ToNode {
     ToNode::Refused {
         code: RefusalCode::NodeRemoved,
@@ -405,11 +419,11 @@ fn removed() -> ToNode {
     }
 }
 
-fn busy(what: &str, wait_ms: u64) -> ToNode {
+fn busy(wait_ms: u64) -> ToNode {
     ToNode::Refused {
         code: RefusalCode::Busy,
         text: format!(
-            "this node asks for too many {what}; try again in {} s",
+            "this machine asks for too many sessions; try again in {} s",
             wait_ms.div_ceil(1_000)
         ),
     }

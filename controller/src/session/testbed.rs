@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use malha_pki::{Authority, AuthorityProfile};
-use malha_proto::Revision;
+use malha_proto::{MachineFacts, Revision};
 use malha_tunnel::{Engine, PrivateKey, TunnelConfig};
 use time::OffsetDateTime;
 use tokio::task::yield_now;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::tests::rig::{Rig, facts};
 use crate::carriers::Carriers;
 use crate::session::{
-    PeerCertificate, Seat, SessionContext, SessionLimits, SessionSummary, Transport,
+    PeerCertificate, Registry, Seat, SessionContext, SessionLimits, SessionSummary, Transport,
 };
 
 /// A controller with one node.
@@ -35,16 +35,6 @@ impl World {
         let node = PeerCertificate {
             node: node.id,
             key: node.tls_key,
-        };
-        let summary = SessionSummary {
-            instance: 1,
-            tls_key: node.key,
-            transport: Transport::Quic,
-            remote: "203.0.113.9:40000".parse().unwrap(),
-            since_ms: 0,
-            facts: facts("machine", 1),
-            version: malha_proto::PROTOCOL_VERSION,
-            applied: Revision(0),
         };
         let profile = AuthorityProfile {
             name: "Overlay".into(),
@@ -67,7 +57,7 @@ impl World {
             stop: CancellationToken::new(),
         };
         Self {
-            _seat: api.registry.sit(node.node, summary),
+            _seat: sit(&api.registry, node, facts("machine", 1)),
             context: Arc::new(context),
             node,
             rig,
@@ -75,12 +65,31 @@ impl World {
     }
 
     /// Everything that has heard of the end has done what it does then.
+    /// A control session of this node stands.
+    pub(super) fn sits(&self, certificate: PeerCertificate, facts: MachineFacts) -> Seat {
+        sit(&self.context.registry, certificate, facts)
+    }
+
     pub(super) async fn stops(&self) {
         self.context.stop.cancel();
         for _ in 0..20 {
             yield_now().await;
         }
     }
+}
+
+fn sit(registry: &Registry, certificate: PeerCertificate, facts: MachineFacts) -> Seat {
+    let summary = SessionSummary {
+        instance: 1,
+        tls_key: certificate.key,
+        transport: Transport::Quic,
+        remote: "203.0.113.9:40000".parse().unwrap(),
+        since_ms: 0,
+        facts,
+        version: malha_proto::PROTOCOL_VERSION,
+        applied: Revision(0),
+    };
+    registry.sit(certificate.node, summary)
 }
 
 /// Longer than anything that works needs.

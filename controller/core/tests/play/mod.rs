@@ -68,6 +68,8 @@ pub(crate) struct Play {
     pub(crate) machines: Vec<Machine>,
     /// Whose session the controller has.
     session: Option<usize>,
+    /// The process that was answered last.
+    answered: Option<u64>,
     pub(crate) late: VecDeque<Late>,
     numbers: u64,
     /// Which lease was handed out for showing which.
@@ -97,6 +99,7 @@ impl Play {
             node,
             machines: vec![first],
             session: None,
+            answered: None,
             late: VecDeque::new(),
             numbers: 1_000,
             parents: BTreeMap::new(),
@@ -217,6 +220,7 @@ impl Play {
                 Answer::Session { lease, rekey } => {
                     self.accepted(disk, &lease);
                     self.session = Some(at);
+                    self.answered = Some(instance);
                     Ok((lease, rekey))
                 }
                 Answer::Cloned { .. } => {
@@ -245,7 +249,9 @@ impl Play {
     }
 
     pub(crate) fn confirm(&mut self, lease: Lease, instance: u64) {
-        if self.parents.get(&lease.0).copied() == self.known_saved && !self.is_quarantined() {
+        let is_of_last = self.answered == Some(instance);
+        let is_child = self.parents.get(&lease.0).copied() == self.known_saved;
+        if is_of_last && is_child && !self.is_quarantined() {
             self.known_saved = Some(lease.0);
         }
         self.world

@@ -125,9 +125,10 @@ impl World {
                     .holders
                     .get(&node)
                     .and_then(|holder| holder.offered.clone());
+                let last = self.state.lease(node).map(|lease| lease.instance);
                 Command::ConfirmLease {
                     node,
-                    instance: number,
+                    instance: last.filter(|_| !b.is_multiple_of(4)).unwrap_or(number),
                     lease: saved.unwrap_or(Lease([c; 16])),
                 }
             }

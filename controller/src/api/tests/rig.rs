@@ -288,15 +288,27 @@ impl Rig {
                 json!({"site": "sefaz/producao", "profile": "security-server"}),
             )
             .await;
-        let token: EnrolToken = created["token"].as_str().unwrap().parse().unwrap();
         let number = u8::try_from(self.state().nodes().len() + 1).unwrap();
+        self.enrols(&created, Some(name), number).await
+    }
+
+    /// Another machine takes a node's place.
+    pub(crate) async fn replaced(&self, name: &str) {
+        let created = self
+            .post(&format!("/nodes/{name}/replace"), json!({}))
+            .await;
+        self.enrols(&created, None, 200).await;
+    }
+
+    async fn enrols(&self, created: &Value, name: Option<&str>, number: u8) -> (NodeId, Lease) {
+        let token: EnrolToken = created["token"].as_str().unwrap().parse().unwrap();
         let enrol = Command::Enrol {
             token: token.id,
             secret: token.secret,
             wg_key: WgKey([number; 32]),
             tls_key: Fingerprint([number; 32]),
-            name: Some(name.parse().unwrap()),
-            facts: facts(name, number),
+            name: name.map(|name| name.parse().unwrap()),
+            facts: facts(name.unwrap_or("machine"), number),
         };
         match self.does(enrol).await.answer {
             Answer::Enrolled { node, lease, .. } => (node, lease),

@@ -2,11 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on must stop")]
 
+use malha_core::Command;
+use malha_proto::Fingerprint;
 use time::OffsetDateTime;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::*;
+use crate::api::tests::rig::facts;
+use crate::session::dispatch;
 use crate::session::testbed::{LIMIT, World};
 use crate::streams::tests::connected;
 
@@ -24,6 +28,66 @@ async fn a_stream_connection_outlives_the_session_as_long_as_visitors_may_be_on_
     visited.cancel();
     timeout(LIMIT, served).await.unwrap().unwrap();
     timeout(LIMIT, at_node.closed()).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_streams_of_a_box_whose_place_was_taken_are_cut() {
+    let world = World::new().await;
+    let (at_hub, at_node, _endpoints) = connected().await;
+    let visited = CancellationToken::new();
+    let node = Some(world.node);
+    tokio::spawn(dispatch(world.context.clone()));
+    tokio::spawn(serve_streams(
+        world.context.clone(),
+        at_hub,
+        node,
+        visited.clone(),
+    ));
+    for _ in 0..20 {
+        yield_now().await;
+    }
+    assert!(at_node.close_reason().is_none());
+    world.rig.replaced("ss-1").await;
+    let closed = timeout(LIMIT, at_node.closed()).await;
+    closed.expect("the connection should end");
+}
+
+#[tokio::test]
+async fn a_stream_connection_with_a_renewed_certificate_is_taken() {
+    let world = World::new().await;
+    let (node, lease) = world.rig.enrolled("ss-2").await;
+    let former = world.rig.state().node(node).unwrap().tls_key;
+    let key = Fingerprint([77; 32]);
+    let facts = facts("ss-2", 2);
+    let opened = Command::OpenSession {
+        node,
+        tls_key: former,
+        lease,
+        instance: 1,
+        facts: facts.clone(),
+        source: None,
+        live: None,
+    };
+    world.rig.does(opened).await;
+    let renewed = Command::RenewNode {
+        node,
+        instance: 1,
+        tls_key: key,
+        wg_key: None,
+    };
+    world.rig.does(renewed).await;
+    let _seat = world.sits(PeerCertificate { node, key: former }, facts);
+    let (at_hub, at_node, _endpoints) = connected().await;
+    let renewed = Some(PeerCertificate { node, key });
+    let visited = CancellationToken::new();
+    let served = serve_streams(world.context.clone(), at_hub, renewed, visited.clone());
+    let served = tokio::spawn(served);
+    for _ in 0..20 {
+        yield_now().await;
+    }
+    assert!(!served.is_finished() && at_node.close_reason().is_none());
+    visited.cancel();
+    timeout(LIMIT, served).await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::api::tests::rig::facts;
 use crate::session::testbed::{LIMIT, World};
-use crate::session::{Remote, Transport};
+use crate::session::{Remote, Transport, dispatch};
 
 /// A machine with a control stream; it says what it is told to say.
 struct Machine {
@@ -77,6 +77,10 @@ impl Machine {
                 read => self.decoder.push(&buffer[..read]),
             }
         }
+    }
+
+    async fn hears_until(&mut self, message: &ToNode) {
+        while self.hears().await != *message {}
     }
 
     /// Until it is refused, and the session over.
@@ -148,7 +152,7 @@ async fn a_node_that_never_stops_talking_is_heard_at_a_pace() {
 }
 
 #[tokio::test]
-async fn a_node_that_renews_its_keys_without_end_is_told_when_it_may_again() {
+async fn a_node_that_renews_its_keys_without_end_keeps_its_session_and_its_keys() {
     let world = World::new().await;
     let mut machine = Machine::new(&world, 1 << 20).await;
     let (limits, node) = (&world.context.limits, machine.certificate.node);
@@ -156,27 +160,73 @@ async fn a_node_that_renews_its_keys_without_end_is_told_when_it_may_again() {
     machine.says_hello().await;
     let (csr, wg_key) = (vec![], None);
     machine.says(&ToController::Renew { csr, wg_key }).await;
-    let (code, text) = machine.waits_for_refusal().await;
-    assert_eq!(code, RefusalCode::Busy);
-    assert_eq!(
-        text,
-        "this node asks for too many renewals; try again in 30 s"
-    );
+    machine
+        .says(&ToController::Report(NodeReport::default()))
+        .await;
+    loop {
+        match timeout(LIMIT, machine.hears()).await.unwrap() {
+            ToNode::Heartbeat => break,
+            ToNode::Welcome(_) | ToNode::Snapshot(_) | ToNode::Pairs(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[tokio::test]
 async fn a_node_that_opens_sessions_without_end_is_told_when_it_may_again() {
     let world = World::new().await;
     let mut machine = Machine::new(&world, 1 << 20).await;
-    let (limits, node) = (&world.context.limits, machine.certificate.node);
-    while limits.openings.take(&node, now_ms()).is_ok() {}
+    let (limits, key) = (&world.context.limits, machine.certificate.key);
+    while limits.openings.take(&key, now_ms()).is_ok() {}
     machine.says_hello().await;
     let (code, text) = machine.waits_for_refusal().await;
     assert_eq!(code, RefusalCode::Busy);
     assert_eq!(
         text,
-        "this node asks for too many sessions; try again in 2 s"
+        "this machine asks for too many sessions; try again in 2 s"
     );
+}
+
+#[tokio::test]
+async fn a_box_whose_place_was_taken_loses_its_session_at_once() {
+    let world = World::new().await;
+    tokio::spawn(dispatch(world.context.clone()));
+    let mut machine = Machine::new(&world, 1 << 20).await;
+    machine.says_hello().await;
+    assert!(matches!(machine.hears().await, ToNode::Welcome(_)));
+    world.rig.replaced(NAME).await;
+    let reason = FarewellReason::Superseded;
+    timeout(LIMIT, machine.hears_until(&ToNode::Farewell { reason }))
+        .await
+        .expect("the session should end");
+}
+
+/// Nothing of a node's own netmap says which key it has.
+#[tokio::test]
+async fn a_node_with_a_new_key_is_told_of_its_pairs_anew() {
+    let world = World::new().await;
+    tokio::spawn(dispatch(world.context.clone()));
+    let mut machine = Machine::new(&world, 1 << 20).await;
+    machine.says_hello().await;
+    assert!(matches!(machine.hears().await, ToNode::Welcome(_)));
+    let key = WgKey([77; 32]);
+    let renewed = Command::RenewNode {
+        node: machine.certificate.node,
+        instance: 1,
+        tls_key: Fingerprint([77; 32]),
+        wg_key: Some(key),
+    };
+    world.rig.does(renewed).await;
+    let told = async {
+        loop {
+            if let ToNode::Pairs(pairs) = machine.hears().await
+                && pairs.me == key
+            {
+                return;
+            }
+        }
+    };
+    timeout(LIMIT, told).await.expect("it should hear of them");
 }
 
 fn remote() -> SocketAddr {

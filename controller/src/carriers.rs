@@ -14,7 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use malha_core::State;
-use malha_proto::{CARRIER_PATH, CARRIER_PROTOCOL, NodeId};
+use malha_proto::{CARRIER_PATH, CARRIER_PROTOCOL, Fingerprint, NodeId};
 use malha_tunnel::{CarrierId, Tunnel, TunnelEvent};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Mutex;
@@ -29,7 +29,7 @@ pub struct Carriers {
     tunnel: Arc<dyn Tunnel>,
     handle: Handle,
     /// Held while a carrier is given to the tunnel or taken away, so that none slips in beside a removal.
-    by_node: Mutex<BTreeMap<NodeId, CarrierId>>,
+    by_node: Mutex<BTreeMap<NodeId, (CarrierId, Fingerprint)>>,
 }
 
 impl Carriers {
@@ -124,7 +124,7 @@ impl Carriers {
         match self.tunnel.attach_carrier(stream, None).await {
             Ok(id) => {
                 tracing::debug!(%node, "a node comes over TCP");
-                if let Some(former) = by_node.insert(node, id) {
+                if let Some((former, _)) = by_node.insert(node, (id, certificate.key)) {
                     self.tunnel.detach_carrier(former).await;
                 }
             }
@@ -133,16 +133,20 @@ impl Carriers {
     }
 
     async fn forget(&self, ended: CarrierId) {
-        self.by_node.lock().await.retain(|_, id| *id != ended);
+        self.by_node.lock().await.retain(|_, (id, _)| *id != ended);
     }
 
-    /// Ends the carriers of those of `these` nodes that take no part in the overlay now.
+    /// Ends the carriers of those of `these` nodes that take no part in the overlay now, or were opened by a box whose place another took.
     async fn cut(&self, these: impl Fn(NodeId) -> bool) {
         let mut by_node = self.by_node.lock().await;
         let state = self.handle.state();
-        let stays = |node| state.node(node).is_some_and(|node| node.is_active());
-        let gone = by_node.extract_if(.., |node, _| these(*node) && !stays(*node));
-        let gone: Vec<CarrierId> = gone.map(|(_, id)| id).collect();
+        // One that was opened before a renewal goes on.
+        let stays = |node, key: &Fingerprint| {
+            let node = state.node(node);
+            node.is_some_and(|node| node.is_active() && node.knows_key(key))
+        };
+        let gone = by_node.extract_if(.., |node, (_, key)| these(*node) && !stays(*node, key));
+        let gone: Vec<CarrierId> = gone.map(|(_, (id, _))| id).collect();
         for id in gone {
             self.tunnel.detach_carrier(id).await;
         }

@@ -99,6 +99,15 @@ async fn a_carrier_ends_when_its_node_is_removed() {
 }
 
 #[tokio::test]
+async fn a_carrier_ends_when_another_box_takes_its_nodes_place() {
+    let world = World::new().await;
+    let stream = world.opens().await;
+    world.rig.replaced("ss-1").await;
+    ends(stream).await;
+    world.stop.cancel();
+}
+
+#[tokio::test]
 async fn a_second_carrier_takes_the_place_of_the_first() {
     let world = World::new().await;
     let first = world.opens().await;

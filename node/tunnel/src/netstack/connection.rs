@@ -33,6 +33,8 @@ pub(crate) struct Connection {
     rung: bool,
     /// A stream holds this connection.
     attached: bool,
+    /// The owner has written all that it wanted to, of which not all is acknowledged yet.
+    finishing: bool,
     /// The peer's FIN has come, so the end of data is an end and no failure.
     peer_finished: bool,
     /// The sequence number of the peer's SYN.
@@ -45,8 +47,8 @@ pub(crate) struct Connection {
     /// When anything last came. smoltcp's own limit of silence would count by the clock that is moved.
     heard: Instant,
     silence_limit: Duration,
-    /// The peer has no room for more.
-    closed_window: bool,
+    /// The acknowledgement by which the peer said that it has no room for more, while that is so.
+    closed: Option<Vec<u8>>,
     end: Option<End>,
 }
 
@@ -123,6 +125,7 @@ impl Connection {
             bell: terms.bell.clone(),
             rung: false,
             attached: false,
+            finishing: false,
             peer_finished: false,
             first_received: None,
             acked: None,
@@ -130,7 +133,7 @@ impl Connection {
             hurry: Hurry::new(now),
             heard: now,
             silence_limit: SILENCE_LIMIT,
-            closed_window: false,
+            closed: None,
             end: None,
         })
     }
@@ -153,8 +156,14 @@ impl Connection {
         if let Some(sequence) = sequence.filter(|sequence| sequence.syn) {
             self.first_received = Some(sequence.first);
         }
-        self.closed_window = sequence.is_some_and(|sequence| sequence.closed_window);
         let expected = self.expected();
+        let acknowledgement = || segment::rewritten(packet, expected?.next);
+        let plain = sequence.filter(|sequence| sequence.is_plain_ack());
+        let closes = plain.is_some_and(|sequence| sequence.closed_window);
+        let opens = plain.is_some() && !closes && self.closed.is_some();
+        if plain.is_some() {
+            self.closed = closes.then(acknowledgement).flatten();
+        }
         if let Some((sequence, expected)) = sequence.zip(expected) {
             self.ingest_steps(packet, sequence, expected, outbox, now);
         }
@@ -166,10 +175,16 @@ impl Connection {
             Some((ack, wants_answer)) => {
                 self.ingest(&ack, outbox, now);
                 if wants_answer {
-                    self.ingest(packet, outbox, now);
+                    self.ingest_segment(packet, sequence, outbox, now);
                 }
             }
-            None => self.ingest(packet, outbox, now),
+            None => self.ingest_segment(packet, sequence, outbox, now),
+        }
+        if opens && let Some(acknowledgement) = acknowledgement() {
+            self.have_repeated(&acknowledgement, outbox, now);
+        }
+        if closes && self.state() == State::FinWait2 {
+            self.stop_asking_for_room(acknowledgement(), outbox, now);
         }
         let later = |ack: &u32| {
             self.acked
@@ -177,6 +192,9 @@ impl Connection {
         };
         if let Some(ack) = sequence.and_then(|sequence| sequence.ack).filter(later) {
             self.acked = Some(ack);
+        }
+        if self.finishing {
+            self.finish();
         }
         let after = self.state();
         self.peer_finished |= finished_by_peer(after);
@@ -223,6 +241,56 @@ impl Connection {
         }
     }
 
+    /// Has smoltcp repeat what the peer did not take, by three equal acknowledgements. smoltcp 0.14 forgets that it has sent anything
+    /// beyond a window that shrank to nothing: it asks with what comes after that, and later with a keepalive in the FIN's place,
+    /// which the peer would take for data.
+    fn have_repeated(&mut self, acknowledgement: &[u8], outbox: &mut Outbox, now: Instant) {
+        for _ in 0..3 {
+            self.ingest(acknowledgement, outbox, now);
+        }
+    }
+
+    /// Has smoltcp, which has nothing more to send, believe that the peer has room: where its timer for asking runs when the last
+    /// byte is acknowledged, smoltcp 0.14 sends an acknowledgement whenever it is polled.
+    fn stop_asking_for_room(
+        &mut self,
+        acknowledgement: Option<Vec<u8>>,
+        outbox: &mut Outbox,
+        now: Instant,
+    ) {
+        if let Some(mut acknowledgement) = acknowledgement
+            && segment::open_window(&mut acknowledgement).is_some()
+        {
+            self.ingest(&acknowledgement, outbox, now);
+        }
+    }
+
+    /// Has smoltcp know a FIN only when all data before it is there. smoltcp 0.14 cuts data off that lies beyond the window, which
+    /// the last acknowledgement may have made a few bytes smaller, and takes the FIN behind it for the end all the same.
+    fn ingest_segment(
+        &mut self,
+        packet: &[u8],
+        sequence: Option<Sequence>,
+        outbox: &mut Outbox,
+        now: Instant,
+    ) {
+        let end = sequence.and_then(Sequence::end_of_data);
+        let parts = end.and_then(|end| {
+            Some((
+                segment::without_fin(packet)?,
+                segment::fin_alone(packet, end)?,
+            ))
+        });
+        let Some((data, fin)) = parts else {
+            self.ingest(packet, outbox, now);
+            return;
+        };
+        self.ingest(&data, outbox, now);
+        if self.expected().map(|expected| expected.next) == end {
+            self.ingest(&fin, outbox, now);
+        }
+    }
+
     fn ingest(&mut self, packet: &[u8], outbox: &mut Outbox, now: Instant) {
         let mut link = Link {
             inbound: Some(packet),
@@ -252,7 +320,7 @@ impl Connection {
         }
         let owed = self.owed();
         if self.hurry.due(owed).is_some_and(|due| due <= now) {
-            self.skip_pause(now);
+            self.skip_pause(outbox, now);
         }
         let mut link = Link {
             inbound: None,
@@ -295,13 +363,23 @@ impl Connection {
         let unacknowledged = self.state() == State::SynSent || self.socket().send_queue() > 0;
         match unacknowledged {
             false => Owed::Nothing,
-            true if self.closed_window => Owed::Window,
+            true if self.closed.is_some() => Owed::Window,
             true => Owed::Acknowledgement,
         }
     }
 
     /// Moves the clock to where smoltcp repeats what is unacknowledged.
-    fn skip_pause(&mut self, now: Instant) {
+    fn skip_pause(&mut self, outbox: &mut Outbox, now: Instant) {
+        let expected = self.expected();
+        if let Some((closed, expected)) = self.closed.as_deref().zip(expected)
+            && let Some(acknowledgement) = segment::rewritten(closed, expected.next)
+        {
+            self.have_repeated(&acknowledgement, outbox, now);
+            self.hurry.tried(now);
+        }
+        if self.owed() == Owed::Nothing {
+            return;
+        }
         let at = self.at(now);
         let next = self.interface.poll_at(at, &self.sockets);
         if let Some(next) = next.filter(|next| *next > at) {
@@ -432,7 +510,7 @@ fn host_prefix(address: SocketAddr) -> u8 {
 
 /// A connection on which nothing has been heard for this long is dead.
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+pub(super) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// Of an acknowledgement that may go with data or with a later one.
 pub(super) const ACK_DELAY: Duration = Duration::from_millis(10);
 /// Time for a dialling peer to complete the handshake.

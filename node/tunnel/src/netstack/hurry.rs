@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::connection::ACK_DELAY;
+use super::connection::{ACK_DELAY, KEEPALIVE_INTERVAL};
 
 #[derive(Debug)]
 pub(crate) struct Hurry {
@@ -51,13 +51,15 @@ impl Hurry {
 
     /// When the connection should be looked at because of a stall.
     pub(crate) fn due(&self, owed: Owed) -> Option<Instant> {
-        let patience = self.patience()?;
-        let pause = patience * (1 << self.moves.min(MAX_DOUBLINGS));
-        match owed {
-            Owed::Acknowledgement => Some(self.since + pause.min(MAX_PAUSE)),
-            Owed::Window if self.moves == 0 => Some(self.since + patience),
-            Owed::Window | Owed::Nothing => None,
-        }
+        let pause = match (owed, self.patience()) {
+            (Owed::Nothing, _) | (Owed::Acknowledgement, None) => return None,
+            (Owed::Acknowledgement, Some(patience)) => {
+                MAX_PAUSE.min(patience * (1 << self.moves.min(MAX_DOUBLINGS)))
+            }
+            (Owed::Window, Some(patience)) if self.moves == 0 => patience,
+            (Owed::Window, _) => KEEPALIVE_INTERVAL,
+        };
+        Some(self.since + pause)
     }
 
     /// Moves the clock to the next thing that smoltcp would do, which is `pause` away.
@@ -65,9 +67,14 @@ impl Hurry {
         self.ahead += pause;
         // It was but the delay of an acknowledgement; the retransmission comes after it.
         if pause > ACK_DELAY {
-            self.since = now;
-            self.moves += 1;
+            self.tried(now);
         }
+    }
+
+    /// The peer is being asked again.
+    pub(crate) fn tried(&mut self, now: Instant) {
+        self.since = now;
+        self.moves += 1;
     }
 
     /// How long silence is normal; `None` on paths so long that smoltcp's own timer is right.
@@ -113,12 +120,17 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_reader_is_asked_early_once() {
+    fn a_slow_reader_is_asked_early_once_and_then_as_often_as_an_idle_peer() {
         let start = Instant::now();
         let mut hurry = Hurry::new(start);
         assert_eq!(hurry.due(Owed::Window), Some(start + MIN_PATIENCE));
-        hurry.skip(SECOND, start + MIN_PATIENCE);
-        assert_eq!(hurry.due(Owed::Window), None);
+        let asked_at = start + MIN_PATIENCE;
+        hurry.skip(SECOND, asked_at);
+        let again_at = asked_at + KEEPALIVE_INTERVAL;
+        assert_eq!(hurry.due(Owed::Window), Some(again_at));
+        hurry.skip(SECOND, again_at);
+        let again_at = again_at + KEEPALIVE_INTERVAL;
+        assert_eq!(hurry.due(Owed::Window), Some(again_at));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Makes acknowledgements acceptable to smoltcp, which judges a segment by its sequence number alone and drops one outside of its
-//! receive window together with the acknowledgement inside. It changes nothing that carries data.
+//! receive window together with the acknowledgement inside; and takes segments apart of which it would believe too much. It changes
+//! no data.
 //!
 //! RFC 9293 §3.10.7.4 asks for more: "special allowance should be made to accept valid ACKs". A kernel that probes our full
 //! window counts the probed bytes as sent, so all its later acknowledgements lie beyond our window; without this, a
@@ -20,6 +21,7 @@ pub(crate) struct Sequence {
     end: u32,
     pub(crate) ack: Option<u32>,
     pub(crate) syn: bool,
+    fin: bool,
     has_data: bool,
     plain_ack: bool,
     /// There is no room at the sender.
@@ -49,6 +51,7 @@ pub(crate) fn sequence(packet: &[u8]) -> Option<Sequence> {
         end: first.wrapping_add(bytes),
         ack: tcp.ack().then(|| number(tcp.ack_number())),
         syn: tcp.syn(),
+        fin: tcp.fin(),
         has_data: bytes > 0,
         plain_ack: tcp.ack() && !tcp.syn() && !tcp.rst(),
         closed_window: tcp.window_len() == 0,
@@ -78,6 +81,12 @@ impl Sequence {
 
     pub(super) fn data_bytes(self) -> usize {
         distance(self.first, self.end)
+    }
+
+    /// The number of the FIN, if data comes before it in the same segment.
+    pub(super) fn end_of_data(self) -> Option<u32> {
+        let end = self.end.wrapping_sub(1);
+        (self.fin && !self.syn && end != self.first).then_some(end)
     }
 
     /// Further than the receive window.
@@ -138,6 +147,33 @@ pub(super) fn rewritten(packet: &[u8], first: u32) -> Option<Vec<u8>> {
     tcp.set_psh(false);
     tcp.fill_checksum(&source, &destination);
     Some(copy)
+}
+
+/// The same segment without its FIN. Its checksum is not corrected.
+pub(super) fn without_fin(packet: &[u8]) -> Option<Vec<u8>> {
+    let mut copy = packet.to_vec();
+    set_fin(&mut copy, false)?;
+    Some(copy)
+}
+
+/// The FIN of a segment alone, at the number that it has. Its checksum is not corrected.
+pub(super) fn fin_alone(packet: &[u8], number: u32) -> Option<Vec<u8>> {
+    let mut copy = rewritten(packet, number)?;
+    set_fin(&mut copy, true)?;
+    Some(copy)
+}
+
+/// Has a segment say that its sender has room for at least one byte. Its checksum is not corrected.
+pub(super) fn open_window(packet: &mut [u8]) -> Option<()> {
+    let ip_bytes = ip_header_bytes(packet)?;
+    TcpPacket::new_unchecked(packet.get_mut(ip_bytes..)?).set_window_len(1);
+    Some(())
+}
+
+fn set_fin(packet: &mut [u8], fin: bool) -> Option<()> {
+    let ip_bytes = ip_header_bytes(packet)?;
+    TcpPacket::new_unchecked(packet.get_mut(ip_bytes..)?).set_fin(fin);
+    Some(())
 }
 
 /// Has a segment acknowledge something else. Its checksum is not corrected: whoever is given it trusts it.

@@ -26,7 +26,8 @@ impl Steps {
         // What was never sent is smoltcp's to refuse. A FIN has a number, too.
         let is_sent = news <= unacknowledged + 1;
         let left = news.saturating_sub(1) / step_bytes;
-        if !sequence.is_plain_ack() || !is_sent || left == 0 {
+        // One that acknowledges a part and closes the window has smoltcp ask for room, also when all is acknowledged.
+        if !sequence.is_plain_ack() || sequence.closed_window || !is_sent || left == 0 {
             return None;
         }
         Some(Self {

@@ -204,7 +204,6 @@ pub(crate) fn echo(mut listener: TunnelListener) {
 
 /// Both directions at once through an echo: what comes back is what went.
 pub(crate) async fn assert_echoes(stream: BoxStream, sent: Vec<u8>) {
-    let wanted = hash(&sent);
     let (mut read, mut write) = tokio::io::split(stream);
     let writing = async {
         write.write_all(&sent).await.unwrap();
@@ -214,6 +213,6 @@ pub(crate) async fn assert_echoes(stream: BoxStream, sent: Vec<u8>) {
     let both = async { tokio::join!(writing, read.read_to_end(&mut came)) };
     let ((), read) = timeout(LIMIT, both).await.unwrap();
     read.unwrap();
-    assert_eq!(came.len(), sent.len());
-    assert_eq!(hash(&came), wanted);
+    let same = came.iter().zip(&sent).take_while(|(a, b)| a == b).count();
+    assert_eq!((same, came.len()), (sent.len(), sent.len()));
 }

@@ -69,6 +69,9 @@ impl Connection {
         if let Some(end) = self.end {
             return Poll::Ready(Err(end.error()));
         }
+        if self.finishing {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         if self.socket().send_queue() == 0 {
             self.hurry.progress(tokio::time::Instant::now().into_std());
         }
@@ -85,8 +88,15 @@ impl Connection {
         }
     }
 
+    /// After this nothing more is written. Where the peer has finished before, our FIN waits until it has acknowledged all data:
+    /// smoltcp 0.14 in LAST-ACK believes no window and no repeated acknowledgement that doesn't acknowledge new data.
     pub(in crate::netstack) fn finish(&mut self) {
-        self.socket().close();
+        let socket = self.socket();
+        let waits = socket.state() == State::CloseWait && socket.send_queue() > 0;
+        if !waits {
+            socket.close();
+        }
+        self.finishing = waits;
         self.ring();
     }
 

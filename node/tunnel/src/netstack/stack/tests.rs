@@ -1,6 +1,7 @@
 //! Two stacks on a wire that the test controls, in a time that the test moves.
 
 mod crowd;
+mod ends;
 mod slow_start;
 
 use std::pin::Pin;

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use smoltcp::wire::TcpPacket;
+
 use super::*;
 
 /// The window that is advertised is a multiple of 4 with these.
@@ -80,6 +82,45 @@ fn a_reader_that_pauses_for_ten_minutes_is_waited_for() {
     assert!(came == sent);
 }
 
+/// The peer acknowledges the rest, and never has room again.
+#[test]
+fn who_has_nothing_more_to_send_asks_for_no_room() {
+    let (mut world, mut near, _far) = connected();
+    write(&mut near, &[7; 2_000]);
+    finish(&mut near);
+    world.sides[0].settle_alone(world.now);
+    while let Some(Departure { packet, work }) = world.sides[0].stack.poll_packet() {
+        world.carry(0, &packet, work);
+    }
+    world.now += Duration::from_millis(20);
+    world.sides[1].settle_alone(world.now);
+    let answers = std::iter::from_fn(|| world.sides[1].stack.poll_packet());
+    let whole = answers.last().unwrap().packet;
+    for unacknowledged in [1_000, 0] {
+        let packet = without_room(&whole, unacknowledged);
+        world.carry(1, &packet, Work::None);
+    }
+    let mut packets = 0;
+    for _ in 0..100 {
+        world.now += Duration::from_millis(50);
+        world.sides[0].stack.handle_timeout(world.now);
+        world.sides[0].settle_alone(world.now);
+        packets += std::iter::from_fn(|| world.sides[0].stack.poll_packet()).count();
+    }
+    assert!(packets < 5, "{packets} packets");
+}
+
+/// The same acknowledgement of so many bytes less, with a closed window.
+fn without_room(packet: &[u8], unacknowledged: usize) -> Vec<u8> {
+    let mut copy = packet.to_vec();
+    let addresses = [1, 2].map(|last| smoltcp::wire::IpAddress::v4(10, 0, 0, last));
+    let mut tcp = TcpPacket::new_unchecked(&mut copy[20..]);
+    tcp.set_ack_number(tcp.ack_number() - unacknowledged);
+    tcp.set_window_len(0);
+    tcp.fill_checksum(&addresses[1], &addresses[0]);
+    copy
+}
+
 /// One direction of a connection whose ends do what the dice say.
 struct Half {
     sent: Vec<u8>,
@@ -146,7 +187,7 @@ fn story(seed: u64) -> Result<(), String> {
     // The end often comes where the window ends.
     let mut size = || BUFFER_BYTES * (1 + dice.below(2)) - dice.below(8);
     let mut halves = [Half::new(size()), Half::new(size())];
-    let (lost_percent, swapped_percent) = (dice.below(15), dice.below(40));
+    let (lost_percent, swapped_percent) = (dice.below(6), dice.below(6));
     let reads_from = dice.below(5_000);
     let mut wires = [VecDeque::new(), VecDeque::new()];
     for turn in 0..200_000 {
@@ -197,11 +238,14 @@ fn story(seed: u64) -> Result<(), String> {
 #[test]
 fn both_directions_end_with_what_was_written() {
     let wrong: Vec<_> = (0..STORIES)
+        .chain(FAILED_ONCE)
         .filter_map(|seed| story(seed).err().map(|why| format!("{seed}: {why}")))
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 const STORIES: u64 = 500;
+/// Stories that failed without one thing or another that is done for smoltcp.
+const FAILED_ONCE: [u64; 6] = [1338, 1496, 2928, 7092, 7326, 11187];
 /// Of a story: no side talks to itself.
 const MAX_PACKETS: usize = 500;

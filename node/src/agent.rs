@@ -49,6 +49,8 @@ use probes::PortProbes;
 use renewal::Renewal;
 use session::{Greeting, Session};
 
+use crate::plane::Applied;
+
 /// Milliseconds of a clock that never goes back; its zero is the shell's choice.
 pub type Millis = u64;
 
@@ -283,7 +285,7 @@ impl Agent {
         }
     }
 
-    fn on_applied(&mut self, revision: Revision, result: Result<(), String>) {
+    fn on_applied(&mut self, revision: Revision, result: Applied) {
         self.map
             .on_applied(revision, result, self.now, &mut self.actions);
         self.follow_map();

@@ -1,6 +1,7 @@
 //! The data plane of one node: makes the tunnel be what the netmap says and watches it. It is the only place that speaks to
 //! malha-tunnel, and never decides what the map should be.
 
+mod applied;
 mod carrier;
 mod former;
 mod running;
@@ -24,6 +25,7 @@ use crate::streams::Overlay;
 use carrier::Carrier;
 use running::{Known, Running};
 
+pub use applied::Applied;
 pub use carrier::Carried;
 pub use former::Former;
 pub use services::MAX_CONNECTIONS;
@@ -73,7 +75,7 @@ pub enum PlaneOrder {
 pub enum PlaneEvent {
     Applied {
         revision: Revision,
-        result: Result<(), String>,
+        result: Applied,
     },
     Observed(Box<PlaneView>),
     /// No way to the hub that the tunnel knows brings an answer.
@@ -199,7 +201,7 @@ impl Plane {
     }
 
     /// Changes only what differs from the map. What can be done is done; the answer names the first thing that can't.
-    async fn apply(&mut self, map: &Netmap) -> Result<(), String> {
+    async fn apply(&mut self, map: &Netmap) -> Applied {
         if let Some(running) = &self.running
             && !translate::same_interface(&running.me, &map.me)
         {
@@ -207,12 +209,15 @@ impl Plane {
         }
         let mut running = match self.running.take() {
             Some(running) => running,
-            None => Running::start(&self.config, self.key.clone(), &map.me)?,
+            None => match Running::start(&self.config, self.key.clone(), &map.me) {
+                Ok(running) => running,
+                Err(why) => return Applied::failed(why),
+            },
         };
         // What the tunnel offers must not be there for the neighbours first.
         let guarded = self.guard.close(map).await;
         let result = running.apply(map, &self.known(), guarded).await;
-        if result.is_ok() {
+        if result.is_whole() {
             self.config.former.settle();
         }
         self.overlay.send_replace(Some(running.overlay()));

@@ -32,7 +32,9 @@ use crate::control::Credentials;
 use crate::engine::EngineReason;
 use crate::names::NamesChoice;
 use crate::notify::Notifier;
-use crate::plane::{Former, MAX_ORDERS, PlaneConfig, PlaneEvent, PlaneOrder, PlaneView, run_plane};
+use crate::plane::{
+    Applied, Former, MAX_ORDERS, PlaneConfig, PlaneEvent, PlaneOrder, PlaneView, run_plane,
+};
 use crate::port_probe::ProbeChoice;
 use crate::state::{Identity, Keys, Remembered, STATUS_SOCKET, StateError, StateFolder};
 use crate::status::{StatusDocument, StatusError, StatusSocket, Surroundings};
@@ -256,7 +258,7 @@ impl Shell {
             Input::Event(event) => self.tell(event),
             Input::Timer => self.tell(Event::TimerFired),
             Input::Plane(PlaneEvent::Applied { revision, result }) => {
-                if let Err(error) = &result {
+                if let Some(error) = result.trouble() {
                     tracing::warn!(%revision, "the data plane could not follow; see the status");
                     tracing::debug!(%error, "why the data plane could not follow");
                 }
@@ -323,7 +325,7 @@ impl Shell {
                 let revision = map.revision;
                 self.names.follow(&map);
                 if self.orders.try_send(PlaneOrder::Apply(map)).is_err() {
-                    let result = Err("the data plane does not take orders".into());
+                    let result = Applied::failed("the data plane does not take orders".into());
                     self.next.push_back(Event::Applied { revision, result });
                 }
             }

@@ -74,6 +74,6 @@ pub use noun::{Leading, Noun, Plenty, User};
 pub use reason::Reason;
 pub use restore::RestoreError;
 pub use state::State;
-pub use sync::{MAX_UNACKNOWLEDGED, NodeSync};
+pub use sync::{MAX_UNACKNOWLEDGED, NodeSync, PATIENT_REPORTS};
 pub use tags::{Tag, TagError};
 pub use text_error::TextError;

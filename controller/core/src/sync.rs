@@ -23,6 +23,8 @@ pub struct NodeSync {
     /// The newest revision that the node is known to run with.
     applied: Revision,
     snapshot_due: bool,
+    /// Reports since the node last acknowledged something, while messages are held back.
+    held_reports: usize,
 }
 
 impl NodeSync {
@@ -42,6 +44,7 @@ impl NodeSync {
             unacknowledged: VecDeque::new(),
             applied: applied.unwrap_or_default(),
             snapshot_due: true,
+            held_reports: 0,
         };
         if let (Some(applied), Some(digest)) = (applied, digest) {
             if state.netmap(node).is_some_and(|map| map.digest() == digest) {
@@ -62,7 +65,7 @@ impl NodeSync {
     }
 
     /// The next message, if the node's netmap differs from what was sent. While [`MAX_UNACKNOWLEDGED`] messages wait for
-    /// their acknowledgement it stays silent, and what happens meanwhile becomes one delta.
+    /// their acknowledgement it stays silent, and what happens meanwhile becomes one delta, see [`NodeSync::reported`].
     pub fn advance(&mut self, state: &State, history: &History) -> Option<ToNode> {
         if self.snapshot_due {
             return self.snapshot(state);
@@ -105,11 +108,25 @@ impl NodeSync {
             return;
         };
         self.unacknowledged.drain(..=at);
+        self.held_reports = 0;
         self.applied = if self.unacknowledged.is_empty() {
             self.current
         } else {
             revision
         };
+    }
+
+    /// The node is alive. One that can't put a map in force must still hear who may do less: after [`PATIENT_REPORTS`] of them
+    /// without an acknowledgement the oldest message is waited for no longer.
+    pub fn reported(&mut self) {
+        if self.unacknowledged.len() < MAX_UNACKNOWLEDGED {
+            return;
+        }
+        self.held_reports += 1;
+        if self.held_reports >= PATIENT_REPORTS {
+            self.held_reports = 0;
+            self.unacknowledged.pop_front();
+        }
     }
 
     /// The newest revision of which the node is known to run everything that concerns it.
@@ -141,3 +158,5 @@ impl NodeSync {
 
 /// Messages on their way before the next ones are held back.
 pub const MAX_UNACKNOWLEDGED: usize = 4;
+/// Reports that a node may send before what is held back goes out all the same; one comes with each heartbeat.
+pub const PATIENT_REPORTS: usize = 20;

@@ -5,7 +5,9 @@ mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use malha_core::{Command, History, MAX_UNACKNOWLEDGED, NodeSync, State, affected};
+use malha_core::{
+    Command, History, MAX_UNACKNOWLEDGED, NodeSync, PATIENT_REPORTS, State, affected,
+};
 use malha_proto::{Netmap, NodeId, ToNode};
 use proptest::prelude::*;
 use world::{World, any_dice};
@@ -217,4 +219,14 @@ fn what_happens_while_acknowledgements_are_missing_becomes_one_delta() {
     };
     assert_eq!(delta.peers.len(), 1, "eleven changes of one peer are one");
     assert_eq!(delta.to, state.revision());
+    for report in 0..PATIENT_REPORTS {
+        assert_eq!(rename(&mut sync, 30 + report as u32).0, None);
+        sync.reported();
+    }
+    let (next, state, _) = rename(&mut sync, 99);
+    let Some(ToNode::Delta(delta)) = next else {
+        panic!("a node that can't put a map in force hears nothing any more")
+    };
+    assert_eq!(delta.to, state.revision());
+    assert_eq!(rename(&mut sync, 100).0, None, "one more, and not more");
 }

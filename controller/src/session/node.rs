@@ -238,7 +238,9 @@ impl Session {
                     self.context.pairs.listens(self.node, listen);
                 }
                 self.context.live.report(self.node, &report, now_ms());
-                self.send(&ToNode::Heartbeat).await
+                self.send(&ToNode::Heartbeat).await?;
+                self.sync.reported();
+                self.advance().await
             }
             ToController::NeedSnapshot => {
                 self.sync.need_snapshot();

@@ -9,6 +9,7 @@ use malha_proto::{
 };
 
 use crate::balancers::Balanced;
+use crate::plane::Applied;
 
 /// One attempt to reach a controller and, if it succeeds, the connection that came of it. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,10 +84,10 @@ pub enum Event {
         link: LinkId,
         message: Box<ToNode>,
     },
-    /// The data plane has done [`super::Action::Apply`], listeners included, or says why it can't.
+    /// The answer to [`super::Action::Apply`].
     Applied {
         revision: Revision,
-        result: Result<(), String>,
+        result: Applied,
     },
     /// The answer to [`super::Action::Probe`].
     Probed {

@@ -1,5 +1,6 @@
 //! The way of a netmap: received → in force on the data plane → saved → acknowledged. One step at a time; maps that come
-//! meanwhile are joined, so that only the newest is applied.
+//! meanwhile are joined, so that only the newest is applied. A port that can't be opened holds up none of them: it is tried
+//! again, and who may do less must hear it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use malha_proto::{Netmap, NetmapDelta, Revision};
 
 use super::fallback::{Fallback, PolicyView};
 use super::{Action, Millis};
+use crate::plane::Applied;
 
 /// How many peers and services a netmap may have; a map beyond them is not taken.
 pub const MAX_PEERS: usize = 20_000;
@@ -23,6 +25,8 @@ pub(super) struct MapPipeline {
     received: Option<Arc<Netmap>>,
     /// What the data plane runs with.
     in_force: Option<Arc<Netmap>>,
+    /// Whether all is open that the map in force has this node offer.
+    is_open: bool,
     /// What is on disk.
     saved: Option<Arc<Netmap>>,
     /// What the data plane was last told to be, even if a part of it failed.
@@ -136,7 +140,7 @@ impl MapPipeline {
     pub(super) fn on_applied(
         &mut self,
         revision: Revision,
-        result: Result<(), String>,
+        result: Applied,
         now: Millis,
         actions: &mut VecDeque<Action>,
     ) {
@@ -144,16 +148,14 @@ impl MapPipeline {
             return;
         };
         self.attempted = Some(map.clone());
-        match result {
-            Ok(()) => {
-                self.in_force = Some(map);
-                self.apply_error = None;
-                self.repair_pause_ms = 0;
-            }
-            Err(error) => {
-                self.apply_error = Some(error);
-                self.repair_later(&map, now);
-            }
+        self.apply_error = result.trouble().map(str::to_owned);
+        match result.is_whole() {
+            true => self.repair_pause_ms = 0,
+            false => self.repair_later(&map, now),
+        }
+        if result.peers.is_ok() {
+            self.in_force = Some(map);
+            self.is_open = result.doors.is_ok();
         }
         self.advance(actions);
     }
@@ -222,15 +224,14 @@ impl MapPipeline {
         let Some(newest) = self.received.clone() else {
             return;
         };
-        if self.repair_at.is_some() {
-            return;
+        let waits = self.repair_at.is_some();
+        let in_force = is_same(&self.in_force, &newest);
+        if !(in_force && self.is_open) && self.applying.is_none() && !waits {
+            self.applying = Some(newest.clone());
+            actions.push_back(Action::Apply(self.effective(&newest)));
         }
-        if !is_same(&self.in_force, &newest) {
-            if self.applying.is_none() {
-                self.applying = Some(newest.clone());
-                actions.push_back(Action::Apply(self.effective(&newest)));
-            }
-        } else if !is_same(&self.saved, &newest) && self.saving.is_none() {
+        let may_save = self.saving.is_none() && !(waits && self.save_error.is_some());
+        if in_force && !is_same(&self.saved, &newest) && may_save {
             self.saving = Some(newest.clone());
             actions.push_back(Action::SaveNetmap(newest));
         }

@@ -20,6 +20,7 @@ pub(super) struct World {
     pub(super) now: Millis,
     pub(super) disk_full: bool,
     pub(super) tunnel_broken: bool,
+    pub(super) doors_broken: bool,
     /// Every map that was put on the data plane.
     pub(super) applied: Vec<Arc<Netmap>>,
     pub(super) saved: Option<Arc<Netmap>>,
@@ -40,6 +41,7 @@ impl World {
             now: 1_000,
             disk_full: false,
             tunnel_broken: false,
+            doors_broken: false,
             applied: vec![],
             saved: None,
         }
@@ -76,11 +78,15 @@ impl World {
             };
             let answer = match &action {
                 Action::Apply(map) => {
-                    let result = match self.tunnel_broken {
+                    let said = |broken| match broken {
                         true => Err("port in use".to_owned()),
                         false => Ok(()),
                     };
-                    if result.is_ok() {
+                    let result = Applied {
+                        peers: said(self.tunnel_broken),
+                        doors: said(self.doors_broken),
+                    };
+                    if result.is_whole() {
                         self.applied.push(map.clone());
                     }
                     let revision = map.revision;
@@ -179,7 +185,7 @@ fn a_snapshot_is_applied_then_saved_then_acknowledged() {
         matches!(agent.poll_action(), Some(Action::Apply(map)) if map.revision == Revision(10))
     );
     assert!(agent.poll_action().is_none());
-    let (revision, result) = (Revision(10), Ok(()));
+    let (revision, result) = (Revision(10), Applied::whole());
     agent.handle(Event::Applied { revision, result }, 1_000);
     assert!(matches!(agent.poll_action(), Some(Action::SaveNetmap(_))));
     let actions = world.tell(Event::NetmapSaved {
@@ -267,6 +273,28 @@ fn a_broken_tunnel_does_not_keep_the_node_from_its_controller() {
     world.tunnel_broken = false;
     world.pass(REPAIR_FIRST_MS);
     assert_eq!(world.agent.revision(), Some(Revision(9)));
+}
+
+#[test]
+fn a_port_that_can_not_be_opened_holds_up_no_map_and_is_tried_again() {
+    let (mut world, link) = World::online();
+    world.doors_broken = true;
+    for from in 10..20 {
+        let delta = netmap(from).diff(&netmap(from + 1));
+        let actions = world.hear(link, ToNode::Delta(Box::new(delta)));
+        let revision = Revision(from + 1);
+        assert_eq!(sent(&actions), [ToController::Applied { revision }]);
+        assert_eq!(world.saved.as_ref().unwrap().revision, revision);
+    }
+    assert_eq!(
+        world.agent.view().apply_error.as_deref(),
+        Some("port in use")
+    );
+    world.doors_broken = false;
+    world.live(link, REPAIR_LONGEST_MS);
+    assert_eq!(world.agent.view().apply_error, None);
+    let revisions: Vec<_> = world.applied.iter().map(|map| map.revision.0).collect();
+    assert_eq!(revisions, [10, 20]);
 }
 
 #[test]

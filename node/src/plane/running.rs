@@ -11,7 +11,7 @@ use malha_tunnel::{PeerStatus, PrivateKey, PublicKey, Tunnel, TunnelConfig, Tunn
 use tokio::sync::broadcast;
 
 use super::services::Services;
-use super::{PeerView, PlaneConfig, PlaneView, translate};
+use super::{Applied, PeerView, PlaneConfig, PlaneView, translate};
 use crate::balancers::Balancers;
 use crate::guard::GuardStatus;
 use crate::streams::{HubPeer, Overlay};
@@ -62,18 +62,30 @@ impl Running {
         map: &Netmap,
         known: &Known,
         guarded: Result<(), String>,
-    ) -> Result<(), String> {
+    ) -> Applied {
         let mut trouble = Trouble::default();
         // Who may do less is cut before anyone may do more.
         self.services.close_changed(&map.services).await;
         self.balancers.close_changed(&map.balancers).await;
         self.remove_peers(map, &mut trouble).await;
         self.set_peers(&map.peers, known, &mut trouble).await;
+        Applied {
+            peers: trouble.result(),
+            doors: self.open_doors(map, guarded).await,
+        }
+    }
+
+    /// Opens what this node offers through the tunnel; what can't be opened stays closed.
+    async fn open_doors(
+        &mut self,
+        map: &Netmap,
+        guarded: Result<(), String>,
+    ) -> Result<(), String> {
+        let mut trouble = Trouble::default();
         if let Err(why) = guarded {
             self.services.close_all().await;
             self.balancers.close_all().await;
-            trouble.note("services", Err::<(), _>(why));
-            return trouble.result();
+            return Err(format!("services: {why}"));
         }
         for (service, opened) in self.services.open(&self.tunnel, map).await {
             trouble.note(service, opened);

@@ -123,7 +123,7 @@ impl Scene {
             let event = timeout(TEST_LIMIT, self.events.recv()).await.unwrap();
             if let PlaneEvent::Applied { revision, result } = event.unwrap() {
                 assert_eq!(revision, self.map.revision);
-                return result;
+                return result.trouble().map_or(Ok(()), |why| Err(why.to_owned()));
             }
         }
     }
@@ -366,7 +366,7 @@ async fn no_carrier_is_believed_in_after_events_were_missed() {
         watch::channel(None).0,
     );
     let scene = Scene::new().await;
-    plane.apply(&scene.map).await.unwrap();
+    assert!(plane.apply(&scene.map).await.is_whole());
     let (near, mut far) = tokio::io::duplex(64 * 1024);
     let up = plane.attach(5, Carried(Box::new(near))).await;
     assert!(matches!(up, PlaneEvent::CarrierUp { carrier: 5 }));

@@ -100,7 +100,7 @@ impl Plane {
         loop {
             let event = timeout(LIMIT, self.events.recv()).await.unwrap();
             if let PlaneEvent::Applied { result, .. } = event.unwrap() {
-                return result.unwrap();
+                return assert_eq!(result.trouble(), None);
             }
         }
     }

@@ -4,6 +4,7 @@
 use malha_node::agent::{
     Action, Agent, AgentConfig, Ending, Event, LinkError, LinkFault, LinkId, Transport,
 };
+use malha_node::plane::Applied;
 use malha_proto::{
     Fingerprint, FrameDecoder, MAX_FRAME_TO_CONTROLLER_BYTES, MAX_FRAME_TO_NODE_BYTES, NodeId,
     PeerObservation, ServiceState, ToController, WgKey, encode_frame,
@@ -162,20 +163,15 @@ impl Fleet {
         };
         let revision = map.revision;
         if plane_broken {
-            let result = Err("the tunnel is broken".to_owned());
+            let result = Applied::failed("the tunnel is broken".to_owned());
             return self.tell(id, Event::Applied { revision, result });
         }
         let peers = map.peers.keys().map(|peer| self.seen(*peer)).collect();
         if let Some(process) = self.process(id, number) {
             process.plane.map = Some(map);
         }
-        self.tell(
-            id,
-            Event::Applied {
-                revision,
-                result: Ok(()),
-            },
-        )?;
+        let result = Applied::whole();
+        self.tell(id, Event::Applied { revision, result })?;
         self.tell(id, Event::Observed { peers })
     }
 

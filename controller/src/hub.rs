@@ -57,6 +57,7 @@ pub struct Hub {
     /// Until then nodes are waited for that have not been heard since the start.
     settled_at: Instant,
     keeper: Option<Arc<dyn Keeper>>,
+    lost: CancellationToken,
 }
 
 /// What a hub's tunnel is made of and told by.
@@ -112,6 +113,7 @@ impl Hub {
             keys: Mutex::default(),
             settled_at: Instant::now() + SETTLING,
             keeper,
+            lost: CancellationToken::new(),
         })
     }
 
@@ -119,6 +121,13 @@ impl Hub {
     #[must_use]
     pub fn tunnel(&self) -> Arc<dyn Tunnel> {
         self.tunnel.clone()
+    }
+
+    /// Cancelled when the tunnel has ended by itself: its interface was taken away, or by a fault of ours. Sockets and engines
+    /// are bound to it, so that the program has to start again.
+    #[must_use]
+    pub fn lost(&self) -> CancellationToken {
+        self.lost.clone()
     }
 
     /// Which data plane runs.
@@ -213,6 +222,11 @@ impl Hub {
                     Err(RecvError::Closed) => break,
                 },
                 () = sleep_until(look_at) => {
+                    if self.tunnel.has_ended() {
+                        tracing::error!("the hub's tunnel ended by itself");
+                        self.lost.cancel();
+                        break;
+                    }
                     self.look().await;
                     told.balancers.look(&self.tunnel, self.node, &self.live.balancing).await;
                     look_at = Instant::now() + LOOK_INTERVAL;

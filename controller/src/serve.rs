@@ -54,6 +54,8 @@ pub struct Running {
     pub published: watch::Receiver<Revision>,
     store: Arc<dyn malha_store::Store>,
     stop: CancellationToken,
+    /// Cancelled when the hub's tunnel has ended by itself.
+    hub_lost: CancellationToken,
     /// All but the coordinator.
     tasks: TaskTracker,
     /// Ends the coordinator when it is dropped.
@@ -76,9 +78,17 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         revision = %running.handle.state().revision(),
         "malha serves"
     );
-    stop.cancelled().await;
+    let lost = running.hub_lost.clone();
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = lost.cancelled() => {}
+    }
     notifier.stopping();
     running.finish().await;
+    anyhow::ensure!(
+        !lost.is_cancelled(),
+        "the hub's tunnel ended by itself, and nothing reaches a node without it: was its interface removed? Start the controller again"
+    );
     Ok(())
 }
 
@@ -164,6 +174,7 @@ pub async fn start(
         published: served,
         store,
         stop: stop.clone(),
+        hub_lost: hub.lost(),
         tasks: tasks.clone(),
         writer,
         writing,

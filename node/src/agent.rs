@@ -188,6 +188,7 @@ impl Agent {
             Event::Lost { link, error } => self.on_lost(link, error),
             Event::Frame { link, message } => self.on_frame(link, *message),
             Event::Applied { revision, result } => self.on_applied(revision, result),
+            Event::TunnelEnded => self.map.redo(&mut self.actions),
             Event::Probed { service, state } => {
                 if self.health.on_probed(service, state, self.now) {
                     self.report_soon();

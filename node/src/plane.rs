@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use malha_proto::{Allow, Netmap, PairTable, PeerObservation, Revision, WgKey};
+use malha_proto::{Allow, Netmap, NodeId, PairTable, PeerObservation, Revision, WgKey};
 use malha_tunnel::{Engine, Offload, PeerDrops, PrivateKey, TunnelStats};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
@@ -78,6 +78,8 @@ pub enum PlaneEvent {
         result: Applied,
     },
     Observed(Box<PlaneView>),
+    /// The tunnel has ended by itself; nothing of the last map is in force.
+    TunnelEnded,
     /// No way to the hub that the tunnel knows brings an answer.
     HubSilent,
     CarrierUp {
@@ -112,6 +114,27 @@ pub struct PeerView {
     pub answers: u64,
     /// The epoch of the preshared key in use, and when it began, milliseconds of the Unix epoch.
     pub key_epoch: Option<(u64, u64)>,
+}
+
+impl PeerView {
+    /// One that the tunnel does not have.
+    #[must_use]
+    pub fn absent(peer: NodeId) -> Self {
+        Self {
+            seen: PeerObservation {
+                peer,
+                endpoint: None,
+                handshake_age_ms: None,
+                rx_bytes: 0,
+                tx_bytes: 0,
+                path: None,
+            },
+            drops: PeerDrops::default(),
+            allowed: Vec::new(),
+            answers: 0,
+            key_epoch: None,
+        }
+    }
 }
 
 /// Runs the plane until the sender of `orders` is dropped; then the tunnel is down and the interface gone. `overlay` shows
@@ -162,6 +185,10 @@ pub async fn run_plane(
             () = plane.guard.changed() => plane.guard.restore().await,
             _ = observe.tick() => {
                 plane.guard.check().await;
+                if plane.lost_tunnel() {
+                    plane.stop().await;
+                    let _ = events.send(PlaneEvent::TunnelEnded).await;
+                }
                 if let Some(lost) = plane.lost_carrier() {
                     let _ = events.send(lost).await;
                 }
@@ -244,10 +271,19 @@ impl Plane {
         }
     }
 
+    fn lost_tunnel(&self) -> bool {
+        let running = self.running.as_ref();
+        running.is_some_and(|running| running.tunnel.has_ended())
+    }
+
     async fn stop(&mut self) {
         if let Some(running) = self.running.take() {
             self.overlay.send_replace(None);
-            self.config.former.remembered.listen = running.tunnel.listen_addrs().await;
+            let listen = running.tunnel.listen_addrs().await;
+            // One that ended by itself has no address to say.
+            if !listen.is_empty() {
+                self.config.former.remembered.listen = listen;
+            }
             running.stop().await;
             // One that was not told of yet stays so: it is told of within a second, and the tunnel may be restarted twice meanwhile.
             self.lost_carrier = self.carrier.take().or_else(|| self.lost_carrier.take());

@@ -11,11 +11,11 @@ mod stored;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use malha_proto::{FarewellReason, NodeId, PairTable, ToController};
+use malha_proto::{FarewellReason, NodeId, PairTable};
 use malha_tunnel::{Engine, Keeper};
 use thiserror::Error;
 use tokio::net::UnixStream;
@@ -24,9 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{
-    Action, Agent, AgentConfig, Ending, Event, LinkError, LinkFault, LinkId, Millis,
-};
+use crate::agent::{Action, Agent, AgentConfig, Ending, Event, LinkError, LinkFault, Millis};
 use crate::balancers::FINISH_LIMIT;
 use crate::control::Credentials;
 use crate::engine::EngineReason;
@@ -44,7 +42,7 @@ use crate::{clock, exit, machine};
 use contact::ContactWatch;
 use disk::{DiskAnswer, DiskJob, MAX_JOBS, former, run_disk};
 use inbox::{Inbox, Input};
-use links::credentials;
+use links::{Links, credentials};
 use names::Names;
 use network::NetworkWatch;
 use renewal::Renewal;
@@ -135,7 +133,7 @@ struct Shell {
     identity: Identity,
     credentials: Arc<Credentials>,
     renewal: Renewal,
-    links: BTreeMap<LinkId, mpsc::Sender<ToController>>,
+    links: Links,
     /// Links and probes.
     tasks: JoinSet<()>,
     callers: JoinSet<()>,
@@ -202,7 +200,7 @@ impl Shell {
             credentials: Arc::new(credentials(&identity, &stored.keys)),
             identity,
             renewal: Renewal::of(&stored.keys),
-            links: BTreeMap::new(),
+            links: Links::default(),
             tasks,
             callers: JoinSet::new(),
             events,
@@ -274,6 +272,11 @@ impl Shell {
                 let addresses = self.network.candidates(&self.plane.listen);
                 self.tell(Event::Listens { addresses });
             }
+            Input::Plane(PlaneEvent::TunnelEnded) => {
+                tracing::error!("the tunnel ended by itself; another one is started");
+                self.plane = PlaneView::default();
+                self.tell(Event::TunnelEnded);
+            }
             Input::Plane(PlaneEvent::HubSilent) => self.tell(Event::HubSilent),
             Input::Plane(PlaneEvent::CarrierUp { carrier }) => {
                 self.tell(Event::CarrierUp { carrier });
@@ -307,8 +310,7 @@ impl Shell {
                 controller,
                 transport,
             } => self.connect(link, controller, transport),
-            // Dropping the sender ends the link once its queue is empty.
-            Action::Close { link } => drop(self.links.remove(&link)),
+            Action::Close { link } => self.links.close(link),
             Action::Send { link, message } => self.send(link, message),
             Action::SaveLease(lease) => self.write(DiskJob::SaveLease(lease)),
             Action::SaveNetmap(map) => self.write(DiskJob::SaveNetmap(map)),

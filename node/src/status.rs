@@ -8,6 +8,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use malha_proto::{NodeId, PathKind, Revision, ServiceId, ServiceState};
@@ -18,7 +19,7 @@ use crate::agent::{AgentView, ControlState, PolicyView};
 use crate::engine::EngineReason;
 use crate::guard::GuardStatus;
 use crate::names::NamesStatus;
-use crate::plane::PlaneView;
+use crate::plane::{PeerView, PlaneView};
 use crate::streams::StreamsView;
 
 pub use balancers::{BalancerStatus, ServerStatus};
@@ -216,7 +217,7 @@ impl StatusDocument {
             },
             quarantined: view.quarantined,
             services: services(view, map, about.now),
-            peers: peers(map, about.plane, about.wall_ms),
+            peers: peers(map.filter(|_| !view.quarantined), about),
             balancers: balancers::balancers(map, &about.plane.balanced),
             guard: about.plane.guard.clone(),
             names: about.names.clone(),
@@ -288,11 +289,16 @@ fn services(view: &AgentView, map: Option<&malha_proto::Netmap>, now: u64) -> Ve
     known.collect()
 }
 
-fn peers(map: Option<&malha_proto::Netmap>, plane: &PlaneView, wall_ms: u64) -> Vec<PeerStatus> {
-    let known = plane.peers.iter().filter_map(|view| {
-        let peer = map?.peers.get(&view.seen.peer)?;
+/// All that the map names: one that the tunnel does not have is one from which nothing was heard.
+fn peers(map: Option<&malha_proto::Netmap>, about: &Surroundings) -> Vec<PeerStatus> {
+    let seen: BTreeMap<NodeId, &PeerView> =
+        (about.plane.peers.iter().map(|view| (view.seen.peer, view))).collect();
+    let peers = map.into_iter().flat_map(|map| map.peers.values());
+    let known = peers.map(|peer| {
+        let absent = PeerView::absent(peer.id);
+        let view = seen.get(&peer.id).copied().unwrap_or(&absent);
         let filter = FilterStatus::new(view);
-        Some(PeerStatus {
+        PeerStatus {
             id: peer.id,
             name: peer.name.to_string(),
             hub: peer.hub,
@@ -305,9 +311,9 @@ fn peers(map: Option<&malha_proto::Netmap>, plane: &PlaneView, wall_ms: u64) -> 
             path: view.seen.path,
             key: view.key_epoch.map(|(epoch, since_ms)| KeyStatus {
                 epoch,
-                age_ms: wall_ms.saturating_sub(since_ms),
+                age_ms: about.wall_ms.saturating_sub(since_ms),
             }),
-        })
+        }
     });
     known.collect()
 }

@@ -89,6 +89,8 @@ pub enum Event {
         revision: Revision,
         result: Applied,
     },
+    /// The tunnel has ended by itself, and with it all that was applied.
+    TunnelEnded,
     /// The answer to [`super::Action::Probe`].
     Probed {
         service: ServiceId,

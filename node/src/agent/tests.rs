@@ -298,6 +298,20 @@ fn a_port_that_can_not_be_opened_holds_up_no_map_and_is_tried_again() {
 }
 
 #[test]
+fn a_tunnel_that_ended_by_itself_is_put_up_again() {
+    let (mut world, link) = World::online();
+    let actions = world.tell(Event::TunnelEnded);
+    assert_eq!(sent(&actions), [], "the controller has nothing to learn");
+    let revisions: Vec<_> = world.applied.iter().map(|map| map.revision.0).collect();
+    assert_eq!(revisions, [10, 10]);
+    world.tunnel_broken = true;
+    world.tell(Event::TunnelEnded);
+    world.tunnel_broken = false;
+    world.live(link, REPAIR_LONGEST_MS);
+    assert_eq!(world.applied.len(), 3);
+}
+
+#[test]
 fn a_full_disk_is_shown_and_the_map_acknowledged_all_the_same() {
     let (mut world, link) = World::online();
     world.disk_full = true;

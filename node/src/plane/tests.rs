@@ -357,6 +357,27 @@ async fn a_carrier_that_goes_down_with_its_tunnel_is_told_of_though_that_is_rest
     timeout(TEST_LIMIT, told).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_tunnel_that_ended_by_itself_is_told_of_and_can_be_put_up_again() {
+    let scene = Scene::new().await;
+    let mut plane = Plane::new(
+        plane_config(),
+        PrivateKey::generate(),
+        watch::channel(None).0,
+    );
+    assert!(plane.apply(&scene.map).await.is_whole());
+    assert!(!plane.lost_tunnel());
+    let running = plane.running.as_ref().unwrap();
+    let listen = running.tunnel.listen_addrs().await;
+    plane.config.former.remembered.listen.clone_from(&listen);
+    running.tunnel.shutdown().await;
+    assert!(plane.lost_tunnel());
+    plane.stop().await;
+    assert_eq!(plane.config.former.remembered.listen, listen);
+    assert!(plane.apply(&scene.map).await.is_whole());
+    assert!(!plane.lost_tunnel());
+}
+
 /// That it has ended may be among what was missed.
 #[tokio::test]
 async fn no_carrier_is_believed_in_after_events_were_missed() {

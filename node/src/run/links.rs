@@ -1,6 +1,7 @@
 //! The ways out of this machine that the agent asks for, each as a task: links to a controller, the carrier of the tunnel, and
 //! looks at services, ports and names.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,11 +30,52 @@ pub(super) fn credentials(identity: &Identity, keys: &Keys) -> Credentials {
     }
 }
 
+/// Gives the plane a carrier once it is there. The plane ends with the last sender of its orders, so none is held meanwhile.
+async fn attach(
+    carrier: u64,
+    dial: impl Future<Output = Result<Carried, LinkError>>,
+    orders: mpsc::WeakSender<PlaneOrder>,
+) -> Result<(), LinkError> {
+    let stream = dial.await?;
+    let gone = || LinkError::new(LinkFault::Closed, "the tunnel is gone");
+    let attach = PlaneOrder::AttachCarrier { carrier, stream };
+    let orders = orders.upgrade().ok_or_else(gone)?;
+    orders.send(attach).await.map_err(|_| gone())
+}
+
+/// Where what goes to the controller waits, by link.
+#[derive(Default)]
+pub(super) struct Links(BTreeMap<LinkId, mpsc::Sender<ToController>>);
+
+impl Links {
+    /// What [`Links::send`] gives the link. Those that have ended are forgotten.
+    fn open(&mut self, link: LinkId) -> mpsc::Receiver<ToController> {
+        let (outgoing, queue) = mpsc::channel(MAX_LINK_QUEUE);
+        self.0.retain(|_, outgoing| !outgoing.is_closed());
+        self.0.insert(link, outgoing);
+        queue
+    }
+
+    /// Ends a link once its queue is empty.
+    pub(super) fn close(&mut self, link: LinkId) {
+        self.0.remove(&link);
+    }
+
+    /// False if the link takes nothing any more; then it is closed. One that was closed before takes everything and says nothing.
+    fn send(&mut self, link: LinkId, message: ToController) -> bool {
+        let outgoing = self.0.get(&link);
+        let taken = outgoing.is_none_or(|outgoing| outgoing.try_send(message).is_ok());
+        if !taken {
+            self.close(link);
+        }
+        taken
+    }
+}
+
 impl Shell {
     pub(super) fn connect(&mut self, link: LinkId, controller: Arc<str>, transport: Transport) {
         tracing::debug!(%controller, %transport, "dialing");
-        let (outgoing, queue) = mpsc::channel(MAX_LINK_QUEUE);
-        self.links.insert(link, outgoing);
+        let queue = self.links.open(link);
         let credentials = self.credentials.clone();
         let events = self.events.clone();
         self.tasks.spawn(run_link(
@@ -49,18 +91,10 @@ impl Shell {
     pub(super) fn open_carrier(&mut self, carrier: u64, controller: Arc<str>) {
         tracing::info!("UDP does not reach the hub; going over TCP");
         let credentials = self.credentials.clone();
-        let (events, orders) = (self.events.clone(), self.orders.clone());
+        let (events, orders) = (self.events.clone(), self.orders.downgrade());
         self.tasks.spawn(async move {
-            let failed = match dial_carrier(&controller, &credentials).await {
-                Ok(stream) => {
-                    let stream = Carried(stream);
-                    let attach = PlaneOrder::AttachCarrier { carrier, stream };
-                    let taken = orders.send(attach).await;
-                    taken.map_err(|_| LinkError::new(LinkFault::Closed, "the tunnel is gone"))
-                }
-                Err(error) => Err(error),
-            };
-            if let Err(error) = failed {
+            let dial = async { dial_carrier(&controller, &credentials).await.map(Carried) };
+            if let Err(error) = attach(carrier, dial, orders).await {
                 let _ = events.send(Event::CarrierEnded { carrier, error }).await;
             }
         });
@@ -101,13 +135,38 @@ impl Shell {
     }
 
     pub(super) fn send(&mut self, link: LinkId, message: ToController) {
-        let Some(outgoing) = self.links.get(&link) else {
-            return;
-        };
-        if outgoing.try_send(message).is_err() {
-            self.links.remove(&link);
+        if !self.links.send(link, message) {
             let error = LinkError::new(LinkFault::Silent, "the connection takes nothing any more");
             self.next.push_back(Event::Lost { link, error });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_that_have_ended_are_not_kept() {
+        let mut links = Links::default();
+        let stands = links.open(LinkId(0));
+        for number in 1..100 {
+            drop(links.open(LinkId(number)));
+        }
+        assert_eq!(links.0.len(), 2);
+        drop(stands);
+        assert!(!links.send(LinkId(0), ToController::LeaseSaved));
+        assert!(links.send(LinkId(0), ToController::LeaseSaved));
+    }
+
+    #[tokio::test]
+    async fn a_carrier_that_is_dialled_keeps_no_plane_from_ending() {
+        let (orders, mut inbox) = mpsc::channel(1);
+        let weak = orders.downgrade();
+        let dialling = tokio::spawn(attach(1, std::future::pending(), weak));
+        tokio::task::yield_now().await;
+        drop(orders);
+        assert!(inbox.recv().await.is_none());
+        dialling.abort();
     }
 }

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 
-use malha_proto::{RefusalCode, Revision, ToNode};
+use malha_proto::{RefusalCode, Revision, ToController, ToNode};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 

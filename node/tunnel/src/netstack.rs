@@ -106,6 +106,10 @@ impl Tunnel for Netstack {
         Engine::Netstack
     }
 
+    fn has_ended(&self) -> bool {
+        self.commands.is_closed()
+    }
+
     async fn set_peer(&self, peer: PeerConfig) -> Result<(), TunnelError> {
         let answer = self
             .ask_device(|reply| Request::SetPeer(Box::new(peer), reply))

@@ -39,6 +39,10 @@ pub enum Engine {
 pub trait Tunnel: Send + Sync {
     fn engine(&self) -> Engine;
 
+    /// Whether nothing of it runs any more: it was shut down, or has ended by itself, since its interface was taken away or
+    /// by a fault of ours. Who wants a tunnel then starts another one.
+    fn has_ended(&self) -> bool;
+
     /// Adds a peer, or changes it without losing its traffic. Connections to addresses that the peer no longer owns die.
     async fn set_peer(&self, peer: PeerConfig) -> Result<(), TunnelError>;
 

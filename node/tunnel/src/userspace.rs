@@ -149,6 +149,10 @@ impl Tunnel for Userspace {
         self.engine
     }
 
+    fn has_ended(&self) -> bool {
+        self.commands.are_closed()
+    }
+
     async fn set_peer(&self, peer: PeerConfig) -> Result<(), TunnelError> {
         let answers = self
             .ask_devices(|reply| Request::SetPeer(Box::new(peer.clone()), reply))

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use malha_tests::lab::{Hub, story};
+use malha_tests::lab::{Hub, PATIENCE, eventually, story};
+
+use crate::balancing::device;
 
 #[test]
 fn a_restored_backup_brings_everything_back_and_nodes_reconnect_untouched() {
@@ -57,6 +59,30 @@ fn a_restored_backup_brings_everything_back_and_nodes_reconnect_untouched() {
                 data.to_str().context("a path")?,
             ])
             .map(drop)
+    });
+}
+
+#[test]
+fn interfaces_that_somebody_removed_come_back() {
+    story("interfaces removed", |lab| {
+        let mut garage = lab.open_garage(1, "userspace")?;
+        lab.client.reads(&garage.url())?;
+        let node = &garage.machine.namespace;
+        let before = device(node)?;
+        node.ip("link delete malha0")?;
+        eventually("the agent makes another interface", PATIENCE, || {
+            ensure!(device(node)? != before, "it is the same");
+            Ok(())
+        })?;
+        lab.client.reads(&garage.url())?;
+        garage.machine.becomes_healthy()?;
+
+        lab.hub.namespace.ip("link delete malha0")?;
+        let ended = lab.hub.controller()?.ended()?;
+        ensure!(!ended.success(), "nobody would start it again: {ended}");
+        lab.hub.serve()?;
+        lab.client.reads(&garage.url())?;
+        garage.machine.becomes_healthy()
     });
 }
 

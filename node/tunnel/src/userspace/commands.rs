@@ -36,6 +36,11 @@ impl Commands {
         &self.shards[number]
     }
 
+    /// Whether the shards have ended: when one does, be it by a panic, all do.
+    pub(super) fn are_closed(&self) -> bool {
+        self.shards.iter().any(mpsc::Sender::is_closed)
+    }
+
     /// `None` if the tunnel has ended.
     pub(super) async fn ask<T>(
         &self,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::link::Link;
 use super::ruleset::Ruleset;
-use super::wireguard::{DeviceSeen, PeerChange, PeerSeen, WireGuard};
+use super::wireguard::{Device, DeviceSeen, PeerChange, PeerSeen, WireGuard};
 use crate::config::{PeerConfig, TunnelConfig};
 use crate::error::TunnelError;
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
@@ -20,7 +20,7 @@ use crate::status::{
 /// Interface and table; both are gone when this is dropped.
 pub(super) struct Host {
     link: Link,
-    wireguard: WireGuard,
+    wireguard: Box<dyn Device>,
     key: PrivateKey,
     rules: Rules,
     peers: BTreeMap<PublicKey, Known>,
@@ -74,7 +74,7 @@ impl Host {
         link.set_up(true).map_err(failed("binding the UDP port"))?;
         let mut host = Self {
             link,
-            wireguard,
+            wireguard: Box::new(wireguard),
             key: config.private_key.clone(),
             rules,
             peers: BTreeMap::new(),
@@ -101,31 +101,14 @@ impl Host {
         self.change_rules(&change)?;
         let before = self.peers.get(&config.public_key);
         let is_elsewhere = before.is_none_or(|known| ways(&known.config) != ways(&config));
-        let no_key = PresharedKey::from_bytes([0; 32]);
-        let change = PeerChange {
-            preshared_key: Some(config.preshared_key.as_ref().unwrap_or(&no_key)),
-            endpoint: ways(&config).first().copied().filter(|_| is_elsewhere),
-            keepalive_s: Some(config.keepalive_s.unwrap_or(0)),
-            allowed_ips: Some(&config.allowed_ips),
-            ..PeerChange::default()
-        };
-        let set = self.wireguard.set_peer(&config.public_key, &change);
+        let endpoint = ways(&config).first().copied().filter(|_| is_elsewhere);
+        let set = self.wireguard.install(&config, endpoint);
         set.map_err(|source| TunnelError::Kernel {
             attempt: "setting a peer",
             source,
         })?;
-        let known = self
-            .peers
-            .entry(config.public_key)
-            .or_insert_with(|| Known {
-                config: config.clone(),
-                seen: PeerSeen::default(),
-                heard: None,
-                asked: None,
-                told: None,
-                endpoint: 0,
-                tried: None,
-            });
+        let fresh = || Known::new(config.clone());
+        let known = self.peers.entry(config.public_key).or_insert_with(fresh);
         known.config = config;
         if is_elsewhere {
             known.endpoint = 0;
@@ -138,11 +121,7 @@ impl Host {
         if self.peers.remove(key).is_none() {
             return Ok(false);
         }
-        let removal = PeerChange {
-            remove: true,
-            ..PeerChange::default()
-        };
-        let removed = self.wireguard.set_peer(key, &removal);
+        let removed = self.wireguard.set_peer(key, &REMOVAL);
         let change = self.rules.set.remove_peer(key);
         self.change_rules(&change)?;
         removed.map_err(|source| TunnelError::Kernel {
@@ -174,22 +153,26 @@ impl Host {
         vec![([0; 4], port).into(), ([0u16; 8], port).into()]
     }
 
-    /// What happened since the last look. Peers that do not answer are tried at their next endpoint.
+    /// What happened since the last look. Peers that do not answer are tried at their next endpoint; those that the kernel
+    /// does not have, though they were set, are set again.
     pub(super) fn look(&mut self, now: Instant) -> io::Result<Vec<TunnelEvent>> {
         let DeviceSeen { listen_port, peers } = self.wireguard.look()?;
         self.listen_port = listen_port;
         let mut events = Vec::new();
-        for (key, seen) in peers {
-            let Some(known) = self.peers.get_mut(&key) else {
+        for (key, known) in &mut self.peers {
+            let Some(seen) = peers.get(key) else {
+                if let Err(error) = self.wireguard.renew(known, &self.rules.set) {
+                    tracing::warn!(%error, peer = %key, "a peer is missing and can't be set yet");
+                }
                 continue;
             };
-            known.take(seen, now, &mut events);
+            known.take(*seen, now, &mut events);
             if let Some(endpoint) = known.next_endpoint(now) {
                 let change = PeerChange {
                     endpoint: Some(endpoint),
                     ..PeerChange::default()
                 };
-                self.wireguard.set_peer(&key, &change)?;
+                self.wireguard.set_peer(key, &change)?;
             }
         }
         Ok(events)
@@ -231,23 +214,15 @@ impl Host {
         let is_heard = |known: &Known| {
             (known.heard).is_some_and(|at| now.saturating_duration_since(at) < HEARD_LATELY)
         };
-        let lost: Vec<PeerConfig> = self
-            .peers
-            .values()
-            .filter(|known| !ways(&known.config).is_empty() && !is_heard(known))
-            .map(|known| known.config.clone())
-            .collect();
-        for config in lost {
-            let key = config.public_key;
-            let removal = PeerChange {
-                remove: true,
-                ..PeerChange::default()
-            };
-            self.wireguard.set_peer(&key, &removal)?;
-            self.peers.remove(&key);
-            self.set_peer(config).map_err(io::Error::other)?;
+        let lost = self.peers.iter_mut();
+        let lost = lost.filter(|(_, known)| !ways(&known.config).is_empty() && !is_heard(known));
+        let mut renewed = Ok(());
+        for (key, known) in lost {
+            let removed = self.wireguard.set_peer(key, &REMOVAL);
+            let again = removed.and_then(|()| self.wireguard.renew(known, &self.rules.set));
+            renewed = renewed.and(again);
         }
-        self.nudge(|known| !ways(&known.config).is_empty())
+        renewed.and(self.nudge(|known| !ways(&known.config).is_empty()))
     }
 
     /// Puts the table back if somebody took it away. Until that succeeds nothing passes.
@@ -326,7 +301,46 @@ impl Rules {
     }
 }
 
+impl dyn Device {
+    /// Sets all that the kernel is told of a peer; its rules are somebody else's.
+    fn install(&mut self, config: &PeerConfig, endpoint: Option<SocketAddr>) -> io::Result<()> {
+        let no_key = PresharedKey::from_bytes([0; 32]);
+        let change = PeerChange {
+            preshared_key: Some(config.preshared_key.as_ref().unwrap_or(&no_key)),
+            endpoint,
+            keepalive_s: Some(config.keepalive_s.unwrap_or(0)),
+            allowed_ips: Some(&config.allowed_ips),
+            ..PeerChange::default()
+        };
+        self.set_peer(&config.public_key, &change)
+    }
+
+    /// Sets a peer that the kernel does not have any more. What was known of it is kept even if that fails, since from it the
+    /// next attempt is made.
+    fn renew(&mut self, known: &mut Known, rules: &Ruleset) -> io::Result<()> {
+        *known = Known::new(known.config.clone());
+        let mut config = known.config.clone();
+        // An address that went to another peer since is judged by that one's rules.
+        config
+            .allowed_ips
+            .retain(|prefix| rules.owns(&config.public_key, prefix));
+        self.install(&config, ways(&config).first().copied())
+    }
+}
+
 impl Known {
+    fn new(config: PeerConfig) -> Self {
+        Self {
+            config,
+            seen: PeerSeen::default(),
+            heard: None,
+            asked: None,
+            told: None,
+            endpoint: 0,
+            tried: None,
+        }
+    }
+
     fn take(&mut self, seen: PeerSeen, now: Instant, events: &mut Vec<TunnelEvent>) {
         let before = std::mem::replace(&mut self.seen, seen);
         let peer = self.config.public_key;
@@ -406,6 +420,13 @@ fn ways(config: &PeerConfig) -> Vec<SocketAddr> {
     ways.copied().collect()
 }
 
+const REMOVAL: PeerChange<'static> = PeerChange {
+    remove: true,
+    preshared_key: None,
+    endpoint: None,
+    keepalive_s: None,
+    allowed_ips: None,
+};
 /// How often the table's counters are read; `nft` is a process each time.
 const COUNT_INTERVAL: Duration = Duration::from_secs(10);
 /// Without an answer for so long, the next endpoint is tried. A live peer says something at least every 10 s (WireGuard's
@@ -414,3 +435,6 @@ const ENDPOINT_PATIENCE: Duration = Duration::from_secs(12);
 /// WireGuard's REKEY_ATTEMPT_TIME.
 const UNANSWERED: Duration = Duration::from_secs(90);
 const HEARD_LATELY: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;

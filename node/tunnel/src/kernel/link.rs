@@ -38,6 +38,16 @@ impl Link {
         link.with_alias()
     }
 
+    /// One that exists, or an index that is no interface's.
+    #[cfg(test)]
+    pub(super) fn found(name: &str, index: u32) -> io::Result<Self> {
+        Ok(Self {
+            netlink: Netlink::open(SockProtocol::NetlinkRoute)?,
+            name: name.into(),
+            index,
+        })
+    }
+
     pub(super) fn add_address(&mut self, net: IpNet) -> io::Result<()> {
         address::add(&mut self.netlink, self.index, net)
     }

@@ -69,6 +69,11 @@ impl Ruleset {
         prefixes.find_map(|prefix| self.owners.get(&prefix.trunc()).copied())
     }
 
+    /// Whether nobody else was given this very prefix since the peer was.
+    pub(crate) fn owns(&self, key: &PublicKey, prefix: &IpNet) -> bool {
+        self.owners.get(&prefix.trunc()) == Some(key)
+    }
+
     /// The names of a peer's counters: of what no rule permits, and of one rule.
     pub(crate) fn refusals(&self, key: &PublicKey) -> Option<String> {
         let peer = self.peers.get(key)?;

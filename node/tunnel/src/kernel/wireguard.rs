@@ -12,6 +12,17 @@ use nix::sys::socket::SockProtocol;
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
 use crate::netlink::{Attributes, Message, NLM_F_ACK, NLM_F_DUMP, Netlink, array};
 
+/// What is asked about an interface that runs.
+pub(super) trait Device: Send {
+    /// Adds a peer, if its allowed IPs are said; a peer that is not there is changed in nothing else.
+    fn set_peer(&mut self, key: &PublicKey, change: &PeerChange<'_>) -> io::Result<()>;
+
+    fn look(&mut self) -> io::Result<DeviceSeen>;
+
+    /// Makes the kernel forget from which local address it spoke to each peer.
+    fn forget_sources(&mut self) -> io::Result<()>;
+}
+
 /// The family's socket.
 pub(super) struct WireGuard {
     netlink: Netlink,
@@ -79,14 +90,16 @@ impl WireGuard {
         self.netlink.ask(message, |_| {})
     }
 
-    /// Makes the kernel forget from which local address it spoke to each peer.
-    pub(super) fn forget_sources(&mut self) -> io::Result<()> {
-        let mut message = self.setting();
-        message.attribute(WGDEVICE_A_FWMARK, &[0; 4]);
-        self.netlink.ask(message, |_| {})
+    fn setting(&self) -> Message {
+        let header = [WG_CMD_SET_DEVICE, WG_GENL_VERSION, 0, 0];
+        let mut message = Message::new(self.family, NLM_F_ACK).header(&header);
+        message.text(WGDEVICE_A_IFNAME, &self.interface);
+        message
     }
+}
 
-    pub(super) fn set_peer(&mut self, key: &PublicKey, change: &PeerChange<'_>) -> io::Result<()> {
+impl Device for WireGuard {
+    fn set_peer(&mut self, key: &PublicKey, change: &PeerChange<'_>) -> io::Result<()> {
         let mut message = self.setting();
         message.nested(WGDEVICE_A_PEERS, |peers| {
             peers.nested(0, |peer| write_peer(peer, key, change));
@@ -94,7 +107,7 @@ impl WireGuard {
         self.netlink.ask(message, |_| {})
     }
 
-    pub(super) fn look(&mut self) -> io::Result<DeviceSeen> {
+    fn look(&mut self) -> io::Result<DeviceSeen> {
         let header = [WG_CMD_GET_DEVICE, WG_GENL_VERSION, 0, 0];
         let mut question = Message::new(self.family, NLM_F_ACK | NLM_F_DUMP).header(&header);
         question.text(WGDEVICE_A_IFNAME, &self.interface);
@@ -105,23 +118,22 @@ impl WireGuard {
         Ok(seen)
     }
 
-    fn setting(&self) -> Message {
-        let header = [WG_CMD_SET_DEVICE, WG_GENL_VERSION, 0, 0];
-        let mut message = Message::new(self.family, NLM_F_ACK).header(&header);
-        message.text(WGDEVICE_A_IFNAME, &self.interface);
-        message
+    fn forget_sources(&mut self) -> io::Result<()> {
+        let mut message = self.setting();
+        message.attribute(WGDEVICE_A_FWMARK, &[0; 4]);
+        self.netlink.ask(message, |_| {})
     }
 }
 
 fn write_peer(peer: &mut Message, key: &PublicKey, change: &PeerChange<'_>) {
     peer.attribute(WGPEER_A_PUBLIC_KEY, key.as_bytes());
-    let replace = if change.allowed_ips.is_some() {
-        WGPEER_F_REPLACE_ALLOWEDIPS
-    } else {
-        0
+    let flag = match change.allowed_ips {
+        _ if change.remove => WGPEER_F_REMOVE_ME,
+        Some(_) => WGPEER_F_REPLACE_ALLOWEDIPS,
+        // Otherwise the kernel would make one that owns no address.
+        None => WGPEER_F_UPDATE_ONLY,
     };
-    let remove = if change.remove { WGPEER_F_REMOVE_ME } else { 0 };
-    peer.attribute(WGPEER_A_FLAGS, &(replace | remove).to_ne_bytes());
+    peer.attribute(WGPEER_A_FLAGS, &flag.to_ne_bytes());
     if let Some(key) = change.preshared_key {
         peer.attribute(WGPEER_A_PRESHARED_KEY, key.as_bytes());
     }
@@ -241,6 +253,7 @@ const WGPEER_A_TX_BYTES: u16 = 8;
 const WGPEER_A_ALLOWEDIPS: u16 = 9;
 const WGPEER_F_REMOVE_ME: u32 = 1;
 const WGPEER_F_REPLACE_ALLOWEDIPS: u32 = 2;
+const WGPEER_F_UPDATE_ONLY: u32 = 4;
 const WGALLOWEDIP_A_FAMILY: u16 = 1;
 const WGALLOWEDIP_A_IPADDR: u16 = 2;
 const WGALLOWEDIP_A_CIDR_MASK: u16 = 3;
@@ -324,5 +337,24 @@ mod tests {
         .concat();
         // Both items are padded to four bytes inside the list's length.
         assert_eq!(bytes[16..], golden);
+    }
+
+    #[test]
+    fn a_change_of_a_peer_that_is_not_there_makes_none() {
+        let key = PrivateKey::from_bytes([7; 32]).public_key();
+        let flags = |change: PeerChange<'_>| {
+            let mut message = Message::new(0, 0);
+            write_peer(&mut message, &key, &change);
+            let flags = Attributes(&message.finish(1)[16..])
+                .find(WGPEER_A_FLAGS)
+                .map(<[u8]>::to_vec);
+            u32::from_ne_bytes(flags.unwrap().try_into().unwrap())
+        };
+        assert_eq!(flags(PeerChange::default()), 4);
+        let removal = PeerChange {
+            remove: true,
+            ..PeerChange::default()
+        };
+        assert_eq!(flags(removal), 1);
     }
 }

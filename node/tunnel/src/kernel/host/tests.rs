@@ -1,0 +1,122 @@
+//! The host before a kernel that a test plays.
+
+use std::sync::{Arc, Mutex};
+
+use ipnet::IpNet;
+
+use super::*;
+
+/// A kernel's WireGuard. It has what it was told, and may refuse to add peers.
+#[derive(Clone, Default)]
+struct Played(Arc<Mutex<InKernel>>);
+
+#[derive(Default)]
+struct InKernel {
+    peers: BTreeMap<PublicKey, PeerSeen>,
+    owned: BTreeMap<PublicKey, Vec<IpNet>>,
+    is_full: bool,
+}
+
+impl Played {
+    fn peers(&self) -> Vec<PublicKey> {
+        self.0.lock().unwrap().peers.keys().copied().collect()
+    }
+
+    fn owned(&self, key: &PublicKey) -> Vec<IpNet> {
+        self.0.lock().unwrap().owned[key].clone()
+    }
+
+    fn refuse_peers(&self, is_full: bool) {
+        self.0.lock().unwrap().is_full = is_full;
+    }
+}
+
+impl Device for Played {
+    fn set_peer(&mut self, key: &PublicKey, change: &PeerChange<'_>) -> io::Result<()> {
+        let mut device = self.0.lock().unwrap();
+        if change.remove {
+            device.peers.remove(key);
+        } else if let Some(owned) = change.allowed_ips {
+            if device.is_full {
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
+            device.peers.entry(*key).or_default();
+            device.owned.insert(*key, owned.to_vec());
+        }
+        if let Some(peer) = device.peers.get_mut(key) {
+            peer.endpoint = change.endpoint.or(peer.endpoint);
+        }
+        Ok(())
+    }
+
+    fn look(&mut self) -> io::Result<DeviceSeen> {
+        let peers = self.0.lock().unwrap().peers.clone();
+        Ok(DeviceSeen {
+            listen_port: 51820,
+            peers,
+        })
+    }
+
+    fn forget_sources(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn hub() -> PeerConfig {
+    let mut hub = PeerConfig::new(PrivateKey::from_bytes([2; 32]).public_key());
+    hub.allowed_ips = vec!["100.64.0.2/32".parse().unwrap()];
+    hub.endpoints = vec!["192.0.2.1:51820".parse().unwrap()];
+    hub
+}
+
+/// A host that has set one peer, and that can't change a rule: no table can have the name of its own.
+fn host(peer: PeerConfig) -> (Host, Played) {
+    let played = Played::default();
+    let mut rules = Ruleset::new("no name", [].into());
+    rules.set_peer(&peer).unwrap();
+    let mut wireguard: Box<dyn Device> = Box::new(played.clone());
+    wireguard.install(&peer, None).unwrap();
+    let host = Host {
+        link: Link::found("none", i32::MAX as u32).unwrap(),
+        wireguard,
+        key: PrivateKey::from_bytes([1; 32]),
+        rules: Rules {
+            set: rules,
+            in_force: true,
+            counts: BTreeMap::new(),
+            counted: None,
+        },
+        peers: [(peer.public_key, Known::new(peer))].into(),
+        listen_port: 51820,
+    };
+    (host, played)
+}
+
+#[test]
+fn a_refresh_needs_no_rules_and_so_loses_no_peer_while_they_cannot_be_set() {
+    let (mut host, kernel) = host(hub());
+    host.refresh(Instant::now()).unwrap();
+    assert_eq!(kernel.peers(), [hub().public_key]);
+}
+
+#[test]
+fn a_peer_that_the_kernel_did_not_take_back_is_set_at_the_next_look() {
+    let (mut host, kernel) = host(hub());
+    kernel.refuse_peers(true);
+    assert!(host.refresh(Instant::now()).is_err());
+    host.look(Instant::now()).unwrap();
+    assert_eq!(kernel.peers(), []);
+    kernel.refuse_peers(false);
+    host.look(Instant::now()).unwrap();
+    assert_eq!(kernel.peers(), [hub().public_key]);
+}
+
+#[test]
+fn a_refresh_takes_back_no_address_that_went_to_another_peer() {
+    let (mut host, kernel) = host(hub());
+    let mut other = PeerConfig::new(PrivateKey::from_bytes([3; 32]).public_key());
+    other.allowed_ips = hub().allowed_ips;
+    host.rules.set.set_peer(&other).unwrap();
+    host.refresh(Instant::now()).unwrap();
+    assert_eq!(kernel.owned(&hub().public_key), []);
+}

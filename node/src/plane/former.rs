@@ -13,7 +13,8 @@ pub struct Former {
 }
 
 impl Former {
-    /// Starts a tunnel as the last one was, as far as its configuration leaves that open: at its ports, if they are free.
+    /// Starts a tunnel as the last one was, as far as its configuration leaves that open: at its ports, if they are free and
+    /// the engine, which may be another one now, can have them.
     pub(super) fn start<T>(
         &self,
         mut config: TunnelConfig,
@@ -25,7 +26,7 @@ impl Former {
             let mut as_before = config.clone();
             as_before.listen.clone_from(&self.remembered.listen);
             match start(as_before) {
-                Err(TunnelError::Bind { .. }) => {}
+                Err(TunnelError::Bind { .. } | TunnelError::TwoPorts(..)) => {}
                 started => return started,
             }
         }
@@ -51,8 +52,18 @@ mod tests {
 
     const BEFORE: &str = "0.0.0.0:40123";
 
+    fn taken(address: SocketAddr) -> TunnelError {
+        TunnelError::Bind {
+            address,
+            source: std::io::ErrorKind::AddrInUse.into(),
+        }
+    }
+
     /// The addresses with which a tunnel was tried, where the one of before can be had or not.
-    fn tried(configured: &[SocketAddr], is_free: bool) -> Vec<Vec<SocketAddr>> {
+    fn tried(
+        configured: &[SocketAddr],
+        refuse: Option<fn(SocketAddr) -> TunnelError>,
+    ) -> Vec<Vec<SocketAddr>> {
         let former = Former {
             remembered: Remembered::of(&[BEFORE.parse().unwrap()], &[]),
             keeper: None,
@@ -64,30 +75,32 @@ mod tests {
         let started = former.start(config, |config| {
             let address = config.listen.first().copied();
             tried.borrow_mut().push(config.listen);
-            match address.filter(|_| !is_free) {
-                Some(address) => Err(TunnelError::Bind {
-                    address,
-                    source: std::io::ErrorKind::AddrInUse.into(),
-                }),
-                None => Ok(()),
-            }
+            let refused = address.zip(refuse);
+            refused.map_or(Ok(()), |(address, refuse)| Err(refuse(address)))
         });
-        assert_eq!(started.is_ok(), configured.is_empty() || is_free);
+        assert_eq!(started.is_ok(), configured.is_empty() || refuse.is_none());
         tried.into_inner()
     }
 
     #[test]
     fn a_tunnel_that_may_have_any_port_gets_the_one_of_before_while_that_is_free() {
         let before = vec![BEFORE.parse().unwrap()];
-        assert_eq!(tried(&[], true), vec![before.clone()]);
-        assert_eq!(tried(&[], false), vec![before, vec![]]);
+        assert_eq!(tried(&[], None), vec![before.clone()]);
+        assert_eq!(tried(&[], Some(taken)), vec![before, vec![]]);
+    }
+
+    #[test]
+    fn an_engine_that_cannot_have_the_ports_of_before_gets_another() {
+        let two_ports = |address: SocketAddr| TunnelError::TwoPorts(address.port(), 40124);
+        let before = vec![BEFORE.parse().unwrap()];
+        assert_eq!(tried(&[], Some(two_ports)), vec![before, vec![]]);
     }
 
     #[test]
     fn what_the_operator_wrote_goes_before_what_was() {
         let written = ["0.0.0.0:51820".parse().unwrap()];
-        for is_free in [true, false] {
-            assert_eq!(tried(&written, is_free), vec![written.to_vec()]);
+        for refuse in [None, Some(taken as fn(SocketAddr) -> TunnelError)] {
+            assert_eq!(tried(&written, refuse), vec![written.to_vec()]);
         }
     }
 }

@@ -9,7 +9,8 @@ mod nodes;
 
 use std::time::Duration;
 
-use malha_tunnel::nftables::{TableWatch, apply};
+use malha_tunnel::nftables::{TableWatch, apply, table_exists};
+use malha_tunnel::{Engine, start};
 use nodes::LIMIT;
 use nodes::namespace::{Namespace, missing};
 use tokio::time::timeout;
@@ -32,4 +33,23 @@ fn the_echo_of_ones_own_change_is_forgotten_before_it_was_heard() {
         change.unwrap().unwrap();
     });
     watched.join().unwrap();
+}
+
+/// The name of its interface is somebody else's; without WireGuard in the kernel it fails in any case.
+#[test]
+fn a_kernel_tunnel_that_cannot_start_leaves_no_table() {
+    if let Some(reason) = missing(&[("ip", "iproute2"), ("nft", "nftables")]) {
+        println!("{reason}");
+        return;
+    }
+    let namespace = Namespace::new("alone");
+    let cable = ["link", "add", "m0", "type", "veth", "peer", "name", "m1"];
+    namespace.ip(&cable);
+    let tried = namespace.run(async move || {
+        let mut config = nodes::config(1);
+        config.interface = "m0".into();
+        let started = start(Engine::Kernel, config).is_ok();
+        (started, table_exists("malha_m0").unwrap())
+    });
+    assert_eq!(tried.join().unwrap(), (false, false));
 }

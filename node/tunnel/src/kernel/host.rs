@@ -17,7 +17,7 @@ use crate::status::{
     FilterCounters, PathKind, PeerDrops, PeerStatus, Refusals, RuleStatus, TunnelEvent,
 };
 
-/// Interface and table; both are gone when this is dropped.
+/// Interface and table; both are gone when this is dropped, in this order.
 pub(super) struct Host {
     link: Link,
     wireguard: Box<dyn Device>,
@@ -27,7 +27,7 @@ pub(super) struct Host {
     listen_port: u16,
 }
 
-/// The table in the kernel.
+/// The table in the kernel; gone when this is dropped.
 struct Rules {
     set: Ruleset,
     /// The kernel has what `set` says. While not, the interface is down.
@@ -71,7 +71,8 @@ impl Host {
             let added = link.add_address(*address);
             added.map_err(failed("giving the interface its addresses"))?;
         }
-        link.set_up(true).map_err(failed("binding the UDP port"))?;
+        let up = link.set_up(true);
+        up.map_err(|source| not_bound(port, source))?;
         let mut host = Self {
             link,
             wireguard: Box::new(wireguard),
@@ -283,7 +284,12 @@ impl Drop for Host {
         if let Err(error) = self.link.set_up(false) {
             tracing::warn!(%error, "the interface could not be taken down");
         }
-        if let Err(error) = nftables::remove_table(self.rules.set.table()) {
+    }
+}
+
+impl Drop for Rules {
+    fn drop(&mut self) {
+        if let Err(error) = nftables::remove_table(self.set.table()) {
             tracing::warn!(%error, "the nftables table could not be removed");
         }
     }
@@ -411,6 +417,20 @@ impl Known {
             // The table counts all peers' answers together.
             answers: 0,
         }
+    }
+}
+
+/// A port that somebody else has is no fault of the kernel's: another can be tried.
+fn not_bound(port: Option<u16>, source: io::Error) -> TunnelError {
+    match port {
+        Some(port) if source.kind() == io::ErrorKind::AddrInUse => TunnelError::Bind {
+            address: ([0; 4], port).into(),
+            source,
+        },
+        _ => TunnelError::Kernel {
+            attempt: "binding the UDP port",
+            source,
+        },
     }
 }
 

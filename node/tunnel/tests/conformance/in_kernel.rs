@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::process::Command;
 use std::time::Duration;
 
-use malha_tunnel::{Engine, PresharedKey, TunnelEvent};
+use malha_tunnel::{Engine, PresharedKey, TunnelError, TunnelEvent};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
@@ -75,6 +75,25 @@ fn an_interface_that_a_killed_run_left_is_replaced_and_a_strangers_is_not() {
             .contains("creating the WireGuard interface")
     );
     assert!(replaced);
+}
+
+#[test]
+fn a_port_that_somebody_has_is_said_to_be_taken_and_leaves_nothing_behind() {
+    need_kernel!();
+    let work = Namespace::new("alone").run(async move || {
+        let taken = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        let mut config = config(1);
+        config.interface = INTERFACE.into();
+        config.listen = vec![taken.local_addr().unwrap()];
+        let refused = malha_tunnel::start(Engine::Kernel, config).err();
+        (refused, interface_exists(INTERFACE), has_table())
+    });
+    let (refused, has_interface, has_table) = work.join().unwrap();
+    assert!(
+        matches!(refused, Some(TunnelError::Bind { .. })),
+        "{refused:?}"
+    );
+    assert_eq!((has_interface, has_table), (false, false));
 }
 
 #[test]

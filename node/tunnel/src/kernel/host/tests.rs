@@ -120,3 +120,12 @@ fn a_refresh_takes_back_no_address_that_went_to_another_peer() {
     host.refresh(Instant::now()).unwrap();
     assert_eq!(kernel.owned(&hub().public_key), []);
 }
+
+#[test]
+fn a_port_that_somebody_has_is_told_from_a_kernel_that_fails() {
+    let refused = |kind: io::ErrorKind| not_bound(Some(51820), kind.into());
+    let taken = refused(io::ErrorKind::AddrInUse);
+    assert!(matches!(taken, TunnelError::Bind { address, .. } if address.port() == 51820));
+    let failed = refused(io::ErrorKind::PermissionDenied);
+    assert!(matches!(failed, TunnelError::Kernel { .. }));
+}

@@ -248,8 +248,11 @@ fn guard(flags: &ArgMatches, lang: Lang) -> Result<Exit, Failure> {
     if flags.subcommand_name() == Some(command::GUARD_REMOVE) {
         guard::remove(interface).map_err(failed)?;
         print(&text::guard_removed(lang), lang)?;
+        say_guards_left(None, lang)?;
         return Ok(Exit::Success);
     }
+    let wanted = (settings.guard != guard::GuardChoice::Off).then_some(interface.as_str());
+    say_guards_left(wanted, lang)?;
     match guard::is_in_place(interface).map_err(failed)? {
         true => {
             print(&text::guard_is_in_place(lang), lang)?;
@@ -260,6 +263,14 @@ fn guard(flags: &ArgMatches, lang: Lang) -> Result<Exit, Failure> {
             Ok(Exit::Degraded)
         }
     }
+}
+
+fn say_guards_left(wanted: Option<&str>, lang: Lang) -> Result<(), Failure> {
+    // Who may not ask is told so by the answer to the question itself.
+    for table in guard::left_behind(wanted).unwrap_or_default() {
+        print(&text::guard_is_left(lang, table), lang)?;
+    }
+    Ok(())
 }
 
 fn check_config(flags: &ArgMatches, lang: Lang) -> Result<Exit, Failure> {

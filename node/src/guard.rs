@@ -71,6 +71,8 @@ pub(crate) struct Guard {
     watch: Option<nftables::TableWatch>,
     ports: Ports,
     status: GuardStatus,
+    /// Guard tables in force that are not this one's.
+    left: Vec<String>,
     restored: u64,
     /// A change was heard and not yet answered.
     disturbed: bool,
@@ -92,6 +94,7 @@ impl Guard {
             watch: None,
             ports: Ports::default(),
             status,
+            left: Vec::new(),
             restored: 0,
             disturbed: false,
             next_restore: Instant::now(),
@@ -100,6 +103,11 @@ impl Guard {
 
     pub(crate) fn status(&self) -> &GuardStatus {
         &self.status
+    }
+
+    /// Guard tables in force that nobody wants here, as far as this process may ask for them.
+    pub(crate) fn left(&self) -> &[String] {
+        &self.left
     }
 
     /// Closes the ports of a map, to be called before its services are opened.
@@ -135,8 +143,9 @@ impl Guard {
         sleep_until(self.next_restore).await;
     }
 
-    /// Puts it back if it is gone; to be called each second and after each change.
+    /// Puts it back if it is gone, and looks for what is left of others; to be called each second and after each change.
     pub(crate) async fn check(&mut self) {
+        self.look_for_left().await;
         if self.ports == Ports::default() || !self.is_wanted() || Instant::now() < self.next_restore
         {
             return;
@@ -162,6 +171,26 @@ impl Guard {
             GuardChoice::Off => false,
             GuardChoice::Required => true,
             GuardChoice::Auto => self.engine != Engine::Netstack,
+        }
+    }
+
+    /// One's own table goes when no guard is wanted any more. That of another interface may be another agent's, so it is
+    /// only told of. An agent without an interface has no claim on either.
+    async fn look_for_left(&mut self) {
+        let wanted = self.is_wanted().then_some(self.interface.as_str());
+        self.left = left_behind(wanted).unwrap_or_default();
+        let own = table(&self.interface);
+        let may_remove = self.config.choice == GuardChoice::Off && self.engine != Engine::Netstack;
+        let is_due = Instant::now() >= self.next_restore;
+        if !may_remove || !is_due || !self.left.contains(&own) {
+            return;
+        }
+        self.next_restore = Instant::now() + RESTORE_PAUSE;
+        let gone = own.clone();
+        let removed = spawn_blocking(move || nftables::remove_table(&gone)).await;
+        match removed.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok(()) => self.left.retain(|table| *table != own),
+            Err(error) => tracing::warn!(%error, "the guard is off, but its table stays in force"),
         }
     }
 
@@ -232,6 +261,17 @@ pub fn is_in_place(interface: &str) -> io::Result<bool> {
     nftables::table_exists(&table(interface))
 }
 
+/// The guard tables in force but that of the interface whose guard is wanted.
+///
+/// # Errors
+/// The kernel has no nftables, or this process may not ask.
+pub fn left_behind(wanted: Option<&str>) -> io::Result<Vec<String>> {
+    let wanted = wanted.map(table);
+    let mut tables = nftables::tables()?;
+    tables.retain(|name| name.starts_with(TABLE_START) && Some(name) != wanted.as_ref());
+    Ok(tables)
+}
+
 impl Ports {
     fn of(map: &Netmap, except: &BTreeSet<u16>) -> Self {
         let udp = of_profile(map, Protocol::Udp);
@@ -284,7 +324,7 @@ fn is_here(target: IpAddr, map: &Netmap) -> bool {
 }
 
 fn table(interface: &str) -> String {
-    format!("malha_guard_{interface}")
+    format!("{TABLE_START}{interface}")
 }
 
 /// After conntrack, so that fragments are whole and answers to this machine's own connections are known; before DNAT, so that a
@@ -313,76 +353,7 @@ fn script(interface: &str, ports: &Ports) -> String {
 }
 
 const RESTORE_PAUSE: Duration = Duration::from_millis(500);
+const TABLE_START: &str = "malha_guard_";
 
 #[cfg(test)]
-mod tests {
-    use malha_proto::{ClosedPort, Port};
-
-    use super::*;
-    use crate::testbed;
-
-    #[test]
-    fn a_guard_with_nothing_to_close_says_so() {
-        let said = |ports: &[u16], restored| {
-            let status = GuardStatus::InPlace {
-                ports: ports.iter().copied().collect(),
-                udp: [].into(),
-                restored,
-            };
-            status.say(Lang::En)
-        };
-        for restored in [0, 2] {
-            let nothing = "in place; this machine has no port to close";
-            assert_eq!(said(&[], restored), nothing);
-        }
-        assert!(said(&[80, 5500], 0).ends_with("the ports: 80, 5500"));
-    }
-
-    #[test]
-    fn a_service_closes_its_port_and_a_target_on_this_machine() {
-        let mut map = testbed::netmap(1);
-        let (id, service) = map
-            .services
-            .iter()
-            .next()
-            .map(|(k, v)| (*k, v.clone()))
-            .unwrap();
-        let mut elsewhere = service.clone();
-        elsewhere.id = malha_proto::ServiceId(id.0 + 1);
-        elsewhere.port = Port::new(7000).unwrap();
-        elsewhere.target = ([192, 0, 2, 1], 9999).into();
-        map.services.insert(elsewhere.id, elsewhere);
-        map.closed = Some([closed(Protocol::Tcp, 9011)].into());
-        let wanted = [service.port.number(), service.target.port(), 7000, 9011];
-        assert_eq!(tcp(&map, &BTreeSet::new()), wanted.into());
-        let except = BTreeSet::from([7000, 9011]);
-        assert!(tcp(&map, &except).is_disjoint(&except));
-    }
-
-    #[test]
-    fn the_controller_says_what_the_profile_closes() {
-        let mut map = testbed::netmap(1);
-        map.services.clear();
-        map.me.profile = Profile::SecurityServer;
-        let none = BTreeSet::new();
-        // A map from before the controller said it.
-        assert_eq!(tcp(&map, &none), [5500, 5577].into());
-        map.closed = Some([closed(Protocol::Tcp, 4000), closed(Protocol::Udp, 161)].into());
-        assert_eq!(tcp(&map, &none), [4000].into());
-        assert_eq!(Ports::of(&map, &none).udp, [161].into());
-        assert_eq!(Ports::of(&map, &[161].into()).udp, none);
-        map.closed = Some([].into());
-        assert_eq!(Ports::of(&map, &none), Ports::default());
-    }
-
-    fn tcp(map: &Netmap, except: &BTreeSet<u16>) -> BTreeSet<u16> {
-        Ports::of(map, except).tcp
-    }
-
-    fn closed(protocol: Protocol, port: u16) -> ClosedPort {
-        ClosedPort {
-            protocol,
-            port: Port::new(port).unwrap(),
-        }
-    }
-}
+mod tests;

@@ -99,6 +99,8 @@ pub struct PlaneView {
     pub listen: Vec<SocketAddr>,
     pub stats: TunnelStats,
     pub guard: GuardStatus,
+    /// Guard tables in force that are not this node's.
+    pub guards_left: Vec<String>,
     /// This node's balancers.
     pub balanced: Balanced,
 }
@@ -306,6 +308,6 @@ impl Plane {
 
     async fn observe(&self) -> Option<PlaneView> {
         let running = self.running.as_ref()?;
-        Some(running.view(self.guard.status().clone()).await)
+        Some(running.view(&self.guard).await)
     }
 }

@@ -66,6 +66,9 @@ pub struct StatusDocument {
     pub balancers: Vec<BalancerStatus>,
     #[serde(default)]
     pub guard: GuardStatus,
+    /// nftables tables of other guards, or of one that is not wanted any more; they are in force.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guards_left: Vec<String>,
     #[serde(default)]
     pub names: NamesStatus,
     /// Why something could not be written to the state folder.
@@ -220,6 +223,7 @@ impl StatusDocument {
             peers: peers(map.filter(|_| !view.quarantined), about),
             balancers: balancers::balancers(map, &about.plane.balanced),
             guard: about.plane.guard.clone(),
+            guards_left: about.plane.guards_left.clone(),
             names: about.names.clone(),
             save_error: view.save_error.clone(),
         }

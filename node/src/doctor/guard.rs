@@ -1,16 +1,47 @@
-//! Whether the guard is in place, by the agent's word and by the kernel's.
+//! Whether the guard is in place, and no other one, by the agent's word and by the kernel's.
 
 use std::io;
 
 use malha_tunnel::Engine;
 
-use super::report::Finding;
+use super::report::{Finding, Verdict};
 use super::subject::{Running, Subject};
 use crate::guard::{self, GuardChoice, GuardStatus};
 use crate::text::doctor::{self as text, trouble};
 use crate::text::{self as words, Lang};
 
 pub(super) fn look(running: &Running, subject: &Subject, lang: Lang) -> Finding {
+    let own = own(running, subject, lang);
+    beside(own, &left(running, subject), lang)
+}
+
+/// What is wrong with the guard itself goes first: with its remedy the rest may be gone.
+fn beside(own: Finding, left: &[String], lang: Lang) -> Finding {
+    if left.is_empty() || own.verdict == Verdict::Problem {
+        return own;
+    }
+    Finding::problem("guard-left", trouble::guard_left(lang, left.join(", ")))
+}
+
+/// Guard tables in force that nobody wants here; by the agent's word where this user may not ask the kernel.
+fn left(running: &Running, subject: &Subject) -> Vec<String> {
+    let settings = &subject.settings;
+    let (is_unwanted, said) = match running {
+        Running::Yes(document) => {
+            let status = &document.guard;
+            let none = matches!(status, GuardStatus::Off | GuardStatus::NoInterface);
+            (none, document.guards_left.clone())
+        }
+        _ => (
+            settings.guard == GuardChoice::Off || has_none(subject),
+            vec![],
+        ),
+    };
+    let wanted = (!is_unwanted).then_some(settings.interface.as_str());
+    guard::left_behind(wanted).unwrap_or(said)
+}
+
+fn own(running: &Running, subject: &Subject, lang: Lang) -> Finding {
     let said = match running {
         Running::Yes(document) => Some(&document.guard),
         Running::No => None,
@@ -69,7 +100,6 @@ fn has_none(subject: &Subject) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::Verdict;
     use super::*;
 
     #[test]
@@ -100,5 +130,17 @@ mod tests {
             let said = judge(&status, || Ok(false), Lang::En);
             assert_eq!(said.verdict, verdict, "{status:?}");
         }
+    }
+
+    #[test]
+    fn a_table_that_nobody_wants_is_a_problem_though_the_guard_is_off() {
+        let off = || judge(&GuardStatus::Off, || Ok(false), Lang::En);
+        assert_eq!(beside(off(), &[], Lang::En).code, "guard-off");
+        let left = ["malha_guard_before".to_owned()];
+        let found = beside(off(), &left, Lang::En);
+        assert_eq!(found.code, "guard-left");
+        assert!(found.observed.contains("malha_guard_before"));
+        let missing = of_kernel(Ok(false), Lang::En);
+        assert_eq!(beside(missing, &left, Lang::En).code, "guard-missing");
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::broadcast;
 use super::services::Services;
 use super::{Applied, PeerView, PlaneConfig, PlaneView, translate};
 use crate::balancers::Balancers;
-use crate::guard::GuardStatus;
+use crate::guard::Guard;
 use crate::streams::{HubPeer, Overlay};
 
 /// A tunnel, and what was really set on it.
@@ -119,7 +119,7 @@ impl Running {
         }
     }
 
-    pub(super) async fn view(&self, guard: GuardStatus) -> PlaneView {
+    pub(super) async fn view(&self, guard: &Guard) -> PlaneView {
         let by_key: BTreeMap<PublicKey, &SetPeer> = self
             .peers
             .values()
@@ -133,7 +133,8 @@ impl Running {
                 .collect(),
             listen: self.tunnel.listen_addrs().await,
             stats: self.tunnel.stats().await,
-            guard,
+            guard: guard.status().clone(),
+            guards_left: guard.left().to_vec(),
             balanced: self.balancers.report(),
         }
     }

@@ -27,6 +27,8 @@ impl StatusDocument {
         lines.extend(self.tunnel.dropped.line(lang));
         lines.extend(self.streams.map(|streams| streams.line(lang)));
         lines.push(text::status_guard(lang, self.guard.say(lang)));
+        let left = self.guards_left.iter();
+        lines.extend(left.map(|table| text::status_guard_left(lang, table)));
         lines.extend(self.names.lines(lang));
         self.netmap_lines(lang, &mut lines);
         if let Some(why) = &self.save_error {

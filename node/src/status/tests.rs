@@ -67,6 +67,7 @@ fn healthy() -> StatusDocument {
         }],
         balancers: vec![],
         guard: crate::guard::GuardStatus::Off,
+        guards_left: vec![],
         names: NamesStatus::default(),
         save_error: None,
     }
@@ -102,6 +103,14 @@ fn the_page_speaks_both_languages() {
         english.contains("hub.org: last handshake 1 s ago, 198.51.100.1:51820, received 2.0 KiB")
     );
     assert!(english.contains("netstack (no CAP_NET_ADMIN)"));
+}
+
+#[test]
+fn a_guard_that_is_left_is_named() {
+    let mut status = healthy();
+    status.guards_left = vec!["malha_guard_before".into()];
+    let said = status.page(Lang::En);
+    assert!(said.contains("malha_guard_before"), "{said}");
 }
 
 #[test]

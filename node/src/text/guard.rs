@@ -6,6 +6,10 @@ use super::Lang;
 
 texts! {
     status_guard(state) { "Guarda       {state}", "Guard        {state}" }
+    status_guard_left(table) {
+        "             em vigor, sem que esta configuração a queira: a tabela inet {table}",
+        "             in force, though this configuration does not want it: the table inet {table}"
+    }
     guard_waiting() { "espera o mapa da rede", "waiting for the netmap" }
     guard_nothing() {
         "no lugar; esta máquina não tem porta a fechar", "in place; this machine has no port to close"
@@ -20,6 +24,10 @@ texts! {
     guard_failed(why) { "NÃO está no lugar: {why}", "NOT in place: {why}" }
     guard_is_in_place() { "A guarda está no lugar.", "The guard is in place." }
     guard_is_not_in_place() { "A guarda não está no lugar.", "The guard is not in place." }
+    guard_is_left(table) {
+        "Em vigor, sem que esta configuração a queira: retire-a com: nft delete table inet {table}",
+        "In force, though this configuration does not want it: remove it with: nft delete table inet {table}"
+    }
     guard_removed() { "A guarda foi retirada.", "The guard was taken away." }
     guard_unreadable(why) {
         "A guarda não pôde ser lida ou mudada (precisa de root e do nft): {why}",

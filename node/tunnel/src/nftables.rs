@@ -10,7 +10,7 @@ use nix::sys::socket::{MsgFlags, SockProtocol, recv};
 use tokio::net::UnixDatagram;
 
 use crate::netlink::{
-    Attributes, DATAGRAM_MAX_BYTES, Message, NLM_F_ACK, Netlink, listen, messages,
+    Attributes, DATAGRAM_MAX_BYTES, Message, NLM_F_ACK, NLM_F_DUMP, Netlink, listen, messages,
 };
 
 /// Does what a script in nft(8)'s language says, or nothing of it.
@@ -55,6 +55,20 @@ pub fn table_exists(table: &str) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// The names of the kernel's `inet` tables.
+///
+/// # Errors
+/// The kernel has no nftables, or this process may not ask.
+pub fn tables() -> io::Result<Vec<String>> {
+    let mut netlink = Netlink::open(SockProtocol::NetlinkNetFilter)?;
+    let question = Message::new(NFT_MSG_GETTABLE, NLM_F_ACK | NLM_F_DUMP);
+    let mut tables = Vec::new();
+    netlink.ask(question.header(&[NFPROTO_INET, 0, 0, 0]), |answer| {
+        tables.extend(table_of(answer).map(|name| String::from_utf8_lossy(name).into_owned()));
+    })?;
+    Ok(tables)
 }
 
 /// Hears of changes to one table by anyone.
@@ -134,11 +148,14 @@ enum Heard {
     Failed(io::Error),
 }
 
-/// In each message about something of a table, its first attribute is the table's name.
 fn is_about(body: &[u8], table: &str) -> bool {
+    table_of(body) == Some(table.as_bytes())
+}
+
+/// In each message about something of a table, its first attribute is the table's name.
+fn table_of(body: &[u8]) -> Option<&[u8]> {
     let attributes = Attributes(body.get(NFGENMSG_BYTES..).unwrap_or_default());
-    let name = attributes.find(NFTA_TABLE);
-    name.and_then(|name| name.strip_suffix(&[0])) == Some(table.as_bytes())
+    attributes.find(NFTA_TABLE)?.strip_suffix(&[0])
 }
 
 fn nft(arguments: &[&str], script: &str) -> io::Result<String> {

@@ -201,6 +201,11 @@ troubles! {
         means: "As portas dos serviços podem estar abertas para a rede local.", "The ports of the services may be open to the local network.";
         do: "Instale o nftables (nft) e dê CAP_NET_ADMIN ao agente, ou ponha guard = \"off\" em /etc/malha/node.toml", "Install nftables (nft) and give the agent CAP_NET_ADMIN, or put guard = \"off\" into /etc/malha/node.toml";
     }
+    guard_left(tables) {
+        seen: "em vigor, sem que esta configuração a queira: inet {tables}", "in force, though this configuration does not want it: inet {tables}";
+        means: "Uma guarda de antes, de outra interface por exemplo, fecha portas também para a rede da Malha.", "A guard of before, of another interface for instance, closes ports to the overlay, too.";
+        do: "Se não é de outro agente nesta máquina, retire-a: nft delete table inet NOME", "Unless it belongs to another agent on this machine, remove it: nft delete table inet NAME";
+    }
     files_exposed(files, folder) {
         seen: "outros usuários alcançam: {files}", "other users can use: {files}";
         means: "O agente recusa chaves que outros podem ler, e elas devem ser tidas como conhecidas.", "The agent refuses keys that others can read, and they must be taken as known.";

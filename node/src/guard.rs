@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::future::pending;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use malha_proto::{Exposure, Netmap, Profile, Protocol};
@@ -69,6 +70,8 @@ pub(crate) struct Guard {
     engine: Engine,
     interface: String,
     watch: Option<nftables::TableWatch>,
+    /// What is to be closed is looked up again and again: a target's address may come to this machine after the map did.
+    map: Option<Arc<Netmap>>,
     ports: Ports,
     status: GuardStatus,
     /// Guard tables in force that are not this one's.
@@ -92,6 +95,7 @@ impl Guard {
             engine,
             interface: interface.into(),
             watch: None,
+            map: None,
             ports: Ports::default(),
             status,
             left: Vec::new(),
@@ -114,13 +118,11 @@ impl Guard {
     ///
     /// # Errors
     /// It is required and can't be in place; the services must stay closed.
-    pub(crate) async fn close(&mut self, map: &Netmap) -> Result<(), String> {
-        let wanted = Ports::of(map, &self.config.except);
-        let is_done = matches!(&self.status, GuardStatus::InPlace { .. }) && wanted == self.ports;
-        if !self.is_wanted() || is_done {
+    pub(crate) async fn close(&mut self, map: &Arc<Netmap>) -> Result<(), String> {
+        self.map = Some(map.clone());
+        if !self.is_wanted() || !self.follow() && self.is_in_place() {
             return Ok(());
         }
-        self.ports = wanted;
         self.apply().await;
         match (&self.status, self.config.choice) {
             (GuardStatus::Failed(why), GuardChoice::Required) => Err(format!("guard: {why}")),
@@ -146,15 +148,17 @@ impl Guard {
     /// Puts it back if it is gone, and looks for what is left of others; to be called each second and after each change.
     pub(crate) async fn check(&mut self) {
         self.look_for_left().await;
-        if self.ports == Ports::default() || !self.is_wanted() || Instant::now() < self.next_restore
-        {
+        if !self.is_wanted() || Instant::now() < self.next_restore {
             return;
         }
-        let table = table(&self.interface);
-        let is_there = nftables::table_exists(&table).unwrap_or(false);
-        match &self.status {
-            GuardStatus::InPlace { .. } if is_there => {}
-            GuardStatus::InPlace { .. } => self.restore().await,
+        let is_other = self.follow();
+        if !is_other && self.ports == Ports::default() {
+            return;
+        }
+        let is_there = is_in_place(&self.interface).unwrap_or(false);
+        match self.is_in_place() {
+            true if is_there && !is_other => {}
+            true if !is_there => self.restore().await,
             _ => self.apply().await,
         }
     }
@@ -164,6 +168,20 @@ impl Guard {
         tracing::warn!("somebody changed the guard's nftables table; it is set again");
         self.restored += 1;
         self.apply().await;
+    }
+
+    /// Looks up what the map closes now; whether that is something else than before.
+    fn follow(&mut self) -> bool {
+        let Some(map) = &self.map else {
+            return false;
+        };
+        let wanted = Ports::of(map, &self.config.except);
+        let before = std::mem::replace(&mut self.ports, wanted);
+        before != self.ports
+    }
+
+    fn is_in_place(&self) -> bool {
+        matches!(self.status, GuardStatus::InPlace { .. })
     }
 
     fn is_wanted(&self) -> bool {

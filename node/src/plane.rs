@@ -230,7 +230,7 @@ impl Plane {
     }
 
     /// Changes only what differs from the map. What can be done is done; the answer names the first thing that can't.
-    async fn apply(&mut self, map: &Netmap) -> Applied {
+    async fn apply(&mut self, map: &Arc<Netmap>) -> Applied {
         if let Some(running) = &self.running
             && !translate::same_interface(&running.me, &map.me)
         {

@@ -1,8 +1,10 @@
 //! What the guard closes, said of maps and tried in network namespaces of the tests' own: nothing here touches the machine's rules.
 
-use malha_proto::{ClosedPort, Port};
+use std::process::Command;
 
+use malha_proto::{ClosedPort, Port};
 use nix::sched::{CloneFlags, unshare};
+use tokio::time::advance;
 
 use super::*;
 use crate::testbed;
@@ -72,7 +74,7 @@ fn closed(protocol: Protocol, port: u16) -> ClosedPort {
     }
 }
 
-/// Plays a story in a network namespace, in which nobody has an address. It says so where that can't be done.
+/// Plays a story in a network namespace that has loopback alone. It says so where that can't be done.
 fn alone<F: Future<Output = ()>>(story: impl FnOnce() -> F + Send + 'static) {
     if !nix::unistd::geteuid().is_root() || nftables::remove_table("malha_probe").is_err() {
         println!("skipped: it needs root and the package nftables");
@@ -80,6 +82,7 @@ fn alone<F: Future<Output = ()>>(story: impl FnOnce() -> F + Send + 'static) {
     }
     let played = std::thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        ip("link set lo up");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .start_paused(true)
@@ -87,6 +90,11 @@ fn alone<F: Future<Output = ()>>(story: impl FnOnce() -> F + Send + 'static) {
         runtime.unwrap().block_on(story());
     });
     played.join().unwrap();
+}
+
+fn ip(words: &str) {
+    let done = Command::new("ip").args(words.split(' ')).status();
+    assert!(done.unwrap().success(), "ip {words}");
 }
 
 fn guard(choice: GuardChoice) -> Guard {
@@ -100,7 +108,7 @@ fn guard(choice: GuardChoice) -> Guard {
 #[test]
 fn a_guard_that_is_turned_off_takes_its_table_away() {
     alone(async || {
-        let map = testbed::netmap(1);
+        let map = Arc::new(testbed::netmap(1));
         guard(GuardChoice::Auto).close(&map).await.unwrap();
         assert!(is_in_place("m0").unwrap());
         let mut off = guard(GuardChoice::Off);
@@ -116,10 +124,28 @@ fn the_table_of_another_interface_stays_and_is_told_of() {
     alone(async || {
         nftables::apply("add table inet malha_guard_before\nadd table inet other\n").unwrap();
         let mut guard = guard(GuardChoice::Auto);
-        guard.close(&testbed::netmap(1)).await.unwrap();
+        guard.close(&Arc::new(testbed::netmap(1))).await.unwrap();
         guard.check().await;
         assert_eq!(guard.left(), ["malha_guard_before"]);
         assert!(is_in_place("before").unwrap());
+    });
+}
+
+#[test]
+fn a_target_whose_address_comes_after_the_map_is_closed_too() {
+    alone(async || {
+        let mut map = testbed::netmap(1);
+        let service = map.services.values_mut().next().unwrap();
+        service.target = ([192, 0, 2, 7], 9999).into();
+        let mut guard = guard(GuardChoice::Auto);
+        guard.close(&Arc::new(map)).await.unwrap();
+        assert!(!guard.ports.tcp.contains(&9999));
+        ip("address add 192.0.2.7/32 dev lo");
+        advance(RESTORE_PAUSE).await;
+        guard.check().await;
+        assert!(
+            matches!(guard.status(), GuardStatus::InPlace { ports, restored: 0, .. } if ports.contains(&9999))
+        );
     });
 }
 

@@ -365,7 +365,7 @@ async fn a_tunnel_that_ended_by_itself_is_told_of_and_can_be_put_up_again() {
         PrivateKey::generate(),
         watch::channel(None).0,
     );
-    assert!(plane.apply(&scene.map).await.is_whole());
+    assert!(plane.apply(&Arc::new(scene.map.clone())).await.is_whole());
     assert!(!plane.lost_tunnel());
     let running = plane.running.as_ref().unwrap();
     let listen = running.tunnel.listen_addrs().await;
@@ -374,7 +374,7 @@ async fn a_tunnel_that_ended_by_itself_is_told_of_and_can_be_put_up_again() {
     assert!(plane.lost_tunnel());
     plane.stop().await;
     assert_eq!(plane.config.former.remembered.listen, listen);
-    assert!(plane.apply(&scene.map).await.is_whole());
+    assert!(plane.apply(&Arc::new(scene.map.clone())).await.is_whole());
     assert!(!plane.lost_tunnel());
 }
 
@@ -387,7 +387,8 @@ async fn no_carrier_is_believed_in_after_events_were_missed() {
         watch::channel(None).0,
     );
     let scene = Scene::new().await;
-    assert!(plane.apply(&scene.map).await.is_whole());
+    let map = Arc::new(scene.map.clone());
+    assert!(plane.apply(&map).await.is_whole());
     let (near, mut far) = tokio::io::duplex(64 * 1024);
     let up = plane.attach(5, Carried(Box::new(near))).await;
     assert!(matches!(up, PlaneEvent::CarrierUp { carrier: 5 }));

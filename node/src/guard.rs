@@ -346,7 +346,9 @@ fn table(interface: &str) -> String {
 }
 
 /// After conntrack, so that fragments are whole and answers to this machine's own connections are known; before DNAT, so that a
-/// container's published port is judged by the number that the stranger used.
+/// container's published port is judged by the number that the stranger used. Only what goes on to another machine is let by: who
+/// listens on all addresses hears broadcast and multicast too. IPv6 multicast is told by its prefix, since not every kernel's
+/// lookup is known to call it that.
 fn script(interface: &str, ports: &Ports) -> String {
     let table = table(interface);
     let mut script = format!(
@@ -357,7 +359,8 @@ fn script(interface: &str, ports: &Ports) -> String {
          add set inet {table} udp_ports {{ type inet_service; }}\n\
          add chain inet {table} guard {{ type filter hook prerouting priority -150; policy accept; }}\n\
          add rule inet {table} guard iifname {{ \"lo\", \"{interface}\" }} accept\n\
-         add rule inet {table} guard fib daddr type != local accept\n\
+         add rule inet {table} guard meta nfproto ipv4 fib daddr type != {{ local, broadcast, multicast }} accept\n\
+         add rule inet {table} guard ip6 daddr != ff00::/8 fib daddr type != {{ local, anycast }} accept\n\
          add rule inet {table} guard tcp dport @ports ct direction original counter drop\n\
          add rule inet {table} guard tcp dport @ports tcp flags & (syn|ack) == syn counter drop\n\
          add rule inet {table} guard udp dport @udp_ports ct direction original counter drop\n"

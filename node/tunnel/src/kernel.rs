@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::config::TunnelConfig;
 use crate::error::TunnelError;
 use crate::key::PublicKey;
-use crate::nftables::{TableWatch, remove_table};
+use crate::nftables::{TableWatch, remove_table, table_exists};
 use crate::status::{TunnelEvent, TunnelStats};
 use crate::tunnel::{Engine, MAX_COMMANDS, MAX_EVENTS_KEPT, Tunnel};
 use crate::underlay::Request;
@@ -26,6 +26,8 @@ use crate::userspace::{Command, Commands, CutSignal, Opener, handle};
 use crate::watched::Watched;
 use host::Host;
 use link::Link;
+use ruleset::table;
+use wireguard::{Device, WireGuard};
 
 /// Whether this process may make a WireGuard interface of the kernel and nftables rules: both are tried.
 ///
@@ -42,7 +44,7 @@ pub(crate) fn start(config: TunnelConfig) -> Result<Arc<dyn Tunnel>, TunnelError
     config.check()?;
     let port = port(&config)?;
     let host = Host::start(&config, port)?;
-    let watch = TableWatch::new(&format!("malha_{}", config.interface));
+    let watch = TableWatch::new(&table(&config.interface));
     let watch = watch.map_err(|source| TunnelError::Kernel {
         attempt: "watching the nftables table",
         source,
@@ -59,6 +61,40 @@ pub(crate) fn start(config: TunnelConfig) -> Result<Arc<dyn Tunnel>, TunnelError
     tokio::spawn(task.run());
     let commands = Commands::new(vec![commands]);
     Ok(handle(Engine::Kernel, commands, events, config))
+}
+
+/// Gives up what a killed run left of this engine: the interface has the name, the port and the addresses that another engine
+/// wants, and the table judges the packets of any interface of that name.
+pub(crate) fn give_up(engine: Engine, config: &TunnelConfig) {
+    if let Err(error) = try_to_give_up(engine, config) {
+        tracing::warn!(%error, "what is left of the kernel engine can't be removed");
+    }
+}
+
+/// An engine that has an interface needs the name. One that has none takes away only what has this very node's key: what has
+/// another is of an agent that runs beside it, a demo's for instance.
+fn try_to_give_up(engine: Engine, config: &TunnelConfig) -> io::Result<()> {
+    let interface = &config.interface;
+    let own = config.private_key.public_key();
+    // Asked in this order, since a question to WireGuard loads its module.
+    let is_own =
+        || io::Result::Ok(link::is_left(interface)? && key_in_kernel(interface) == Some(own));
+    if engine == Engine::Netstack && !is_own()? {
+        return Ok(());
+    }
+    link::remove_left(interface)?;
+    let table = table(interface);
+    // Who may not ask has made none.
+    match table_exists(&table).unwrap_or(false) {
+        true => remove_table(&table),
+        false => Ok(()),
+    }
+}
+
+/// None, too, for who may not ask.
+fn key_in_kernel(interface: &str) -> Option<PublicKey> {
+    let seen = WireGuard::open(interface).ok()?.look().ok()?;
+    seen.key
 }
 
 /// The one UDP port; the kernel listens on it at every address.

@@ -177,6 +177,9 @@ pub fn start(engine: Engine, config: TunnelConfig) -> Result<Arc<dyn Tunnel>, Tu
     if engine != Engine::Userspace {
         userspace::give_up(&config);
     }
+    if engine != Engine::Kernel {
+        kernel::give_up(engine, &config);
+    }
     match engine {
         Engine::Netstack => netstack::start(config),
         Engine::Userspace => userspace::start(config),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use malha_tunnel::nftables::{TableWatch, apply, table_exists};
 use malha_tunnel::{Engine, start};
 use nodes::LIMIT;
-use nodes::namespace::{Namespace, missing};
+use nodes::namespace::{Namespace, interface_exists, missing};
 use tokio::time::timeout;
 
 /// On a busy machine the runtime has not heard of the echo when it is to be forgotten.
@@ -52,4 +52,52 @@ fn a_kernel_tunnel_that_cannot_start_leaves_no_table() {
         (started, table_exists("malha_m0").unwrap())
     });
     assert_eq!(tried.join().unwrap(), (false, false));
+}
+
+/// As a killed run of the engine `kernel` leaves it: an interface of the name, with its mark, and its table.
+#[test]
+fn what_a_killed_kernel_tunnel_left_is_replaced_and_a_strangers_interface_is_not() {
+    if let Some(reason) = missing(&[("ip", "iproute2"), ("nft", "nftables")]) {
+        println!("{reason}");
+        return;
+    }
+    let namespace = Namespace::new("alone");
+    let cable = ["link", "add", "m0", "type", "veth", "peer", "name", "m1"];
+    namespace.ip(&cable);
+    let tried = namespace.run(async move || {
+        apply("add table inet malha_m0\nadd table inet other\n").unwrap();
+        let mut config = nodes::config(1);
+        config.interface = "m0".into();
+        let on_strangers = start(Engine::Userspace, config.clone()).is_ok();
+        let mark = ["ip", "link", "set", "m0", "alias", "made by malha"];
+        nodes::namespace::run(&mark);
+        let tunnel = start(Engine::Userspace, config).unwrap();
+        assert!(table_exists("other").unwrap());
+        let tables = (on_strangers, table_exists("malha_m0").unwrap());
+        tunnel.shutdown().await;
+        tables
+    });
+    assert_eq!(tried.join().unwrap(), (false, false));
+}
+
+/// That engine needs no name, so it may run beside another agent.
+#[test]
+fn a_netstack_takes_nothing_away_that_has_not_its_key() {
+    if let Some(reason) = missing(&[("ip", "iproute2"), ("nft", "nftables")]) {
+        println!("{reason}");
+        return;
+    }
+    let namespace = Namespace::new("alone");
+    namespace.ip(&["link", "add", "m0", "type", "veth", "peer", "name", "m1"]);
+    namespace.ip(&["link", "set", "m0", "alias", "made by malha"]);
+    let kept = namespace.run(async move || {
+        apply("add table inet malha_m0\n").unwrap();
+        let mut config = nodes::config(1);
+        config.interface = "m0".into();
+        let tunnel = start(Engine::Netstack, config).unwrap();
+        let kept = (interface_exists("m0"), table_exists("malha_m0").unwrap());
+        tunnel.shutdown().await;
+        kept
+    });
+    assert_eq!(kept.join().unwrap(), (true, true));
 }

@@ -157,7 +157,9 @@ impl Host {
     /// What happened since the last look. Peers that do not answer are tried at their next endpoint; those that the kernel
     /// does not have, though they were set, are set again.
     pub(super) fn look(&mut self, now: Instant) -> io::Result<Vec<TunnelEvent>> {
-        let DeviceSeen { listen_port, peers } = self.wireguard.look()?;
+        let DeviceSeen {
+            listen_port, peers, ..
+        } = self.wireguard.look()?;
         self.listen_port = listen_port;
         let mut events = Vec::new();
         for (key, known) in &mut self.peers {

@@ -77,6 +77,23 @@ impl Drop for Link {
     }
 }
 
+/// Whether an earlier run left an interface of this name.
+pub(super) fn is_left(name: &str) -> io::Result<bool> {
+    match if_nametoindex(name) {
+        Ok(_) => is_ours(&mut Netlink::open(SockProtocol::NetlinkRoute)?, name),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Removes the interface of this name, if an earlier run left it.
+pub(super) fn remove_left(name: &str) -> io::Result<()> {
+    if !is_left(name)? {
+        return Ok(());
+    }
+    let mut netlink = Netlink::open(SockProtocol::NetlinkRoute)?;
+    netlink.ask(deletion(if_nametoindex(name)?), |_| {})
+}
+
 fn is_ours(netlink: &mut Netlink, name: &str) -> io::Result<bool> {
     let mut question = Message::new(RTM_GETLINK, NLM_F_ACK).header(&interface(0, 0, 0));
     question.text(IFLA_IFNAME, name);

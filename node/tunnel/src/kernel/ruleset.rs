@@ -48,7 +48,7 @@ pub(crate) struct TooManyPeers;
 impl Ruleset {
     pub(crate) fn new(interface: &str, own: BTreeSet<IpAddr>) -> Self {
         Self {
-            table: format!("malha_{interface}"),
+            table: table(interface),
             interface: interface.into(),
             own,
             peers: BTreeMap::new(),
@@ -304,6 +304,11 @@ impl Ruleset {
             line(text, element);
         }
     }
+}
+
+/// The name of an interface's table.
+pub(crate) fn table(interface: &str) -> String {
+    format!("malha_{interface}")
 }
 
 fn line(text: &mut String, line: std::fmt::Arguments<'_>) {

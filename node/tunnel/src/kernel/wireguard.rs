@@ -54,6 +54,8 @@ pub(super) struct PeerSeen {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct DeviceSeen {
+    /// None before it has a private one.
+    pub(super) key: Option<PublicKey>,
     pub(super) listen_port: u16,
     pub(super) peers: BTreeMap<PublicKey, PeerSeen>,
 }
@@ -165,6 +167,7 @@ fn write_peer(peer: &mut Message, key: &PublicKey, change: &PeerChange<'_>) {
 fn read_device(device: Attributes<'_>, seen: &mut DeviceSeen) {
     for (kind, payload) in device {
         match kind {
+            WGDEVICE_A_PUBLIC_KEY => seen.key = array(payload, 0).map(PublicKey::from_bytes),
             WGDEVICE_A_LISTEN_PORT => {
                 seen.listen_port = array(payload, 0).map_or(0, u16::from_ne_bytes);
             }
@@ -239,6 +242,7 @@ const WG_CMD_GET_DEVICE: u8 = 0;
 const WG_CMD_SET_DEVICE: u8 = 1;
 const WGDEVICE_A_IFNAME: u16 = 2;
 const WGDEVICE_A_PRIVATE_KEY: u16 = 3;
+const WGDEVICE_A_PUBLIC_KEY: u16 = 4;
 const WGDEVICE_A_LISTEN_PORT: u16 = 6;
 const WGDEVICE_A_FWMARK: u16 = 7;
 const WGDEVICE_A_PEERS: u16 = 8;
@@ -277,6 +281,7 @@ mod tests {
     fn a_peer_is_read_from_the_pieces_of_a_dump() {
         let key = PrivateKey::from_bytes([7; 32]).public_key();
         let mut first = Message::new(0, 0);
+        first.attribute(WGDEVICE_A_PUBLIC_KEY, key.as_bytes());
         first.attribute(WGDEVICE_A_LISTEN_PORT, &51820u16.to_ne_bytes());
         first.nested(WGDEVICE_A_PEERS, |peers| {
             peers.nested(0, |peer| {
@@ -297,7 +302,7 @@ mod tests {
         for message in [first, rest] {
             read_device(Attributes(&message.finish(1)[16..]), &mut seen);
         }
-        assert_eq!(seen.listen_port, 51820);
+        assert_eq!((seen.key, seen.listen_port), (Some(key), 51820));
         let peer = PeerSeen {
             endpoint: None,
             handshake: Some(Duration::new(5, 1)),

@@ -77,6 +77,25 @@ fn an_interface_that_a_killed_run_left_is_replaced_and_a_strangers_is_not() {
     assert!(replaced);
 }
 
+/// The first tunnel does not run in between, as if it was killed.
+#[test]
+fn what_a_killed_run_left_goes_with_the_next_engine_of_the_same_key() {
+    need_kernel!();
+    let work = Namespace::new("alone").run(async move || {
+        let of = |number| {
+            let mut config = config(number);
+            config.interface = INTERFACE.into();
+            config
+        };
+        let _killed = malha_tunnel::start(Engine::Kernel, of(1)).unwrap();
+        let _beside = malha_tunnel::start(Engine::Netstack, of(2)).unwrap();
+        let beside = (interface_exists(INTERFACE), has_table());
+        let _next = malha_tunnel::start(Engine::Netstack, of(1)).unwrap();
+        (beside, (interface_exists(INTERFACE), has_table()))
+    });
+    assert_eq!(work.join().unwrap(), ((true, true), (false, false)));
+}
+
 #[test]
 fn a_port_that_somebody_has_is_said_to_be_taken_and_leaves_nothing_behind() {
     need_kernel!();

@@ -52,6 +52,7 @@ impl Device for Played {
     fn look(&mut self) -> io::Result<DeviceSeen> {
         let peers = self.0.lock().unwrap().peers.clone();
         Ok(DeviceSeen {
+            key: None,
             listen_port: 51820,
             peers,
         })

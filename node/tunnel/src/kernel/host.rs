@@ -6,6 +6,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
+use ipnet::IpNet;
+
 use super::link::Link;
 use super::ruleset::Ruleset;
 use super::wireguard::{Device, DeviceSeen, PeerChange, PeerSeen, WireGuard};
@@ -22,6 +24,7 @@ pub(super) struct Host {
     link: Link,
     wireguard: Box<dyn Device>,
     key: PrivateKey,
+    addresses: Vec<IpNet>,
     rules: Rules,
     peers: BTreeMap<PublicKey, Known>,
     listen_port: u16,
@@ -67,16 +70,15 @@ impl Host {
         let mut wireguard = wireguard.map_err(failed("speaking to the kernel's WireGuard"))?;
         let set = wireguard.set_device(&config.private_key, port);
         set.map_err(failed("setting key and port of the interface"))?;
-        for address in &config.addresses {
-            let added = link.add_address(*address);
-            added.map_err(failed("giving the interface its addresses"))?;
-        }
+        let added = link.add_addresses(&config.addresses);
+        added.map_err(failed("giving the interface its addresses"))?;
         let up = link.set_up(true);
         up.map_err(|source| not_bound(port, source))?;
         let mut host = Self {
             link,
             wireguard: Box::new(wireguard),
             key: config.private_key.clone(),
+            addresses: config.addresses.clone(),
             rules,
             peers: BTreeMap::new(),
             listen_port: port.unwrap_or(0),
@@ -232,7 +234,7 @@ impl Host {
     pub(super) fn restore_rules(&mut self) {
         match nftables::apply(&self.rules.set.whole()) {
             Ok(()) if self.rules.in_force => {}
-            Ok(()) => match self.link.set_up(true) {
+            Ok(()) => match self.raise() {
                 Ok(()) => self.rules.in_force = true,
                 Err(error) => tracing::error!(%error, "the interface does not come up again"),
             },
@@ -244,6 +246,12 @@ impl Host {
                 }
             }
         }
+    }
+
+    /// When it went down the kernel took its IPv6 addresses, and their routes with them.
+    fn raise(&mut self) -> io::Result<()> {
+        self.link.set_up(true)?;
+        self.link.add_addresses(&self.addresses)
     }
 
     pub(super) fn rules_in_force(&self) -> bool {

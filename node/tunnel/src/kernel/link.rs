@@ -48,8 +48,15 @@ impl Link {
         })
     }
 
-    pub(super) fn add_address(&mut self, net: IpNet) -> io::Result<()> {
-        address::add(&mut self.netlink, self.index, net)
+    /// Gives it those of the addresses that it has not.
+    pub(super) fn add_addresses(&mut self, addresses: &[IpNet]) -> io::Result<()> {
+        for net in addresses {
+            match address::add(&mut self.netlink, self.index, *net) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                added => added?,
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn set_up(&mut self, up: bool) -> io::Result<()> {

@@ -1,8 +1,11 @@
 //! The host before a kernel that a test plays.
 
+use std::net::UdpSocket;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use ipnet::IpNet;
+use nix::net::if_::if_nametoindex;
+use nix::sched::{CloneFlags, unshare};
 
 use super::*;
 
@@ -81,6 +84,10 @@ fn host(peer: PeerConfig) -> (Host, Played) {
         link: Link::found("none", i32::MAX as u32).unwrap(),
         wireguard,
         key: PrivateKey::from_bytes([1; 32]),
+        addresses: vec![
+            "100.64.0.1/10".parse().unwrap(),
+            "fd00::1/48".parse().unwrap(),
+        ],
         rules: Rules {
             set: rules,
             in_force: true,
@@ -129,4 +136,28 @@ fn a_port_that_somebody_has_is_told_from_a_kernel_that_fails() {
     assert!(matches!(taken, TunnelError::Bind { address, .. } if address.port() == 51820));
     let failed = refused(io::ErrorKind::PermissionDenied);
     assert!(matches!(failed, TunnelError::Kernel { .. }));
+}
+
+#[test]
+fn an_interface_that_was_down_without_its_rules_has_its_addresses_again() {
+    if !nix::unistd::geteuid().is_root() || nftables::remove_table("malha_probe").is_err() {
+        println!("skipped: it needs root and the package nftables");
+        return;
+    }
+    let played = std::thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        let cable = ["link", "add", "m0", "type", "veth", "peer", "name", "m1"];
+        assert!(Command::new("ip").args(cable).status().unwrap().success());
+        let (mut host, _) = host(hub());
+        host.link = Link::found("m0", if_nametoindex("m0").unwrap()).unwrap();
+        host.rules.set = Ruleset::new("m0", [].into());
+        host.raise().unwrap();
+        let has_addresses = || ["100.64.0.1", "fd00::1"].map(|ip| UdpSocket::bind((ip, 0)).is_ok());
+        assert_eq!(has_addresses(), [true, true]);
+        host.link.set_up(false).unwrap();
+        host.rules.in_force = false;
+        host.restore_rules();
+        assert_eq!(has_addresses(), [true, true]);
+    });
+    played.join().unwrap();
 }

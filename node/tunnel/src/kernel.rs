@@ -3,6 +3,7 @@
 
 mod host;
 mod link;
+mod peer;
 mod prefixes;
 mod ruleset;
 mod wireguard;
@@ -175,7 +176,7 @@ impl Task {
         let now = Instant::now().into_std();
         match request {
             Request::SetPeer(peer, reply) => {
-                let set = self.change(move |host| host.set_peer(*peer)).await;
+                let set = self.change(move |host| host.set_peer(*peer, now)).await;
                 let _ = reply.send(set.unwrap_or(Err(TunnelError::Stopped)));
             }
             Request::RemovePeer(key, reply) => {

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant, SystemTime};
 use ipnet::IpNet;
 
 use super::link::Link;
+use super::peer::{Known, ways};
 use super::ruleset::Ruleset;
-use super::wireguard::{Device, DeviceSeen, PeerChange, PeerSeen, WireGuard};
+use super::wireguard::{Device, DeviceSeen, PeerChange, WireGuard};
 use crate::config::{PeerConfig, TunnelConfig};
 use crate::error::TunnelError;
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
@@ -38,18 +39,6 @@ struct Rules {
     /// By the names of the table's counters, as they were last read.
     counts: BTreeMap<String, u64>,
     counted: Option<Instant>,
-}
-
-struct Known {
-    config: PeerConfig,
-    seen: PeerSeen,
-    heard: Option<Instant>,
-    /// Since when it was sent something and nothing came back.
-    asked: Option<Instant>,
-    told: Option<Instant>,
-    /// Which of its endpoints is tried, and since when.
-    endpoint: usize,
-    tried: Option<Instant>,
 }
 
 impl Host {
@@ -89,7 +78,7 @@ impl Host {
         Ok(host)
     }
 
-    pub(super) fn set_peer(&mut self, config: PeerConfig) -> Result<(), TunnelError> {
+    pub(super) fn set_peer(&mut self, config: PeerConfig, now: Instant) -> Result<(), TunnelError> {
         config.check()?;
         if config.public_key == self.key.public_key() {
             return Err(TunnelError::OwnKey);
@@ -102,9 +91,10 @@ impl Host {
         let change = self.rules.set.set_peer(&config).map_err(full)?;
         // Who may do less is cut before the peer can do anything more.
         self.change_rules(&change)?;
-        let before = self.peers.get(&config.public_key);
-        let is_elsewhere = before.is_none_or(|known| ways(&known.config) != ways(&config));
-        let endpoint = ways(&config).first().copied().filter(|_| is_elsewhere);
+        let endpoint = match self.peers.get(&config.public_key) {
+            Some(known) => known.moves_to(&config),
+            None => ways(&config).first().copied(),
+        };
         let set = self.wireguard.install(&config, endpoint);
         set.map_err(|source| TunnelError::Kernel {
             attempt: "setting a peer",
@@ -113,8 +103,8 @@ impl Host {
         let fresh = || Known::new(config.clone());
         let known = self.peers.entry(config.public_key).or_insert_with(fresh);
         known.config = config;
-        if is_elsewhere {
-            known.endpoint = 0;
+        if endpoint.is_some() {
+            known.tried = Some(now);
         }
         Ok(())
     }
@@ -345,55 +335,6 @@ impl dyn Device {
 }
 
 impl Known {
-    fn new(config: PeerConfig) -> Self {
-        Self {
-            config,
-            seen: PeerSeen::default(),
-            heard: None,
-            asked: None,
-            told: None,
-            endpoint: 0,
-            tried: None,
-        }
-    }
-
-    fn take(&mut self, seen: PeerSeen, now: Instant, events: &mut Vec<TunnelEvent>) {
-        let before = std::mem::replace(&mut self.seen, seen);
-        let peer = self.config.public_key;
-        if seen.handshake.is_some() && seen.handshake != before.handshake {
-            events.push(TunnelEvent::HandshakeCompleted { peer });
-        }
-        let is_heard = seen.rx_bytes != before.rx_bytes;
-        if let Some(endpoint) = seen
-            .endpoint
-            .filter(|_| is_heard && seen.endpoint != before.endpoint)
-        {
-            events.push(TunnelEvent::EndpointChanged { peer, endpoint });
-        }
-        if is_heard {
-            self.heard = Some(now);
-            (self.asked, self.told, self.tried) = (None, None, None);
-        } else if seen.tx_bytes != before.tx_bytes && self.asked.is_none() {
-            self.asked = Some(now);
-        }
-        let silent_for = |since: Option<Instant>| since.map(|at| now.saturating_duration_since(at));
-        if silent_for(self.told.or(self.asked)).is_some_and(|time| time >= UNANSWERED) {
-            self.told = Some(now);
-            events.push(TunnelEvent::HandshakeUnanswered { peer });
-        }
-    }
-
-    fn next_endpoint(&mut self, now: Instant) -> Option<SocketAddr> {
-        let ways = ways(&self.config);
-        let since = self.tried.or(self.asked)?;
-        if ways.len() < 2 || now.saturating_duration_since(since) < ENDPOINT_PATIENCE {
-            return None;
-        }
-        self.tried = Some(now);
-        self.endpoint = (self.endpoint + 1) % ways.len();
-        Some(ways[self.endpoint])
-    }
-
     fn status(&self, now: Instant, rules: &Rules) -> PeerStatus {
         let key = &self.config.public_key;
         let count = |name: Option<String>| name.and_then(|name| rules.counts.get(&name).copied());
@@ -444,12 +385,6 @@ fn not_bound(port: Option<u16>, source: io::Error) -> TunnelError {
     }
 }
 
-/// Where a peer may be: what was declared, then what was observed.
-fn ways(config: &PeerConfig) -> Vec<SocketAddr> {
-    let ways = config.endpoints.iter().chain(&config.candidates);
-    ways.copied().collect()
-}
-
 const REMOVAL: PeerChange<'static> = PeerChange {
     remove: true,
     preshared_key: None,
@@ -459,11 +394,6 @@ const REMOVAL: PeerChange<'static> = PeerChange {
 };
 /// How often the table's counters are read; `nft` is a process each time.
 const COUNT_INTERVAL: Duration = Duration::from_secs(10);
-/// Without an answer for so long, the next endpoint is tried. A live peer says something at least every 10 s (WireGuard's
-/// KEEPALIVE_TIMEOUT) when it is sent something.
-const ENDPOINT_PATIENCE: Duration = Duration::from_secs(12);
-/// WireGuard's REKEY_ATTEMPT_TIME.
-const UNANSWERED: Duration = Duration::from_secs(90);
 const HEARD_LATELY: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

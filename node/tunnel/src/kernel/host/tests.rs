@@ -8,6 +8,7 @@ use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
 
 use super::*;
+use crate::kernel::wireguard::PeerSeen;
 
 /// A kernel's WireGuard. It has what it was told, and may refuse to add peers.
 #[derive(Clone, Default)]

@@ -24,9 +24,9 @@ use crate::agent::{LinkError, LinkFault, Transport};
 
 pub(crate) use address::{first, resolve};
 pub use carrier::dial_carrier;
-pub use link::{MAX_LINK_QUEUE, run_link};
+pub use link::{MAX_LINK_QUEUE, PART_INTERVAL, run_link};
 pub(crate) use tls::ClientTls;
-pub use wire::{Wire, WireReader, WireWriter};
+pub use wire::{Received, Wire, WireReader, WireWriter};
 
 /// Whom to trust, and who we are.
 pub struct Credentials {

@@ -80,6 +80,11 @@ pub enum Event {
         link: LinkId,
         error: LinkError,
     },
+    /// A part of a frame came over a link. A long one takes a slow line many seconds; told at most once per
+    /// [`crate::control::PART_INTERVAL`].
+    Heard {
+        link: LinkId,
+    },
     Frame {
         link: LinkId,
         message: Box<ToNode>,

@@ -64,7 +64,9 @@ impl Agent {
         let greeting = self.greeting.as_ref();
         let greeting = greeting.filter(|g| now >= g.timeout()).map(|g| g.link);
         let session = self.session.as_ref();
-        let session = session.filter(|s| now >= s.silent_at()).map(|s| s.link);
+        let session = session
+            .filter(|s| now >= s.hearing.silent_at())
+            .map(|s| s.link);
         for link in greeting.into_iter().chain(session) {
             self.close(
                 link,

@@ -16,6 +16,7 @@ enum Step {
     Pass(Millis),
     Connect(usize),
     Lose(usize),
+    Hear(usize),
     Welcome(usize),
     Snapshot(usize, u64),
     Delta(usize, u64, u64),
@@ -43,6 +44,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0_u64..40_000).prop_map(Step::Pass),
         4 => link().prop_map(Step::Connect),
         2 => link().prop_map(Step::Lose),
+        1 => link().prop_map(Step::Hear),
         5 => link().prop_map(Step::Welcome),
         4 => (link(), 1_u64..30).prop_map(|(l, r)| Step::Snapshot(l, r)),
         4 => (link(), 1_u64..30, 1_u64..30).prop_map(|(l, f, t)| Step::Delta(l, f, t)),
@@ -109,6 +111,7 @@ fn run(world: &mut World, wires: &mut Wires, step: Step) {
             let error = LinkError::new(LinkFault::Closed, "reset");
             Event::Lost { link, error }
         }
+        Step::Hear(l) => Event::Heard { link: wires.at(l) },
         Step::Welcome(l) => frame(wires.at(l), welcome()),
         Step::Snapshot(l, to) => frame(wires.at(l), ToNode::Snapshot(Box::new(netmap(to)))),
         Step::Delta(l, from, to) => {

@@ -7,8 +7,8 @@ use malha_proto::{
 
 use super::map::Misfit;
 use super::{
-    Action, Agent, LinkError, LinkFault, LinkId, Millis, QUIC_RETRY_MS, RESTART_SPREAD_MS, Renewal,
-    STABLE_SESSION_MS, Transport,
+    Action, Agent, FRAME_PATIENCE_MS, LinkError, LinkFault, LinkId, Millis, QUIC_RETRY_MS,
+    RESTART_SPREAD_MS, Renewal, STABLE_SESSION_MS, Transport,
 };
 
 /// News go out at once, but not more often than this, milliseconds.
@@ -20,12 +20,21 @@ pub(super) const REKEY_RETRY_MS: Millis = 5_000;
 /// A snapshot that does not come is asked for again after this time, milliseconds.
 pub(super) const SNAPSHOT_RETRY_MS: Millis = 5_000;
 
+/// When a link brought something.
+#[derive(Debug)]
+pub(super) struct Hearing {
+    /// The last sign of life.
+    heard_at: Millis,
+    /// The last whole frame.
+    frame_at: Millis,
+}
+
 /// A connection over which the hello went out.
 #[derive(Debug)]
 pub(super) struct Greeting {
     pub(super) link: LinkId,
     pub(super) transport: Transport,
-    since: Millis,
+    pub(super) hearing: Hearing,
 }
 
 /// A connection whose hello was welcomed.
@@ -37,7 +46,7 @@ pub(super) struct Session {
     pub(super) seen_as: Option<std::net::SocketAddr>,
     pub(super) report_at: Millis,
     reported_at: Option<Millis>,
-    heard_at: Millis,
+    pub(super) hearing: Hearing,
     snapshot_asked_at: Option<Millis>,
     /// Whether the keys of now were asked for.
     pub(super) renewal_asked: bool,
@@ -50,23 +59,34 @@ impl Greeting {
         Self {
             link,
             transport,
-            since: now,
+            hearing: Hearing::new(now),
         }
     }
 
     pub(super) fn timeout(&self) -> Millis {
-        self.since + SESSION_TIMEOUT_MS
+        self.hearing.silent_at()
     }
 }
 
 impl Session {
-    pub(super) fn silent_at(&self) -> Millis {
-        self.heard_at + SESSION_TIMEOUT_MS
-    }
-
     pub(super) fn timeout(&self) -> Millis {
         let rekey_at = self.rekey_at.unwrap_or(Millis::MAX);
-        self.silent_at().min(self.report_at).min(rekey_at)
+        self.hearing.silent_at().min(self.report_at).min(rekey_at)
+    }
+}
+
+impl Hearing {
+    fn new(now: Millis) -> Self {
+        Self {
+            heard_at: now,
+            frame_at: now,
+        }
+    }
+
+    /// When the link counts as silent if nothing more comes.
+    pub(super) fn silent_at(&self) -> Millis {
+        let silent_at = self.heard_at + SESSION_TIMEOUT_MS;
+        silent_at.min(self.frame_at + FRAME_PATIENCE_MS)
     }
 }
 
@@ -83,6 +103,16 @@ impl Agent {
         }))
     }
 
+    /// A part of a frame is a sign of life, too: the rest of a long one is on its way.
+    pub(super) fn on_heard(&mut self, link: LinkId) {
+        let greeting = self.greeting.as_mut().filter(|g| g.link == link);
+        let session = self.session.as_mut().filter(|s| s.link == link);
+        let hearing = greeting.map(|greeting| &mut greeting.hearing);
+        if let Some(hearing) = hearing.or(session.map(|session| &mut session.hearing)) {
+            hearing.heard_at = self.now;
+        }
+    }
+
     pub(super) fn on_frame(&mut self, link: LinkId, message: ToNode) {
         if self.greeting.as_ref().is_some_and(|g| g.link == link) {
             return self.on_greeting_frame(link, message);
@@ -91,7 +121,7 @@ impl Agent {
             return;
         };
         let now = self.now;
-        session.heard_at = now;
+        session.hearing = Hearing::new(now);
         match message {
             ToNode::Snapshot(map) => {
                 session.snapshot_asked_at = None;
@@ -161,7 +191,7 @@ impl Agent {
             seen_as: welcome.seen_as,
             report_at: self.now,
             reported_at: None,
-            heard_at: self.now,
+            hearing: Hearing::new(self.now),
             snapshot_asked_at: None,
             renewal_asked: false,
             rekey_at: None,

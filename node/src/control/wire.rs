@@ -23,6 +23,14 @@ pub struct WireReader {
     piece: Box<[u8]>,
 }
 
+/// What came over the stream.
+#[derive(Debug, PartialEq)]
+pub enum Received {
+    Message(Box<ToNode>),
+    /// Bytes that end no message.
+    Part,
+}
+
 pub struct WireWriter(Outgoing);
 
 enum Outgoing {
@@ -68,7 +76,13 @@ impl Wire {
     /// One question, one answer; the connection ends with it.
     pub async fn ask(mut self, question: &ToController) -> Result<ToNode, LinkError> {
         self.writer.send(question).await?;
-        let answer = self.reader.receive().await;
+        let answer = loop {
+            match self.reader.receive().await {
+                Ok(Received::Message(answer)) => break Ok(*answer),
+                Ok(Received::Part) => {}
+                Err(error) => break Err(error),
+            }
+        };
         self.writer.close().await;
         answer
     }
@@ -83,22 +97,29 @@ impl WireReader {
         }
     }
 
-    /// The next message; messages of a newer protocol are skipped. Cancel safe.
-    pub async fn receive(&mut self) -> Result<ToNode, LinkError> {
+    /// The next message, or a part of it; messages of a newer protocol are only parts. Cancel safe.
+    pub async fn receive(&mut self) -> Result<Received, LinkError> {
+        if let Some(message) = self.take()? {
+            return Ok(Received::Message(message));
+        }
+        match self.stream.read(&mut self.piece).await {
+            Ok(0) => {
+                let detail = "the controller closed the connection";
+                return Err(LinkError::new(LinkFault::Closed, detail));
+            }
+            Ok(bytes) => self.decoder.push(&self.piece[..bytes]),
+            Err(error) => return Err(LinkError::new(LinkFault::Closed, error)),
+        }
+        let message = self.take()?;
+        Ok(message.map_or(Received::Part, Received::Message))
+    }
+
+    fn take(&mut self) -> Result<Option<Box<ToNode>>, LinkError> {
         loop {
             match self.decoder.next_message() {
-                Ok(Some(message)) => return Ok(message),
-                Err(FrameError::Unknown) => continue,
+                Ok(message) => return Ok(message.map(Box::new)),
+                Err(FrameError::Unknown) => {}
                 Err(error) => return Err(LinkError::new(LinkFault::Protocol, error)),
-                Ok(None) => {}
-            }
-            match self.stream.read(&mut self.piece).await {
-                Ok(0) => {
-                    let detail = "the controller closed the connection";
-                    return Err(LinkError::new(LinkFault::Closed, detail));
-                }
-                Ok(bytes) => self.decoder.push(&self.piece[..bytes]),
-                Err(error) => return Err(LinkError::new(LinkFault::Closed, error)),
             }
         }
     }

@@ -71,6 +71,45 @@ fn any_frame_keeps_the_session() {
     assert_eq!(closed(&actions), []);
 }
 
+/// Lets time pass while part after part of a frame comes.
+fn drip(world: &mut World, link: LinkId, ms: Millis) -> Vec<Action> {
+    let until = world.now + ms;
+    let mut actions = vec![];
+    while world.now < until {
+        actions.extend(world.pass(HEARTBEAT_INTERVAL_MS.min(until - world.now)));
+        actions.extend(world.tell(Event::Heard { link }));
+    }
+    actions
+}
+
+#[test]
+fn a_map_that_takes_a_slow_line_long_comes_through() {
+    let (mut world, link) = World::online();
+    let actions = drip(&mut world, link, 10 * SESSION_TIMEOUT_MS);
+    assert_eq!(closed(&actions), []);
+    world.hear(link, ToNode::Snapshot(Box::new(netmap(11))));
+    assert_eq!(world.agent.revision(), Some(Revision(11)));
+    let (mut world, link) = World::started();
+    world.tell(Event::Connected { link });
+    let actions = drip(&mut world, link, 10 * SESSION_TIMEOUT_MS);
+    assert_eq!(closed(&actions), [], "a welcome may be slow, too");
+}
+
+#[test]
+fn parts_that_never_become_a_frame_hold_no_session() {
+    let (mut world, link) = World::online();
+    let actions = drip(&mut world, link, FRAME_PATIENCE_MS - 1);
+    assert_eq!(closed(&actions), []);
+    assert_eq!(closed(&drip(&mut world, link, 1)), [link]);
+}
+
+#[test]
+fn a_frame_that_stops_coming_ends_the_session() {
+    let (mut world, link) = World::online();
+    drip(&mut world, link, 10 * SESSION_TIMEOUT_MS);
+    assert_eq!(closed(&world.pass(SESSION_TIMEOUT_MS)), [link]);
+}
+
 #[test]
 fn failures_go_round_the_controllers_with_growing_pauses() {
     let (mut world, link) = World::started();

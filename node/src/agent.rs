@@ -30,7 +30,7 @@ use malha_proto::{
 
 pub use action::{Action, Ending};
 pub use carrier::{CARRIER_CHANCE_MS, CARRIER_LINGER_MS, CARRIER_PAUSE_MS, SILENCE_COUNTS_MS};
-pub use dial::{DIAL_TIMEOUT_MS, QUIC_HEAD_START_MS};
+pub use dial::{DIAL_TIMEOUT_MS, QUIC_HEAD_START_MS, TCP_HEAD_START_MS};
 pub use event::{Event, FreshKeys, LinkError, LinkFault, LinkId, Transport};
 pub use health::{HUB_PATIENCE_MS, MAX_REPORT_PEERS, PROBE_INTERVAL_MS};
 pub use jitter::{BACKOFF_FIRST_MS, BACKOFF_LONGEST_MS};
@@ -40,7 +40,7 @@ pub use probes::{PROBE_PATIENCE_MS, PROBE_TARGET_INTERVAL_MS, PROBE_TARGETS_AT_O
 pub use view::{AgentView, ControlState, ControlView, PolicyView, ServiceView};
 
 use carrier::CarrierKeeper;
-use dial::{Dial, Race};
+use dial::Dial;
 use health::Health;
 use jitter::{Backoff, Jitter};
 use map::MapPipeline;
@@ -56,6 +56,10 @@ pub type Millis = u64;
 
 /// While the session runs over TCP, QUIC gets a chance this often, milliseconds.
 pub const QUIC_RETRY_MS: Millis = 60_000;
+
+/// Where QUIC comes up and falls silent, [`QUIC_RETRY_MS`] doubles with each further try up to this, milliseconds: each may cost
+/// a session.
+pub const QUIC_RETRY_LONGEST_MS: Millis = 1_800_000;
 
 /// A restarting controller gets its nodes back spread over this time, milliseconds.
 pub const RESTART_SPREAD_MS: Millis = 3_000;
@@ -116,6 +120,8 @@ pub struct Agent {
     /// The map from disk is on its way to the data plane: the hello shall tell of it.
     is_restoring: bool,
     tcp_was_needed: bool,
+    /// How often QUIC came up and fell silent since it last stood: some networks pass its handshake and nothing after it.
+    quic_silences: u32,
     greeting: Option<Greeting>,
     session: Option<Session>,
     map: MapPipeline,
@@ -151,6 +157,7 @@ impl Agent {
             dial_at: None,
             is_restoring: false,
             tcp_was_needed: false,
+            quic_silences: 0,
             greeting: None,
             session: None,
             map: MapPipeline::default(),
@@ -324,6 +331,7 @@ impl Agent {
     fn on_network_changed(&mut self) {
         self.actions.push_back(Action::RebindTunnel);
         self.backoff.reset();
+        self.quic_silences = 0;
         match &mut self.session {
             Some(session) => {
                 session.report_at = self.now;
@@ -349,11 +357,7 @@ impl Agent {
         }
         if self.dial_at.take_if(|at| now >= *at).is_some() {
             self.is_restoring = false;
-            let race = match (&self.session, self.tcp_was_needed) {
-                (Some(_), _) => Race::QuicOnly,
-                (None, true) => Race::Both,
-                (None, false) => Race::QuicFirst,
-            };
+            let race = self.race();
             self.dial.start(race, now, &mut self.actions);
         }
         self.map.on_timer(now, &mut self.actions);

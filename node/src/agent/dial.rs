@@ -1,4 +1,4 @@
-//! Finding a controller: QUIC first, TLS over TCP when QUIC stays silent, one controller after the other. It never decides
+//! Finding a controller: one transport first, the other when it stays silent, one controller after the other. It never decides
 //! when to try again.
 
 use std::collections::VecDeque;
@@ -8,6 +8,10 @@ use super::{Action, LinkId, Millis, Transport};
 
 /// QUIC's start before TCP joins the race, milliseconds.
 pub const QUIC_HEAD_START_MS: Millis = 3_000;
+
+/// TCP's start before QUIC joins the race, milliseconds: TCP, a proxy's answer and TLS take more round trips than QUIC, which
+/// would win again.
+pub const TCP_HEAD_START_MS: Millis = 6_000;
 
 /// After this long an attempt is over even if a transport still tries, milliseconds.
 pub const DIAL_TIMEOUT_MS: Millis = 12_000;
@@ -25,8 +29,8 @@ pub(super) struct Dial {
 struct Attempt {
     quic: Option<LinkId>,
     tcp: Option<LinkId>,
-    /// When TCP joins; None once it did, or when it shall not.
-    tcp_at: Option<Millis>,
+    /// Which transport joins, and when; None once it did, or when none shall.
+    joins: Option<(Transport, Millis)>,
     give_up_at: Millis,
 }
 
@@ -37,6 +41,8 @@ pub(super) enum Race {
     QuicFirst,
     /// Both at once: QUIC was blocked a moment ago.
     Both,
+    /// TCP, then QUIC after the head start: QUIC comes up and falls silent.
+    TcpFirst,
     /// QUIC alone: a session over TCP stands.
     QuicOnly,
 }
@@ -86,17 +92,22 @@ impl Dial {
     }
 
     pub(super) fn start(&mut self, race: Race, now: Millis, actions: &mut VecDeque<Action>) {
-        let quic = self.connect(Transport::Quic, actions);
-        let tcp = match race {
-            Race::Both => self.connect(Transport::Tcp, actions),
-            Race::QuicFirst | Race::QuicOnly => None,
-        };
         self.attempt = Some(Attempt {
-            quic,
-            tcp,
-            tcp_at: (race == Race::QuicFirst).then_some(now + QUIC_HEAD_START_MS),
+            quic: None,
+            tcp: None,
+            joins: match race {
+                Race::QuicFirst => Some((Transport::Tcp, now + QUIC_HEAD_START_MS)),
+                Race::TcpFirst => Some((Transport::Quic, now + TCP_HEAD_START_MS)),
+                Race::Both | Race::QuicOnly => None,
+            },
             give_up_at: now + DIAL_TIMEOUT_MS,
         });
+        if race != Race::TcpFirst {
+            self.join(Transport::Quic, actions);
+        }
+        if matches!(race, Race::Both | Race::TcpFirst) {
+            self.join(Transport::Tcp, actions);
+        }
     }
 
     /// The transport of a link that came up, if it is one of this attempt; the other one is closed and the attempt is over.
@@ -129,8 +140,8 @@ impl Dial {
         } else {
             return Failure::Stale;
         }
-        if attempt.tcp_at.take().is_some() {
-            self.join_tcp(actions);
+        if let Some((transport, _)) = attempt.joins.take() {
+            self.join(transport, actions);
             return Failure::Goes;
         }
         if attempt.quic.is_some() || attempt.tcp.is_some() {
@@ -140,7 +151,7 @@ impl Dial {
         Failure::Over
     }
 
-    /// Lets TCP join when its time has come. True when the attempt took too long and is over.
+    /// Lets the other transport join when its time has come. True when the attempt took too long and is over.
     pub(super) fn on_timer(&mut self, now: Millis, actions: &mut VecDeque<Action>) -> bool {
         let Some(attempt) = &mut self.attempt else {
             return false;
@@ -149,9 +160,8 @@ impl Dial {
             self.cancel(actions);
             return true;
         }
-        if attempt.tcp_at.is_some_and(|at| now >= at) {
-            attempt.tcp_at = None;
-            self.join_tcp(actions);
+        if let Some((transport, _)) = attempt.joins.take_if(|(_, at)| now >= *at) {
+            self.join(transport, actions);
         }
         false
     }
@@ -171,17 +181,17 @@ impl Dial {
 
     pub(super) fn timeout(&self) -> Option<Millis> {
         let attempt = self.attempt.as_ref()?;
-        Some(
-            attempt
-                .give_up_at
-                .min(attempt.tcp_at.unwrap_or(Millis::MAX)),
-        )
+        let joins_at = attempt.joins.map_or(Millis::MAX, |(_, at)| at);
+        Some(attempt.give_up_at.min(joins_at))
     }
 
-    fn join_tcp(&mut self, actions: &mut VecDeque<Action>) {
-        let link = self.connect(Transport::Tcp, actions);
+    fn join(&mut self, transport: Transport, actions: &mut VecDeque<Action>) {
+        let link = self.connect(transport, actions);
         if let Some(attempt) = &mut self.attempt {
-            attempt.tcp = link;
+            match transport {
+                Transport::Quic => attempt.quic = link,
+                Transport::Tcp => attempt.tcp = link,
+            }
         }
     }
 

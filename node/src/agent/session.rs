@@ -7,8 +7,8 @@ use malha_proto::{
 
 use super::map::Misfit;
 use super::{
-    Action, Agent, FRAME_PATIENCE_MS, LinkError, LinkFault, LinkId, Millis, QUIC_RETRY_MS,
-    RESTART_SPREAD_MS, Renewal, STABLE_SESSION_MS, Transport,
+    Action, Agent, FRAME_PATIENCE_MS, LinkError, LinkFault, LinkId, Millis, RESTART_SPREAD_MS,
+    Renewal, STABLE_SESSION_MS, Transport,
 };
 
 /// News go out at once, but not more often than this, milliseconds.
@@ -69,6 +69,11 @@ impl Greeting {
 }
 
 impl Session {
+    /// Whether it was of use for so long that what failed before does not count any more.
+    pub(super) fn has_stood(&self) -> bool {
+        self.hearing.heard_at >= self.since + STABLE_SESSION_MS
+    }
+
     pub(super) fn timeout(&self) -> Millis {
         let rekey_at = self.rekey_at.unwrap_or(Millis::MAX);
         self.hearing.silent_at().min(self.report_at).min(rekey_at)
@@ -76,6 +81,11 @@ impl Session {
 }
 
 impl Hearing {
+    /// Whether two reports in a row had no answer.
+    pub(super) fn is_quiet(&self, now: Millis) -> bool {
+        now >= self.heard_at + 2 * HEARTBEAT_INTERVAL_MS
+    }
+
     fn new(now: Millis) -> Self {
         Self {
             heard_at: now,
@@ -114,7 +124,8 @@ impl Agent {
     }
 
     pub(super) fn on_frame(&mut self, link: LinkId, message: ToNode) {
-        if self.greeting.as_ref().is_some_and(|g| g.link == link) {
+        if let Some(greeting) = self.greeting.as_mut().filter(|g| g.link == link) {
+            greeting.hearing = Hearing::new(self.now);
             return self.on_greeting_frame(link, message);
         }
         let Some(session) = self.session.as_mut().filter(|s| s.link == link) else {
@@ -197,7 +208,8 @@ impl Agent {
             rekey_at: None,
         });
         self.tcp_was_needed = greeting.transport == Transport::Tcp;
-        self.dial_at = self.tcp_was_needed.then_some(self.now + QUIC_RETRY_MS);
+        let retry_at = self.now + self.quic_retry_ms();
+        self.dial_at = self.tcp_was_needed.then_some(retry_at);
         self.welcomed = true;
         self.last_error = None;
         self.control_since = self.now;
@@ -294,10 +306,11 @@ impl Agent {
 
     pub(super) fn run_session_timers(&mut self) {
         let now = self.now;
-        if let Some(session) = &self.session
-            && now >= session.since + STABLE_SESSION_MS
-        {
+        if let Some(session) = self.session.as_ref().filter(|s| s.has_stood()) {
             self.backoff.reset();
+            if session.transport == Transport::Quic {
+                self.quic_silences = 0;
+            }
         }
         self.rekey_when_due();
         let Some(session) = self.session.as_mut().filter(|s| now >= s.report_at) else {

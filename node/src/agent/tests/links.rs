@@ -21,6 +21,108 @@ fn tcp_joins_at_once_when_quic_is_refused() {
     assert_eq!(connects(&world.lose(quic))[0].1, Transport::Tcp);
 }
 
+/// Brings QUIC up and lets it fall silent after some time of talk; gives what the agent dials next.
+fn fall_silent(world: &mut World, quic: LinkId, talk_ms: Option<Millis>) -> Vec<Action> {
+    world.tell(Event::Connected { link: quic });
+    if let Some(talk_ms) = talk_ms {
+        world.hear(quic, welcome());
+        world.live(quic, talk_ms);
+    }
+    assert_eq!(closed(&world.pass(SESSION_TIMEOUT_MS)), [quic]);
+    world.until_dialed().1
+}
+
+#[test]
+fn where_nothing_passes_after_quics_handshake_tcp_gets_its_chance() {
+    for talk_ms in [None, Some(0), Some(STABLE_SESSION_MS - 1)] {
+        let (mut world, quic) = World::started();
+        let dialed = connects(&fall_silent(&mut world, quic, talk_ms));
+        let [(tcp, Transport::Tcp)] = dialed[..] else {
+            panic!("{talk_ms:?}: {dialed:?}");
+        };
+        assert_eq!(connects(&world.pass(TCP_HEAD_START_MS - 1)), []);
+        world.tell(Event::Connected { link: tcp });
+        world.hear(tcp, welcome());
+        assert_eq!(world.agent.view().control.transport, Some(Transport::Tcp));
+    }
+}
+
+#[test]
+fn a_link_that_the_other_side_ends_for_its_silence_counts_too() {
+    let (mut world, quic) = World::started();
+    world.tell(Event::Connected { link: quic });
+    world.pass(SESSION_TIMEOUT_MS - 1);
+    world.lose(quic);
+    assert_eq!(connects(&world.until_dialed().1)[0].1, Transport::Tcp);
+}
+
+#[test]
+fn quic_joins_when_tcp_fails_or_stays_silent() {
+    let (mut world, quic) = World::started();
+    let tcp = connects(&fall_silent(&mut world, quic, None))[0].0;
+    let joined = connects(&world.lose(tcp));
+    assert!(matches!(joined[..], [(_, Transport::Quic)]), "{joined:?}");
+    let (mut world, quic) = World::started();
+    fall_silent(&mut world, quic, None);
+    let joined = connects(&world.pass(TCP_HEAD_START_MS));
+    assert!(matches!(joined[..], [(_, Transport::Quic)]), "{joined:?}");
+}
+
+#[test]
+fn quic_that_falls_silent_again_and_again_is_tried_ever_more_rarely() {
+    let (mut world, mut quic) = World::started();
+    let mut pauses = vec![];
+    for _ in 0..8 {
+        let tcp = connects(&fall_silent(&mut world, quic, Some(0)))[0].0;
+        world.tell(Event::Connected { link: tcp });
+        world.hear(tcp, welcome());
+        let since = world.now;
+        quic = loop {
+            match connects(&world.live(tcp, QUIC_RETRY_MS / 4))[..] {
+                [] => {}
+                [(link, _)] => break link,
+                ref others => panic!("{others:?}"),
+            }
+        };
+        pauses.push((world.now - since) / QUIC_RETRY_MS);
+    }
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30, 30]);
+}
+
+#[test]
+fn quic_that_stands_again_comes_first_again() {
+    let (mut world, quic) = World::started();
+    let tcp = connects(&fall_silent(&mut world, quic, None))[0].0;
+    let quic = connects(&world.lose(tcp))[0].0;
+    world.tell(Event::Connected { link: quic });
+    world.hear(quic, welcome());
+    world.live(quic, STABLE_SESSION_MS);
+    assert_eq!(world.agent.view().control.transport, Some(Transport::Quic));
+    world.lose(quic);
+    assert_eq!(connects(&world.until_dialed().1)[0].1, Transport::Quic);
+}
+
+#[test]
+fn another_network_gets_quic_first_again() {
+    let (mut world, quic) = World::started();
+    let tcp = connects(&fall_silent(&mut world, quic, None))[0].0;
+    world.tell(Event::NetworkChanged);
+    let quic = connects(&world.lose(tcp))[0].0;
+    world.lose(quic);
+    assert_eq!(connects(&world.until_dialed().1)[0].1, Transport::Quic);
+}
+
+#[test]
+fn a_controller_that_never_answers_the_hello_gives_way_to_the_next() {
+    let (mut world, quic) = World::started();
+    let actions = fall_silent(&mut world, quic, None);
+    let next = actions.iter().find_map(|action| match action {
+        Action::Connect { controller, .. } => Some(&**controller),
+        _ => None,
+    });
+    assert_eq!(next, Some("two.example:443"));
+}
+
 #[test]
 fn a_session_over_tcp_moves_to_quic_without_a_gap() {
     let (mut world, quic) = World::started();
@@ -56,6 +158,7 @@ fn quic_that_stays_blocked_is_tried_again_and_the_tcp_session_stays() {
 #[test]
 fn a_silent_controller_is_left_and_the_data_plane_stays() {
     let (mut world, link) = World::online();
+    world.live(link, STABLE_SESSION_MS);
     let actions = world.pass(SESSION_TIMEOUT_MS);
     assert_eq!(closed(&actions), [link]);
     assert_eq!(world.applied.len(), 1);

@@ -29,7 +29,7 @@ pub enum LinkFault {
     Name,
     /// Nothing answered, or the network refused.
     Unreachable,
-    /// The HTTP proxy on the way refuses, or is named wrongly.
+    /// The HTTP proxy on the way refuses, is silent, or is named wrongly.
     Proxy,
     /// It answers, but not with a certificate of the pinned authority.
     WrongController,

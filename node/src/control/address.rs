@@ -20,7 +20,7 @@ const HEAD_START: Duration = Duration::from_millis(250);
 const RESOLVE_LIMIT: Duration = Duration::from_secs(5);
 
 /// For one address, TLS included.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 pub(crate) async fn resolve(controller: &str) -> Result<Vec<SocketAddr>, LinkError> {
     let failed = |why: String| LinkError::new(LinkFault::Name, format!("{controller}: {why}"));

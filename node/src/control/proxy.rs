@@ -104,7 +104,9 @@ impl Proxy {
             let _ = stream.set_nodelay(true);
             match timeout(ANSWER_LIMIT, self.ask(&mut stream, controller)).await {
                 Ok(answered) => answered.map(|()| stream),
-                Err(_) => Err(self.fault("does not answer")),
+                Err(_) => Err(self.fault(format_args!(
+                    "takes the question for {controller} and does not answer; it must allow CONNECT to the controller"
+                ))),
             }
         };
         address::first(&addresses, through).await
@@ -130,6 +132,14 @@ impl Proxy {
             )),
             status => Err(self.fault(format_args!("answers {status} for {controller}"))),
         }
+    }
+
+    /// It answered that the way is open, and then nothing came by it.
+    pub(super) fn lets_nothing_through(&self, controller: &str) -> LinkError {
+        self.fault(format_args!(
+            "says that the way to {controller} is open, and nothing comes through it; it must pass TLS to the controller on \
+             unopened, or NO_PROXY must name the controller"
+        ))
     }
 
     fn fault(&self, why: impl fmt::Display) -> LinkError {
@@ -200,7 +210,8 @@ fn percent_decoded(text: &str) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 const USUAL_PORT: &str = "3128";
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// Shorter than the limits around it, [`address::CONNECT_LIMIT`] and that of the doctor's look, which know nothing of a proxy.
+const ANSWER_LIMIT: Duration = Duration::from_secs(6);
 
 #[cfg(test)]
 mod tests;

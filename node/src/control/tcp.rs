@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use malha_proto::CONTROLLER_TLS_NAME;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -21,7 +23,7 @@ pub(super) async fn connect(
 ) -> Result<TlsStream<TcpStream>, LinkError> {
     if let Some(proxy) = Proxy::of_environment(controller)? {
         let plain = proxy.connect(controller).await?;
-        return secure(plain, controller, config, alpn).await;
+        return secure_behind(&proxy, plain, controller, config, alpn).await;
     }
     let addresses = address::resolve(controller).await?;
     let direct = |to: SocketAddr| {
@@ -36,6 +38,18 @@ pub(super) async fn connect(
         }
     };
     address::first(&addresses, direct).await
+}
+
+/// TLS over a way that a proxy says it has opened.
+pub(super) async fn secure_behind(
+    proxy: &Proxy,
+    plain: TcpStream,
+    controller: &str,
+    config: Arc<ClientConfig>,
+    alpn: &[u8],
+) -> Result<TlsStream<TcpStream>, LinkError> {
+    let secured = timeout(BEHIND_PROXY_LIMIT, secure(plain, controller, config, alpn)).await;
+    secured.unwrap_or_else(|_| Err(proxy.lets_nothing_through(controller)))
 }
 
 async fn secure(
@@ -56,3 +70,6 @@ async fn secure(
     }
     Ok(stream)
 }
+
+/// For TLS through a proxy that has answered: a few round trips.
+const BEHIND_PROXY_LIMIT: Duration = Duration::from_secs(5);

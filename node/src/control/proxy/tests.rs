@@ -1,13 +1,19 @@
 //! Stories of machines behind a proxy. The proxy is a real one: it reads CONNECT, asks for credentials and joins streams.
 
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use malha_proto::ALPN;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, copy_bidirectional};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, pause};
 
 use super::*;
+use crate::control::{ClientTls, Credentials, tcp};
+use crate::testbed::{TEST_LIMIT, TestAuthority};
 
 fn chosen(
     controller: &str,
@@ -152,4 +158,47 @@ async fn a_proxy_that_wants_credentials_is_named_and_they_are_not() {
     assert!(error.detail.contains("HTTPS_PROXY") && error.detail.contains(&at.to_string()));
     assert!(!error.detail.contains("wrong"), "{error}");
     serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_proxy_that_answers_and_lets_nothing_through_is_named() {
+    let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let controller = mute.local_addr().unwrap().to_string();
+    let (at, _serving) = proxy(None).await;
+    let proxy = Proxy::parse(&format!("http://{at}")).unwrap();
+    let plain = proxy.connect(&controller).await.unwrap();
+    let stranger = Credentials {
+        authority: TestAuthority::new().fingerprint(),
+        authority_certificate: None,
+        node: None,
+    };
+    let tls = ClientTls::new(&stranger, ALPN).unwrap();
+    let config = Arc::new(tls.config());
+    // Nothing more comes but what the clock brings.
+    pause();
+    let secured = tcp::secure_behind(&proxy, plain, &controller, config, ALPN);
+    let secured = timeout(TEST_LIMIT, secured).await;
+    let error = secured.expect("it has a limit").unwrap_err();
+    assert_eq!(error.fault, LinkFault::Proxy, "{error}");
+    assert!(error.detail.contains(&at.to_string()) && error.detail.contains("NO_PROXY"));
+}
+
+#[tokio::test]
+async fn a_proxy_that_answers_nothing_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (client, _) = listener.accept().await.unwrap();
+        let mut head = BufReader::new(client);
+        head.read_line(&mut String::new()).await.unwrap();
+        // Nothing more comes but what the clock brings.
+        pause();
+        pending::<()>().await;
+    });
+    let proxy = Proxy::parse(&format!("http://{at}")).unwrap();
+    let since = Instant::now();
+    let error = proxy.connect("hub.example:443").await.unwrap_err();
+    assert_eq!(error.fault, LinkFault::Proxy, "{error}");
+    let took = since.elapsed();
+    assert!(took < address::CONNECT_LIMIT, "told too late: {took:?}");
 }

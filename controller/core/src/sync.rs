@@ -42,7 +42,8 @@ impl NodeSync {
             sent: applied,
             current: state.revision(),
             unacknowledged: VecDeque::new(),
-            applied: applied.unwrap_or_default(),
+            // Its own word is not enough: after a restored backup it may name a revision that is not given away yet.
+            applied: Revision::default(),
             snapshot_due: true,
             held_reports: 0,
         };
@@ -57,7 +58,7 @@ impl NodeSync {
                 .filter(|base| base.netmap(node).is_some_and(|map| map.digest() == digest));
             if base.is_some() {
                 sync.snapshot_due = false;
-                sync.current = applied;
+                (sync.current, sync.applied) = (applied, applied);
             }
         }
         let first = sync.advance(state, history);

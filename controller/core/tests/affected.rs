@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use malha_core::{
     Command, History, MAX_UNACKNOWLEDGED, NodeSync, PATIENT_REPORTS, State, affected,
 };
-use malha_proto::{Netmap, NodeId, ToNode};
+use malha_proto::{Netmap, NodeId, Revision, ToNode};
 use proptest::prelude::*;
 use world::{World, any_dice};
 
@@ -229,4 +229,27 @@ fn what_happens_while_acknowledgements_are_missing_becomes_one_delta() {
     };
     assert_eq!(delta.to, state.revision());
     assert_eq!(rename(&mut sync, 100).0, None, "one more, and not more");
+}
+
+/// A restored backup is older than its nodes: they name revisions that it has yet to give away.
+#[test]
+fn what_a_node_says_of_another_history_is_not_believed() {
+    let mut world = World::furnished();
+    let mut history = History::new();
+    history.push(&world.state);
+    let hub = world.state.nodes().find(|node| node.hub).unwrap().id;
+    let ahead = Some(Revision(world.state.revision().0 + 10));
+    let (mut sync, first) = NodeSync::open(hub, ahead, Some([7; 32]), &world.state, &history);
+    let Some(ToNode::Snapshot(map)) = first else {
+        panic!("{first:?}")
+    };
+    assert_eq!(sync.applied_revision(), Revision::default());
+    sync.applied(map.revision);
+    assert_eq!(sync.applied_revision(), world.state.revision());
+    let name = world::label("nome");
+    let rename = Command::RenameNode { id: hub, name };
+    world.run(rename).unwrap();
+    history.push(&world.state);
+    assert!(sync.advance(&world.state, &history).is_some());
+    assert!(sync.applied_revision() < world.state.revision());
 }

@@ -19,6 +19,7 @@ use malha_tunnel::{PublicKey, Tunnel};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use crate::agent::STABLE_SESSION_MS;
 use crate::control::Credentials;
 
 /// Where and as whom to dial; as long as it is None, there is no stream connection.
@@ -77,11 +78,7 @@ pub async fn run_streams(
                 Err(_) => return,
             },
         };
-        pause = if stood {
-            FIRST_PAUSE
-        } else {
-            (pause * 2).min(LAST_PAUSE)
-        };
+        pause = next_pause(pause, stood);
         tokio::select! {
             () = sleep(jittered(pause)) => {}
             changed = contact.changed() => if changed.is_err() { return },
@@ -89,24 +86,33 @@ pub async fn run_streams(
     }
 }
 
-/// One connection from dial to end. Says whether it stood.
+/// One connection from dial to end. Says how long it stood.
 async fn keep(
     contact: &Contact,
     overlay: watch::Receiver<Option<Overlay>>,
     view: &watch::Sender<StreamsView>,
-) -> bool {
+) -> Duration {
     match dial::connect(&contact.controller, &contact.credentials).await {
         Ok((endpoint, connection)) => {
             tracing::debug!("the stream connection stands");
-            view.send_modify(|view| view.since = Some(Instant::now()));
+            let since = Instant::now();
+            view.send_modify(|view| view.since = Some(since));
             serve::serve(&connection, overlay, view).await;
             drop(endpoint);
-            true
+            since.elapsed()
         }
         Err(error) => {
             tracing::debug!(%error, "no stream connection");
-            false
+            Duration::ZERO
         }
+    }
+}
+
+/// A handshake alone forgets no failure: a hub that refuses this node does so behind it.
+fn next_pause(pause: Duration, stood: Duration) -> Duration {
+    match stood >= STABLE {
+        true => FIRST_PAUSE,
+        false => (pause * 2).min(LAST_PAUSE),
     }
 }
 
@@ -136,6 +142,8 @@ impl Overlay {
     }
 }
 
+/// As for a session of the control channel.
+const STABLE: Duration = Duration::from_millis(STABLE_SESSION_MS);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Where UDP is blocked, one try a minute costs nothing.
 const LAST_PAUSE: Duration = Duration::from_secs(60);

@@ -191,3 +191,30 @@ async fn the_hub_is_told_what_the_path_carried() {
     let loss = PathLoss::decode(&report.try_into().unwrap());
     assert!(loss.sent > 100 && loss.lost < loss.sent, "{loss:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_refuses_after_the_handshake_is_asked_ever_more_rarely() {
+    let authority = TestAuthority::new();
+    let endpoint = endpoint(&authority);
+    let (_contact, wanted) = watch::channel(Some(Contact {
+        controller: endpoint.local_addr().unwrap().to_string().into(),
+        credentials: Arc::new(authority.node_credentials()),
+    }));
+    let (_overlay, running) = watch::channel(None);
+    let (seen, _view) = watch::channel(StreamsView::default());
+    tokio::spawn(run_streams(wanted, running, seen));
+    let mut asked = Vec::new();
+    while asked.len() < 8 {
+        let connection = endpoint.accept().await.unwrap().await.unwrap();
+        connection.close(0_u32.into(), b"not this node");
+        asked.push(Instant::now());
+    }
+    let pauses: Vec<_> = asked.windows(2).map(|two| two[1] - two[0]).collect();
+    assert!(pauses[6] >= LAST_PAUSE / 2, "{pauses:?}");
+}
+
+#[test]
+fn a_connection_that_stood_is_missed_at_once() {
+    assert_eq!(next_pause(LAST_PAUSE, STABLE), FIRST_PAUSE);
+    assert_eq!(next_pause(LAST_PAUSE, STABLE / 2), LAST_PAUSE);
+}

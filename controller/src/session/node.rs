@@ -79,6 +79,17 @@ struct Session {
     probing: Option<(u64, oneshot::Sender<ProbeResult>)>,
 }
 
+/// What the session's loop waits for.
+enum Input {
+    Message(Result<ToController, ChannelError>),
+    /// Something changed that may be of interest.
+    Bell,
+    Order,
+    Probe(ProbeRequest),
+    Silence,
+    Stop,
+}
+
 /// Why the session's loop ended.
 enum End {
     /// The node said goodbye.
@@ -190,24 +201,38 @@ impl Session {
     async fn talk(&mut self) -> End {
         let mut silent_at = Instant::now() + SESSION_TIMEOUT;
         loop {
-            let step = tokio::select! {
-                message = next(&self.pace, &mut self.channel) => match message {
-                    Ok(message) => {
-                        silent_at = Instant::now() + SESSION_TIMEOUT;
-                        self.seat.heard();
-                        self.take(message).await
-                    }
-                    Err(error) => Err(End::Lost(error)),
-                },
-                () = self.seat.bell.notified() => self.advance().await,
-                _ = self.seat.order.changed() => Err(self.ordered()),
-                Some(request) = self.seat.probes.recv() => self.probe(request).await,
-                () = tokio::time::sleep_until(silent_at) => Err(End::Silent),
-                () = self.context.stop.cancelled() => Err(End::Close(Box::new(ToNode::Farewell { reason: FarewellReason::Restart }))),
+            let input = tokio::select! {
+                message = next(&self.pace, &mut self.channel) => Input::Message(message),
+                () = self.seat.bell.notified() => Input::Bell,
+                _ = self.seat.order.changed() => Input::Order,
+                Some(request) = self.seat.probes.recv() => Input::Probe(request),
+                () = tokio::time::sleep_until(silent_at) => Input::Silence,
+                () = self.context.stop.cancelled() => Input::Stop,
             };
-            if let Err(end) = step {
+            let since = Instant::now();
+            if let Input::Message(Ok(_)) = input {
+                silent_at = since + SESSION_TIMEOUT;
+                self.seat.heard();
+            }
+            if let Err(end) = self.follow(input).await {
                 return end;
             }
+            // While a long map waited for its reader, nobody listened to what the node said.
+            silent_at += since.elapsed();
+        }
+    }
+
+    async fn follow(&mut self, input: Input) -> Result<(), End> {
+        match input {
+            Input::Message(Ok(message)) => self.take(message).await,
+            Input::Message(Err(error)) => Err(End::Lost(error)),
+            Input::Bell => self.advance().await,
+            Input::Order => Err(self.ordered()),
+            Input::Probe(request) => self.probe(request).await,
+            Input::Silence => Err(End::Silent),
+            Input::Stop => Err(End::Close(Box::new(ToNode::Farewell {
+                reason: FarewellReason::Restart,
+            }))),
         }
     }
 

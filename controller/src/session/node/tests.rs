@@ -83,6 +83,10 @@ impl Machine {
         while self.hears().await != *message {}
     }
 
+    async fn hears_until_map(&mut self) {
+        while !matches!(self.hears().await, ToNode::Snapshot(_)) {}
+    }
+
     /// Until it is refused, and the session over.
     async fn waits_for_refusal(mut self) -> (RefusalCode, String) {
         let refused = async {
@@ -149,6 +153,26 @@ async fn a_node_that_never_stops_talking_is_heard_at_a_pace() {
     assert_eq!(heard_at[199] - heard_at[0], Duration::ZERO);
     let paced = heard_at[299] - heard_at[199];
     assert!((4_900..=5_100).contains(&paced.as_millis()), "{paced:?}");
+}
+
+/// A map that fills the way to the node keeps the session busy; what the node said meanwhile lies there unread.
+#[tokio::test]
+async fn a_node_that_takes_its_map_slowly_is_not_silent() {
+    let world = World::new().await;
+    let mut machine = Machine::new(&world, 64).await;
+    machine.says_hello().await;
+    machine.hears_until_map().await;
+    // From here on nothing waits for another thread.
+    tokio::time::pause();
+    for _ in 0..8 {
+        machine.says(&ToController::NeedSnapshot).await;
+        let report = NodeReport::default();
+        machine.says(&ToController::Report(report)).await;
+        machine.waits_for_answer().await;
+        tokio::time::advance(SESSION_TIMEOUT * 3 / 2).await;
+        machine.hears_until_map().await;
+        machine.hears_until(&ToNode::Heartbeat).await;
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod node;
 mod probes;
 mod registry;
 mod shared_socket;
+mod strangers;
 #[cfg(test)]
 mod testbed;
 mod turned_away;

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::session::shared_socket::{SharedSocket, endpoint_config};
+use crate::session::strangers::{Door, MAX_STRANGERS, Stranger, Strangers};
 use crate::session::{Channel, PeerCertificate, Remote, SessionContext, Transport, node};
 
 /// Why the control channel can't listen.
@@ -31,6 +32,37 @@ pub enum ListenError {
     },
     #[error("control channel: TLS configuration: {0}")]
     Tls(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
+}
+
+/// How many may be here at a time.
+#[derive(Clone)]
+struct Places {
+    members: Arc<Semaphore>,
+    strangers: Arc<Strangers>,
+}
+
+/// The place of one connection; free again when this is dropped.
+enum Place {
+    Member(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit),
+    Stranger(#[expect(dead_code, reason = "held for its drop")] Stranger),
+}
+
+impl Places {
+    fn for_member(&self) -> Option<Place> {
+        let place = self.members.clone().try_acquire_owned();
+        place.ok().map(Place::Member)
+    }
+
+    /// For one whose handshake is done.
+    fn for_proved(&self, remote: SocketAddr, is_member: bool) -> Option<Place> {
+        if is_member {
+            return self.for_member();
+        }
+        match self.strangers.proved(remote.ip()) {
+            Door::Open(stranger) => Some(Place::Stranger(stranger)),
+            Door::ProveAddress | Door::Full => None,
+        }
+    }
 }
 
 /// The QUIC endpoints of the control channel, bound.
@@ -87,7 +119,10 @@ impl ControlListener {
         visited: CancellationToken,
     ) {
         let sessions = TaskTracker::new();
-        let places = Arc::new(Semaphore::new(MAX_SESSIONS));
+        let places = Places {
+            members: Arc::new(Semaphore::new(MAX_SESSIONS)),
+            strangers: Strangers::new(MAX_STRANGERS),
+        };
         for endpoint in &self.endpoints {
             sessions.spawn(accept_quic(
                 endpoint.clone(),
@@ -105,8 +140,15 @@ impl ControlListener {
             let Some((stream, remote)) = handed else {
                 break;
             };
-            if let Ok(place) = places.clone().try_acquire_owned() {
-                sessions.spawn(serve_tls(context.clone(), stream, remote, place));
+            let certificate = certificate_of(&stream);
+            if let Some(place) = places.for_proved(remote, certificate.is_some()) {
+                sessions.spawn(serve_tls(
+                    context.clone(),
+                    stream,
+                    remote,
+                    certificate,
+                    place,
+                ));
             }
         }
         context.stop.cancelled().await;
@@ -168,7 +210,7 @@ fn server_config(mut tls: rustls::ServerConfig) -> Result<quinn::ServerConfig, L
 async fn accept_quic(
     endpoint: quinn::Endpoint,
     context: Arc<SessionContext>,
-    places: Arc<Semaphore>,
+    places: Places,
     sessions: TaskTracker,
     visited: CancellationToken,
 ) {
@@ -178,16 +220,23 @@ async fn accept_quic(
             () = context.stop.cancelled() => return,
         };
         let Some(incoming) = incoming else { return };
-        match places.clone().try_acquire_owned() {
-            Ok(place) => {
+        let door = match incoming.remote_address_validated() {
+            true => (places.strangers).proved(incoming.remote_address().ip()),
+            false => places.strangers.unproved(),
+        };
+        match door {
+            Door::Open(stranger) => {
                 sessions.spawn(serve_quic(
                     context.clone(),
                     incoming,
-                    place,
+                    stranger,
+                    places.clone(),
                     visited.clone(),
                 ));
             }
-            Err(_) => incoming.refuse(),
+            // It refuses only who has proved its address, and that one is not asked.
+            Door::ProveAddress => drop(incoming.retry()),
+            Door::Full => incoming.refuse(),
         }
     }
 }
@@ -195,7 +244,8 @@ async fn accept_quic(
 async fn serve_quic(
     context: Arc<SessionContext>,
     incoming: quinn::Incoming,
-    _place: OwnedSemaphorePermit,
+    stranger: Stranger,
+    places: Places,
     visited: CancellationToken,
 ) {
     let remote = incoming.remote_address();
@@ -208,6 +258,13 @@ async fn serve_quic(
         .peer_identity()
         .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
     let certificate = chain.and_then(|chain| peer_certificate(chain.first()?));
+    let place = match certificate {
+        Some(_) => places.for_member(),
+        None => stranger.stays(remote.ip()).map(Place::Stranger),
+    };
+    let Some(_place) = place else {
+        return connection.close(0_u32.into(), b"no room");
+    };
     if is_for_streams(&connection) {
         serve_streams(context, connection, certificate, visited).await;
     } else {
@@ -266,13 +323,9 @@ async fn serve_tls(
     context: Arc<SessionContext>,
     stream: TlsStream<tokio::net::TcpStream>,
     remote: SocketAddr,
-    _place: OwnedSemaphorePermit,
+    certificate: Option<PeerCertificate>,
+    _place: Place,
 ) {
-    let certificate = stream
-        .get_ref()
-        .1
-        .peer_certificates()
-        .and_then(|chain| peer_certificate(chain.first()?));
     if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
         if let Err(error) = prepare_carrier_socket(stream.get_ref().0) {
             tracing::debug!(%error, %remote, "a carrier's connection keeps its settings");
@@ -291,6 +344,11 @@ async fn serve_tls(
         ),
     )
     .await;
+}
+
+fn certificate_of(stream: &TlsStream<tokio::net::TcpStream>) -> Option<PeerCertificate> {
+    let chain = stream.get_ref().1.peer_certificates()?;
+    peer_certificate(chain.first()?)
 }
 
 /// Who a verified certificate names; None for one that is no node's, which then may only enrol.
@@ -333,7 +391,7 @@ pub fn bind_udp(address: SocketAddr) -> std::io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Open control connections, sessions and enrolments together.
+/// Open connections of members, sessions and streams together.
 const MAX_SESSIONS: usize = 60_000;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_secs(3);

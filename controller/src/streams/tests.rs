@@ -127,7 +127,7 @@ async fn in_tunnel(result: io::Result<()>) -> io::Result<BoxStream> {
     Ok(Box::new(far))
 }
 
-fn client(overlay: &Authority) -> quinn::ClientConfig {
+pub(crate) fn client(overlay: &Authority) -> quinn::ClientConfig {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(overlay.certificate_der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -12,7 +12,7 @@ use super::*;
 use crate::api::tests::rig::facts;
 use crate::session::dispatch;
 use crate::session::testbed::{LIMIT, World};
-use crate::streams::tests::connected;
+use crate::streams::tests::{client, connected};
 
 #[tokio::test]
 async fn a_stream_connection_outlives_the_session_as_long_as_visitors_may_be_on_it() {
@@ -108,4 +108,44 @@ async fn the_control_channel_stays_as_long_as_visitors_may_come_by_it() {
     assert!(!run.is_finished());
     visited.cancel();
     timeout(LIMIT, run).await.unwrap().unwrap();
+}
+
+/// With all places for whoever says where it is taken by `forged`, and so many of the others by somebody else.
+async fn comes_in(places: usize, forged: usize, others: usize) -> Result<(), String> {
+    let world = World::new().await;
+    let now = OffsetDateTime::now_utc();
+    let authority = &world.context.authority;
+    let certificate = authority.issue_controller(&[], now, 2).unwrap();
+    let tls = malha_pki::server_config_control(authority, &certificate).unwrap();
+    let hub = endpoint_at(([127, 0, 0, 1], 0).into(), server_config(tls).unwrap()).unwrap();
+    let places = Places {
+        members: Arc::new(Semaphore::new(1)),
+        strangers: Strangers::new(places),
+    };
+    let _forged: Vec<_> = (0..forged).map(|_| places.strangers.unproved()).collect();
+    let somebody = |number| places.strangers.proved([192, 0, 2, number].into());
+    let _others: Vec<_> = (0..others as u8).map(somebody).collect();
+    tokio::spawn(accept_quic(
+        hub.clone(),
+        world.context.clone(),
+        places,
+        TaskTracker::new(),
+        CancellationToken::new(),
+    ));
+    let node = quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).unwrap();
+    let name = malha_proto::CONTROLLER_TLS_NAME;
+    let connecting = node.connect_with(client(authority), hub.local_addr().unwrap(), name);
+    let connected = timeout(LIMIT, connecting.unwrap()).await.unwrap();
+    connected.map(drop).map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn who_proves_its_address_comes_in_among_many_that_forge_theirs() {
+    assert_eq!(comes_in(8, 1, 0).await, Ok(()));
+}
+
+#[tokio::test]
+async fn nobody_is_kept_waiting_where_there_is_no_room() {
+    let refused = comes_in(8, 1, 7).await.unwrap_err();
+    assert!(refused.contains("refused"), "{refused}");
 }

@@ -5,6 +5,7 @@ mod balancing;
 mod ports;
 mod prober;
 mod tcp_ports;
+mod translate;
 
 pub use ports::{explained, public_endpoints};
 pub use prober::Prober;
@@ -12,20 +13,16 @@ pub use tcp_ports::HubPorts;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ipnet::IpNet;
-use malha_core::State;
-use malha_proto::{
-    Netmap, NodeId, Pair, PairTable, PathKind, PathLoss, Peer, Protocol, RelayGrant, WgKey,
-};
+use malha_proto::{Netmap, NodeId, Pair, PairTable, PathLoss, Peer, RelayGrant, WgKey};
 use malha_proxy::{BoxStream, Dialer};
 use malha_tunnel::{
-    Allow, ChannelGrant, ChannelId, Engine, Keeper, PeerConfig, PresharedKey, PrivateKey,
-    PublicKey, QuicSide, RelayKey, RelayPair, Tunnel, TunnelConfig, TunnelError, dial_settling,
+    ChannelGrant, ChannelId, Engine, Keeper, PrivateKey, PublicKey, QuicSide, RelayKey, RelayPair,
+    Tunnel, TunnelConfig, TunnelError, dial_settling,
 };
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -40,6 +37,7 @@ use crate::pairs::Pairs;
 use crate::streams::Streams;
 use balancing::HubBalancers;
 use ports::Ports;
+use translate::{overlay_addresses, path, peer_config};
 
 /// The hub's tunnel and what it was last told.
 pub struct Hub {
@@ -410,50 +408,6 @@ impl Told {
     fn pair(&self, peer: &Peer) -> Option<&Pair> {
         self.pairs.with(self.key, peer.id, peer.key)
     }
-}
-
-/// A netmap's peer as the tunnel takes it.
-#[must_use]
-pub fn peer_config(peer: &Peer, pair: Option<&Pair>) -> PeerConfig {
-    let own = [IpAddr::V4(peer.addresses.v4), IpAddr::V6(peer.addresses.v6)];
-    PeerConfig {
-        endpoints: peer.endpoints.clone(),
-        allowed_ips: own.into_iter().map(IpNet::from).collect(),
-        keepalive_s: peer.keepalive_s,
-        preshared_key: pair
-            .and_then(|pair| pair.psk.as_ref())
-            .map(|psk| PresharedKey::from_bytes(psk.secret.0)),
-        ingress: peer.allow.iter().map(ingress).collect(),
-        ..PeerConfig::new(PublicKey::from_bytes(peer.key.0))
-    }
-}
-
-fn path(path: malha_tunnel::PathKind) -> PathKind {
-    match path {
-        malha_tunnel::PathKind::Direct => PathKind::Direct,
-        malha_tunnel::PathKind::Relay => PathKind::Relay,
-        malha_tunnel::PathKind::Carrier => PathKind::Carrier,
-    }
-}
-
-fn ingress(allow: &malha_proto::Allow) -> Allow {
-    match allow.protocol {
-        Protocol::Tcp => Allow::tcp(allow.from_port..=allow.to_port),
-        Protocol::Udp => Allow::udp(allow.from_port..=allow.to_port),
-        Protocol::Icmp => Allow::icmp(),
-    }
-}
-
-fn overlay_addresses(state: &State, node: NodeId) -> Vec<IpNet> {
-    let pools = state.settings().pools;
-    let addresses = state.node(node).map(|node| node.addresses);
-    let nets = addresses.map(|addresses| {
-        [
-            IpNet::new(addresses.v4.into(), pools.v4.prefix_len()),
-            IpNet::new(addresses.v6.into(), pools.v6.prefix_len()),
-        ]
-    });
-    nets.into_iter().flatten().filter_map(Result::ok).collect()
 }
 
 /// The data plane for this choice on this machine.

@@ -6,10 +6,10 @@ mod enrolment;
 mod limits;
 mod listener;
 mod node;
+mod places;
 mod probes;
 mod registry;
 mod shared_socket;
-mod strangers;
 #[cfg(test)]
 mod testbed;
 mod turned_away;

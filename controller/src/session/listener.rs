@@ -13,13 +13,13 @@ use quinn::congestion::BbrConfig;
 use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
 use rustls_pki_types::CertificateDer;
 use thiserror::Error;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::session::places::{Door, Place, Places, Stranger};
 use crate::session::shared_socket::{SharedSocket, endpoint_config};
-use crate::session::strangers::{Door, MAX_STRANGERS, Stranger, Strangers};
 use crate::session::{Channel, PeerCertificate, Remote, SessionContext, Transport, node};
 
 /// Why the control channel can't listen.
@@ -32,37 +32,6 @@ pub enum ListenError {
     },
     #[error("control channel: TLS configuration: {0}")]
     Tls(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
-}
-
-/// How many may be here at a time.
-#[derive(Clone)]
-struct Places {
-    members: Arc<Semaphore>,
-    strangers: Arc<Strangers>,
-}
-
-/// The place of one connection; free again when this is dropped.
-enum Place {
-    Member(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit),
-    Stranger(#[expect(dead_code, reason = "held for its drop")] Stranger),
-}
-
-impl Places {
-    fn for_member(&self) -> Option<Place> {
-        let place = self.members.clone().try_acquire_owned();
-        place.ok().map(Place::Member)
-    }
-
-    /// For one whose handshake is done.
-    fn for_proved(&self, remote: SocketAddr, is_member: bool) -> Option<Place> {
-        if is_member {
-            return self.for_member();
-        }
-        match self.strangers.proved(remote.ip()) {
-            Door::Open(stranger) => Some(Place::Stranger(stranger)),
-            Door::ProveAddress | Door::Full => None,
-        }
-    }
 }
 
 /// The QUIC endpoints of the control channel, bound.
@@ -119,10 +88,7 @@ impl ControlListener {
         visited: CancellationToken,
     ) {
         let sessions = TaskTracker::new();
-        let places = Places {
-            members: Arc::new(Semaphore::new(MAX_SESSIONS)),
-            strangers: Strangers::new(MAX_STRANGERS),
-        };
+        let places = Places::default();
         for endpoint in &self.endpoints {
             sessions.spawn(accept_quic(
                 endpoint.clone(),
@@ -141,7 +107,7 @@ impl ControlListener {
                 break;
             };
             let certificate = certificate_of(&stream);
-            if let Some(place) = places.for_proved(remote, certificate.is_some()) {
+            if let Some(place) = places.for_proved(remote, certificate) {
                 sessions.spawn(serve_tls(
                     context.clone(),
                     stream,
@@ -259,7 +225,7 @@ async fn serve_quic(
         .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
     let certificate = chain.and_then(|chain| peer_certificate(chain.first()?));
     let place = match certificate {
-        Some(_) => places.for_member(),
+        Some(member) => places.for_member(member),
         None => stranger.stays(remote.ip()).map(Place::Stranger),
     };
     let Some(_place) = place else {
@@ -391,8 +357,6 @@ pub fn bind_udp(address: SocketAddr) -> std::io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Open connections of members, sessions and streams together.
-const MAX_SESSIONS: usize = 60_000;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_secs(3);
 /// For what tells the other sides that we are gone.

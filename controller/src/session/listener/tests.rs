@@ -118,10 +118,7 @@ async fn comes_in(places: usize, forged: usize, others: usize) -> Result<(), Str
     let certificate = authority.issue_controller(&[], now, 2).unwrap();
     let tls = malha_pki::server_config_control(authority, &certificate).unwrap();
     let hub = endpoint_at(([127, 0, 0, 1], 0).into(), server_config(tls).unwrap()).unwrap();
-    let places = Places {
-        members: Arc::new(Semaphore::new(1)),
-        strangers: Strangers::new(places),
-    };
+    let places = Places::new(1, places);
     let _forged: Vec<_> = (0..forged).map(|_| places.strangers.unproved()).collect();
     let somebody = |number| places.strangers.proved([192, 0, 2, number].into());
     let _others: Vec<_> = (0..others as u8).map(somebody).collect();

@@ -72,7 +72,11 @@ impl Filter {
             // Only requests leave as a conversation, and a permitted request is another one than ours.
             (Protocol::Icmp, _) => true,
             // An answer to a permitted request must not become a permission that outlives the rule.
-            _ => ingress.covering(key.protocol, key.local.1).is_none(),
+            _ if ingress.covering(key.protocol, key.local.1).is_some() => {
+                self.flows.answer(key, now);
+                return;
+            }
+            _ => !self.flows.is_theirs(&key, now),
         };
         if opens {
             self.flows.open(key, now);

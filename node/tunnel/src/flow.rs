@@ -1,5 +1,5 @@
 //! The flows that this node opened: a bounded table that forgets what is over first, and then the least recently used. It
-//! never opens one on behalf of a peer.
+//! never opens one on behalf of a peer, but knows for a while which of those that it answers a peer began.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -35,6 +35,8 @@ struct Flow {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
+    /// The peer began it, by a permission that it had, and this node answered.
+    Theirs,
     /// Nothing has come back yet.
     Opening,
     Open,
@@ -74,11 +76,36 @@ impl FlowTable {
     /// This node starts a conversation, or starts it again.
     pub(crate) fn open(&mut self, key: FlowKey, now: Instant) {
         match self.flows.get(&key) {
-            Some(flow) if !flow.expired(key.protocol, now) && flow.stage != Stage::Closed => {
+            Some(flow) if !flow.expired(key.protocol, now) && flow.stage.is_begun() => {
                 self.settle(key, flow.stage, now);
             }
-            _ => self.insert(key, now),
+            _ => {
+                self.remove(&key);
+                self.make_room(now);
+                self.insert(key, Stage::Opening, now);
+            }
         }
+    }
+
+    /// This node answers what a peer was permitted to ask. Nothing of its own is forgotten for it.
+    pub(crate) fn answer(&mut self, key: FlowKey, now: Instant) {
+        if self.pass(key, None, true, now) {
+            return;
+        }
+        let is_full = self.flows.len() >= self.capacity;
+        if is_full && let Some(over) = self.queues[Worth::Over as usize].first_key_value() {
+            let over = *over.1;
+            self.remove(&over);
+        }
+        if self.flows.len() < self.capacity {
+            self.insert(key, Stage::Theirs, now);
+        }
+    }
+
+    /// Whether a peer began this conversation, and this node only answers.
+    pub(crate) fn is_theirs(&self, key: &FlowKey, now: Instant) -> bool {
+        let flow = self.flows.get(key);
+        flow.is_some_and(|flow| flow.stage == Stage::Theirs && !flow.expired(key.protocol, now))
     }
 
     /// A packet of a conversation that may exist leaves this node.
@@ -94,7 +121,7 @@ impl FlowTable {
     /// Whether an arriving ICMP error is about a conversation that this node opened; it does not keep the flow alive.
     pub(crate) fn knows(&self, key: FlowKey, now: Instant) -> bool {
         let flow = self.flows.get(&key);
-        flow.is_some_and(|flow| !flow.expired(key.protocol, now))
+        flow.is_some_and(|flow| flow.stage != Stage::Theirs && !flow.expired(key.protocol, now))
     }
 
     pub(crate) fn forget_peer(&mut self, peer: PeerIndex) {
@@ -112,6 +139,9 @@ impl FlowTable {
             self.remove(&key);
             return false;
         }
+        if flow.stage == Stage::Theirs && !by_us {
+            return false;
+        }
         // Nobody finishes what was never answered.
         if flow.stage == Stage::Opening && !by_us && flags.is_some_and(|flags| flags.fin) {
             return false;
@@ -121,18 +151,20 @@ impl FlowTable {
         true
     }
 
-    fn insert(&mut self, key: FlowKey, now: Instant) {
-        self.remove(&key);
+    fn make_room(&mut self, now: Instant) {
         if self.flows.len() >= self.capacity
             && let Some(least) = self.least(now)
         {
             self.remove(&least);
             self.evicted += 1;
         }
+    }
+
+    fn insert(&mut self, key: FlowKey, stage: Stage, now: Instant) {
         let flow = Flow {
             order: self.next_order,
             used: now,
-            stage: Stage::Opening,
+            stage,
         };
         self.queues[flow.queue(key.protocol)].insert(flow.order, key);
         self.next_order += 1;
@@ -202,6 +234,11 @@ impl Flow {
 }
 
 impl Stage {
+    /// Whether a new beginning is a repetition.
+    fn is_begun(self) -> bool {
+        matches!(self, Self::Opening | Self::Open)
+    }
+
     fn after(self, flags: Option<TcpFlags>, by_us: bool) -> Self {
         let Some(flags) = flags else {
             return if by_us { self } else { Self::Open };
@@ -218,7 +255,7 @@ impl Stage {
 
     fn worth(self, protocol: Protocol) -> Worth {
         match (self, protocol) {
-            (Self::Closed, _) => Worth::Over,
+            (Self::Closed | Self::Theirs, _) => Worth::Over,
             (Self::Opening, _) => Worth::Unanswered,
             (Self::Open | Self::HalfClosed { .. }, Protocol::Tcp) => Worth::Connection,
             (Self::Open | Self::HalfClosed { .. }, _) => Worth::Brief,
@@ -230,7 +267,7 @@ impl Stage {
             (Protocol::Icmp, _) => ICMP_IDLE,
             (Protocol::Udp, _) => UDP_IDLE,
             (Protocol::Tcp, Self::Open | Self::HalfClosed { .. }) => TCP_OPEN_IDLE,
-            (Protocol::Tcp, Self::Opening | Self::Closed) => TCP_EDGE_IDLE,
+            (Protocol::Tcp, _) => TCP_EDGE_IDLE,
         }
     }
 }
@@ -289,6 +326,41 @@ mod tests {
         table.open(key(1), now);
         assert!(table.admit(key(1), Some(SYN_ACK), now));
         table
+    }
+
+    #[test]
+    fn a_new_connection_of_the_ports_of_a_half_closed_one_begins_anew() {
+        let start = Instant::now();
+        let mut table = with_a_connection(start);
+        table.leave(key(1), Some(FIN), start);
+        table.open(key(1), start);
+        assert!(table.admit(key(1), Some(SYN_ACK), start));
+        assert!(table.admit(key(1), Some(FIN), start));
+        assert!(table.knows(key(1), start + TCP_EDGE_IDLE));
+    }
+
+    #[test]
+    fn answers_to_peers_push_nothing_out() {
+        let start = Instant::now();
+        let mut table = with_a_connection(start);
+        let asked = |port| FlowKey {
+            protocol: Protocol::Udp,
+            ..key(port)
+        };
+        for port in 100..1000 {
+            table.answer(asked(port), start);
+        }
+        assert_eq!((table.flows.len(), table.evicted()), (64, 0));
+        assert!(table.is_theirs(&asked(999), start) && !table.knows(asked(999), start));
+        for port in 1000..1063 {
+            table.open(asked(port), start);
+        }
+        assert!(table.knows(key(1), start) && table.knows(asked(1062), start));
+        table.answer(asked(2000), start);
+        assert!(
+            !table.is_theirs(&asked(2000), start),
+            "there is no room for it"
+        );
     }
 
     #[test]

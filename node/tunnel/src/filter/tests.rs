@@ -11,6 +11,7 @@ use model::{Judgement, Model, packets};
 
 use super::*;
 use crate::config::Allow;
+use crate::flow::UDP_IDLE;
 use crate::packet::build;
 
 const PEER: PeerIndex = PeerIndex(1);
@@ -164,6 +165,33 @@ fn answering_a_permitted_request_gives_no_permission_of_its_own() {
     assert_eq!(
         filter.enter(PEER, &mut open(&[]), &question, now),
         refused_by_default()
+    );
+}
+
+#[test]
+fn what_a_peer_began_is_not_ours_once_its_permission_is_gone() {
+    let mut filter = filter();
+    let now = Instant::now();
+    let mut rules = open(&[Allow::udp(53..=53)]);
+    let question = build::udp("10.0.0.2:4000", "10.0.0.1:53", b"?");
+    let answer = build::udp("10.0.0.1:53", "10.0.0.2:4000", b"!");
+    filter.enter(PEER, &mut rules, &question, now);
+    filter.leave(PEER, &rules, &answer, now);
+    let mut none = open(&[]);
+    for seconds in (0..600).step_by(60) {
+        let now = now + Duration::from_secs(seconds);
+        filter.leave(PEER, &none, &answer, now);
+        assert_eq!(
+            filter.enter(PEER, &mut none, &question, now),
+            refused_by_default()
+        );
+    }
+    let later = now + Duration::from_secs(540) + UDP_IDLE;
+    filter.leave(PEER, &none, &answer, later);
+    assert_eq!(
+        filter.enter(PEER, &mut none, &question, later),
+        Verdict::Answer,
+        "it is a conversation of ours by now"
     );
 }
 

@@ -43,9 +43,11 @@ impl Gaps {
     }
 
     pub(crate) fn loss(&self) -> Loss {
+        // The numbers are the peer's word.
+        let lost = self.sent.saturating_sub(self.arrived);
         Loss {
-            sent: self.former.sent + self.sent,
-            lost: self.former.lost + self.sent.saturating_sub(self.arrived),
+            sent: self.former.sent.saturating_add(self.sent),
+            lost: self.former.lost.saturating_add(lost),
         }
     }
 }
@@ -98,6 +100,13 @@ mod tests {
             loss_of(&[(1, 0), (1, 9), (2, 0), (2, 1)]),
             Loss { sent: 12, lost: 8 }
         );
+    }
+
+    #[test]
+    fn numbers_that_nobody_can_have_reached_end_nothing() {
+        let far = u64::MAX - 8193;
+        let loss = loss_of(&[(1, far), (2, 8192), (3, far), (4, 0)]);
+        assert_eq!(loss.sent, u64::MAX);
     }
 
     #[test]

@@ -8,6 +8,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use blake2::digest::consts::U16;
+use blake2::digest::{Digest, KeyInit, Mac};
+use blake2::{Blake2s256, Blake2sMac};
 use boringtun::noise::errors::WireGuardError;
 use boringtun::noise::handshake::parse_handshake_anon;
 use boringtun::noise::rate_limiter::RateLimiter;
@@ -37,6 +40,8 @@ pub(crate) struct Doorkeeper {
     private_key: PrivateKey,
     public: x25519_dalek::PublicKey,
     limiter: Arc<RateLimiter>,
+    /// Of the first checksum of what is addressed to us (WireGuard protocol, `mac1`).
+    mac1_key: [u8; 32],
 }
 
 /// What the doorkeeper makes of an initiation.
@@ -126,9 +131,25 @@ impl Doorkeeper {
         let public = x25519_dalek::PublicKey::from(&private_key.secret());
         Self {
             limiter: Arc::new(RateLimiter::new(&public, LOAD_LIMIT)),
+            mac1_key: (Blake2s256::new().chain_update(b"mac1----"))
+                .chain_update(public.as_bytes())
+                .finalize()
+                .into(),
             public,
             private_key,
         }
+    }
+
+    /// Whether who made an initiation knows our public key. It costs some thousandth of what comes after it, and a stranger does
+    /// not use up what a source may ask.
+    pub(crate) fn is_addressed(&self, datagram: &[u8]) -> bool {
+        let parts = datagram.split_at_checked(MAC1_AT);
+        let Some((covered, Some(mac1))) = parts.map(|(it, rest)| (it, rest.get(..MAC1_BYTES)))
+        else {
+            return false;
+        };
+        let mac = <Blake2sMac<U16> as KeyInit>::new((&self.mac1_key).into());
+        mac.chain_update(covered).verify_slice(mac1).is_ok()
     }
 
     pub(crate) fn public_key(&self) -> PublicKey {
@@ -354,3 +375,7 @@ const SESSION_BITS: u32 = 8;
 const HANDSHAKES_PER_S: u64 = 400;
 /// The limiter sees each initiation twice: at the door, and in the peer's machine.
 const LOAD_LIMIT: u64 = 2 * HANDSHAKES_PER_S;
+/// Where the first checksum of an initiation is.
+/// Where the first checksum of an initiation is.
+const MAC1_AT: usize = 116;
+const MAC1_BYTES: usize = 16;

@@ -51,7 +51,7 @@ impl Device {
             }
             self.allowed_ips.release(index, &peer.config.allowed_ips);
             if let Some(grant) = &peer.config.relay {
-                self.client.revoke(grant.channel);
+                self.client.revoke(grant.channel, key);
             }
         }
         self.filter.forget_peer(index);

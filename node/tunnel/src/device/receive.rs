@@ -127,6 +127,10 @@ impl Device {
     /// Finds out who sent an initiation, cheapest checks first. `None` also if the rest is another shard's.
     fn knock(&mut self, path: Path, datagram: &[u8], now: Instant) -> Option<PeerIndex> {
         let source = path.source();
+        if !self.doorkeeper.is_addressed(datagram) {
+            self.counters.unknown_peer += 1;
+            return None;
+        }
         if !self.limit.admit(source, now) {
             self.counters.flooded += 1;
             return None;

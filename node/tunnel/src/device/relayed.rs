@@ -171,7 +171,7 @@ impl Device {
         };
         let (old, new) = (&old.relay, &peer.config.relay);
         if let Some(gone) = old.as_ref().filter(|_| old != new) {
-            self.client.revoke(gone.channel);
+            self.client.revoke(gone.channel, &peer.config.public_key);
         }
         if let Some(grant) = new {
             self.client.grant(peer.config.public_key, grant, now);

@@ -51,7 +51,7 @@ impl RelayClient {
         }) {
             return;
         }
-        self.revoke(grant.channel);
+        self.forget(grant.channel);
         let channel = Channel {
             key: grant.key.clone(),
             via: grant.via,
@@ -67,7 +67,14 @@ impl RelayClient {
         self.due.insert((now, grant.channel));
     }
 
-    pub(crate) fn revoke(&mut self, channel: ChannelId) {
+    /// The peer has this channel no longer. Another one may have it by now: numbers come again when the controller was restarted.
+    pub(crate) fn revoke(&mut self, channel: ChannelId, from: &PublicKey) {
+        if self.peer(channel).as_ref() == Some(from) {
+            self.forget(channel);
+        }
+    }
+
+    fn forget(&mut self, channel: ChannelId) {
         if let Some(gone) = self.channels.remove(&channel) {
             self.due.remove(&(gone.due, channel));
         }

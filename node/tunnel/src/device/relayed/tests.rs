@@ -377,6 +377,19 @@ fn a_pair_that_leaves_the_table_is_cut_at_once() {
     assert_eq!(world.exchange(), 0);
 }
 
+/// After a restart of the controller, which counts from one again.
+#[test]
+fn a_channel_that_went_from_one_peer_to_another_stays_with_that_one() {
+    let mut world = World::new();
+    // Node 1 is told of its peers one by one; meanwhile two of them name the same channel.
+    world.set_peer(1, relayed(2, 5, Vec::new()));
+    world.set_peer(1, relayed(3, 1, Vec::new()));
+    world.set_peer(1, relayed(2, 1, Vec::new()));
+    world.set_peer(1, relayed(3, 6, Vec::new()));
+    world.pass(Duration::from_secs(1));
+    assert!(world.passes(1, 2, b"still"));
+}
+
 #[test]
 fn only_the_hub_may_say_that_a_datagram_was_relayed() {
     let mut world = World::new();
@@ -474,6 +487,7 @@ fn nodes_of_several_shards_tell_the_same_stories() {
         blocked_udp_is_noticed_soon_though_nobody_speaks_to_the_hub as fn(),
         a_carrier_is_enough_from_the_first_handshake_on as fn(),
         a_pair_that_leaves_the_table_is_cut_at_once as fn(),
+        a_channel_that_went_from_one_peer_to_another_stays_with_that_one as fn(),
         only_the_hub_may_say_that_a_datagram_was_relayed as fn(),
         a_batch_of_several_kinds_loses_none_of_them as fn(),
         quic_is_left_to_others_and_counted as fn(),

@@ -16,6 +16,20 @@ fn a_flood_of_initiations_is_stopped_before_any_key_work() {
 }
 
 #[test]
+fn who_does_not_know_our_key_keeps_nobody_of_its_prefix_out() {
+    let mut world = World::pair();
+    let mut garbage = [0xaa; 148];
+    garbage[..4].copy_from_slice(&[1, 0, 0, 0]);
+    for _ in 0..1000 {
+        world.deliver(2, at(9), &garbage);
+    }
+    world.settle();
+    assert_eq!(world.handshakes(1, 2), 1);
+    let counters = world.device(2).counters();
+    assert_eq!((counters.flooded, counters.unknown_peer), (0, 1000));
+}
+
+#[test]
 fn under_load_a_cookie_is_asked_for_and_then_accepted() {
     let mut world = World::pair();
     let (_, initiation) = world.take(1).remove(0);

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -12,8 +13,7 @@ use crate::listener::TunnelListener;
 use crate::stream::BoxStream;
 
 /// Copies every connection of `listener` to `target` and back until `stop` is cancelled, at most `max_connections` at a time.
-/// If the target refuses or fails, the connection in the tunnel is reset, so that the far side can tell this from an end of
-/// data. Returns when all its connections have ended or been reset.
+/// If one side refuses or fails, the other is reset, so that whoever is there can tell this from an end of data. Returns when all its connections have ended or been reset.
 pub async fn forward(
     mut listener: TunnelListener,
     target: SocketAddr,
@@ -35,24 +35,29 @@ pub async fn forward(
 }
 
 async fn carry(mut stream: BoxStream, target: SocketAddr, stop: CancellationToken) {
-    let copied = async {
-        let mut local = timeout(CONNECT_LIMIT, TcpStream::connect(target)).await??;
-        // A proxy adds delay enough; a lost hint costs only speed.
-        let _ = local.set_nodelay(true);
-        tokio::io::copy_bidirectional_with_sizes(
-            &mut stream,
-            &mut local,
-            COPY_BUFFER_BYTES,
-            COPY_BUFFER_BYTES,
-        )
-        .await
+    let connected = tokio::select! {
+        () = stop.cancelled() => None,
+        connected = timeout(CONNECT_LIMIT, TcpStream::connect(target)) => connected.ok(),
     };
+    let Some(Ok(mut local)) = connected else {
+        return stream.abort();
+    };
+    // A proxy adds delay enough; a lost hint costs only speed.
+    let _ = local.set_nodelay(true);
+    let copied = tokio::io::copy_bidirectional_with_sizes(
+        &mut stream,
+        &mut local,
+        COPY_BUFFER_BYTES,
+        COPY_BUFFER_BYTES,
+    );
     let ended_well = tokio::select! {
         () = stop.cancelled() => false,
         copied = copied => copied.is_ok(),
     };
     if !ended_well {
         stream.abort();
+        // With linger 0 the kernel closes by reset; should that fail, the worst is an orderly end.
+        let _ = SockRef::from(&local).set_linger(Some(Duration::ZERO));
     }
 }
 

@@ -355,6 +355,32 @@ async fn a_forward_reaches_a_local_target_and_resets_when_there_is_none() {
     timeout(LIMIT, forwarding).await.unwrap().unwrap();
 }
 
+/// A file that ends like this is known not to be whole.
+#[tokio::test]
+async fn a_forward_that_breaks_is_no_end_of_data_for_the_local_target() {
+    let (left, right) = pair().await;
+    let target = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = target.local_addr().unwrap();
+    for stopped in [false, true] {
+        let stop = CancellationToken::new();
+        let listener = right.listen(80).await;
+        let forwarding = tokio::spawn(forward(listener, address, 10, stop.clone()));
+        let mut near = left.dial(overlay(2, 80)).await.unwrap();
+        near.write_all(b"half").await.unwrap();
+        let (mut local, _) = target.accept().await.unwrap();
+        let mut came = [0; 4];
+        local.read_exact(&mut came).await.unwrap();
+        match stopped {
+            true => stop.cancel(),
+            false => near.abort(),
+        }
+        let error = timeout(LIMIT, local.read_u8()).await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{stopped}");
+        stop.cancel();
+        timeout(LIMIT, forwarding).await.unwrap().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn an_idle_tunnel_uses_hardly_any_processor_time() {
     let (left, right) = pair().await;

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
@@ -261,8 +263,20 @@ fn outgoing(local: IpAddr, interface: &str) -> io::Result<Socket> {
         Some(Protocol::TCP),
     )?;
     through_interface(&SockRef::from(&socket), local, interface)?;
+    // The kernel then needs a port of its own for each destination, and not for each connection; without it there are fewer.
+    let _ = setsockopt(&socket, IpBindAddressNoPort, &true);
     socket.bind(&SocketAddr::from((local, 0)).into())?;
+    notice_the_end(&socket)?;
     Ok(socket)
+}
+
+/// An idle connection whose peer has lost its power would stay for ever, and with it its place.
+fn notice_the_end(socket: &Socket) -> io::Result<()> {
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_AFTER)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVES);
+    socket.set_tcp_keepalive(&keepalive)
 }
 
 /// A socket is bound to an interface by its number: to one that went and came again it is bound no longer.
@@ -273,6 +287,7 @@ fn is_of(kept: &Socket, address: SocketAddr, interface: &str) -> bool {
         && kept.device().is_ok_and(is_through)
         && kept.set_nonblocking(true).is_ok()
         && kept.set_tcp_nodelay(true).is_ok()
+        && notice_the_end(kept).is_ok()
 }
 
 fn bind_one(address: SocketAddr, interface: &str) -> io::Result<Socket> {
@@ -283,8 +298,9 @@ fn bind_one(address: SocketAddr, interface: &str) -> io::Result<Socket> {
     )?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
-    // Every connection inherits it from here, which costs nothing.
+    // Every connection inherits both from here, which costs nothing.
     socket.set_tcp_nodelay(true)?;
+    notice_the_end(&socket)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -358,5 +374,35 @@ impl Stream for KernelStream {
 }
 
 const BACKLOG: i32 = 1024;
+/// An outage of a quarter of an hour is survived, as by a connection that has something to say (tcp(7), `tcp_retries2`).
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(300);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
+const KEEPALIVES: u32 = 10;
 /// Pause after a failed accept, so that a lack of descriptors is no busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use super::*;
+
+    #[test]
+    fn both_ends_notice_a_peer_that_is_gone_and_an_outgoing_one_takes_no_port_before_it_connects() {
+        for ip in [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()] {
+            let listener = bind_one(SocketAddr::new(ip, 0), "lo").unwrap();
+            let address = listener.local_addr().unwrap();
+            let near = outgoing(ip, "lo").unwrap();
+            let before = near.local_addr().unwrap().as_socket().unwrap();
+            assert_eq!(before.port(), 0);
+            near.set_nonblocking(false).unwrap();
+            near.connect(&address).unwrap();
+            listener.set_nonblocking(false).unwrap();
+            let (far, _) = listener.accept().unwrap();
+            for end in [near, far] {
+                assert!(end.keepalive().unwrap());
+                assert_eq!(end.tcp_keepalive_time().unwrap(), KEEPALIVE_AFTER);
+            }
+        }
+    }
+}

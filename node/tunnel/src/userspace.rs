@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ipnet::IpNet;
+use nix::net::if_::if_nametoindex;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -150,7 +151,10 @@ impl Tunnel for Userspace {
     }
 
     fn has_ended(&self) -> bool {
-        self.commands.are_closed()
+        // The descriptor of a device that somebody removed tells nothing that a reader would wake for.
+        let is_removed =
+            || self.engine == Engine::Userspace && if_nametoindex(self.interface.as_str()).is_err();
+        self.commands.are_closed() || is_removed()
     }
 
     async fn set_peer(&self, peer: PeerConfig) -> Result<(), TunnelError> {

@@ -19,6 +19,7 @@ use ipnet::IpNet;
 
 use super::prefixes::disjoint;
 use crate::config::{Allow, PeerConfig, Protocol};
+use crate::flow::{TCP_EDGE_IDLE, TCP_OPEN_IDLE, UDP_IDLE};
 use crate::key::PublicKey;
 
 /// What the table is now, and the text of each change to it.
@@ -203,6 +204,9 @@ impl Ruleset {
             }
         };
         FRAME
+            .replace("UDP_IDLE", &UDP_IDLE.as_secs().to_string())
+            .replace("TCP_OPEN", &TCP_OPEN_IDLE.as_secs().to_string())
+            .replace("TCP_EDGE", &TCP_EDGE_IDLE.as_secs().to_string())
             .replace("TABLE", &self.table)
             .replace("INTERFACE", &self.interface)
             .replace("OWN4", &own(true, "0.0.0.0"))
@@ -376,8 +380,9 @@ const ZONES: u32 = 0xC000;
 /// Fewer than zones, so that a zone rests before it is used again.
 const MAX_PEERS: usize = 32_768;
 
-/// UDP flows live 120 s (RFC 4787 REQ-5) whatever the machine's own limit is; the lengths are those of the shortest header
-/// that can be judged.
+/// TCP and UDP flows that this node opened live as long as the filter's (`flow.rs`) whatever the machine's own limits are: an
+/// entry that ends takes its label with it, and only another SYN would bring that back. `last_ack` is long since conntrack takes
+/// a repeated FIN for the other side's. The lengths are those of the shortest header that can be judged.
 const FRAME: &str = r#"add table inet TABLE
 delete table inet TABLE
 add table inet TABLE
@@ -391,12 +396,22 @@ table inet TABLE {
 	ct timeout udp4 {
 		protocol udp;
 		l3proto ip;
-		policy = { unreplied : 120, replied : 120 };
+		policy = { unreplied : UDP_IDLE, replied : UDP_IDLE };
 	}
 	ct timeout udp6 {
 		protocol udp;
 		l3proto ip6;
-		policy = { unreplied : 120, replied : 120 };
+		policy = { unreplied : UDP_IDLE, replied : UDP_IDLE };
+	}
+	ct timeout tcp4 {
+		protocol tcp;
+		l3proto ip;
+		policy = { syn_sent : TCP_EDGE, syn_sent2 : TCP_EDGE, syn_recv : TCP_EDGE, established : TCP_OPEN, fin_wait : TCP_OPEN, close_wait : TCP_OPEN, last_ack : TCP_OPEN, retrans : TCP_OPEN, unack : TCP_OPEN, time_wait : TCP_EDGE, close : TCP_EDGE };
+	}
+	ct timeout tcp6 {
+		protocol tcp;
+		l3proto ip6;
+		policy = { syn_sent : TCP_EDGE, syn_sent2 : TCP_EDGE, syn_recv : TCP_EDGE, established : TCP_OPEN, fin_wait : TCP_OPEN, close_wait : TCP_OPEN, last_ack : TCP_OPEN, retrans : TCP_OPEN, unack : TCP_OPEN, time_wait : TCP_EDGE, close : TCP_EDGE };
 	}
 	map zone_host4 { typeof ip saddr : ct zone; }
 	map zone_host6 { typeof ip6 saddr : ct zone; }
@@ -459,6 +474,8 @@ table inet TABLE {
 		oifname != "INTERFACE" accept
 		tcp flags & (fin|syn|rst|ack) != syn accept
 		meta l4proto != tcp ct state != new accept
+		ip protocol 6 ct timeout set "tcp4"
+		ip6 nexthdr 6 ct timeout set "tcp6"
 		ip protocol 17 ct timeout set "udp4"
 		ip6 nexthdr 17 ct timeout set "udp6"
 		ip daddr vmap @to_host4

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use kernel_judge::KernelJudge;
 use model::Model;
-use packets::{Conversation, Step};
+use packets::{Conversation, Kind, Oddity, Step};
 
 use super::*;
 use crate::allowed_ips::AllowedIps;
@@ -143,6 +143,89 @@ fn filter_nftables_and_model_judge_alike() {
     assert!(admitted > PACKETS / 10 && refused > PACKETS / 10);
     let counted: u64 = kernel.counted().iter().map(|(_, count)| count).sum();
     assert!(counted >= (admitted + refused) as u64, "{counted}");
+}
+
+/// Once the connection stands, one of the machine's own limits is 0: that would end it before its next packet.
+#[test]
+fn an_opened_connection_outlives_the_limits_of_the_machine() {
+    let Some(mut kernel) = KernelJudge::start(&own(), &peers()) else {
+        return;
+    };
+    const OUT: bool = true;
+    const IN: bool = false;
+    const HANDSHAKE: usize = 3;
+    let (syn, syn_ack, ack, fin) = (0x02, 0x12, 0x10, 0x11);
+    let story = [
+        (OUT, syn, 1000, 0),
+        (IN, syn_ack, 5000, 1001),
+        (OUT, ack, 1001, 5001),
+        // Repeated while the peer is away.
+        (OUT, ack, 1001, 5001),
+        (OUT, ack, 1001, 5001),
+        (OUT, ack, 1001, 5001),
+        (IN, ack, 5001, 1001),
+        // Half closed and not yet acknowledged; then acknowledged, and the server thinks.
+        (OUT, fin, 1001, 5001),
+        (IN, ack, 5001, 1002),
+        (IN, ack, 5001, 1002),
+        // As if the acknowledgement had been lost: conntrack takes it for the other side's FIN.
+        (OUT, fin, 1001, 5001),
+        (IN, ack, 5001, 1002),
+    ];
+    let limits = [
+        "max_retrans",
+        "unacknowledged",
+        "fin_wait",
+        "close_wait",
+        "last_ack",
+    ];
+    let mut refused = Vec::new();
+    for (ours, limit) in (40_000..).zip(limits) {
+        let timer = format!("tcp_timeout_{limit}");
+        for remote in ["100.64.0.3", "fd00::3"] {
+            let mut story = story.iter().enumerate();
+            let cut = story.find(|(at, (leaving, flags, sequence, acknowledged))| {
+                if *at == HANDSHAKE {
+                    kernel.limit(&timer, 0);
+                }
+                let step = Step {
+                    leaving: *leaving,
+                    remote: remote.parse().unwrap(),
+                    ours,
+                    theirs: 443,
+                    kind: Kind::Tcp {
+                        flags: *flags,
+                        sequence: *sequence,
+                        acknowledged: *acknowledged,
+                    },
+                    oddity: Oddity::None,
+                };
+                !kernel.admits(&step, &step.bytes())
+            });
+            refused.extend(cut.map(|(at, _)| (limit, remote, at)));
+            kernel.limit(&timer, 600);
+        }
+    }
+    assert_eq!(refused, []);
+}
+
+#[test]
+fn tcp_and_udp_have_limits_of_their_own_in_both_families() {
+    let frame = Ruleset::new("m0", own()).whole();
+    let tcp = "policy = { syn_sent : 240, syn_sent2 : 240, syn_recv : 240, established : 7440, fin_wait : 7440, \
+               close_wait : 7440, last_ack : 7440, retrans : 7440, unack : 7440, time_wait : 240, close : 240 };";
+    let udp = "policy = { unreplied : 120, replied : 120 };";
+    for (protocol, number, policy) in [("tcp", 6, tcp), ("udp", 17, udp)] {
+        for (family, l3proto, matched) in [("4", "ip", "ip protocol"), ("6", "ip6", "ip6 nexthdr")]
+        {
+            let name = format!("{protocol}{family}");
+            let object = format!(
+                "\tct timeout {name} {{\n\t\tprotocol {protocol};\n\t\tl3proto {l3proto};\n\t\t{policy}\n\t}}\n"
+            );
+            let rule = format!("\t\t{matched} {number} ct timeout set \"{name}\"\n");
+            assert!(frame.contains(&object) && frame.contains(&rule), "{name}");
+        }
+    }
 }
 
 /// Changes are made by small scripts; they must lead where writing everything anew leads.

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::balancer::Floor;
-use super::health::Finding;
+use super::health::{Finding, blames_backend};
 use super::link::{Connector, Link};
 use super::spec::{Check, Probe};
 
@@ -67,7 +67,10 @@ async fn ask_tcp(
     address: SocketAddr,
     limit: Duration,
 ) -> io::Result<Finding> {
-    let mut link = connect(connector, address, limit).await?;
+    let mut link = match connect(connector, address, limit).await {
+        Ok(link) => link,
+        Err(error) => return not_reached(address, error),
+    };
     let mut byte = [0];
     let heard = timeout(THROWN_OUT_WITHIN, link.read(&mut byte)).await;
     link.abort();
@@ -86,7 +89,10 @@ async fn ask_http(
     path: &str,
     check: &Check,
 ) -> io::Result<Finding> {
-    let mut link = connect(connector, address, check.timeout).await?;
+    let mut link = match connect(connector, address, check.timeout).await {
+        Ok(link) => link,
+        Err(error) => return not_reached(address, error),
+    };
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     link.write_all(request.as_bytes()).await?;
     link.flush().await?;
@@ -122,6 +128,15 @@ async fn connect(
             (connected, _) => return connected,
         }
     }
+}
+
+/// The error is the backend's, or one of the way to it.
+fn not_reached(address: SocketAddr, error: io::Error) -> io::Result<Finding> {
+    if blames_backend(&error) {
+        return Err(error);
+    }
+    tracing::warn!(%address, %error, "can't check a backend");
+    Ok(Finding::Nothing)
 }
 
 /// Longer than a way through the tunnel and back.

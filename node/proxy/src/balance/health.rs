@@ -1,7 +1,9 @@
 //! What checks and connections say of one backend, as a state with `now` as an argument. It never asks anything itself.
 
+use std::io;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use tokio::time::Instant;
 
 use super::spec::{Check, Probe};
@@ -31,6 +33,8 @@ pub(crate) enum Finding {
     NoAnswer,
     /// An HTTP answer that is not 200.
     Unwell,
+    /// It was not asked, for a lack of our own.
+    Nothing,
 }
 
 /// The state of one backend's health.
@@ -102,6 +106,7 @@ impl Health {
             Finding::Well => self.went_well(check, now),
             Finding::NoAnswer => self.went_wrong(false, check, now),
             Finding::Unwell => self.went_wrong(true, check, now),
+            Finding::Nothing => {}
         }
     }
 
@@ -172,6 +177,33 @@ impl Health {
             self.since = now;
         }
     }
+}
+
+/// Whether a connection that could not be opened says something of the backend, or of the way there. A lack of descriptors, ports or
+/// places here does not.
+pub(super) fn blames_backend(error: &io::Error) -> bool {
+    let told_on_the_way = matches!(
+        Errno::from_io_error(error),
+        Some(
+            // What the kernel makes of the rarer ICMP errors.
+            Errno::ACCESS
+                | Errno::HOSTDOWN
+                | Errno::NONET
+                | Errno::NOPROTOOPT
+                | Errno::OPNOTSUPP
+                | Errno::PROTO
+        )
+    );
+    told_on_the_way
+        || matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::HostUnreachable
+                | io::ErrorKind::NetworkUnreachable
+                | io::ErrorKind::TimedOut
+        )
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::balancer::Floor;
+use super::health::blames_backend;
 use super::open::Open;
 use super::pool::Choice;
 
@@ -62,19 +63,6 @@ impl Lease {
             self.floor.connect_failed(&self.choice);
         }
     }
-}
-
-/// A lack of descriptors or places here says nothing of the backend.
-fn blames_backend(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::TimedOut
-    )
 }
 
 impl Drop for Lease {

@@ -1,18 +1,20 @@
 //! Backends that fail under load.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use malha_proxy::balance::{Check, Condition, Probe, Spec};
+use malha_proxy::balance::{BackendStatus, Check, Condition, Probe, Spec};
+use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::rig::{Rig, Server, backend, spec};
+use crate::rig::{Lacking, Rig, Server, backend, spec, until};
 
 #[tokio::test]
 async fn a_backend_that_refuses_gives_way_to_the_next_unseen() {
@@ -29,6 +31,23 @@ async fn a_backend_that_refuses_gives_way_to_the_next_unseen() {
     }
     assert_eq!(rig.balancer.counters().retried_connections.value(), 1);
     rig.until(|all| all[0].condition == Condition::Down).await;
+}
+
+/// It has no source port left for the one and no descriptor for the other.
+#[tokio::test]
+async fn a_lack_of_our_own_machine_says_nothing_of_the_servers_it_would_check() {
+    let (one, other) = (Server::start(b'a').await, Server::start(b'b').await);
+    let machine = Arc::new(Lacking::default());
+    let rig = Rig::start_lacking(spec(&[&one, &other]), Arc::clone(&machine)).await;
+    let are_up = |all: &[BackendStatus]| all.iter().all(|it| it.condition == Condition::Up);
+    rig.until(are_up).await;
+    *machine.lacks.lock().unwrap() = BTreeMap::from([
+        (one.address, (Errno::ADDRINUSE, 0)),
+        (other.address, (Errno::MFILE, 0)),
+    ]);
+    // The third begins when two have been heard of, which are enough to call a server down.
+    until(|| machine.lacks.lock().unwrap().values().all(|it| it.1 >= 3)).await;
+    assert!(are_up(&rig.balancer.status().backends));
 }
 
 /// Its machine has lost its power: what one sends to it is lost.

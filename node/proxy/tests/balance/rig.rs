@@ -1,6 +1,7 @@
 //! A balancer on loopback before backends that answer with their own name. It sleeps nowhere: what must come about is
 //! awaited.
 
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use malha_proxy::balance::{
     Arrival, Backend, BackendStatus, Balancer, Connector, Door, KernelConnector, KernelListener,
     Link, Listener, Mode, SourceWatch, Spec, Stream, Way,
 };
+use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -208,6 +210,12 @@ impl Rig {
         Self::with(spec, plain, Arc::new(tunnel)).await
     }
 
+    /// Our own machine may come to lack what connections need.
+    pub(crate) async fn start_lacking(spec: Spec, machine: Arc<Lacking>) -> Self {
+        let plain = |listener| -> Box<dyn Listener> { Box::new(listener) };
+        Self::with(spec, plain, machine).await
+    }
+
     /// Clients come as through a tunnel: somebody says until when they may stay.
     pub(crate) async fn start_watched(spec: Spec, watch: Arc<dyn SourceWatch>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -293,6 +301,24 @@ impl Connector for Silence {
             true => timeout(limit, pending()).await?,
             false => KernelConnector.connect(address, limit).await,
         }
+    }
+}
+
+/// Reaches backends until this machine has nothing left to do it with.
+#[derive(Default)]
+pub(crate) struct Lacking {
+    /// By their addresses, what comes instead of a connection, and how often it came.
+    pub(crate) lacks: Mutex<BTreeMap<SocketAddr, (Errno, usize)>>,
+}
+
+#[async_trait]
+impl Connector for Lacking {
+    async fn connect(&self, address: SocketAddr, limit: Duration) -> io::Result<Link> {
+        if let Some((lack, times)) = self.lacks.lock().unwrap().get_mut(&address) {
+            *times += 1;
+            return Err((*lack).into());
+        }
+        KernelConnector.connect(address, limit).await
     }
 }
 

@@ -243,7 +243,12 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let id = || 1_u64..=4;
-    let finding = prop::sample::select(vec![Finding::Well, Finding::NoAnswer, Finding::Unwell]);
+    let finding = prop::sample::select(vec![
+        Finding::Well,
+        Finding::NoAnswer,
+        Finding::Unwell,
+        Finding::Nothing,
+    ]);
     let mode = prop::sample::select(vec![Mode::Serve, Mode::Drain, Mode::Maintenance]);
     prop_oneof![
         4 => (0_u32..8, prop::collection::vec(id(), 0..4)).prop_map(|(s, t)| Step::Choose(s, t)),

@@ -20,6 +20,7 @@ use malha_proxy::balance::{
     ProxyHeader, Spec,
 };
 use malha_tunnel::{Keeper, SETTLING, Tunnel};
+use rustix::io::Errno;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -234,13 +235,20 @@ async fn listen(
             }
             Exposure::Public => match FromMachine::open(address, keeper).await {
                 Ok(listener) => listeners.push(Box::new(listener)),
-                // A machine without IPv6 has nobody who could come that way.
-                Err(error) if ip.is_ipv6() && error.kind() != io::ErrorKind::AddrInUse => {}
+                // Nobody could come that way.
+                Err(error) if is_without_family(ip, &error) => {}
                 Err(error) => return Err(named(error)),
             },
         }
     }
     Ok(listeners)
+}
+
+/// Whether this machine has no IPv6 at all. What else keeps its door closed may pass, so that it is told and tried again.
+fn is_without_family(ip: IpAddr, error: &io::Error) -> bool {
+    let is_absent = error.kind() == io::ErrorKind::AddrNotAvailable
+        || Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT);
+    ip.is_ipv6() && is_absent
 }
 
 fn other(error: impl std::fmt::Display) -> BalancerTrouble {

@@ -49,3 +49,23 @@ async fn a_door_is_opened_again_though_the_manager_has_not_closed_it_yet() {
     assert_eq!(balancers.open(&tunnel, me, &wanted).await, []);
     managing.abort();
 }
+
+#[test]
+fn only_a_machine_without_ipv6_leaves_a_public_door_closed_to_it() {
+    let (v4, v6) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into());
+    let absent = [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL];
+    let wrong = [
+        Errno::ADDRINUSE,
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOBUFS,
+        Errno::ACCESS,
+        Errno::PERM,
+    ];
+    let ignored = |ip: IpAddr| {
+        let all = absent.into_iter().chain(wrong);
+        let ignored = all.filter(|it| is_without_family(ip, &(*it).into()));
+        ignored.collect::<Vec<_>>()
+    };
+    assert_eq!((ignored(v4), ignored(v6)), (vec![], absent.to_vec()));
+}

@@ -11,6 +11,8 @@
 //! An answer needs the label: conntrack also adopts the middle of a connection, which would make our own repetition a
 //! permission. A zone belongs to one peer, so its flows die with it, also when its address goes to another.
 
+mod frame;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -21,6 +23,7 @@ use super::prefixes::disjoint;
 use crate::config::{Allow, PeerConfig, Protocol};
 use crate::flow::{TCP_EDGE_IDLE, TCP_OPEN_IDLE, UDP_IDLE};
 use crate::key::PublicKey;
+use frame::FRAME;
 
 /// What the table is now, and the text of each change to it.
 pub(crate) struct Ruleset {
@@ -88,7 +91,8 @@ impl Ruleset {
 
     /// The whole table in place of whatever is there under its name.
     pub(crate) fn whole(&self) -> String {
-        let mut text = self.frame();
+        let mut text = self.empty();
+        text += &self.frame();
         for peer in self.peers.values() {
             self.write_chains(&mut text, peer, &BTreeSet::new());
         }
@@ -191,6 +195,26 @@ impl Ruleset {
         };
         self.peers.insert(key, peer);
         Ok(())
+    }
+
+    /// A new table with the peers' chains: nft sends the elements of an interval map together with the map, if one script has
+    /// both, and so before chains that come after it.
+    fn empty(&self) -> String {
+        let table = &self.table;
+        let mut text = String::new();
+        line(&mut text, format_args!("add table inet {table}"));
+        line(&mut text, format_args!("delete table inet {table}"));
+        line(&mut text, format_args!("add table inet {table}"));
+        for peer in self.peers.values() {
+            for chain in ["i", "o"] {
+                let number = peer.number;
+                line(
+                    &mut text,
+                    format_args!("add chain inet {table} {chain}{number}"),
+                );
+            }
+        }
+        text
     }
 
     fn frame(&self) -> String {
@@ -379,112 +403,6 @@ const FIRST_ZONE: u16 = 0x4000;
 const ZONES: u32 = 0xC000;
 /// Fewer than zones, so that a zone rests before it is used again.
 const MAX_PEERS: usize = 32_768;
-
-/// TCP and UDP flows that this node opened live as long as the filter's (`flow.rs`) whatever the machine's own limits are: an
-/// entry that ends takes its label with it, and only another SYN would bring that back. `last_ack` is long since conntrack takes
-/// a repeated FIN for the other side's. The lengths are those of the shortest header that can be judged.
-const FRAME: &str = r#"add table inet TABLE
-delete table inet TABLE
-add table inet TABLE
-add counter inet TABLE malformed
-add counter inet TABLE fragment
-add counter inet TABLE extension
-add counter inet TABLE not_ours
-add counter inet TABLE answer
-add counter inet TABLE stranger
-table inet TABLE {
-	ct timeout udp4 {
-		protocol udp;
-		l3proto ip;
-		policy = { unreplied : UDP_IDLE, replied : UDP_IDLE };
-	}
-	ct timeout udp6 {
-		protocol udp;
-		l3proto ip6;
-		policy = { unreplied : UDP_IDLE, replied : UDP_IDLE };
-	}
-	ct timeout tcp4 {
-		protocol tcp;
-		l3proto ip;
-		policy = { syn_sent : TCP_EDGE, syn_sent2 : TCP_EDGE, syn_recv : TCP_EDGE, established : TCP_OPEN, fin_wait : TCP_OPEN, close_wait : TCP_OPEN, last_ack : TCP_OPEN, retrans : TCP_OPEN, unack : TCP_OPEN, time_wait : TCP_EDGE, close : TCP_EDGE };
-	}
-	ct timeout tcp6 {
-		protocol tcp;
-		l3proto ip6;
-		policy = { syn_sent : TCP_EDGE, syn_sent2 : TCP_EDGE, syn_recv : TCP_EDGE, established : TCP_OPEN, fin_wait : TCP_OPEN, close_wait : TCP_OPEN, last_ack : TCP_OPEN, retrans : TCP_OPEN, unack : TCP_OPEN, time_wait : TCP_EDGE, close : TCP_EDGE };
-	}
-	map zone_host4 { typeof ip saddr : ct zone; }
-	map zone_host6 { typeof ip6 saddr : ct zone; }
-	map zone_net4 { typeof ip saddr : ct zone; flags interval; }
-	map zone_net6 { typeof ip6 saddr : ct zone; flags interval; }
-	map from_host4 { type ipv4_addr : verdict; }
-	map from_host6 { type ipv6_addr : verdict; }
-	map from_net4 { type ipv4_addr : verdict; flags interval; }
-	map from_net6 { type ipv6_addr : verdict; flags interval; }
-	map to_host4 { type ipv4_addr : verdict; }
-	map to_host6 { type ipv6_addr : verdict; }
-	map to_net4 { type ipv4_addr : verdict; flags interval; }
-	map to_net6 { type ipv6_addr : verdict; flags interval; }
-	chain gate {
-		type filter hook prerouting priority -450; policy accept;
-		iifname != "INTERFACE" accept
-		ip frag-off & 0x3fff != 0 counter name "fragment" drop
-		ip6 nexthdr 44 counter name "fragment" drop
-		ip hdrlength != 5 counter name "extension" drop
-		ip6 nexthdr { 0, 43, 50, 51, 60, 135, 139, 140 } counter name "extension" drop
-		ip protocol 6 meta length < 40 counter name "malformed" drop
-		ip6 nexthdr 6 meta length < 60 counter name "malformed" drop
-		ip protocol { 1, 17 } meta length < 28 counter name "malformed" drop
-		ip6 nexthdr { 17, 58 } meta length < 48 counter name "malformed" drop
-		ip daddr != { OWN4 } counter name "not_ours" drop
-		ip6 daddr != { OWN6 } counter name "not_ours" drop
-		ct zone set ip saddr map @zone_host4
-		ct zone set ip saddr map @zone_net4
-		ct zone set ip6 saddr map @zone_host6
-		ct zone set ip6 saddr map @zone_net6
-	}
-	chain judge {
-		type filter hook prerouting priority -150; policy accept;
-		iifname != "INTERFACE" accept
-		ct direction reply ct label LABEL jump answers
-		ip saddr vmap @from_host4
-		ip saddr vmap @from_net4
-		ip6 saddr vmap @from_host6
-		ip6 saddr vmap @from_net6
-		counter name "stranger" drop
-	}
-	chain answers {
-		tcp flags & (syn|ack) == syn return
-		meta l4proto { tcp, udp } ct state established counter name "answer" accept
-		icmp type echo-reply ct state established counter name "answer" accept
-		icmpv6 type echo-reply ct state established counter name "answer" accept
-		icmp type { 3, 11, 12 } ct state related counter name "answer" accept
-		icmpv6 type { 1, 2, 3, 4 } ct state related counter name "answer" accept
-	}
-	chain depart {
-		type filter hook output priority -300; policy accept;
-		oifname != "INTERFACE" accept
-		ct zone set ip daddr map @zone_host4
-		ct zone set ip daddr map @zone_net4
-		ct zone set ip6 daddr map @zone_host6
-		ct zone set ip6 daddr map @zone_net6
-	}
-	chain leave {
-		type filter hook output priority -150; policy accept;
-		oifname != "INTERFACE" accept
-		tcp flags & (fin|syn|rst|ack) != syn accept
-		meta l4proto != tcp ct state != new accept
-		ip protocol 6 ct timeout set "tcp4"
-		ip6 nexthdr 6 ct timeout set "tcp6"
-		ip protocol 17 ct timeout set "udp4"
-		ip6 nexthdr 17 ct timeout set "udp6"
-		ip daddr vmap @to_host4
-		ip daddr vmap @to_net4
-		ip6 daddr vmap @to_host6
-		ip6 daddr vmap @to_net6
-	}
-}
-"#;
 
 #[cfg(test)]
 mod tests;

@@ -262,6 +262,27 @@ fn small_changes_lead_to_the_whole_table() {
     assert_eq!(sorted[0], anew);
 }
 
+/// Somebody has flushed the machine's rules.
+#[test]
+fn a_table_with_networks_can_be_put_back() {
+    let Some(kernel) = KernelJudge::start(&own(), &[]) else {
+        return;
+    };
+    let mut rules = Ruleset::new("m0", own());
+    kernel.apply(&rules.whole());
+    for peer in &peers() {
+        kernel.apply(&rules.set_peer(peer).unwrap());
+    }
+    let lines = |text: String| {
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let before = lines(kernel.listed());
+    kernel.apply(&rules.whole());
+    assert_eq!(lines(kernel.listed()), before);
+}
+
 #[test]
 fn a_zone_is_never_shared() {
     let mut rules = Ruleset::new("m0", own());

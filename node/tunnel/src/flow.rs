@@ -87,7 +87,7 @@ impl FlowTable {
         }
     }
 
-    /// This node answers what a peer was permitted to ask. Nothing of its own is forgotten for it.
+    /// This node answers what a peer was permitted to ask. Nothing of its own that goes on is forgotten for it.
     pub(crate) fn answer(&mut self, key: FlowKey, now: Instant) {
         if self.pass(key, None, true, now) {
             return;

@@ -15,6 +15,7 @@ use boringtun::noise::errors::WireGuardError;
 use boringtun::noise::handshake::parse_handshake_anon;
 use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::noise::{Packet, Tunn, TunnResult};
+use x25519_dalek::StaticSecret;
 
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
 use crate::shard::Place;
@@ -37,7 +38,7 @@ pub(crate) enum Kind {
 /// knocking. Its copies count together.
 #[derive(Clone)]
 pub(crate) struct Doorkeeper {
-    private_key: PrivateKey,
+    secret: StaticSecret,
     public: x25519_dalek::PublicKey,
     limiter: Arc<RateLimiter>,
     /// Of the first checksum of what is addressed to us (WireGuard protocol, `mac1`).
@@ -128,7 +129,8 @@ impl Kind {
 
 impl Doorkeeper {
     pub(crate) fn new(private_key: PrivateKey) -> Self {
-        let public = x25519_dalek::PublicKey::from(&private_key.secret());
+        let secret = private_key.secret();
+        let public = x25519_dalek::PublicKey::from(&secret);
         Self {
             limiter: Arc::new(RateLimiter::new(&public, LOAD_LIMIT)),
             mac1_key: (Blake2s256::new().chain_update(b"mac1----"))
@@ -136,7 +138,7 @@ impl Doorkeeper {
                 .finalize()
                 .into(),
             public,
-            private_key,
+            secret,
         }
     }
 
@@ -172,7 +174,7 @@ impl Doorkeeper {
             Err(TunnResult::WriteToNetwork(_)) => return Knock::Cookie(cookie),
             Ok(_) | Err(_) => return Knock::Refused,
         };
-        let half = parse_handshake_anon(&self.private_key.secret(), &self.public, &initiation);
+        let half = parse_handshake_anon(&self.secret, &self.public, &initiation);
         half.map_or(Knock::Refused, |half| {
             Knock::From(PublicKey::from_bytes(half.peer_static_public))
         })
@@ -186,7 +188,7 @@ impl Doorkeeper {
         index: SessionIndex,
     ) -> Noise {
         let tunn = Tunn::new(
-            self.private_key.secret(),
+            self.secret.clone(),
             x25519_dalek::PublicKey::from(*peer.as_bytes()),
             preshared_key.map(|key| *key.as_bytes()),
             keepalive_s,

@@ -185,7 +185,8 @@ impl Task {
                 if let Err(error) = &removed {
                     tracing::error!(%error, "a peer is not wholly removed");
                 }
-                // It is gone from the rules or the interface is down, so nothing passes in any case.
+                // It is gone from the rules or the interface is down, so nothing passes in any case, and the next look removes
+                // what is left.
                 let _ = reply.send(removed.unwrap_or(true));
             }
             Request::Peers(reply) => {

@@ -147,12 +147,17 @@ impl Host {
     }
 
     /// What happened since the last look. Peers that do not answer are tried at their next endpoint; those that the kernel
-    /// does not have, though they were set, are set again.
+    /// does not have, though they were set, are set again, and those that it has, though they were removed, are removed.
     pub(super) fn look(&mut self, now: Instant) -> io::Result<Vec<TunnelEvent>> {
         let DeviceSeen {
             listen_port, peers, ..
         } = self.wireguard.look()?;
         self.listen_port = listen_port;
+        for key in peers.keys().filter(|key| !self.peers.contains_key(key)) {
+            if let Err(error) = self.wireguard.set_peer(key, &REMOVAL) {
+                tracing::warn!(%error, peer = %key, "a peer is left over and can't be removed yet");
+            }
+        }
         let mut events = Vec::new();
         for (key, known) in &mut self.peers {
             let Some(seen) = peers.get(key) else {

@@ -10,7 +10,7 @@ use nix::sched::{CloneFlags, unshare};
 use super::*;
 use crate::kernel::wireguard::PeerSeen;
 
-/// A kernel's WireGuard. It has what it was told, and may refuse to add peers.
+/// A kernel's WireGuard. It has what it was told, and may refuse to add peers, or to part with them.
 #[derive(Clone, Default)]
 struct Played(Arc<Mutex<InKernel>>);
 
@@ -19,6 +19,7 @@ struct InKernel {
     peers: BTreeMap<PublicKey, PeerSeen>,
     owned: BTreeMap<PublicKey, Vec<IpNet>>,
     is_full: bool,
+    keeps_all: bool,
 }
 
 impl Played {
@@ -33,12 +34,19 @@ impl Played {
     fn refuse_peers(&self, is_full: bool) {
         self.0.lock().unwrap().is_full = is_full;
     }
+
+    fn refuse_removals(&self, keeps_all: bool) {
+        self.0.lock().unwrap().keeps_all = keeps_all;
+    }
 }
 
 impl Device for Played {
     fn set_peer(&mut self, key: &PublicKey, change: &PeerChange<'_>) -> io::Result<()> {
         let mut device = self.0.lock().unwrap();
         if change.remove {
+            if device.keeps_all {
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
             device.peers.remove(key);
         } else if let Some(owned) = change.allowed_ips {
             if device.is_full {
@@ -118,6 +126,18 @@ fn a_peer_that_the_kernel_did_not_take_back_is_set_at_the_next_look() {
     kernel.refuse_peers(false);
     host.look(Instant::now()).unwrap();
     assert_eq!(kernel.peers(), [hub().public_key]);
+}
+
+#[test]
+fn a_peer_that_the_kernel_would_not_part_with_is_removed_at_the_next_look() {
+    let (mut host, kernel) = host(hub());
+    kernel.refuse_removals(true);
+    assert!(host.remove_peer(&hub().public_key).is_err());
+    host.look(Instant::now()).unwrap();
+    assert_eq!(kernel.peers(), [hub().public_key]);
+    kernel.refuse_removals(false);
+    host.look(Instant::now()).unwrap();
+    assert_eq!(kernel.peers(), []);
 }
 
 #[test]

@@ -9,12 +9,12 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc::OwnedPermit;
-use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::Protocol;
 use crate::device::Device;
 use crate::key::PublicKey;
-use crate::stream::{BoxStream, KernelPart, Stream};
+use crate::stream::{BoxStream, CutHalves, Half, KernelPart, Stream};
 
 /// Leave to hand one connection to whoever listens. Dropping it gives the place back.
 pub struct Admission {
@@ -29,7 +29,7 @@ impl Admission {
         let cut = self.cut.disarm();
         let admitted = Admitted {
             stream,
-            cut: Box::pin(cut.clone().cancelled_owned()),
+            cut: CutHalves::new(&cut),
             _over: cut.drop_guard(),
         };
         self.place.send((Box::new(admitted), self.remote));
@@ -99,14 +99,14 @@ impl Admissions {
 /// An admitted connection in its owner's hands.
 struct Admitted {
     stream: BoxStream,
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    cut: CutHalves,
     /// Cancels at the end, whoever brings it about.
     _over: DropGuard,
 }
 
 impl Admitted {
-    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.cut.as_mut().poll(cx).is_pending() {
+    fn check(&mut self, half: Half, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.cut.poll(half, cx).is_pending() {
             return Ok(());
         }
         self.stream.abort();
@@ -120,7 +120,7 @@ impl AsyncRead for Admitted {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.check(cx)?;
+        self.check(Half::Read, cx)?;
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
@@ -131,17 +131,17 @@ impl AsyncWrite for Admitted {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.check(cx)?;
+        self.check(Half::Write, cx)?;
         Pin::new(&mut self.stream).poll_write(cx, data)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check(cx)?;
+        self.check(Half::Write, cx)?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check(cx)?;
+        self.check(Half::Write, cx)?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
@@ -153,5 +153,77 @@ impl Stream for Admitted {
 
     fn into_kernel(self: Box<Self>) -> Result<KernelPart, BoxStream> {
         Err(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
+    use tokio::sync::mpsc;
+    use tokio::task::yield_now;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    struct Pipe(DuplexStream);
+
+    impl AsyncRead for Pipe {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_read(cx, buffer)
+        }
+    }
+
+    impl AsyncWrite for Pipe {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            data: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write(cx, data)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(cx)
+        }
+    }
+
+    /// As a connection beside the tunnel, it ends only the other side's view.
+    impl Stream for Pipe {
+        fn abort(&mut self) {}
+
+        fn into_kernel(self: Box<Self>) -> Result<KernelPart, BoxStream> {
+            Err(self)
+        }
+    }
+
+    /// Each half may be in a task of its own.
+    #[tokio::test(start_paused = true)]
+    async fn a_cut_ends_a_read_that_waits_while_another_task_writes() {
+        let mut admissions = Admissions::default();
+        let (to_listener, mut listener) = mpsc::channel(1);
+        let place = to_listener.reserve_owned().await.unwrap();
+        let peer = PublicKey::from_bytes([2; 32]);
+        let remote = ([10, 0, 0, 2], 40_000).into();
+        let admission = admissions.add(peer, 22, remote, place);
+        let (near, _far) = duplex(64);
+        admission.enter(Box::new(Pipe(near)));
+        let (stream, _) = listener.recv().await.unwrap();
+        let (mut read, mut write) = split(stream);
+        let reading = tokio::spawn(async move { read.read_u8().await });
+        yield_now().await;
+        write.write_all(b"there").await.unwrap();
+        admissions.cut_all();
+        let ended = timeout(Duration::from_secs(1), reading).await;
+        assert!(ended.expect("nobody woke the reader").unwrap().is_err());
     }
 }

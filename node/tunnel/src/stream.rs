@@ -3,9 +3,11 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// A TCP connection through the tunnel.
 ///
@@ -42,3 +44,34 @@ pub struct KernelWay {
 }
 
 pub type BoxStream = Box<dyn Stream>;
+
+/// The signal that ends a connection, as its halves wait for it: each in a place of its own, since a place remembers one task
+/// and the halves may be in the hands of two.
+pub(crate) struct CutHalves {
+    read: Pin<Box<WaitForCancellationFutureOwned>>,
+    write: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Half {
+    Read,
+    Write,
+}
+
+impl CutHalves {
+    pub(crate) fn new(signal: &CancellationToken) -> Self {
+        let wait = || Box::pin(signal.clone().cancelled_owned());
+        Self {
+            read: wait(),
+            write: wait(),
+        }
+    }
+
+    /// Ready once the connection is cut. Until then the task of this half is woken when it is.
+    pub(crate) fn poll(&mut self, half: Half, cx: &mut Context<'_>) -> Poll<()> {
+        match half {
+            Half::Read => self.read.as_mut().poll(cx),
+            Half::Write => self.write.as_mut().poll(cx),
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! TCP connections of the kernel that can only run through our interface, and that die when their address leaves its peer.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,19 +15,18 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
-use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{Command, Commands, CutSignal, Opener, WATCHING_SHARD};
 use crate::keeper::{Keeper, kept_or_opened, listener_name};
 use crate::listener::stopped;
-use crate::stream::{BoxStream, Cut, KernelPart, KernelWay, Stream};
+use crate::stream::{BoxStream, Cut, CutHalves, Half, KernelPart, KernelWay, Stream};
 
 pub(crate) struct KernelStream {
     /// `None` once it has been aborted.
     tcp: Option<TcpStream>,
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// Keeps the signal known to the tunnel's task.
-    _signal: CutSignal,
+    cut: CutHalves,
+    /// As long as it is kept, the tunnel's task knows it.
+    signal: CutSignal,
 }
 
 pub(crate) struct KernelListener {
@@ -76,14 +75,14 @@ impl KernelStream {
     fn new(tcp: TcpStream, signal: CutSignal) -> Self {
         Self {
             tcp: Some(tcp),
-            cut: Box::pin(signal.as_ref().clone().cancelled_owned()),
-            _signal: signal,
+            cut: CutHalves::new(&signal),
+            signal,
         }
     }
 
     /// The connection, unless it was cut or aborted.
-    fn alive(&mut self, cx: &mut Context<'_>) -> io::Result<Pin<&mut TcpStream>> {
-        if self.cut.as_mut().poll(cx).is_ready() {
+    fn alive(&mut self, half: Half, cx: &mut Context<'_>) -> io::Result<Pin<&mut TcpStream>> {
+        if self.cut.poll(half, cx).is_ready() {
             self.abort();
             return Err(io::ErrorKind::ConnectionReset.into());
         }
@@ -327,7 +326,7 @@ impl AsyncRead for KernelStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.alive(cx)?.poll_read(cx, buffer)
+        self.alive(Half::Read, cx)?.poll_read(cx, buffer)
     }
 }
 
@@ -337,15 +336,15 @@ impl AsyncWrite for KernelStream {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.alive(cx)?.poll_write(cx, data)
+        self.alive(Half::Write, cx)?.poll_write(cx, data)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.alive(cx)?.poll_flush(cx)
+        self.alive(Half::Write, cx)?.poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.alive(cx)?.poll_shutdown(cx)
+        self.alive(Half::Write, cx)?.poll_shutdown(cx)
     }
 }
 
@@ -361,11 +360,8 @@ impl Stream for KernelStream {
         let Some(tcp) = self.tcp.take() else {
             return Err(self);
         };
-        let Self { cut, _signal, .. } = *self;
-        let cut = async move {
-            cut.await;
-            drop(_signal);
-        };
+        let signal = self.signal;
+        let cut = async move { signal.cancelled().await };
         Ok(KernelPart {
             tcp,
             cut: Box::pin(cut),
@@ -385,7 +381,27 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
 
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
+    use tokio::task::yield_now;
+    use tokio::time::timeout;
+
     use super::*;
+
+    /// Each half may be in a task of its own.
+    #[tokio::test(start_paused = true)]
+    async fn a_cut_ends_a_read_that_waits_while_another_task_writes() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap());
+        let (near, _far) = tokio::join!(near, listener.accept());
+        let signal = CutSignal::default();
+        let (mut read, mut write) = split(KernelStream::new(near.unwrap(), signal.clone()));
+        let reading = tokio::spawn(async move { read.read_u8().await });
+        yield_now().await;
+        write.write_all(b"there").await.unwrap();
+        signal.cancel();
+        let ended = timeout(Duration::from_secs(1), reading).await;
+        assert!(ended.expect("nobody woke the reader").unwrap().is_err());
+    }
 
     #[test]
     fn both_ends_notice_a_peer_that_is_gone_and_an_outgoing_one_takes_no_port_before_it_connects() {

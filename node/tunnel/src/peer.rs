@@ -38,6 +38,8 @@ pub(crate) struct Peer {
     retiring: Retiring,
     route: Route,
     initiation: Option<SentInitiation>,
+    /// Whose turn it is to see an initiation, of the targets that don't get each at once.
+    next_turn: usize,
     retry: Retry,
     secrets: Secrets,
     last_handshake: Option<Instant>,
@@ -60,7 +62,9 @@ pub(crate) struct Peer {
 /// An initiation under way, kept to be shown to the next candidate.
 struct SentInitiation {
     message: Vec<u8>,
-    next_target: usize,
+    /// How many targets saw it at once, and how many in turn since.
+    at_once: usize,
+    turns: usize,
     next_at: Instant,
 }
 
@@ -87,6 +91,7 @@ impl Peer {
             noise,
             retiring: Retiring::default(),
             initiation: None,
+            next_turn: 0,
             retry: Retry::default(),
             secrets: Secrets::default(),
             last_handshake: None,
@@ -370,6 +375,7 @@ impl Peer {
     /// With the machine that this session belongs to.
     fn handshake_completed(&mut self, session: u32, now: Instant, wire: &mut Wire) {
         self.initiation = None;
+        self.next_turn = 0;
         self.last_handshake = Some(now);
         self.port_unreachable = None;
         if self.retiring.of_session(session).is_some() {
@@ -411,7 +417,8 @@ impl Peer {
         }
         self.initiation = Some(SentInitiation {
             message: message.to_vec(),
-            next_target: at_once,
+            at_once,
+            turns: 0,
             next_at: now + CANDIDATE_INTERVAL,
         });
     }

@@ -91,22 +91,23 @@ impl Peer {
         }
     }
 
-    /// Shows an unanswered initiation to the next candidate; each sees it once, and the next initiation starts over.
+    /// Shows an unanswered initiation to the next candidate; each sees it once. The next initiation goes on with whoever comes
+    /// after, since in its time not all have a turn.
     pub(super) fn try_next_target(&mut self, now: Instant, wire: &mut Wire) {
-        let Some(sent) = &self.initiation else {
+        let Some(sent) = self.initiation.as_mut().filter(|sent| now >= sent.next_at) else {
             return;
         };
-        if now < sent.next_at {
+        let targets = self.route.targets();
+        let others = targets.get(sent.at_once..).unwrap_or_default();
+        if sent.turns >= others.len() {
             return;
         }
-        let next = self.route.targets().into_iter().nth(sent.next_target);
-        let Some((path, sent)) = next.zip(self.initiation.as_mut()) else {
-            return;
-        };
-        sent.next_target += 1;
+        let turn = self.next_turn % others.len();
+        self.next_turn = turn + 1;
+        sent.turns += 1;
         sent.next_at = now + CANDIDATE_INTERVAL;
         self.tx_bytes += sent.message.len() as u64;
-        wire.push(path, &sent.message);
+        wire.push(others[turn], &sent.message);
     }
 
     /// Does what the route wants.

@@ -1,10 +1,12 @@
 //! Where a peer is: what moves it, how it is sought while it does not answer, what the underlay says of it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::world::{
-    World, address, at, config, expire, is_initiation, key, number_at, packet, peer,
+    World, address, at, config, dialled, expire, is_initiation, key, number_at, packet, peer,
 };
+use crate::config::PeerConfig;
 use crate::device::{Device, GRID};
 use crate::status::TunnelEvent;
 
@@ -195,4 +197,31 @@ fn a_refresh_finds_a_peer_that_lost_its_sessions_by_a_restart() {
     world.settle();
     assert!(world.passes(2, 1, b"back again"));
     assert!(world.passes(1, 2, b"and forth"));
+}
+
+/// WireGuard makes a new initiation each 5 s, in which ten addresses have their turn.
+#[test]
+fn every_candidate_has_its_turn_however_many_there_are() {
+    let mut world = World::new([1]);
+    let candidates: Vec<_> = (100..116).map(address).collect();
+    let many = PeerConfig {
+        candidates: candidates.clone(),
+        ..dialled(2)
+    };
+    world.set_peer(1, many);
+    let (mut asked, mut turns) = (BTreeSet::new(), 0);
+    for _ in 0..4 {
+        let now = world.now;
+        world.device(1).handle_refresh(now);
+        for _ in 0..20 {
+            world.tick(GRID);
+            for (remote, datagram) in world.take(1) {
+                assert!(is_initiation(&datagram));
+                turns += usize::from(remote != address(2));
+                asked.insert(remote);
+            }
+        }
+    }
+    assert_eq!(asked.len(), candidates.len() + 1, "{asked:?}");
+    assert!(turns <= 40, "{turns} in 20 s");
 }

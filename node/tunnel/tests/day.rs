@@ -1,5 +1,5 @@
 //! A day in the life of two nodes and a hub, in a minute: their NATs forget them, datagrams are lost, repeated and overtaken,
-//! and the direct path comes and goes. Needs the feature `virtual-clock`.
+//! the direct path comes and goes, and a machine sleeps. Needs the feature `virtual-clock`.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use malha_tunnel::{
@@ -18,6 +19,7 @@ use mock_instant::MockClock;
 
 #[test]
 fn for_a_day_no_second_shows_a_handshake_and_carries_nothing() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut world = World::new();
     world.pass_hours(1);
     let memory = resident_bytes();
@@ -67,6 +69,40 @@ fn for_a_day_no_second_shows_a_handshake_and_carries_nothing() {
     );
 }
 
+/// The relay forgets it meanwhile, and its own clock, by which it plans, stands still.
+#[test]
+fn a_node_that_slept_is_reached_over_the_relay_soon_after_it_wakes() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for asleep_s in [100, 170, 600, 3600] {
+        let reached_s = [0, 10, 20, 30, 40].map(|before_s| reached_after_s(before_s, asleep_s));
+        println!("reached {reached_s:?} s after {asleep_s} s of sleep");
+        assert!(
+            reached_s.iter().all(|reached| *reached <= WOKEN_S),
+            "reached {reached_s:?} s after {asleep_s} s of sleep"
+        );
+    }
+}
+
+/// How long the other node calls one that wakes, which fell asleep at another time between two HELLOs.
+fn reached_after_s(before_s: u64, asleep_s: u64) -> u64 {
+    let mut world = World::new();
+    world.pass_seconds(10, &[(1, 2), (2, 1)]);
+    world.pass_seconds(90 + before_s, &[]);
+    world.asleep = Some(1);
+    world.pass_seconds(asleep_s, &[]);
+    world.asleep = None;
+    world.between.arrived = 0;
+    let mut called_s = 0;
+    while world.between.arrived == 0 && called_s < 100 {
+        world.pass_seconds(1, &[(2, 1)]);
+        called_s += 1;
+    }
+    called_s
+}
+
+/// Memory is the whole process's, so one story is told at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// The network, and what was seen of it.
 struct World {
     devices: BTreeMap<u8, Member>,
@@ -76,6 +112,8 @@ struct World {
     parcel: u64,
     seed: u64,
     direct_blocked: bool,
+    /// Who is asleep: it hears and does nothing.
+    asleep: Option<u8>,
     /// When a NAT last forgot a node, or the direct path went.
     disturbed: Duration,
     to_hub: Book,
@@ -87,6 +125,8 @@ struct Member {
     device: Device,
     /// The address that its NAT shows at the moment, and which addresses lead to it.
     public: SocketAddr,
+    /// For how long it was asleep in all, which its own clock does not show.
+    slept: Duration,
 }
 
 struct Parcel {
@@ -115,6 +155,8 @@ const LOSS_PERCENT: u64 = 5;
 const REPEAT_PERCENT: u64 = 1;
 /// How long two nodes may take to leave a path that died.
 const PATH_FOUND: Duration = Duration::from_secs(5);
+/// A node that woke binds its channels in a second or two. Who called it before tries again after 5 s, twice if one is lost.
+const WOKEN_S: u64 = 15;
 /// How old a session may be (REJECT_AFTER_TIME of the WireGuard paper §6.1).
 const SESSION: Duration = Duration::from_secs(180);
 
@@ -125,7 +167,13 @@ impl World {
             let address = format!("10.0.0.{n}/24").parse().unwrap();
             let device = Device::new(&TunnelConfig::new(key(n), vec![address]), start).unwrap();
             let public = place(n, 0);
-            (n, Member { device, public })
+            let slept = Duration::ZERO;
+            let member = Member {
+                device,
+                public,
+                slept,
+            };
+            (n, member)
         };
         let mut world = Self {
             devices: [1, 2, HUB].map(member).into(),
@@ -135,6 +183,7 @@ impl World {
             parcel: 0,
             seed: 20_261_122,
             direct_blocked: false,
+            asleep: None,
             disturbed: Duration::ZERO,
             to_hub: Book::default(),
             between: Book::default(),
@@ -177,23 +226,9 @@ impl World {
     }
 
     fn pass_second(&mut self) {
-        for step in 0..20 {
-            self.elapsed += STEP;
-            MockClock::advance(STEP);
-            let now = self.now();
-            for member in self.devices.values_mut() {
-                member.device.handle_timeout(now);
-            }
-            // So often that a second in which loss alone leaves nothing does not come in a day.
-            if step % 3 == 0 {
-                for (from, to) in [(1, HUB), (HUB, 1), (1, 2), (2, 1)] {
-                    self.say(from, to);
-                }
-            }
-            self.carry();
-        }
+        self.pass_seconds(1, &[(1, HUB), (HUB, 1), (1, 2), (2, 1)]);
         let shown = |world: &mut Self, at, of| {
-            let now = world.now();
+            let now = world.now(at);
             let peers = world.device(at).peers(now);
             let age = peers.iter().find(|peer| peer.public_key == public_key(of));
             age.unwrap()
@@ -209,8 +244,28 @@ impl World {
         self.between.close_second(pair, excused);
     }
 
+    /// Packets go these ways so often that a second in which loss alone leaves nothing does not come in a day.
+    fn pass_seconds(&mut self, seconds: u64, ways: &[(u8, u8)]) {
+        for step in 0..20 * seconds {
+            self.elapsed += STEP;
+            MockClock::advance(STEP);
+            for n in [1, 2, HUB] {
+                if self.asleep == Some(n) {
+                    self.devices.get_mut(&n).unwrap().slept += STEP;
+                    continue;
+                }
+                let now = self.now(n);
+                self.device(n).handle_timeout(now);
+            }
+            if step % 3 == 0 {
+                ways.iter().for_each(|(from, to)| self.say(*from, *to));
+            }
+            self.carry();
+        }
+    }
+
     fn say(&mut self, from: u8, to: u8) {
-        let now = self.now();
+        let now = self.now(from);
         self.device(from).handle_packet(&packet(from, to), now);
         self.book(from, to).sent += 1;
     }
@@ -237,14 +292,15 @@ impl World {
                 .devices
                 .iter()
                 .find(|(_, member)| member.public == parcel.to);
-            let Some(to) = to.map(|(number, _)| *number) else {
+            let to = to.map(|(number, _)| *number);
+            let Some(to) = to.filter(|to| self.asleep != Some(*to)) else {
                 continue;
             };
             let path = Path::Udp {
                 local: Some(0),
                 remote: parcel.from,
             };
-            let now = self.now();
+            let now = self.now(to);
             self.device(to).handle_datagram(path, &parcel.bytes, now);
             while let Some(arrival) = self.device(to).poll_packet() {
                 let from = arrival.packet[15];
@@ -303,7 +359,7 @@ impl World {
     /// The controller tells both nodes where the hub sees the other.
     fn tell_candidates(&mut self) {
         let seen = [1, 2].map(|n| {
-            let now = self.now();
+            let now = self.now(HUB);
             let peers = self.device(HUB).peers(now);
             let peer = peers.iter().find(|peer| peer.public_key == public_key(n));
             peer.and_then(|peer| peer.endpoint)
@@ -313,7 +369,7 @@ impl World {
     }
 
     fn set_peer(&mut self, at: u8, config: PeerConfig) {
-        let now = self.now();
+        let now = self.now(at);
         self.device(at).set_peer(config, now).unwrap();
     }
 
@@ -321,8 +377,9 @@ impl World {
         &mut self.devices.get_mut(&n).unwrap().device
     }
 
-    fn now(&self) -> Instant {
-        self.start + self.elapsed
+    /// By the clock of a node.
+    fn now(&self, n: u8) -> Instant {
+        self.start + self.elapsed - self.devices[&n].slept
     }
 
     fn random(&mut self, below: u64) -> u64 {

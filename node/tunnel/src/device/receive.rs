@@ -104,8 +104,10 @@ impl Device {
         };
         let received = peer.receive(path, kind, datagram, plain, now, &mut self.wire);
         let (news, pace) = (peer.has_news(), peer.wants_tick(now));
-        if received.handshake_completed {
-            let peer = peer.config.public_key;
+        let met = received
+            .handshake_completed
+            .then_some(peer.config.public_key);
+        if let Some(peer) = met {
             let event = TunnelEvent::HandshakeCompleted { peer };
             push_event(&mut self.events, &mut self.counters, event);
         }
@@ -120,6 +122,12 @@ impl Device {
             ),
             None if data => self.joiner.discard(),
             None => {}
+        }
+        if let Some(hub) = met {
+            // That this machine slept is known to sessions, and not to the clock by which channels say HELLO. A relay keeps a channel
+            // for 120 s, after which a session is made anew, too: with every session they are bound, so none is lost for long.
+            self.bind_anew(hub, now);
+            self.greet(now);
         }
         self.keep_up(index, news, pace, now);
     }

@@ -156,12 +156,17 @@ impl Device {
             }
         }
         if let Some(hub) = moved {
-            self.client.moved(Some(&hub), now);
-            if self.foreign.need(&hub) {
-                self.tell_others(|| Errand::HubMoved(hub));
-            }
+            self.bind_anew(hub, now);
         }
         self.greet(now);
+    }
+
+    /// Our channels at this hub are bound to a place where we are not, or the hub may have forgotten them.
+    pub(super) fn bind_anew(&mut self, hub: PublicKey, now: Instant) {
+        self.client.moved(Some(&hub), now);
+        if self.foreign.need(&hub) {
+            self.tell_others(|| Errand::HubMoved(hub));
+        }
     }
 
     /// A peer's configuration has changed: its channel may be another one.

@@ -110,7 +110,8 @@ impl RelayClient {
         }
     }
 
-    /// This node's path to a hub, or to all if `None`, is another one now, so its channels there are bound to the wrong place.
+    /// This node's path to a hub, or to all if `None`, is another one now, so its channels there are bound to the wrong place; or
+    /// the hub may have forgotten them.
     pub(crate) fn moved(&mut self, via: Option<&PublicKey>, now: Instant) {
         let moved: Vec<_> = self
             .channels

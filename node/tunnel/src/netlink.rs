@@ -2,6 +2,7 @@
 //! family's meaning. Messages may carry keys, so their bytes are wiped.
 
 pub(crate) mod address;
+pub(crate) mod connections;
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};

@@ -4,6 +4,7 @@
 mod commands;
 mod interface;
 mod kernel_stream;
+mod leftovers;
 mod task;
 mod threads;
 
@@ -37,6 +38,7 @@ pub(crate) use commands::Commands;
 pub(crate) use kernel_stream::KernelListener;
 pub use kernel_stream::SourceWatch;
 use kernel_stream::{KernelStream, kernel_way};
+use leftovers::Leftovers;
 
 /// Starts the engine, each shard on a thread of its own.
 pub(crate) fn start(config: TunnelConfig) -> Result<Arc<dyn Tunnel>, TunnelError> {
@@ -61,11 +63,16 @@ pub(crate) fn handle(
     events: broadcast::Sender<TunnelEvent>,
     config: TunnelConfig,
 ) -> Arc<dyn Tunnel> {
+    let addresses: Vec<_> = config.addresses.iter().map(IpNet::addr).collect();
     Arc::new(Userspace {
         engine,
         commands,
         events,
-        addresses: config.addresses.iter().map(IpNet::addr).collect(),
+        leftovers: match engine {
+            Engine::Userspace => Leftovers::of(&addresses),
+            _ => Leftovers::default(),
+        },
+        addresses,
         interface: config.interface,
         keeper: config.keeper.filter(|_| engine == Engine::Userspace),
     })
@@ -78,6 +85,7 @@ struct Userspace {
     addresses: Vec<IpAddr>,
     interface: String,
     keeper: Option<Arc<dyn Keeper>>,
+    leftovers: Leftovers,
 }
 
 pub(crate) enum Command {
@@ -162,7 +170,9 @@ impl Tunnel for Userspace {
             .ask_devices(|reply| Request::SetPeer(Box::new(peer.clone()), reply))
             .await;
         let answers = answers.ok_or(TunnelError::Stopped)?;
-        answers.into_iter().collect()
+        answers.into_iter().collect::<Result<(), _>>()?;
+        self.leftovers.end(&peer).await;
+        Ok(())
     }
 
     async fn remove_peer(&self, key: PublicKey) -> Result<bool, TunnelError> {

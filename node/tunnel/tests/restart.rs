@@ -1,5 +1,5 @@
-//! A node whose program is started again on descriptors that somebody kept: who had come to it before is served by the new run. It
-//! needs root, and is skipped elsewhere.
+//! A node whose program is started again on descriptors that somebody kept: who had come to it before is served by the new run, and
+//! what it can't carry any more ends. It needs root, and is skipped elsewhere.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,14 +12,16 @@ mod ground;
 mod nodes;
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use ground::{Ground, SUBJECT, play};
-use malha_tunnel::{Engine, Keeper, TunnelConfig};
-use nodes::{LIMIT, Node, overlay};
+use malha_tunnel::{Allow, Engine, Keeper, PeerConfig, TunnelConfig};
+use nodes::{LIMIT, Node, overlay, peer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 #[test]
@@ -29,13 +31,16 @@ fn who_came_before_a_restart_is_served_once_his_peer_is_there_again() {
     }
 }
 
+#[test]
+fn a_connection_that_the_machine_opened_before_a_restart_ends_and_one_that_a_peer_opened_goes_on() {
+    for shards in [1, 2] {
+        play(Ground::new(Engine::Userspace, shards), goes_on_or_ends);
+    }
+}
+
 async fn comes_before(ground: Ground) {
     let manager = Arc::<Manager>::default();
-    let config = |listen| TunnelConfig {
-        listen,
-        keeper: Some(manager.clone()),
-        ..ground.config()
-    };
+    let config = |listen| kept_by(&manager, listen, ground);
     let client = ground.partner(CLIENT);
     let subject = Node::start(ground.engine, config(ground.config().listen), SUBJECT);
     subject.expects(&client).await;
@@ -70,6 +75,52 @@ async fn comes_before(ground: Ground) {
     assert_eq!((from.ip(), &heard), (overlay(CLIENT, 0).ip(), b"early"));
 }
 
+async fn goes_on_or_ends(ground: Ground) {
+    let manager = Arc::<Manager>::default();
+    let client = ground.partner(CLIENT);
+    let subject = Node::start(
+        ground.engine,
+        kept_by(&manager, ground.config().listen, ground),
+        SUBJECT,
+    );
+    let only_door = PeerConfig {
+        ingress: vec![Allow::tcp(DOOR.port()..=DOOR.port())],
+        ..peer(CLIENT, client.underlay().await)
+    };
+    subject.tunnel.set_peer(only_door.clone()).await.unwrap();
+    client.knows(&subject).await;
+    let mut server = client.listen(SERVER.port()).await;
+    let (own, at_server) = tokio::join!(TcpStream::connect(SERVER), server.accept());
+    let (mut own, (mut at_server, _)) = (own.unwrap(), at_server.unwrap());
+    let program = TcpListener::bind(DOOR).await.unwrap();
+    let (theirs, at_program) = tokio::join!(client.dial(DOOR), program.accept());
+    let (mut theirs, (mut at_program, _)) = (theirs.unwrap(), at_program.unwrap());
+    let at = subject.underlay().await;
+    subject.tunnel.shutdown().await;
+    drop(subject);
+
+    let subject = Node::start(ground.engine, kept_by(&manager, at, ground), SUBJECT);
+    subject.tunnel.set_peer(only_door).await.unwrap();
+    client.tunnel.refresh().await;
+    theirs.write_all(b"still").await.unwrap();
+    let mut heard = [0; 5];
+    let heard_all = timeout(LIMIT, at_program.read_exact(&mut heard)).await;
+    heard_all.unwrap().unwrap();
+    assert_eq!(&heard, b"still");
+    let ended = timeout(LIMIT, own.read_u8()).await;
+    assert!(ended.expect("it stands still").is_err());
+    let ended = timeout(LIMIT, at_server.read_u8()).await;
+    assert!(ended.expect("the server was not told").is_err());
+}
+
+fn kept_by(manager: &Arc<Manager>, listen: Vec<SocketAddr>, ground: Ground) -> TunnelConfig {
+    TunnelConfig {
+        listen,
+        keeper: Some(manager.clone()),
+        ..ground.config()
+    }
+}
+
 /// Keeps what it is given until it ends itself.
 #[derive(Debug, Default)]
 struct Manager(Mutex<BTreeMap<String, OwnedFd>>);
@@ -100,7 +151,5 @@ impl Keeper for Manager {
 }
 
 const CLIENT: u8 = 2;
-const DOOR: std::net::SocketAddr = std::net::SocketAddr::new(
-    std::net::IpAddr::V4(std::net::Ipv4Addr::new(100, 64, 0, SUBJECT)),
-    5500,
-);
+const DOOR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(100, 64, 0, SUBJECT)), 5500);
+const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(100, 64, 0, CLIENT)), 5600);

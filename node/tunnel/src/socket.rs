@@ -4,6 +4,7 @@
 mod bound;
 mod group;
 mod kept;
+mod room;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -177,8 +178,8 @@ impl Sockets {
     }
 
     /// Completes when every socket has room again.
-    pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        for socket in &self.sockets {
+    pub(crate) fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for socket in &mut self.sockets {
             ready!(socket.poll_writable(cx));
         }
         Poll::Ready(())

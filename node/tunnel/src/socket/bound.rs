@@ -19,6 +19,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
+use super::room::Room;
 use super::{Envelope, Sent};
 use crate::config::Offload;
 use crate::path::Transmit;
@@ -30,6 +31,7 @@ pub(super) struct Bound {
     pub(super) local: SocketAddr,
     /// Whether the kernel and the network card cut batches for us.
     segments: bool,
+    room: Room,
 }
 
 /// Room for what one call to the kernel can bring.
@@ -54,6 +56,7 @@ impl Bound {
             segments: offload.udp_send && state.max_gso_segments() > 1,
             socket: UdpSocket::from_std(socket.into())?,
             state,
+            room: Room::new()?,
         })
     }
 
@@ -61,8 +64,9 @@ impl Bound {
         self.socket.poll_recv_ready(cx).map(|_| ())
     }
 
-    pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.socket.poll_send_ready(cx).map(|_| ())
+    pub(super) fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // What can't be waited for is tried.
+        self.room.poll(&self.socket, cx).map(|_| ())
     }
 
     /// What one call brings, each with its sender and the length of the datagrams in it.
@@ -144,9 +148,7 @@ impl Bound {
     /// One call to the kernel. The first error may belong to an earlier datagram, in which case this one has not been tried.
     fn send_one(&self, transmit: &quinn_udp::Transmit<'_>) -> Result<(), Errno> {
         let attempt = || {
-            let sent = self.socket.try_io(Interest::WRITABLE, || {
-                self.state.try_send((&self.socket).into(), transmit)
-            });
+            let sent = self.state.try_send((&self.socket).into(), transmit);
             sent.map_err(|error| match error.kind() {
                 io::ErrorKind::WouldBlock => Errno::EAGAIN,
                 _ => Errno::from_raw(error.raw_os_error().unwrap_or(0)),
@@ -220,3 +222,73 @@ const BATCH: usize = 16;
 /// A batch that the kernel has joined is no longer than a datagram can be.
 const DATAGRAMS_MAX_BYTES: usize = 65_535;
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::task::Waker;
+
+    use rustix::net::{SendFlags, sendto};
+    use socket2::SockRef;
+
+    use super::*;
+
+    fn bind() -> Bound {
+        let address = "127.0.0.1:0".parse().unwrap();
+        let socket = open(address).unwrap();
+        socket.bind(&SocketAddr::into(address)).unwrap();
+        Bound::adopt(socket, Offload::default()).unwrap()
+    }
+
+    /// Keeps the kernel from sending: what is to be continued counts as waiting in the buffer.
+    fn fill(bound: &Bound) {
+        SockRef::from(&bound.socket)
+            .set_send_buffer_size(1)
+            .unwrap();
+        sendto(&bound.socket, &[0; 4000], SendFlags::MORE, &bound.local).unwrap();
+    }
+
+    fn empty(bound: &Bound) {
+        sendto(&bound.socket, &[0], SendFlags::empty(), &bound.local).unwrap();
+    }
+
+    /// Once the runtime has heard all that the kernel has to tell.
+    async fn is_writable(bound: &mut Bound) -> bool {
+        tokio::task::yield_now().await;
+        let mut cx = Context::from_waker(Waker::noop());
+        bound.poll_writable(&mut cx).is_ready()
+    }
+
+    #[tokio::test]
+    async fn a_full_socket_is_waited_for() {
+        let mut bound = bind();
+        poll_fn(|cx| bound.poll_writable(cx)).await;
+        fill(&bound);
+        assert!(!is_writable(&mut bound).await);
+        empty(&bound);
+        poll_fn(|cx| bound.poll_writable(cx)).await;
+    }
+
+    #[tokio::test]
+    async fn a_full_socket_is_waited_for_after_a_host_refused_a_port() {
+        let mut bound = bind();
+        poll_fn(|cx| bound.poll_writable(cx)).await;
+        let probe = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let refused = probe.local_addr().unwrap();
+        drop(probe);
+        sendto(&bound.socket, &[0], SendFlags::empty(), &refused).unwrap();
+        bound.socket.ready(Interest::ERROR).await.unwrap();
+        // The first call tells the error, and not that of a datagram of its own.
+        let told = bound.socket.take_error().unwrap();
+        assert_eq!(told.unwrap().kind(), io::ErrorKind::ConnectionRefused);
+        fill(&bound);
+        assert!(
+            !is_writable(&mut bound).await,
+            "with the error in the queue"
+        );
+        assert_eq!(bound.next_error().unwrap(), Some(refused));
+        assert!(!is_writable(&mut bound).await, "without it");
+        empty(&bound);
+        poll_fn(|cx| bound.poll_writable(cx)).await;
+    }
+}

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use blake2::digest::consts::U16;
 use blake2::digest::{Digest, KeyInit, Mac};
@@ -15,6 +15,7 @@ use boringtun::noise::errors::WireGuardError;
 use boringtun::noise::handshake::parse_handshake_anon;
 use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::noise::{Packet, Tunn, TunnResult};
+use nix::time::{ClockId, clock_gettime};
 use x25519_dalek::StaticSecret;
 
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
@@ -66,6 +67,8 @@ pub(crate) struct Noise {
     /// Whether the machine has a session to seal with. It reads a clock when it is asked, so it is asked only after what may change
     /// that: a handshake or a tick.
     seals: bool,
+    /// [`booted_at`] when it was made.
+    booted_at: Option<Duration>,
     #[cfg(test)]
     expire: bool,
 }
@@ -200,6 +203,7 @@ impl Doorkeeper {
             index,
             established: false,
             seals: false,
+            booted_at: booted_at(),
             #[cfg(test)]
             expire: false,
         }
@@ -221,6 +225,13 @@ impl SessionIndex {
 impl Noise {
     pub(crate) fn index(&self) -> SessionIndex {
         self.index
+    }
+
+    /// Whether the clock was set forward since the machine was made. It asks for the time of day but then, and its initiations go on
+    /// from there: a peer that has seen a later time takes them for recordings.
+    pub(crate) fn is_behind(&self) -> bool {
+        let made = self.booted_at.zip(booted_at());
+        made.is_some_and(|(then, now)| now.saturating_sub(then) > CLOCK_STEP)
     }
 
     /// Whether data can be sealed now.
@@ -344,11 +355,31 @@ impl Noise {
         }
     }
 
+    /// As if the clock had been set forward by this much since the machine was made.
+    #[cfg(test)]
+    pub(crate) fn fall_behind(&mut self, by: Duration) {
+        self.booted_at = self.booted_at.map(|at| at.saturating_sub(by));
+    }
+
+    /// As if it had been set back.
+    #[cfg(test)]
+    pub(crate) fn run_ahead(&mut self, by: Duration) {
+        self.booted_at = self.booted_at.map(|at| at + by);
+    }
+
     /// Puts the machine where 90 unanswered seconds would put it.
     #[cfg(test)]
     pub(crate) fn expire(&mut self) {
         self.expire = true;
     }
+}
+
+/// The time of day at which the host was booted, by what the clock says now: the same until somebody sets it, since what makes a
+/// clock run faster or slower holds for both of these.
+fn booted_at() -> Option<Duration> {
+    let since_boot = clock_gettime(ClockId::CLOCK_BOOTTIME).ok()?;
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    Some(time.saturating_sub(since_boot.into()))
 }
 
 /// The number of our session that a response or an initiation of ours announces.
@@ -373,11 +404,12 @@ const COOKIE_BYTES: usize = 64;
 pub(crate) const LONGEST_MESSAGE_BYTES: usize = 148;
 /// boringtun numbers its sessions with the lower 8 bits.
 const SESSION_BITS: u32 = 8;
+/// An initiation is repeated after as much, and has caught up with less by then.
+const CLOCK_STEP: Duration = Duration::from_secs(5);
 /// Handshakes a second above which cookies are asked for. Each costs about a quarter of a millisecond of CPU.
 const HANDSHAKES_PER_S: u64 = 400;
 /// The limiter sees each initiation twice: at the door, and in the peer's machine.
 const LOAD_LIMIT: u64 = 2 * HANDSHAKES_PER_S;
-/// Where the first checksum of an initiation is.
 /// Where the first checksum of an initiation is.
 const MAC1_AT: usize = 116;
 const MAC1_BYTES: usize = 16;

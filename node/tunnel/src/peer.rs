@@ -132,6 +132,12 @@ impl Peer {
         self.retiring.push(old, proven, now)
     }
 
+    /// Whether it does not answer, and the time in our initiations may be the reason. One that answers is never shown a later time
+    /// than need be: were that time wrong, it would refuse the right one.
+    pub(crate) fn wants_later_time(&self) -> bool {
+        self.secrets.asks() && self.noise.is_behind()
+    }
+
     pub(crate) fn indexes(&self) -> impl Iterator<Item = SessionIndex> + '_ {
         std::iter::once(self.noise.index()).chain(self.retiring.indexes())
     }

@@ -99,24 +99,34 @@ impl Device {
         self.allowed_ips.assign(index, &peer.config.allowed_ips);
         let new_secret = old.preshared_key != peer.config.preshared_key;
         if new_secret || old.keepalive_s != peer.config.keepalive_s {
-            let noise = self.doorkeeper.machine(
-                peer.config.public_key,
-                peer.config.preshared_key.as_ref(),
-                peer.config.keepalive_s,
-                session,
-            );
-            self.by_session.insert(session, index);
-            if let Some(gone) = peer.replace_noise(noise, now) {
-                self.by_session.remove(&gone);
-            }
-            peer.initiate(now, &mut self.wire);
+            self.renew(index, session, now);
         } else if old.endpoints != peer.config.endpoints && !peer.config.endpoints.is_empty() {
             peer.initiate(now, &mut self.wire);
         }
-        peer.next_tick = self.ticks.plan(index, now + GRID);
+        if let Some(peer) = self.peers.get_mut(&index) {
+            peer.next_tick = self.ticks.plan(index, now + GRID);
+        }
         self.change_grant(index, &old, now);
         self.tell_news(index, now);
         Ok(())
+    }
+
+    /// Gives a peer a new machine and calls by it. The old one carries the traffic until that has succeeded.
+    pub(super) fn renew(&mut self, index: PeerIndex, session: SessionIndex, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&index) else {
+            return;
+        };
+        let noise = self.doorkeeper.machine(
+            peer.config.public_key,
+            peer.config.preshared_key.as_ref(),
+            peer.config.keepalive_s,
+            session,
+        );
+        self.by_session.insert(session, index);
+        if let Some(gone) = peer.replace_noise(noise, now) {
+            self.by_session.remove(&gone);
+        }
+        peer.initiate(now, &mut self.wire);
     }
 
     fn fresh_index(&mut self) -> PeerIndex {
@@ -126,7 +136,7 @@ impl Device {
     }
 
     /// A random session index that no machine of this device has.
-    fn fresh_session(&self) -> Result<SessionIndex, TunnelError> {
+    pub(super) fn fresh_session(&self) -> Result<SessionIndex, TunnelError> {
         // At most 2 in 2^24 indexes are taken per peer, so the first try nearly always succeeds.
         loop {
             let session = SessionIndex::random(self.place)?;

@@ -1,5 +1,6 @@
 //! Whole devices against each other, a file for each thing that they keep.
 
+mod clock;
 mod datagrams;
 mod endpoint;
 mod flood;

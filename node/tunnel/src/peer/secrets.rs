@@ -32,6 +32,11 @@ impl Secrets {
         self.asked = self.asked.saturating_add(1);
     }
 
+    /// Whether something was asked with the newest key and not answered.
+    pub(super) fn asks(&self) -> bool {
+        self.asked > 0
+    }
+
     /// The peer has the newest key.
     pub(super) fn prove(&mut self) {
         *self = Self {

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use malha_tunnel::Engine;
 use nix::sys::signal::{Signal, kill};
@@ -126,20 +126,62 @@ pub(crate) async fn a_clock_set_back_costs_no_session(ground: Ground) {
     assert!(raw.identity.last_stamp() > before);
 }
 
+/// A machine whose clock has no battery starts years back. A peer that knows it from before refuses its initiations until the time
+/// in them is a later one again.
+pub(crate) async fn a_clock_set_right_after_the_start_opens_the_way(ground: Ground) {
+    if let Some(reason) = cannot_deceive(&ground) {
+        println!("{reason}");
+        return;
+    }
+    let (subject, mut raw) = begin(&ground, Some(Deceived::TimeOfDay), "-400d").await;
+    let known = stamp(SystemTime::now());
+    let refused = raw.message(INITIATION).await;
+    assert!(raw.stamp_of(&refused) < known);
+    subject.set_clock("+0");
+    let accepted = async {
+        loop {
+            let initiation = raw.message(INITIATION).await;
+            if raw.stamp_of(&initiation) >= known {
+                return initiation;
+            }
+        }
+    };
+    let accepted = tokio::time::timeout(LIMIT, accepted).await;
+    let accepted = accepted.expect("all initiations bear a time of the past");
+    raw.answers(&accepted).await;
+    raw.is_confirmed().await;
+    raw.pings().await;
+}
+
 /// Starts the process and answers its call.
 async fn start(ground: &Ground, deceived: Option<Deceived>) -> (Subject, Raw) {
-    // The peer must be there before the process that dials it, and learns its address afterwards.
-    let mut raw = Raw::at(2, ([127, 0, 0, 1], 1).into()).await;
-    let subject = Subject::start(ground, raw.endpoint(), deceived);
-    raw.subject = subject.underlay;
+    let (subject, mut raw) = begin(ground, deceived, "+0").await;
     raw.is_called().await;
     (subject, raw)
 }
 
+/// Starts the process, whose clocks are off by this much.
+async fn begin(ground: &Ground, deceived: Option<Deceived>, offset: &str) -> (Subject, Raw) {
+    // The peer must be there before the process that dials it, and learns its address afterwards.
+    let mut raw = Raw::at(2, ([127, 0, 0, 1], 1).into()).await;
+    let subject = Subject::start(ground, raw.endpoint(), deceived, offset);
+    raw.subject = subject.underlay;
+    (subject, raw)
+}
+
+/// This time as it stands in an initiation (TAI64N).
+fn stamp(time: SystemTime) -> [u8; 12] {
+    let since = time.duration_since(UNIX_EPOCH).unwrap();
+    let mut stamp = [0; 12];
+    stamp[..8].copy_from_slice(&((1 << 62) + 37 + since.as_secs()).to_be_bytes());
+    stamp[8..].copy_from_slice(&since.subsec_nanos().to_be_bytes());
+    stamp
+}
+
 impl Subject {
-    fn start(ground: &Ground, dials: SocketAddr, deceived: Option<Deceived>) -> Self {
+    fn start(ground: &Ground, dials: SocketAddr, deceived: Option<Deceived>, offset: &str) -> Self {
         let clock = std::env::temp_dir().join(format!("malha-clock-{}", dials.port()));
-        fs::write(&clock, "+0\n").unwrap();
+        fs::write(&clock, format!("{offset}\n")).unwrap();
         let mut command = this_program();
         command
             .args(["subject_of_another_process", "--exact", "--nocapture"])

@@ -74,6 +74,7 @@ macro_rules! battery {
                     a_stopped_process_goes_on_where_it_was
                     after_a_long_sleep_the_peer_is_called_anew
                     a_clock_set_back_costs_no_session
+                    a_clock_set_right_after_the_start_opens_the_way
                 }
             }
         }

@@ -156,6 +156,13 @@ impl Raw {
         self.send(&response).await;
     }
 
+    /// The time in an initiation.
+    pub(crate) fn stamp_of(&self, initiation: &[u8]) -> [u8; 12] {
+        let answer = self.identity.respond(0, initiation);
+        answer.expect("the initiation proves nothing");
+        self.identity.last_stamp()
+    }
+
     pub(crate) fn keep(&mut self, session: Session) {
         self.sessions.push(Numbered { session, next: 0 });
     }

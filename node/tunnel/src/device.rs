@@ -327,7 +327,7 @@ impl Device {
     fn tick(&mut self, index: PeerIndex, now: Instant) {
         let late = (self.peers.get(&index)).is_some_and(|peer| peer.wants_later_time());
         if late && let Ok(session) = self.fresh_session() {
-            self.renew(index, session, now);
+            self.call_anew(index, session, now);
         }
         let Some(peer) = self.peers.get_mut(&index) else {
             return;

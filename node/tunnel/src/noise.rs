@@ -67,6 +67,10 @@ pub(crate) struct Noise {
     /// Whether the machine has a session to seal with. It reads a clock when it is asked, so it is asked only after what may change
     /// that: a handshake or a tick.
     seals: bool,
+    /// The number of the last session that was begun, whether or not anything came of it.
+    last: u32,
+    /// The numbers of the last two sessions in which the peer was heard: for a while it may seal with the older one.
+    in_use: [Option<u32>; 2],
     /// [`booted_at`] when it was made.
     booted_at: Option<Duration>,
     #[cfg(test)]
@@ -203,6 +207,8 @@ impl Doorkeeper {
             index,
             established: false,
             seals: false,
+            last: 0,
+            in_use: [None; 2],
             booted_at: booted_at(),
             #[cfg(test)]
             expire: false,
@@ -232,6 +238,15 @@ impl Noise {
     pub(crate) fn is_behind(&self) -> bool {
         let made = self.booted_at.zip(booted_at());
         made.is_some_and(|(then, now)| now.saturating_sub(then) > CLOCK_STEP)
+    }
+
+    /// Whether the answer to an initiation would take the place of a session in use. boringtun looks at nothing but the number, so
+    /// eight initiations that come to nothing, as those with another preshared key, would end it.
+    pub(crate) fn is_full(&self) -> bool {
+        let place = |session: u32| session % SESSION_PLACES;
+        let next = place(self.last.wrapping_add(1));
+        let mut in_use = self.in_use.into_iter().flatten();
+        self.seals && in_use.any(|session| place(session) == next)
     }
 
     /// Whether data can be sealed now.
@@ -265,22 +280,23 @@ impl Noise {
         if !is_data || !self.seals {
             self.look();
         }
-        match opened {
-            TunnResult::Done => {
-                self.established |= is_data;
-                Opened::Done
-            }
+        let (opened, heard) = match opened {
+            TunnResult::Done => (Opened::Done, is_data),
             TunnResult::WriteToNetwork(reply) => {
+                self.note_begun(reply);
                 // The first packet of a session that we began.
-                self.established |= reply.first() == Some(&DATA_TYPE);
-                Opened::Reply(reply)
+                let heard = reply.first() == Some(&DATA_TYPE);
+                (Opened::Reply(reply), heard)
             }
             TunnResult::WriteToTunnelV4(packet, _) | TunnResult::WriteToTunnelV6(packet, _) => {
-                self.established |= is_data;
-                Opened::Packet(packet)
+                (Opened::Packet(packet), is_data)
             }
-            TunnResult::Err(_) => Opened::Refused,
+            TunnResult::Err(_) => (Opened::Refused, false),
+        };
+        if heard {
+            self.note_heard(datagram);
         }
+        opened
     }
 
     /// Seals a packet whose padding is already on it. Without a session the packet waits in a queue of 256 and the result,
@@ -295,7 +311,10 @@ impl Noise {
             return self.initiate_unless_under_way(buffer);
         }
         match self.tunn.encapsulate(padded, buffer) {
-            TunnResult::WriteToNetwork(message) => Some(message),
+            TunnResult::WriteToNetwork(message) => {
+                self.note_begun(message);
+                Some(message)
+            }
             _ => None,
         }
     }
@@ -320,8 +339,14 @@ impl Noise {
         let result = self.tunn.update_timers(buffer);
         self.look();
         self.established &= self.seals;
+        if !self.seals {
+            self.in_use = [None; 2];
+        }
         match result {
-            TunnResult::WriteToNetwork(message) => Tick::Send(message),
+            TunnResult::WriteToNetwork(message) => {
+                self.note_begun(message);
+                Tick::Send(message)
+            }
             TunnResult::Err(WireGuardError::ConnectionExpired) => Tick::Expired,
             _ => Tick::Idle,
         }
@@ -350,8 +375,27 @@ impl Noise {
 
     fn initiation<'b>(&mut self, buffer: &'b mut [u8], again: bool) -> Option<&'b [u8]> {
         match self.tunn.format_handshake_initiation(buffer, again) {
-            TunnResult::WriteToNetwork(message) => Some(message),
+            TunnResult::WriteToNetwork(message) => {
+                self.note_begun(message);
+                Some(message)
+            }
             _ => None,
+        }
+    }
+
+    /// A message of ours: an initiation or a response begins a session.
+    fn note_begun(&mut self, message: &[u8]) {
+        if let Some(Kind::Initiation | Kind::Response { .. }) = Kind::of(message) {
+            self.last = announced_session(message).unwrap_or(self.last);
+        }
+    }
+
+    /// A message of the peer that proves that it has a session with us.
+    fn note_heard(&mut self, message: &[u8]) {
+        self.established = true;
+        let session = Kind::of(message).and_then(Kind::session);
+        if session != self.in_use[0] {
+            self.in_use = [session, self.in_use[0]];
         }
     }
 
@@ -404,6 +448,8 @@ const COOKIE_BYTES: usize = 64;
 pub(crate) const LONGEST_MESSAGE_BYTES: usize = 148;
 /// boringtun numbers its sessions with the lower 8 bits.
 const SESSION_BITS: u32 = 8;
+/// It keeps a session at the place that the lowest bits of the number name.
+const SESSION_PLACES: u32 = 8;
 /// An initiation is repeated after as much, and has caught up with less by then.
 const CLOCK_STEP: Duration = Duration::from_secs(5);
 /// Handshakes a second above which cookies are asked for. Each costs about a quarter of a millisecond of CPU.

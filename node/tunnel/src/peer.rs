@@ -138,6 +138,11 @@ impl Peer {
         self.secrets.asks() && self.noise.is_behind()
     }
 
+    /// Whether the machine must make way for another one, since the answer to an initiation would end a session in use.
+    pub(crate) fn is_full(&self) -> bool {
+        self.noise.is_full()
+    }
+
     pub(crate) fn indexes(&self) -> impl Iterator<Item = SessionIndex> + '_ {
         std::iter::once(self.noise.index()).chain(self.retiring.indexes())
     }

@@ -99,7 +99,7 @@ impl Device {
         self.allowed_ips.assign(index, &peer.config.allowed_ips);
         let new_secret = old.preshared_key != peer.config.preshared_key;
         if new_secret || old.keepalive_s != peer.config.keepalive_s {
-            self.renew(index, session, now);
+            self.call_anew(index, session, now);
         } else if old.endpoints != peer.config.endpoints && !peer.config.endpoints.is_empty() {
             peer.initiate(now, &mut self.wire);
         }
@@ -111,7 +111,15 @@ impl Device {
         Ok(())
     }
 
-    /// Gives a peer a new machine and calls by it. The old one carries the traffic until that has succeeded.
+    /// Gives a peer a new machine, and calls by it.
+    pub(super) fn call_anew(&mut self, index: PeerIndex, session: SessionIndex, now: Instant) {
+        self.renew(index, session, now);
+        if let Some(peer) = self.peers.get_mut(&index) {
+            peer.initiate(now, &mut self.wire);
+        }
+    }
+
+    /// Gives a peer a new machine. The old one carries the traffic until that has a session.
     pub(super) fn renew(&mut self, index: PeerIndex, session: SessionIndex, now: Instant) {
         let Some(peer) = self.peers.get_mut(&index) else {
             return;
@@ -126,7 +134,6 @@ impl Device {
         if let Some(gone) = peer.replace_noise(noise, now) {
             self.by_session.remove(&gone);
         }
-        peer.initiate(now, &mut self.wire);
     }
 
     fn fresh_index(&mut self) -> PeerIndex {

@@ -94,6 +94,12 @@ impl Device {
         datagram: &[u8],
         now: Instant,
     ) {
+        if kind == Kind::Initiation
+            && (self.peers.get(&index)).is_some_and(|peer| peer.is_full())
+            && let Ok(session) = self.fresh_session()
+        {
+            self.renew(index, session, now);
+        }
         let Some(peer) = self.peers.get_mut(&index) else {
             return;
         };

@@ -80,7 +80,8 @@ impl Peer {
         if !in_vain && !doubtful {
             return;
         }
-        let Some(machine) = self.retiring.former() else {
+        // What carries the traffic now is not put at risk for what might come.
+        let Some(machine) = self.retiring.former().filter(|it| !it.is_full()) else {
             return;
         };
         if let Opened::Reply(reply) = machine.open(path.source(), initiation, buffer)

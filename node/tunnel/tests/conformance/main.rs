@@ -50,6 +50,7 @@ macro_rules! battery {
                     a_rekey_under_traffic_loses_nothing
                     data_that_nobody_answers_is_answered_by_a_keepalive
                     a_peer_that_fell_silent_is_called_again
+                    handshakes_that_come_to_nothing_cost_no_session
                 }
                 hostile {
                     under_load_a_cookie_is_asked_for_and_then_honoured

@@ -151,6 +151,17 @@ pub(crate) async fn a_peer_that_fell_silent_is_called_again(ground: Ground) {
     raw.pings().await;
 }
 
+/// The peer has another preshared key by now and can't read the answers; it goes on in the session that it has.
+pub(crate) async fn handshakes_that_come_to_nothing_cost_no_session(ground: Ground) {
+    let (_subject, mut raw) = called(&ground).await;
+    for _ in 0..20 {
+        let (initiation, _) = raw.initiation(None);
+        raw.send(&initiation).await;
+        raw.message(RESPONSE).await;
+        raw.pings().await;
+    }
+}
+
 /// Every implementation has room for this many (boringtun 1024, the kernel 8128).
 const IN_WINDOW: usize = 900;
 const BEYOND_WINDOW: u64 = 20_000;

@@ -233,6 +233,61 @@ fn answers_that_the_peer_could_not_read_never_become_a_session() {
     }
 }
 
+/// boringtun has eight places for sessions, and puts each answer into the next one, whatever is there.
+#[test]
+fn initiations_that_cannot_be_read_leave_the_session_where_it_is() {
+    let mut world = World::connected_pair();
+    world.set_peer(2, with_a_key_of_its_own(dialled(1)));
+    stays_connected(&mut world, 2);
+}
+
+#[test]
+fn nor_do_they_end_that_of_the_former_key() {
+    let mut world = World::connected_pair();
+    world.set_peer(2, with_a_key_of_its_own(dialled(1)));
+    world.set_peer(1, with_a_key_of_its_own(dialled(2)));
+    stays_connected(&mut world, 1);
+}
+
+fn with_a_key_of_its_own(config: PeerConfig) -> PeerConfig {
+    PeerConfig {
+        preshared_key: Some(PresharedKey::generate()),
+        ..config
+    }
+}
+
+/// Whatever one of the two calls, packets pass.
+fn stays_connected(world: &mut World, caller: u8) {
+    for calls in 1..=20 {
+        world.settle();
+        assert!(world.passes(1, 2, b"by the old session"), "{calls} calls");
+        assert!(world.passes(2, 1, b"and back"), "{calls} calls");
+        let now = world.now;
+        world.device(caller).handle_refresh(now);
+    }
+}
+
+#[test]
+fn handshakes_that_succeed_go_round_all_places_of_one_machine() {
+    let mut world = World::pair();
+    world.set_peer(2, dialled(1));
+    world.settle();
+    let indexes = |world: &mut World| {
+        [1, 2].map(|number| {
+            let peer = world.device(number).peers.values_mut().next().unwrap();
+            peer.noise_mut().index()
+        })
+    };
+    let before = indexes(&mut world);
+    for caller in [1, 1, 2, 1, 2, 2].into_iter().cycle().take(40) {
+        let now = world.now;
+        world.device(caller).handle_refresh(now);
+        world.settle();
+        assert!(world.passes(1, 2, b"by the new one") && world.passes(2, 1, b"and back"));
+        assert_eq!(indexes(&mut world), before);
+    }
+}
+
 #[test]
 fn a_peer_with_a_new_identity_takes_over_the_address() {
     let mut world = World::connected_pair();

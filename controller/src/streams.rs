@@ -6,6 +6,7 @@
 
 mod choice;
 mod open;
+mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
 

@@ -13,7 +13,7 @@ pub const ALPN_STREAM: &[u8] = b"malha-stream/1";
 /// Streams of one node at a time.
 pub const MAX_STREAMS: u32 = 1_000;
 
-/// With this code a side resets a stream whose other end failed, so that a failure is not taken for an end of data.
+/// With this code a side resets a stream that broke at its end, so that a failure is not taken for an end of data.
 pub const STREAM_BROKEN: u32 = 1;
 
 /// What the hub wants to open.

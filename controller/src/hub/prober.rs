@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use malha_core::State;
 use malha_proto::{NodeId, PathProbe, ServiceId, ServiceKind};
 use malha_proxy::Dialer;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -142,7 +142,7 @@ fn probes(state: &State) -> Vec<Probe> {
 /// Any answer below 500 shows a living web server; what it thinks of `/` is its own affair.
 async fn http(stream: malha_proxy::BoxStream, host: &str) -> PathProbe {
     let exchange = async {
-        let (mut sender, connection) =
+        let (mut sender, mut connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let request = Request::get("/")
             .header("host", host)
@@ -157,8 +157,9 @@ async fn http(stream: malha_proxy::BoxStream, host: &str) -> PathProbe {
         // The connection may end in the same moment in which it hands over the answer.
         let answer = tokio::select! {
             answer = &mut answer => answer,
-            _ = connection => answer.await,
+            _ = &mut connection => answer.await,
         };
+        let _ = connection.into_parts().io.into_inner().shutdown().await;
         answer.map(|response| Some(response.status()))
     };
     match timeout(PROBE_TIMEOUT, exchange).await {
@@ -170,10 +171,13 @@ async fn http(stream: malha_proxy::BoxStream, host: &str) -> PathProbe {
 /// The node accepts before its target does and resets when that refuses: silence for a moment means it stands.
 async fn tcp(mut stream: malha_proxy::BoxStream) -> PathProbe {
     let mut byte = [0];
-    match timeout(TCP_SETTLE, stream.read(&mut byte)).await {
+    let met = match timeout(TCP_SETTLE, stream.read(&mut byte)).await {
         Ok(Ok(0) | Err(_)) => PathProbe::OriginFailed,
         Ok(Ok(_)) | Err(_) => PathProbe::Answered,
-    }
+    };
+    // A service may note each reset; a probe comes every other second.
+    let _ = stream.shutdown().await;
+    met
 }
 
 fn failed_dial(error: &io::Error) -> PathProbe {

@@ -8,8 +8,10 @@ use std::time::Duration;
 use malha_proto::{Family, NodeId, StreamAnswer};
 use malha_proxy::BoxStream;
 use quinn::Connection;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::stream::QuicStream;
 use super::{StreamOpen, Streams};
 
 /// Why no stream came of it.
@@ -83,14 +85,15 @@ async fn open(
         family,
         port: address.port(),
     };
-    let (mut send, mut receive) = connection.open_bi().await.map_err(|_| Unopened::Broken)?;
-    let sent = send.write_all(&open.encode()).await;
+    let (send, receive) = connection.open_bi().await.map_err(|_| Unopened::Broken)?;
+    let mut stream = QuicStream::new(send, receive);
+    let sent = stream.write_all(&open.encode()).await;
     sent.map_err(|_| Unopened::Broken)?;
     let mut answer = [0];
-    let read = receive.read_exact(&mut answer).await;
+    let read = stream.read_exact(&mut answer).await;
     read.map_err(|_| Unopened::Broken)?;
     match StreamAnswer::decode(answer[0]) {
-        Some(StreamAnswer::Open) => Ok(Box::new(tokio::io::join(receive, send))),
+        Some(StreamAnswer::Open) => Ok(Box::new(stream)),
         Some(StreamAnswer::NothingListens) => Err(Unopened::NothingListens),
         Some(StreamAnswer::NotAllowed | StreamAnswer::Busy) => Err(Unopened::Refused),
         None => Err(Unopened::Broken),

@@ -6,10 +6,10 @@ use std::io::{self, Error, ErrorKind};
 use std::net::SocketAddr;
 
 use malha_pki::{Authority, AuthorityProfile, server_config_control};
-use malha_proto::{ALPN_STREAM, CONTROLLER_TLS_NAME, Family, StreamAnswer};
+use malha_proto::{ALPN_STREAM, CONTROLLER_TLS_NAME, Family, STREAM_BROKEN, StreamAnswer};
 use malha_proxy::BoxStream;
-use quinn::Endpoint;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{Endpoint, RecvStream, SendStream};
 use time::OffsetDateTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -83,6 +83,22 @@ impl Scene {
         scene
     }
 
+    /// A stream: the hub's end, and the node's.
+    async fn opens(&self) -> (BoxStream, (SendStream, RecvStream)) {
+        self.opens_on(&self.node).await
+    }
+
+    /// A stream that must come by this connection.
+    async fn opens_on(&self, node: &Connection) -> (BoxStream, (SendStream, RecvStream)) {
+        let address = ([100, 64, 0, 7], 80).into();
+        let tunnel = in_tunnel(Err(ErrorKind::TimedOut.into()));
+        let dialled = self.streams.dial(NODE, HUB, address, tunnel);
+        let (dialled, node) = timeout(LIMIT, async { tokio::join!(dialled, lets_in(node)) })
+            .await
+            .unwrap();
+        (dialled.unwrap(), node)
+    }
+
     /// Dials, while the node gives each stream this answer, or none.
     async fn dial(
         &self,
@@ -118,6 +134,16 @@ impl Scene {
         dialled?.read_to_string(&mut word).await?;
         Ok(word)
     }
+}
+
+/// The node's end of the next stream on this connection, let in.
+async fn lets_in(node: &Connection) -> (SendStream, RecvStream) {
+    let (mut send, mut receive) = node.accept_bi().await.unwrap();
+    let mut open = [0; StreamOpen::BYTES];
+    receive.read_exact(&mut open).await.unwrap();
+    let answer = [StreamAnswer::Open.encode()];
+    send.write_all(&answer).await.unwrap();
+    (send, receive)
 }
 
 async fn in_tunnel(result: io::Result<()>) -> io::Result<BoxStream> {
@@ -209,6 +235,28 @@ async fn a_connection_that_is_gone_is_not_waited_for() {
     let mut stream = timeout(LIMIT, dialled).await.unwrap().unwrap();
     stream.read_to_string(&mut word).await.unwrap();
     assert_eq!(word, "tunnel");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_only_dropped_is_a_reset_and_no_end_of_data() {
+    let scene = Scene::lossy().await;
+    let (mut stream, (_send, mut receive)) = scene.opens().await;
+    stream.write_all(b"half of a file").await.unwrap();
+    drop(stream);
+    let read = timeout(LIMIT, receive.read_to_end(64)).await.unwrap();
+    let reset = quinn::ReadError::Reset(STREAM_BROKEN.into());
+    assert_eq!(read, Err(quinn::ReadToEndError::Read(reset)));
+}
+
+#[tokio::test]
+async fn a_stream_that_was_shut_down_ends_in_order() {
+    let scene = Scene::lossy().await;
+    let (mut stream, (_send, mut receive)) = scene.opens().await;
+    stream.write_all(b"a whole file").await.unwrap();
+    stream.shutdown().await.unwrap();
+    drop(stream);
+    let read = timeout(LIMIT, receive.read_to_end(64)).await.unwrap();
+    assert_eq!(read.unwrap(), b"a whole file");
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use malha_proto::{PathLoss, StreamAnswer, StreamOpen};
 use malha_tunnel::Admission;
-use quinn::{Connection, RecvStream, SendStream};
+use quinn::Connection;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -28,8 +29,9 @@ pub(super) async fn serve(
         tokio::select! {
             stream = connection.accept_bi() => match stream {
                 Ok((send, receive)) => {
+                    let stream = QuicStream::new(send, receive);
                     let overlay = overlay.borrow().clone();
-                    opening.spawn(let_in(send, receive, overlay, view.clone()));
+                    opening.spawn(let_in(stream, overlay, view.clone()));
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the stream connection ended");
@@ -50,34 +52,35 @@ pub(super) async fn serve(
 
 /// At most as many at a time as the connection has streams.
 async fn let_in(
-    mut send: SendStream,
-    mut receive: RecvStream,
+    mut stream: QuicStream,
     overlay: Option<Overlay>,
     view: watch::Sender<StreamsView>,
 ) {
     let mut bytes = [0; StreamOpen::BYTES];
-    let read = timeout(OPEN_LIMIT, receive.read_exact(&mut bytes)).await;
+    let read = timeout(OPEN_LIMIT, stream.read_exact(&mut bytes)).await;
     let Some(open) = read
         .ok()
         .and_then(Result::ok)
-        .and_then(|()| StreamOpen::decode(&bytes))
+        .and_then(|_| StreamOpen::decode(&bytes))
     else {
-        // Dropping both halves ends the stream; the hub takes that for a failure.
         return;
     };
     let (answer, admission) = match admit(&open, overlay).await {
         Ok(admission) => (StreamAnswer::Open, Some(admission)),
         Err(error) => (refusal(&error), None),
     };
-    if send.write_all(&[answer.encode()]).await.is_ok()
-        && let Some(admission) = admission
-    {
-        view.send_modify(|view| {
-            view.opened += 1;
-            view.last = Some(Instant::now());
-        });
-        admission.enter(Box::new(QuicStream::new(send, receive)));
+    if stream.write_all(&[answer.encode()]).await.is_err() {
+        return;
     }
+    let Some(admission) = admission else {
+        let _ = stream.shutdown().await;
+        return;
+    };
+    view.send_modify(|view| {
+        view.opened += 1;
+        view.last = Some(Instant::now());
+    });
+    admission.enter(Box::new(stream));
 }
 
 async fn admit(open: &StreamOpen, overlay: Option<Overlay>) -> io::Result<Admission> {

@@ -2,22 +2,27 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use malha_proto::STREAM_BROKEN;
 use malha_tunnel::Stream;
 use quinn::{RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Both directions of a QUIC stream. Dropping it ends the sending side in order and stops the other.
+/// Both directions of a QUIC stream. The hub sees an end of data only after a shutdown; dropped before, it is reset.
 pub(super) struct QuicStream {
     send: SendStream,
     receive: RecvStream,
+    finished: bool,
 }
 
 impl QuicStream {
     pub(super) fn new(send: SendStream, receive: RecvStream) -> Self {
-        Self { send, receive }
+        Self {
+            send,
+            receive,
+            finished: false,
+        }
     }
 }
 
@@ -30,6 +35,14 @@ impl Stream for QuicStream {
 
     fn into_kernel(self: Box<Self>) -> Result<malha_tunnel::KernelPart, malha_tunnel::BoxStream> {
         Err(self)
+    }
+}
+
+impl Drop for QuicStream {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.abort();
+        }
     }
 }
 
@@ -57,6 +70,8 @@ impl AsyncWrite for QuicStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        AsyncWrite::poll_shutdown(Pin::new(&mut self.send), cx)
+        ready!(AsyncWrite::poll_shutdown(Pin::new(&mut self.send), cx))?;
+        self.finished = true;
+        Poll::Ready(Ok(()))
     }
 }

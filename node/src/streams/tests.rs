@@ -147,6 +147,22 @@ async fn a_failed_target_is_a_reset_and_no_end_of_data() {
 }
 
 #[tokio::test]
+async fn a_stream_that_is_only_dropped_is_a_reset_and_no_end_of_data() {
+    let scene = Scene::new().await;
+    let mut listener = scene.listen(80).await;
+    let (_send, mut receive, _) = scene.ask(2, 80).await;
+    let (mut accepted, _) = timeout(TEST_LIMIT, listener.accept())
+        .await
+        .unwrap()
+        .unwrap();
+    accepted.write_all(b"half of a file").await.unwrap();
+    drop(accepted);
+    let read = timeout(TEST_LIMIT, receive.read_to_end(64)).await.unwrap();
+    let reset = quinn::ReadToEndError::Read(quinn::ReadError::Reset(STREAM_BROKEN.into()));
+    assert_eq!(read, Err(reset));
+}
+
+#[tokio::test]
 async fn what_the_tunnel_would_refuse_is_refused() {
     let scene = Scene::new().await;
     let _listener = scene.listen(82).await;

@@ -305,7 +305,13 @@ impl Session {
             // Another machine took its place, or a newer session of this one put the key away: the next hello learns which.
             return Err(End::Close(Box::new(superseded())));
         }
+        let known = self.sync.applied_revision();
         let next = self.sync.advance(&state, &self.context.handle.history());
+        let applied = self.sync.applied_revision();
+        if applied > known {
+            // What cancelled itself has nothing to send, and nobody to acknowledge it.
+            self.context.registry.applied(&self.seat, applied);
+        }
         if let Some(message) = next {
             self.send(&message).await?;
         }

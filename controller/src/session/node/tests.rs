@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on must stop")]
 
 use malha_proto::{
-    FrameDecoder, Hello, MAX_FRAME_TO_CONTROLLER_BYTES, MAX_FRAME_TO_NODE_BYTES, NodeReport,
-    encode_frame,
+    Exposure, FrameDecoder, Hello, MAX_FRAME_TO_CONTROLLER_BYTES, MAX_FRAME_TO_NODE_BYTES,
+    NodeReport, Port, ServiceKind, encode_frame,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
@@ -223,6 +223,44 @@ async fn a_box_whose_place_was_taken_loses_its_session_at_once() {
     timeout(LIMIT, machine.hears_until(&ToNode::Farewell { reason }))
         .await
         .expect("the session should end");
+}
+
+/// Before anybody looks, a service has come and gone: nothing is to be sent.
+#[tokio::test]
+async fn a_node_runs_with_changes_that_cancelled_each_other() {
+    let world = World::new().await;
+    let mut machine = Machine::new(&world, 1 << 20).await;
+    let node = machine.certificate.node;
+    machine.says_hello().await;
+    let ToNode::Welcome(welcome) = machine.hears().await else {
+        panic!("it should be welcome");
+    };
+    machine.hears_until_map().await;
+    let revision = welcome.revision;
+    machine.says(&ToController::Applied { revision }).await;
+    let registry = &world.context.registry;
+    let mut progress = registry.progress();
+    let runs_with = |revision| registry.applied_by(node) >= Some(revision);
+    let first = progress.wait_for(|_| runs_with(revision));
+    timeout(LIMIT, first).await.unwrap().unwrap();
+    let added = Command::AddService {
+        node,
+        name: "web".parse().unwrap(),
+        port: Port::new(80).unwrap(),
+        target: ([127, 0, 0, 1], 8080).into(),
+        kind: ServiceKind::Http,
+        exposure: Exposure::Public,
+    };
+    world.rig.does(added).await;
+    let state = world.rig.state();
+    let id = state.services().find(|service| service.node == node);
+    let id = id.unwrap().id;
+    world.rig.does(Command::RemoveService { id }).await;
+    registry.ring([&node]);
+    let both = world.rig.revision();
+    let caught_up = progress.wait_for(|_| runs_with(both));
+    let caught_up = timeout(LIMIT, caught_up).await;
+    caught_up.expect("nothing is missing").unwrap();
 }
 
 /// Nothing of a node's own netmap says which key it has.

@@ -3,6 +3,7 @@
 
 mod channel;
 mod enrolment;
+mod last_words;
 mod limits;
 mod listener;
 mod node;

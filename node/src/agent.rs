@@ -73,10 +73,6 @@ pub const REFUSED_PAUSE_MS: Millis = 2_000;
 /// A session of this length forgets earlier failures, milliseconds.
 pub const STABLE_SESSION_MS: Millis = 10_000;
 
-/// A frame may be on its way for so long, milliseconds: the longest one at 280 kbit/s. Who sends byte after byte and never a
-/// whole frame holds no session.
-pub const FRAME_PATIENCE_MS: Millis = 120_000;
-
 /// The data plane's start before the first dial, when there is a map on disk, milliseconds.
 pub const RESTORE_HEAD_START_MS: Millis = 2_000;
 

@@ -38,9 +38,9 @@ pub use id::{
 pub use key::{Fingerprint, KeyError, Lease, MachineId, Secret32, WgKey};
 pub use message::{
     ALPN, CARRIER_PATH, CARRIER_PROTOCOL, CONTROLLER_TLS_NAME, EnrolReply, EnrolRequest,
-    FarewellReason, HEARTBEAT_INTERVAL_MS, Hello, MachineFacts, NAMES_SINCE_VERSION,
-    PAIRS_SINCE_VERSION, PROBES_SINCE_VERSION, PROTOCOL_VERSION, RefusalCode, SESSION_TIMEOUT_MS,
-    STAYS_SINCE_VERSION, ToController, ToNode, Welcome,
+    FRAME_PATIENCE_MS, FarewellReason, HEARTBEAT_INTERVAL_MS, Hello, MachineFacts,
+    NAMES_SINCE_VERSION, PAIRS_SINCE_VERSION, PROBES_SINCE_VERSION, PROTOCOL_VERSION, RefusalCode,
+    SESSION_TIMEOUT_MS, STAYS_SINCE_VERSION, ToController, ToNode, Welcome,
 };
 pub use name::{HostName, Label, NameError};
 pub use netmap::{
@@ -56,6 +56,7 @@ pub use probe::{
 };
 pub use public::{is_carrier_space, is_public};
 pub use stream::{
-    ALPN_STREAM, Family, MAX_STREAMS, PathLoss, STREAM_BROKEN, StreamAnswer, StreamOpen,
+    ALPN_STREAM, Family, MAX_STREAMS, PathLoss, STREAM_BROKEN,
+    StreamAnswer, StreamOpen,
 };
 pub use token::{EnrolToken, MAX_TOKEN_ADDRESSES, MAX_TOKEN_CHARS, TokenError};

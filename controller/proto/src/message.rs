@@ -46,6 +46,10 @@ pub const HEARTBEAT_INTERVAL_MS: u64 = 1_500;
 /// After this long without a frame the session is dead, milliseconds: under the 5 s in which a dead hop must show.
 pub const SESSION_TIMEOUT_MS: u64 = 4_000;
 
+/// A frame may be on its way for so long, milliseconds: the longest one at 280 kbit/s. Who sends byte after byte and never a
+/// whole frame holds no session, and who takes byte after byte neither.
+pub const FRAME_PATIENCE_MS: u64 = 120_000;
+
 /// What a machine says of itself: for people, and for telling two machines apart.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct MachineFacts {

@@ -1,15 +1,16 @@
-//! One control stream as messages: frames out of bytes and back, with a deadline on each write. The same for QUIC and TLS.
+//! One control stream as messages: frames out of bytes and back, with a bound on each wait for its reader. The same for QUIC and TLS.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use malha_proto::{
-    Fingerprint, FrameDecoder, FrameError, MAX_FRAME_TO_CONTROLLER_BYTES, MAX_FRAME_TO_NODE_BYTES,
-    NodeId, ToController, ToNode, encode_frame,
+    FRAME_PATIENCE_MS, Fingerprint, FrameDecoder, FrameError, MAX_FRAME_TO_CONTROLLER_BYTES,
+    MAX_FRAME_TO_NODE_BYTES, NodeId, ToController, ToNode, encode_frame,
 };
 use serde::Serialize;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
 
 /// What carries a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -44,8 +45,12 @@ pub enum ChannelError {
     Io(#[from] std::io::Error),
     #[error("the node sent {0}")]
     Frame(#[from] FrameError),
-    #[error("the node takes nothing for {} s", WRITE_TIMEOUT.as_secs())]
+    #[error("the node takes nothing for {} s", STALL_LIMIT.as_secs())]
     Stalled,
+    #[error("the node did not take a message within {} s", SEND_LIMIT.as_secs())]
+    Slow,
+    #[error("the session must not go on")]
+    Revoked,
 }
 
 /// A control stream. Reading is cancel-safe.
@@ -103,17 +108,11 @@ impl Channel {
         }
     }
 
-    /// Sends one message whole.
+    /// Sends one message whole, however slowly its reader takes it, within [`SEND_LIMIT`]. After an error, or cancelled, the stream
+    /// carries nothing any more.
     pub async fn send(&mut self, message: &ToNode) -> Result<(), ChannelError> {
         let frame = encode_frame(message, MAX_FRAME_TO_NODE_BYTES)?;
-        let write = async {
-            self.write.write_all(&frame).await?;
-            self.write.flush().await
-        };
-        tokio::time::timeout(WRITE_TIMEOUT, write)
-            .await
-            .map_err(|_| ChannelError::Stalled)??;
-        Ok(())
+        self.send_frame(&frame).await
     }
 
     /// Sends a last message and waits until the node has read the stream to its end, at most [`LINGER`]: an answer must not
@@ -125,10 +124,37 @@ impl Channel {
         let drain = async {
             while matches!(self.read.read(&mut self.buffer[..]).await, Ok(read) if read > 0) {}
         };
-        let _ = tokio::time::timeout(LINGER, drain).await;
+        let _ = timeout(LINGER, drain).await;
+    }
+
+    async fn send_frame(&mut self, frame: &[u8]) -> Result<(), ChannelError> {
+        let whole = async {
+            let mut rest = frame;
+            while !rest.is_empty() {
+                match in_time(self.write.write(rest)).await? {
+                    0 => return Err(ChannelError::Closed),
+                    written => rest = &rest[written..],
+                }
+            }
+            in_time(self.write.flush()).await
+        };
+        let sent = timeout(SEND_LIMIT, whole).await;
+        sent.unwrap_or(Err(ChannelError::Slow))
     }
 }
 
+/// One step of a message on its way.
+async fn in_time<T>(step: impl Future<Output = std::io::Result<T>>) -> Result<T, ChannelError> {
+    let done = timeout(STALL_LIMIT, step).await;
+    Ok(done.map_err(|_| ChannelError::Stalled)??)
+}
+
 const READ_BYTES: usize = 4 * 1024;
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Without a byte taken.
+const STALL_LIMIT: Duration = Duration::from_secs(10);
+/// As long as the node waits for a frame that comes in parts.
+const SEND_LIMIT: Duration = Duration::from_millis(FRAME_PATIENCE_MS);
 const LINGER: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use malha_core::{Answer, Command, NodeState, NodeSync};
+use malha_core::{Answer, Command, NodeSync};
 use malha_pki::request_key;
 use malha_proto::{
-    FarewellReason, Fingerprint, Hello, Lease, NodeId, ProbeOutcome, ProbeResult, RefusalCode,
-    Revision, SESSION_TIMEOUT_MS, ToController, ToNode, Welcome, WgKey,
+    FarewellReason, Fingerprint, Hello, Lease, NodeId, ProbeOutcome, ProbeResult, Revision,
+    SESSION_TIMEOUT_MS, ToController, ToNode, Welcome, WgKey,
 };
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
@@ -17,6 +17,7 @@ use crate::clock::now_ms;
 use crate::coordinator::Actor;
 use crate::pairs::PairSession;
 use crate::session::enrolment::{enrol, refusal, sign};
+use crate::session::last_words::{busy, cloned, malformed, removed, revoked, superseded};
 use crate::session::limits::{HEAVY, LIGHT, Pace};
 use crate::session::registry::{Order, Seat, SessionSummary};
 use crate::session::{
@@ -295,15 +296,8 @@ impl Session {
     async fn advance(&mut self) -> Result<(), End> {
         let state = self.context.handle.state();
         // What is ordered between the answer to the hello and the seat finds nobody; the bell that rings for the seat does.
-        let Some(node) = state.node(self.node) else {
-            return Err(End::Close(Box::new(removed())));
-        };
-        if matches!(node.state, NodeState::Quarantined(_)) {
-            return Err(End::Close(Box::new(cloned())));
-        }
-        if !node.knows_key(&self.tls_key) {
-            // Another machine took its place, or a newer session of this one put the key away: the next hello learns which.
-            return Err(End::Close(Box::new(superseded())));
+        if let Some(last) = revoked(&state, self.node, &self.tls_key) {
+            return Err(End::Close(Box::new(last)));
         }
         let known = self.sync.applied_revision();
         let next = self.sync.advance(&state, &self.context.handle.history());
@@ -376,8 +370,30 @@ impl Session {
             .map_err(|error| End::Close(Box::new(refusal(&error))))
     }
 
+    /// A slow reader may take minutes, but not if the session must end meanwhile.
     async fn send(&mut self, message: &ToNode) -> Result<(), End> {
-        self.channel.send(message).await.map_err(End::Lost)
+        let (state, seat) = (&self.context.handle, &mut self.seat);
+        let mut rung = false;
+        let must_end = async {
+            loop {
+                tokio::select! {
+                    () = seat.bell.notified() => rung = true,
+                    _ = seat.order.changed() => return,
+                }
+                if revoked(&state.state(), self.node, &self.tls_key).is_some() {
+                    return;
+                }
+            }
+        };
+        let sent = tokio::select! {
+            biased;
+            sent = self.channel.send(message) => sent,
+            () = must_end => Err(ChannelError::Revoked),
+        };
+        if rung {
+            seat.bell.notify_one();
+        }
+        sent.map_err(End::Lost)
     }
 
     fn ordered(&self) -> End {
@@ -429,43 +445,6 @@ async fn grant(
             turned_away::note(&context.handle, &context.limits.turned_away, who, &error).await;
             Err(refusal(&error))
         }
-    }
-}
-
-fn cloned() -> ToNode {
-    ToNode::Refused {
-        code: RefusalCode::Cloned,
-        text: "another machine shows the same identity; both are held apart until the operator chooses one".to_owned(),
-    }
-}
-
-fn superseded() -> ToNode {
-    ToNode::Farewell {
-        reason: FarewellReason::Superseded,
-    }
-}
-
-fn removed() -> ToNode {
-    ToNode::Refused {
-        code: RefusalCode::NodeRemoved,
-        text: "this node was removed by the operator".to_owned(),
-    }
-}
-
-fn busy(wait_ms: u64) -> ToNode {
-    ToNode::Refused {
-        code: RefusalCode::Busy,
-        text: format!(
-            "this machine asks for too many sessions; try again in {} s",
-            wait_ms.div_ceil(1_000)
-        ),
-    }
-}
-
-fn malformed(text: &str) -> ToNode {
-    ToNode::Refused {
-        code: RefusalCode::Malformed,
-        text: text.to_owned(),
     }
 }
 

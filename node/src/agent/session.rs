@@ -1,14 +1,14 @@
 //! The conversation of one session: hello, welcome, maps, reports, renewal. It never dials.
 
 use malha_proto::{
-    FarewellReason, HEARTBEAT_INTERVAL_MS, Hello, Lease, PROTOCOL_VERSION, Revision,
-    SESSION_TIMEOUT_MS, ToController, ToNode, Welcome,
+    FRAME_PATIENCE_MS, FarewellReason, HEARTBEAT_INTERVAL_MS, Hello, Lease, PROTOCOL_VERSION,
+    Revision, SESSION_TIMEOUT_MS, ToController, ToNode, Welcome,
 };
 
 use super::map::Misfit;
 use super::{
-    Action, Agent, FRAME_PATIENCE_MS, LinkError, LinkFault, LinkId, Millis, RESTART_SPREAD_MS,
-    Renewal, STABLE_SESSION_MS, Transport,
+    Action, Agent, LinkError, LinkFault, LinkId, Millis, RESTART_SPREAD_MS, Renewal,
+    STABLE_SESSION_MS, Transport,
 };
 
 /// News go out at once, but not more often than this, milliseconds.

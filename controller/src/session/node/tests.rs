@@ -4,7 +4,7 @@
 
 use malha_proto::{
     Exposure, FrameDecoder, Hello, MAX_FRAME_TO_CONTROLLER_BYTES, MAX_FRAME_TO_NODE_BYTES,
-    NodeReport, Port, ServiceKind, encode_frame,
+    NodeReport, Port, RefusalCode, ServiceKind, encode_frame,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
@@ -223,6 +223,20 @@ async fn a_box_whose_place_was_taken_loses_its_session_at_once() {
     timeout(LIMIT, machine.hears_until(&ToNode::Farewell { reason }))
         .await
         .expect("the session should end");
+}
+
+/// A map may take minutes; that its reader has lost its place must not wait so long.
+#[tokio::test]
+async fn a_box_whose_place_was_taken_loses_its_session_in_the_middle_of_a_map() {
+    let world = World::new().await;
+    tokio::spawn(dispatch(world.context.clone()));
+    let mut machine = Machine::new(&world, 64).await;
+    machine.says_hello().await;
+    machine.hears_until_map().await;
+    machine.says(&ToController::NeedSnapshot).await;
+    machine.waits_for_answer().await;
+    world.rig.replaced(NAME).await;
+    timeout(LIMIT, machine.served).await.unwrap().unwrap();
 }
 
 /// Before anybody looks, a service has come and gone: nothing is to be sent.

@@ -1,5 +1,7 @@
 //! Stories of links: dialing, moving, losing and leaving.
 
+use malha_proto::FRAME_PATIENCE_MS;
+
 use super::*;
 
 #[test]

@@ -115,16 +115,22 @@ impl Channel {
         self.send_frame(&frame).await
     }
 
-    /// Sends a last message and waits until the node has read the stream to its end, at most [`LINGER`]: an answer must not
-    /// be lost because the connection closes behind it.
+    /// Sends a last message and waits until the node has read the stream to its end, at most [`LINGER`] and the time that so long
+    /// a message may be on its way: an answer must not be lost because the connection closes behind it.
     pub async fn finish(mut self, message: &ToNode) {
-        if self.send(message).await.is_err() || self.write.shutdown().await.is_err() {
+        let Ok(frame) = encode_frame(message, MAX_FRAME_TO_NODE_BYTES) else {
+            return;
+        };
+        if self.send_frame(&frame).await.is_err() {
             return;
         }
-        let drain = async {
-            while matches!(self.read.read(&mut self.buffer[..]).await, Ok(read) if read > 0) {}
+        let share = frame.len() as f64 / MAX_FRAME_TO_NODE_BYTES as f64;
+        let read_to_its_end = async {
+            if self.write.shutdown().await.is_ok() {
+                while matches!(self.read.read(&mut self.buffer[..]).await, Ok(read) if read > 0) {}
+            }
         };
-        let _ = timeout(LINGER, drain).await;
+        let _ = timeout(LINGER + SEND_LIMIT.mul_f64(share), read_to_its_end).await;
     }
 
     async fn send_frame(&mut self, frame: &[u8]) -> Result<(), ChannelError> {

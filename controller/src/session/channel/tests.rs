@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on must stop")]
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use malha_proto::RefusalCode;
-use tokio::io::{DuplexStream, duplex, split};
+use tokio::io::{DuplexStream, duplex, empty, split};
 use tokio::time::{Instant, sleep};
 
 use super::*;
@@ -71,4 +75,47 @@ async fn a_node_that_takes_byte_after_byte_holds_no_frame_for_ever() {
     let (sent, took) = sent_to(60_000, 1, Duration::from_secs(5)).await;
     assert!(sent.is_err());
     assert_eq!(took.as_secs(), 120);
+}
+
+/// Takes everything, and never comes to an end.
+struct Endless;
+
+impl AsyncWrite for Endless {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(data.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_does_not_take_the_end_is_not_waited_for() {
+    let last = message(10);
+    let finished = opened(empty(), Endless).finish(&last);
+    let finished = tokio::time::timeout(Duration::from_secs(3_600), finished).await;
+    finished.expect("it should give up");
+}
+
+/// How long a node that never closes its end is waited for behind a last message of so many bytes.
+async fn lingers(bytes: usize) -> u64 {
+    let (near, _far) = duplex(MAX_FRAME_TO_NODE_BYTES);
+    let since = Instant::now();
+    channel(near).finish(&message(bytes)).await;
+    since.elapsed().as_secs()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_last_message_has_longer_to_arrive() {
+    assert_eq!(lingers(10).await, 2);
+    assert_eq!(lingers(MAX_FRAME_TO_NODE_BYTES / 2).await, 62);
 }

@@ -1,10 +1,12 @@
 //! The nodes' stream connections: QUIC beside the tunnel, for nodes whose own TCP sends badly over a path that loses packets.
 //! It chooses by measured loss who is dialled that way; what a stream may reach, the node decides as in its tunnel.
 //!
-//! At most one connection per node, accepted only beside the control session with the same certificate, and closed as soon as
-//! the state no longer lets that certificate be the node.
+//! New streams of a node go over one connection, accepted only beside the control session with the same certificate. One that a
+//! newer connection replaced, as after a renewal, stands until its streams have ended. All are closed as soon as the state no
+//! longer lets their certificates be the node's.
 
 mod choice;
+mod line;
 mod open;
 mod stream;
 #[cfg(test)]
@@ -17,20 +19,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use malha_core::State;
-use malha_proto::{Fingerprint, NodeId, PathLoss, StreamOpen};
-use quinn::{Connection, VarInt};
+use malha_proto::{Fingerprint, MAX_FORMER_STREAM_CONNECTIONS, NodeId, PathLoss, StreamOpen};
+use quinn::Connection;
 
 use crate::session::{PeerCertificate, Registry};
+
+use line::{Former, Line, REFUSED};
 
 /// The stream connections of all nodes. One per controller.
 #[derive(Default)]
 pub struct Streams {
     /// Locked for a map access; the hub, the listener and the prober meet here.
-    nodes: Mutex<BTreeMap<NodeId, Entry>>,
+    lines: Mutex<Lines>,
+}
+
+#[derive(Default)]
+struct Lines {
+    /// Those that new streams go by.
+    newest: BTreeMap<NodeId, Entry>,
+    /// Oldest first, [`MAX_FORMER_STREAM_CONNECTIONS`] of a node at most.
+    former: BTreeMap<NodeId, Vec<Former>>,
 }
 
 struct Entry {
-    connection: Connection,
+    line: Arc<Line>,
     certificate: Fingerprint,
     choice: Choice,
     /// Counters as last seen, to take differences from.
@@ -77,7 +89,7 @@ impl Streams {
 
     /// What the hub's tunnel has seen of a node's messages so far.
     pub fn tunnel_measured(&self, node: NodeId, total: PathLoss) {
-        if let Some(entry) = self.lock().get_mut(&node) {
+        if let Some(entry) = self.lock().newest.get_mut(&node) {
             // What was lost before the connection stood may be long ago.
             let former = entry.tunnel.replace(total).unwrap_or(total);
             entry.note(former, total);
@@ -86,7 +98,7 @@ impl Streams {
 
     /// The way of new dials to a node, as a number that changes with it.
     pub fn turns(&self, node: NodeId) -> u64 {
-        self.lock().get(&node).map_or(0, |entry| entry.turns)
+        self.lock().newest.get(&node).map_or(0, |entry| entry.turns)
     }
 
     /// Whether new dials to the node go beside the tunnel.
@@ -94,36 +106,53 @@ impl Streams {
         self.taken(node).is_some()
     }
 
-    /// Closes the connections of those of `nodes` that may not have one any more.
+    /// Closes the connections of those of `nodes` that may not have one any more. One whose certificate the node has put away since
+    /// takes no new streams: whoever opens one with it today is a copy.
     pub fn review(&self, state: &State, nodes: &BTreeSet<NodeId>) {
-        let mut entries = self.lock();
+        let mut lines = self.lock();
         for node in nodes {
-            let stays = |entry: &Entry| is_good(state, *node, &entry.certificate);
-            if entries.get(node).is_some_and(|entry| !stays(entry))
-                && let Some(gone) = entries.remove(node)
-            {
-                gone.connection
-                    .close(REFUSED, b"the node's identity changed");
+            let newest = lines.newest.get(node);
+            if newest.is_some_and(|entry| !is_good(state, *node, &entry.certificate)) {
+                lines.retire(*node);
+            }
+            if let Some(former) = lines.former.get_mut(node) {
+                former.retain(|former| {
+                    let stays = was_good(state, *node, &former.certificate);
+                    if !stays {
+                        former.close(b"the node's identity changed");
+                    }
+                    stays && former.stands()
+                });
+                if former.is_empty() {
+                    lines.former.remove(node);
+                }
             }
         }
     }
 
     /// [`review`](Self::review) of all nodes.
     pub fn review_all(&self, state: &State) {
-        let all = self.lock().keys().copied().collect();
+        let all = {
+            let lines = self.lock();
+            lines
+                .newest
+                .keys()
+                .chain(lines.former.keys())
+                .copied()
+                .collect()
+        };
         self.review(state, &all);
     }
 
     fn sit(&self, certificate: PeerCertificate, connection: &Connection) {
-        let mut entries = self.lock();
-        let former = entries.remove(&certificate.node);
+        let mut lines = self.lock();
+        let replaced = lines.retire(certificate.node);
         // What was measured holds for the path, not for the connection.
-        let (choice, turns) = former.map_or((Choice::new(Instant::now()), 0), |former| {
-            former.connection.close(REFUSED, b"superseded");
-            (former.choice, former.turns + 1)
+        let (choice, turns) = replaced.map_or((Choice::new(Instant::now()), 0), |replaced| {
+            (replaced.choice, replaced.turns + 1)
         });
         let entry = Entry {
-            connection: connection.clone(),
+            line: Line::new(connection.clone()),
             certificate: certificate.key,
             choice,
             tunnel: None,
@@ -131,48 +160,62 @@ impl Streams {
             avoid_until: None,
             turns,
         };
-        entries.insert(certificate.node, entry);
+        lines.newest.insert(certificate.node, entry);
     }
 
     fn leave(&self, node: NodeId, connection: &Connection) {
-        let mut entries = self.lock();
-        if is_of(entries.get(&node), connection) {
-            entries.remove(&node);
+        let newest = &mut self.lock().newest;
+        if is_of(newest.get(&node), connection) {
+            newest.remove(&node);
         }
     }
 
     fn reported(&self, node: NodeId, connection: &Connection, total: PathLoss) {
-        let mut entries = self.lock();
-        if is_of(entries.get(&node), connection)
-            && let Some(entry) = entries.get_mut(&node)
+        let newest = &mut self.lock().newest;
+        if is_of(newest.get(&node), connection)
+            && let Some(entry) = newest.get_mut(&node)
         {
             let former = std::mem::replace(&mut entry.quic, total);
             entry.note(former, total);
         }
     }
 
-    fn taken(&self, node: NodeId) -> Option<Connection> {
-        let entries = self.lock();
-        let entry = entries.get(&node)?;
+    fn taken(&self, node: NodeId) -> Option<Arc<Line>> {
+        let lines = self.lock();
+        let entry = lines.newest.get(&node)?;
         let avoided = entry
             .avoid_until
             .is_some_and(|until| Instant::now() < until);
-        (entry.choice.way() == Way::Quic && !avoided).then(|| entry.connection.clone())
+        (entry.choice.way() == Way::Quic && !avoided).then(|| entry.line.clone())
     }
 
     /// Nobody takes this connection for a while.
     fn avoid(&self, node: NodeId, connection: &Connection) {
-        let mut entries = self.lock();
-        if is_of(entries.get(&node), connection)
-            && let Some(entry) = entries.get_mut(&node)
+        let newest = &mut self.lock().newest;
+        if is_of(newest.get(&node), connection)
+            && let Some(entry) = newest.get_mut(&node)
         {
             entry.avoid_until = Some(Instant::now() + AVOID_FOR);
             entry.turns += 1;
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Entry>> {
-        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lines {
+    /// Takes the node's newest connection out of use: once the entry is dropped, only its streams hold it.
+    fn retire(&mut self, node: NodeId) -> Option<Entry> {
+        let entry = self.newest.remove(&node)?;
+        let former = self.former.entry(node).or_default();
+        former.retain(Former::stands);
+        former.push(Former::new(&entry.line, entry.certificate));
+        if former.len() > MAX_FORMER_STREAM_CONNECTIONS {
+            former.remove(0).close(b"too many before this one");
+        }
+        Some(entry)
     }
 }
 
@@ -190,7 +233,7 @@ impl Entry {
 }
 
 fn is_of(entry: Option<&Entry>, connection: &Connection) -> bool {
-    entry.is_some_and(|entry| entry.connection.stable_id() == connection.stable_id())
+    entry.is_some_and(|entry| entry.line.connection().stable_id() == connection.stable_id())
 }
 
 /// Whether whoever shows this key is the node.
@@ -202,9 +245,17 @@ fn is_good(state: &State, node: NodeId, key: &Fingerprint) -> bool {
     })
 }
 
+/// Whether whoever showed this key then was the node, and nobody is known to have copied it. The same lets a session go on.
+fn was_good(state: &State, node: NodeId, key: &Fingerprint) -> bool {
+    state.node(node).is_some_and(|node| {
+        let mut former = node.former_tls_keys.iter();
+        let copied = former.any(|former| former.key == *key && former.copied);
+        node.is_active() && node.knows_key(key) && !copied
+    })
+}
+
 /// Loss reports under way; the node sends one each 2 s at most.
 const MAX_REPORTS: u32 = 2;
 /// What one node's services may have sent that visitors have not taken yet, over all its streams.
 const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 const AVOID_FOR: Duration = Duration::from_secs(10);
-const REFUSED: VarInt = VarInt::from_u32(1);

@@ -10,14 +10,18 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use malha_proto::{Family, NodeId, OverlayAddresses, Peer};
+use malha_proto::{Family, MAX_FORMER_STREAM_CONNECTIONS, NodeId, OverlayAddresses, Peer};
 use malha_tunnel::{PublicKey, Tunnel};
+use quinn::{Connection, Endpoint};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::agent::STABLE_SESSION_MS;
 use crate::control::Credentials;
@@ -56,15 +60,16 @@ pub struct StreamsView {
     pub last: Option<Instant>,
 }
 
-/// Keeps one stream connection as long as there is a contact, until the sender of `contact` is dropped.
+/// Keeps a stream connection as long as there is a contact, until the sender of `contact` is dropped. Another contact, as after a
+/// renewal, gets a connection of its own; the one before serves on beside it, so that no stream is cut, and the hub closes it.
 pub async fn run_streams(
     mut contact: watch::Receiver<Option<Contact>>,
     overlay: watch::Receiver<Option<Overlay>>,
     view: watch::Sender<StreamsView>,
 ) {
     let mut pause = FIRST_PAUSE;
+    let mut lines = Lines::default();
     loop {
-        view.send_modify(|view| view.since = None);
         let Some(wanted) = contact.borrow_and_update().clone() else {
             match contact.changed().await {
                 Ok(()) => continue,
@@ -72,7 +77,7 @@ pub async fn run_streams(
             }
         };
         let stood = tokio::select! {
-            stood = keep(&wanted, overlay.clone(), &view) => stood,
+            stood = keep(&wanted, &mut lines, &overlay, &view) => stood,
             changed = contact.changed() => match changed {
                 Ok(()) => continue,
                 Err(_) => return,
@@ -86,25 +91,73 @@ pub async fn run_streams(
     }
 }
 
-/// One connection from dial to end. Says how long it stood.
+/// One connection from dial to end. Says how long it stood. Cancelled, it leaves a connection that stands among `lines`.
 async fn keep(
     contact: &Contact,
-    overlay: watch::Receiver<Option<Overlay>>,
+    lines: &mut Lines,
+    overlay: &watch::Receiver<Option<Overlay>>,
     view: &watch::Sender<StreamsView>,
 ) -> Duration {
     match dial::connect(&contact.controller, &contact.credentials).await {
         Ok((endpoint, connection)) => {
-            tracing::debug!("the stream connection stands");
-            let since = Instant::now();
-            view.send_modify(|view| view.since = Some(since));
-            serve::serve(&connection, overlay, view).await;
-            drop(endpoint);
-            since.elapsed()
+            let serving = stand(endpoint, connection.clone(), overlay.clone(), view.clone());
+            let newest = lines.add(connection, tokio::spawn(serving));
+            newest.await.unwrap_or(Duration::ZERO)
         }
         Err(error) => {
             tracing::debug!(%error, "no stream connection");
             Duration::ZERO
         }
+    }
+}
+
+async fn stand(
+    _endpoint: Endpoint,
+    connection: Connection,
+    overlay: watch::Receiver<Option<Overlay>>,
+    view: watch::Sender<StreamsView>,
+) -> Duration {
+    tracing::debug!("the stream connection stands");
+    let since = Instant::now();
+    view.send_modify(|view| view.since = Some(since));
+    serve::serve(&connection, overlay, &view).await;
+    view.send_if_modified(|view| view.since.take_if(|it| *it == since).is_some());
+    since.elapsed()
+}
+
+/// The connections that stand.
+#[derive(Default)]
+struct Lines {
+    newest: Option<Line>,
+    /// Oldest first.
+    former: VecDeque<Line>,
+}
+
+struct Line {
+    connection: Connection,
+    serving: AbortOnDropHandle<Duration>,
+}
+
+impl Lines {
+    /// Takes a newer one, and gives what ends with it.
+    fn add(
+        &mut self,
+        connection: Connection,
+        serving: JoinHandle<Duration>,
+    ) -> &mut AbortOnDropHandle<Duration> {
+        self.former.extend(self.newest.take());
+        self.former.retain(|line| !line.serving.is_finished());
+        if self.former.len() > MAX_FORMER_STREAM_CONNECTIONS
+            && let Some(oldest) = self.former.pop_front()
+        {
+            let connection = oldest.connection;
+            connection.close(0_u32.into(), b"too many after this one");
+        }
+        let newest = Line {
+            connection,
+            serving: AbortOnDropHandle::new(serving),
+        };
+        &mut self.newest.insert(newest).serving
     }
 }
 

@@ -13,6 +13,9 @@ pub const ALPN_STREAM: &[u8] = b"malha-stream/1";
 /// Streams of one node at a time.
 pub const MAX_STREAMS: u32 = 1_000;
 
+/// Stream connections of one node that a newer one replaced, and that stand until their streams have ended.
+pub const MAX_FORMER_STREAM_CONNECTIONS: usize = 2;
+
 /// With this code a side resets a stream that broke at its end, so that a failure is not taken for an end of data.
 pub const STREAM_BROKEN: u32 = 1;
 

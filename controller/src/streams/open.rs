@@ -3,14 +3,15 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use malha_proto::{Family, NodeId, StreamAnswer};
 use malha_proxy::BoxStream;
-use quinn::Connection;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::line::Line;
 use super::stream::QuicStream;
 use super::{StreamOpen, Streams};
 
@@ -35,10 +36,11 @@ impl Streams {
         address: SocketAddr,
         tunnel: impl Future<Output = io::Result<BoxStream>>,
     ) -> io::Result<BoxStream> {
-        let Some(connection) = self.taken(node) else {
+        let Some(line) = self.taken(node) else {
             return tunnel.await;
         };
-        let mut opening = pin!(open(&connection, hub, address));
+        let connection = line.connection();
+        let mut opening = pin!(open(&line, hub, address));
         let head_start = HEAD_START.max(connection.rtt() * HEAD_START_ROUND_TRIPS);
         let opened = match timeout(head_start, &mut opening).await {
             Ok(opened) => opened,
@@ -51,7 +53,7 @@ impl Streams {
                 return match (opened, dialled) {
                     (Some(Ok(stream)), _) => Ok(stream),
                     (_, Some(Ok(stream))) => {
-                        self.avoid(node, &connection);
+                        self.avoid(node, connection);
                         Ok(stream)
                     }
                     (_, Some(Err(error))) => Err(error),
@@ -64,18 +66,14 @@ impl Streams {
             Err(Unopened::NothingListens) => Err(io::ErrorKind::ConnectionRefused.into()),
             Err(Unopened::Refused) => tunnel.await,
             Err(Unopened::Broken) => {
-                self.avoid(node, &connection);
+                self.avoid(node, connection);
                 tunnel.await
             }
         }
     }
 }
 
-async fn open(
-    connection: &Connection,
-    hub: NodeId,
-    address: SocketAddr,
-) -> Result<BoxStream, Unopened> {
+async fn open(line: &Arc<Line>, hub: NodeId, address: SocketAddr) -> Result<BoxStream, Unopened> {
     let family = match address {
         SocketAddr::V4(_) => Family::V4,
         SocketAddr::V6(_) => Family::V6,
@@ -85,8 +83,9 @@ async fn open(
         family,
         port: address.port(),
     };
-    let (send, receive) = connection.open_bi().await.map_err(|_| Unopened::Broken)?;
-    let mut stream = QuicStream::new(send, receive);
+    let halves = line.connection().open_bi().await;
+    let halves = halves.map_err(|_| Unopened::Broken)?;
+    let mut stream = QuicStream::new(halves, line.clone());
     let sent = stream.write_all(&open.encode()).await;
     sent.map_err(|_| Unopened::Broken)?;
     let mut answer = [0];

@@ -2,24 +2,30 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use malha_proto::STREAM_BROKEN;
 use quinn::{RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::Handle;
+
+use super::line::Line;
 
 /// Both directions of a QUIC stream. The service sees an end of data only after a shutdown; dropped before, it is reset.
 pub(super) struct QuicStream {
     send: SendStream,
     receive: RecvStream,
+    line: Arc<Line>,
     finished: bool,
 }
 
 impl QuicStream {
-    pub(super) fn new(send: SendStream, receive: RecvStream) -> Self {
+    pub(super) fn new((send, receive): (SendStream, RecvStream), line: Arc<Line>) -> Self {
         Self {
             send,
             receive,
+            line,
             finished: false,
         }
     }
@@ -31,6 +37,15 @@ impl Drop for QuicStream {
             // Either half may have ended by itself.
             let _ = self.send.reset(STREAM_BROKEN.into());
             let _ = self.receive.stop(STREAM_BROKEN.into());
+            return;
+        }
+        // The last bytes may be under way, and the connection must not be closed before they have arrived.
+        let (arrived, line) = (self.send.stopped(), self.line.clone());
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                let _ = arrived.await;
+                drop(line);
+            });
         }
     }
 }

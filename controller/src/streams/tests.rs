@@ -5,6 +5,7 @@
 use std::io::{self, Error, ErrorKind};
 use std::net::SocketAddr;
 
+use malha_core::Command;
 use malha_pki::{Authority, AuthorityProfile, server_config_control};
 use malha_proto::{ALPN_STREAM, CONTROLLER_TLS_NAME, Family, STREAM_BROKEN, StreamAnswer};
 use malha_proxy::BoxStream;
@@ -15,6 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::*;
+use crate::api::tests::rig::{Rig, facts};
 
 const NODE: NodeId = NodeId(7);
 const HUB: NodeId = NodeId(1);
@@ -74,12 +76,7 @@ impl Scene {
     /// After the tunnel was seen to lose one packet in a hundred.
     async fn lossy() -> Self {
         let scene = Self::new().await;
-        scene.streams.tunnel_measured(NODE, PathLoss::default());
-        let lossy = PathLoss {
-            sent: 1_000,
-            lost: 10,
-        };
-        scene.streams.tunnel_measured(NODE, lossy);
+        make_lossy(&scene.streams, NODE);
         scene
     }
 
@@ -134,6 +131,26 @@ impl Scene {
         dialled?.read_to_string(&mut word).await?;
         Ok(word)
     }
+}
+
+fn make_lossy(streams: &Streams, node: NodeId) {
+    streams.tunnel_measured(node, PathLoss::default());
+    let lossy = PathLoss {
+        sent: 1_000,
+        lost: 10,
+    };
+    streams.tunnel_measured(node, lossy);
+}
+
+/// A state without nodes.
+fn nobody() -> State {
+    let pools = malha_proto::OverlayPools::with_random_v6([0; 5]);
+    let zone = "malha.internal".parse().unwrap();
+    State::new(malha_core::Settings::new(
+        malha_proto::MachineId([0; 16]),
+        pools,
+        zone,
+    ))
 }
 
 /// The node's end of the next stream on this connection, let in.
@@ -224,8 +241,8 @@ async fn a_connection_that_is_gone_is_not_waited_for() {
     let scene = Scene::lossy().await;
     scene.node.close(0_u32.into(), b"");
     timeout(LIMIT, async {
-        let connection = scene.streams.taken(NODE).unwrap();
-        connection.closed().await;
+        let line = scene.streams.taken(NODE).unwrap();
+        line.connection().closed().await;
     })
     .await
     .unwrap();
@@ -262,11 +279,131 @@ async fn a_stream_that_was_shut_down_ends_in_order() {
 #[tokio::test]
 async fn a_node_that_is_gone_from_the_state_loses_its_connection() {
     let scene = Scene::lossy().await;
-    let pools = malha_proto::OverlayPools::with_random_v6([0; 5]);
-    let zone = "malha.internal".parse().unwrap();
-    let settings = malha_core::Settings::new(malha_proto::MachineId([0; 16]), pools, zone);
-    let nobody = BTreeSet::from([NODE]);
-    scene.streams.review(&State::new(settings), &nobody);
+    scene.streams.review(&nobody(), &BTreeSet::from([NODE]));
     assert!(!scene.streams.is_taken(NODE));
     timeout(LIMIT, scene.node.closed()).await.unwrap();
+}
+
+/// A connection of the node with a renewed certificate, which takes the place of the one before.
+async fn renewed(scene: &Scene, key: u8) -> (Connection, (Endpoint, Endpoint)) {
+    let (connection, node, endpoints) = connected().await;
+    let certificate = PeerCertificate {
+        node: NODE,
+        key: Fingerprint([key; 32]),
+    };
+    scene.streams.sit(certificate, &connection);
+    (node, endpoints)
+}
+
+async fn closes(connection: &Connection) {
+    let closed = timeout(LIMIT, connection.closed()).await;
+    closed.expect("the connection should end");
+}
+
+#[tokio::test]
+async fn a_renewal_cuts_no_stream() {
+    let scene = Scene::lossy().await;
+    let (mut former, (mut send, mut receive)) = scene.opens().await;
+    let (node, _endpoints) = renewed(&scene, 4).await;
+    let _newer = scene.opens_on(&node).await;
+    former.write_all(b"question").await.unwrap();
+    former.shutdown().await.unwrap();
+    let heard = timeout(LIMIT, receive.read_to_end(64)).await.unwrap();
+    assert_eq!(heard.unwrap(), b"question");
+    send.write_all(b"answer").await.unwrap();
+    send.finish().unwrap();
+    let mut answer = String::new();
+    former.read_to_string(&mut answer).await.unwrap();
+    assert_eq!(answer, "answer");
+    drop(former);
+    closes(&scene.node).await;
+    assert!(node.close_reason().is_none());
+}
+
+#[tokio::test]
+async fn the_last_bytes_of_the_last_stream_arrive_before_a_former_connection_is_closed() {
+    let scene = Scene::lossy().await;
+    let (mut former, (_send, mut receive)) = scene.opens().await;
+    let _renewed = renewed(&scene, 4).await;
+    // More than is on its way at once, and less than the node takes before it reads.
+    let upload = vec![7; 1_000_000];
+    former.write_all(&upload).await.unwrap();
+    former.shutdown().await.unwrap();
+    drop(former);
+    closes(&scene.node).await;
+    let heard = timeout(LIMIT, receive.read_to_end(upload.len())).await;
+    assert_eq!(heard.unwrap().unwrap().len(), upload.len());
+}
+
+#[tokio::test]
+async fn a_former_connection_is_cut_with_the_node() {
+    let scene = Scene::lossy().await;
+    let _stream = scene.opens().await;
+    let (node, _endpoints) = renewed(&scene, 4).await;
+    assert!(scene.node.close_reason().is_none());
+    scene.streams.review_all(&nobody());
+    closes(&scene.node).await;
+    closes(&node).await;
+}
+
+#[tokio::test]
+async fn of_a_nodes_former_connections_only_the_newest_stand() {
+    let scene = Scene::lossy().await;
+    let _stream = scene.opens().await;
+    let mut later = Vec::new();
+    for key in 4..=4 + u8::try_from(MAX_FORMER_STREAM_CONNECTIONS).unwrap() {
+        let (node, endpoints) = renewed(&scene, key).await;
+        let stream = scene.opens_on(&node).await;
+        later.push((node, endpoints, stream));
+    }
+    closes(&scene.node).await;
+    assert!(later.iter().all(|(node, ..)| node.close_reason().is_none()));
+}
+
+/// The node's next session puts its former key away, which revokes nothing.
+#[tokio::test]
+async fn streams_outlive_the_next_session_with_the_renewed_certificate() {
+    let rig = Rig::furnished().await;
+    let (node, lease) = rig.enrolled("ss-2").await;
+    let key = rig.state().node(node).unwrap().tls_key;
+    let (connection, at_node, _endpoints) = connected().await;
+    let streams = Streams::default();
+    streams.sit(PeerCertificate { node, key }, &connection);
+    make_lossy(&streams, node);
+    let address = ([100, 64, 0, 7], 80).into();
+    let dialled = streams.dial(
+        node,
+        HUB,
+        address,
+        in_tunnel(Err(ErrorKind::TimedOut.into())),
+    );
+    let (stream, (_send, mut receive)) = tokio::join!(dialled, lets_in(&at_node));
+    let mut stream = stream.unwrap();
+    let newer = Fingerprint([77; 32]);
+    let renewed = Command::RenewNode {
+        node,
+        instance: 1,
+        tls_key: newer,
+        wg_key: None,
+    };
+    let opened = |tls_key| Command::OpenSession {
+        node,
+        tls_key,
+        lease: lease.clone(),
+        instance: 1,
+        facts: facts("ss-2", 2),
+        source: None,
+        live: None,
+    };
+    rig.does(opened(key)).await;
+    rig.does(renewed).await;
+    rig.does(opened(newer)).await;
+    streams.review_all(&rig.state());
+    assert!(!streams.is_taken(node), "who shows this key now is a copy");
+    stream.write_all(b"more").await.unwrap();
+    let mut heard = [0; 4];
+    receive.read_exact(&mut heard).await.unwrap();
+    rig.replaced("ss-2").await;
+    streams.review_all(&rig.state());
+    closes(&at_node).await;
 }

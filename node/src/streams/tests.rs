@@ -5,9 +5,8 @@ use std::net::Ipv4Addr;
 use malha_proto::{ALPN_STREAM, PathLoss, STREAM_BROKEN, StreamAnswer, StreamOpen};
 use malha_tunnel::{Allow, Engine, PeerConfig, PrivateKey, TunnelConfig, TunnelListener};
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Connection, Endpoint, RecvStream, SendStream};
+use quinn::{RecvStream, SendStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
@@ -18,10 +17,11 @@ struct Scene {
     hub: Connection,
     tunnel: Arc<dyn Tunnel>,
     address: Ipv4Addr,
-    _contact: watch::Sender<Option<Contact>>,
+    contact: watch::Sender<Option<Contact>>,
     overlay: watch::Sender<Option<Overlay>>,
     view: watch::Receiver<StreamsView>,
-    _endpoint: Endpoint,
+    endpoint: Endpoint,
+    authority: TestAuthority,
     _task: JoinHandle<()>,
 }
 
@@ -54,12 +54,23 @@ impl Scene {
             hub: incoming.unwrap().await.unwrap(),
             tunnel,
             address: map.me.addresses.v4,
-            _contact: contact,
+            contact,
             overlay,
             view,
-            _endpoint: endpoint,
+            endpoint,
+            authority,
             _task: task,
         }
+    }
+
+    /// The node has another certificate from now on.
+    fn renews(&self) {
+        let credentials = Arc::new(self.authority.node_credentials());
+        self.contact.send_modify(|contact| {
+            if let Some(contact) = contact {
+                contact.credentials = credentials;
+            }
+        });
     }
 
     async fn listen(&self, port: u16) -> TunnelListener {
@@ -70,7 +81,15 @@ impl Scene {
     }
 
     async fn ask(&self, hub: u64, port: u16) -> (SendStream, RecvStream, Option<StreamAnswer>) {
-        let (mut send, mut receive) = self.hub.open_bi().await.unwrap();
+        Self::ask_on(&self.hub, hub, port).await
+    }
+
+    async fn ask_on(
+        connection: &Connection,
+        hub: u64,
+        port: u16,
+    ) -> (SendStream, RecvStream, Option<StreamAnswer>) {
+        let (mut send, mut receive) = connection.open_bi().await.unwrap();
         let open = StreamOpen {
             hub: NodeId(hub),
             family: Family::V4,
@@ -160,6 +179,48 @@ async fn a_stream_that_is_only_dropped_is_a_reset_and_no_end_of_data() {
     let read = timeout(TEST_LIMIT, receive.read_to_end(64)).await.unwrap();
     let reset = quinn::ReadToEndError::Read(quinn::ReadError::Reset(STREAM_BROKEN.into()));
     assert_eq!(read, Err(reset));
+}
+
+#[tokio::test]
+async fn a_renewal_cuts_no_stream_and_leaves_no_gap() {
+    let mut scene = Scene::new().await;
+    let mut listener = scene.listen(80).await;
+    let (_send, mut receive, _) = scene.ask(2, 80).await;
+    let accepted = timeout(TEST_LIMIT, listener.accept()).await.unwrap();
+    let (mut accepted, _) = accepted.unwrap();
+    scene.renews();
+    let incoming = timeout(TEST_LIMIT, scene.endpoint.accept()).await.unwrap();
+    // The newer connection does not stand yet, so the hub goes on with the former.
+    assert_eq!(scene.answer(2, 80).await, Some(StreamAnswer::Open));
+    let newer = incoming.unwrap().await.unwrap();
+    let (_, _, answer) = Scene::ask_on(&newer, 2, 80).await;
+    assert_eq!(answer, Some(StreamAnswer::Open));
+    accepted.write_all(b"answer").await.unwrap();
+    accepted.shutdown().await.unwrap();
+    let heard = timeout(TEST_LIMIT, receive.read_to_end(64)).await.unwrap();
+    assert_eq!(heard.unwrap(), b"answer");
+    scene.hub.close(0_u32.into(), b"superseded");
+    let (_, _, answer) = Scene::ask_on(&newer, 2, 80).await;
+    assert_eq!(answer, Some(StreamAnswer::Open));
+    let standing = scene.view.wait_for(|view| view.since.is_some()).await;
+    assert_eq!(standing.unwrap().opened, 4);
+}
+
+#[tokio::test]
+async fn of_the_connections_before_the_newest_only_a_few_stand() {
+    let scene = Scene::new().await;
+    let mut later = Vec::new();
+    for _ in 0..=MAX_FORMER_STREAM_CONNECTIONS {
+        scene.renews();
+        let incoming = timeout(TEST_LIMIT, scene.endpoint.accept()).await.unwrap();
+        let newer = incoming.unwrap().await.unwrap();
+        let (_, _, answer) = Scene::ask_on(&newer, 9, 80).await;
+        assert_eq!(answer, Some(StreamAnswer::NotAllowed));
+        later.push(newer);
+    }
+    let closed = timeout(TEST_LIMIT, scene.hub.closed()).await;
+    closed.expect("the oldest should end");
+    assert!(later.iter().all(|newer| newer.close_reason().is_none()));
 }
 
 #[tokio::test]

@@ -345,10 +345,7 @@ impl Agent {
         let now = self.now;
         self.time_out_links();
         if self.dial.on_timer(now, &mut self.actions) {
-            self.last_error = Some(LinkError::new(
-                LinkFault::Unreachable,
-                "no transport came up in time",
-            ));
+            self.last_error = self.dial.error().cloned();
             self.dial_over();
         }
         if self.dial_at.take_if(|at| now >= *at).is_some() {

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{Action, LinkId, Millis, Transport};
+use super::{Action, LinkError, LinkFault, LinkId, Millis, Transport};
 
 /// QUIC's start before TCP joins the race, milliseconds.
 pub const QUIC_HEAD_START_MS: Millis = 3_000;
@@ -23,6 +23,8 @@ pub(super) struct Dial {
     at: usize,
     next_link: u64,
     attempt: Option<Attempt>,
+    /// What either transport failed of the last time, the newer one last; nothing since a link came up.
+    failures: Vec<(Transport, LinkError)>,
 }
 
 #[derive(Debug)]
@@ -68,6 +70,7 @@ impl Dial {
             at: 0,
             next_link: 1,
             attempt: None,
+            failures: Vec::new(),
         }
     }
 
@@ -126,29 +129,53 @@ impl Dial {
         };
         actions.extend(other.map(|link| Action::Close { link }));
         self.attempt = None;
+        self.failures.clear();
         Some(transport)
     }
 
-    pub(super) fn failed(&mut self, link: LinkId, actions: &mut VecDeque<Action>) -> Failure {
+    pub(super) fn failed(
+        &mut self,
+        link: LinkId,
+        error: LinkError,
+        actions: &mut VecDeque<Action>,
+    ) -> Failure {
         let Some(attempt) = &mut self.attempt else {
             return Failure::Stale;
         };
-        if attempt.quic == Some(link) {
+        let transport = if attempt.quic == Some(link) {
             attempt.quic = None;
+            Transport::Quic
         } else if attempt.tcp == Some(link) {
             attempt.tcp = None;
+            Transport::Tcp
         } else {
             return Failure::Stale;
-        }
-        if let Some((transport, _)) = attempt.joins.take() {
+        };
+        let joins = attempt.joins.take();
+        let goes = attempt.quic.is_some() || attempt.tcp.is_some();
+        self.note(transport, error);
+        if let Some((transport, _)) = joins {
             self.join(transport, actions);
             return Failure::Goes;
         }
-        if attempt.quic.is_some() || attempt.tcp.is_some() {
+        if goes {
             return Failure::Goes;
         }
         self.attempt = None;
         Failure::Over
+    }
+
+    /// Why no link comes up: the newest failure of either transport, but one that somebody answered with before silence. QUIC is
+    /// silent wherever UDP is blocked, which hides no proxy that refuses.
+    pub(super) fn error(&self) -> Option<&LinkError> {
+        let newest_first = || self.failures.iter().rev().map(|(_, error)| error);
+        let told = newest_first().find(|error| error.fault != LinkFault::Unreachable);
+        told.or_else(|| newest_first().next())
+    }
+
+    fn note(&mut self, transport: Transport, error: LinkError) {
+        self.failures.retain(|(of, _)| *of != transport);
+        self.failures.push((transport, error));
     }
 
     /// Lets the other transport join when its time has come. True when the attempt took too long and is over.
@@ -157,6 +184,12 @@ impl Dial {
             return false;
         };
         if now >= attempt.give_up_at {
+            let quic = attempt.quic.map(|_| Transport::Quic);
+            let tcp = attempt.tcp.map(|_| Transport::Tcp);
+            for transport in quic.into_iter().chain(tcp) {
+                let late = "no transport came up in time";
+                self.note(transport, LinkError::new(LinkFault::Unreachable, late));
+            }
             self.cancel(actions);
             return true;
         }

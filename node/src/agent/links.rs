@@ -29,13 +29,12 @@ impl Agent {
             self.control_since = self.now;
             return self.dial_again();
         }
-        match self.dial.failed(link, &mut self.actions) {
-            Failure::Stale => {}
-            Failure::Goes => self.last_error = Some(error),
-            Failure::Over => {
-                self.last_error = Some(error);
-                self.dial_over();
-            }
+        let failure = self.dial.failed(link, error, &mut self.actions);
+        if failure != Failure::Stale {
+            self.last_error = self.dial.error().cloned();
+        }
+        if failure == Failure::Over {
+            self.dial_over();
         }
     }
 

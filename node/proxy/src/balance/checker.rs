@@ -1,5 +1,6 @@
 //! Asks the backends how they are, each at its time, and tells the pool. It decides nothing about what it hears.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use super::spec::{Check, Probe};
 /// Checks until it is dropped, and keeps the pool's other times. One check of a backend is under way at a time.
 pub(super) async fn check_forever(floor: Arc<Floor>) {
     let mut checks = JoinSet::new();
+    let mut unasked = Unasked::default();
     loop {
         let (due, check) = {
             let pool = floor.pool();
@@ -28,6 +30,7 @@ pub(super) async fn check_forever(floor: Arc<Floor>) {
             () = sleep_until(due) => {
                 floor.pool().cut_overdue(Instant::now());
                 floor.pool().look(Instant::now());
+                unasked.keep(|backend, address| floor.pool().has(backend, address));
                 for (backend, address) in floor.pool().begin_checks(Instant::now()) {
                     let (connector, check) = (Arc::clone(&floor.connector), check.clone());
                     checks.spawn(async move {
@@ -35,7 +38,9 @@ pub(super) async fn check_forever(floor: Arc<Floor>) {
                     });
                 }
             }
-            Some(Ok((backend, address, finding))) = checks.join_next() => {
+            Some(Ok((backend, address, found))) = checks.join_next() => {
+                unasked.note(backend, address, found.as_ref().err());
+                let finding = found.unwrap_or(Finding::Nothing);
                 floor.pool().checked(backend, address, finding, Instant::now());
             }
             // A spec changed, or a connection failed: something may be due earlier.
@@ -44,7 +49,12 @@ pub(super) async fn check_forever(floor: Arc<Floor>) {
     }
 }
 
-async fn find(connector: &dyn Connector, address: SocketAddr, check: &Check) -> Finding {
+/// An error is a lack of our own: the backend was not asked.
+async fn find(
+    connector: &dyn Connector,
+    address: SocketAddr,
+    check: &Check,
+) -> io::Result<Finding> {
     let asked = match &check.probe {
         Probe::Tcp => ask_tcp(connector, address, check.timeout).await,
         Probe::Http { port, path } => {
@@ -52,13 +62,65 @@ async fn find(connector: &dyn Connector, address: SocketAddr, check: &Check) -> 
             let asked = ask_http(connector, health, path, check);
             timeout(check.timeout, asked)
                 .await
-                .unwrap_or_else(|late| Err(late.into()))
+                .unwrap_or_else(|late| Err(Failed::Asked(late.into())))
         }
     };
-    asked.unwrap_or_else(|error| {
-        tracing::debug!(%address, %error, "a check brought no answer");
-        Finding::NoAnswer
-    })
+    match asked {
+        Ok(finding) => Ok(finding),
+        Err(Failed::Asked(error)) => {
+            tracing::debug!(%address, %error, "a check brought no answer");
+            Ok(Finding::NoAnswer)
+        }
+        Err(Failed::NotAsked(error)) => Err(error),
+    }
+}
+
+/// Why a check found nothing.
+enum Failed {
+    /// The error is the backend's, or one of the way to it.
+    Asked(io::Error),
+    NotAsked(io::Error),
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self::Asked(error)
+    }
+}
+
+impl Failed {
+    fn to_dial(error: io::Error) -> Self {
+        match blames_backend(&error) {
+            true => Self::Asked(error),
+            false => Self::NotAsked(error),
+        }
+    }
+}
+
+/// The backends whose last check could not begin. What one lacks all may lack, at each check: the journal has a line for the
+/// first, and one when none is left.
+#[derive(Default)]
+struct Unasked(BTreeSet<(u64, SocketAddr)>);
+
+impl Unasked {
+    fn note(&mut self, backend: u64, address: SocketAddr, error: Option<&io::Error>) {
+        let Some(error) = error else {
+            if self.0.remove(&(backend, address)) && self.0.is_empty() {
+                tracing::info!("backends are checked again");
+            }
+            return;
+        };
+        if self.0.is_empty() {
+            tracing::warn!(%address, %error, "can't check a backend");
+        }
+        self.0.insert((backend, address));
+    }
+
+    /// Forgets the backends that are gone.
+    fn keep(&mut self, stays: impl Fn(u64, SocketAddr) -> bool) {
+        self.0
+            .retain(|(backend, address)| stays(*backend, *address));
+    }
 }
 
 /// Somebody else may take the connection for a backend that is gone, like the agent on its machine, and then end it.
@@ -66,17 +128,15 @@ async fn ask_tcp(
     connector: &dyn Connector,
     address: SocketAddr,
     limit: Duration,
-) -> io::Result<Finding> {
-    let mut link = match connect(connector, address, limit).await {
-        Ok(link) => link,
-        Err(error) => return not_reached(address, error),
-    };
+) -> Result<Finding, Failed> {
+    let link = connect(connector, address, limit).await;
+    let mut link = link.map_err(Failed::to_dial)?;
     let mut byte = [0];
     let heard = timeout(THROWN_OUT_WITHIN, link.read(&mut byte)).await;
     link.abort();
     match heard {
-        Ok(Ok(0)) => Err(io::ErrorKind::UnexpectedEof.into()),
-        Ok(Err(error)) => Err(error),
+        Ok(Ok(0)) => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+        Ok(Err(error)) => Err(error.into()),
         // It says something, or waits for the client to begin.
         Ok(Ok(_)) | Err(_) => Ok(Finding::Well),
     }
@@ -88,11 +148,9 @@ async fn ask_http(
     address: SocketAddr,
     path: &str,
     check: &Check,
-) -> io::Result<Finding> {
-    let mut link = match connect(connector, address, check.timeout).await {
-        Ok(link) => link,
-        Err(error) => return not_reached(address, error),
-    };
+) -> Result<Finding, Failed> {
+    let link = connect(connector, address, check.timeout).await;
+    let mut link = link.map_err(Failed::to_dial)?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     link.write_all(request.as_bytes()).await?;
     link.flush().await?;
@@ -107,7 +165,7 @@ async fn ask_http(
     ) {
         (HTTP, b'0' | b'1', b" 200") => Ok(Finding::Well),
         (HTTP, _, _) => Ok(Finding::Unwell),
-        _ => Err(io::ErrorKind::InvalidData.into()),
+        _ => Err(io::Error::from(io::ErrorKind::InvalidData).into()),
     }
 }
 
@@ -128,15 +186,6 @@ async fn connect(
             (connected, _) => return connected,
         }
     }
-}
-
-/// The error is the backend's, or one of the way to it.
-fn not_reached(address: SocketAddr, error: io::Error) -> io::Result<Finding> {
-    if blames_backend(&error) {
-        return Err(error);
-    }
-    tracing::warn!(%address, %error, "can't check a backend");
-    Ok(Finding::Nothing)
 }
 
 /// Longer than a way through the tunnel and back.

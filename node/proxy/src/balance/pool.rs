@@ -253,6 +253,12 @@ impl Pool {
         begun
     }
 
+    pub(crate) fn has(&self, backend: u64, address: SocketAddr) -> bool {
+        let is_it =
+            |member: &Member| member.backend.id == backend && member.backend.address == address;
+        self.members.iter().any(is_it)
+    }
+
     pub(crate) fn checked(
         &mut self,
         backend: u64,

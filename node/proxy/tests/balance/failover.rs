@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::journal::Journal;
 use crate::rig::{Lacking, Rig, Server, backend, spec, until};
 
 #[tokio::test]
@@ -48,6 +49,28 @@ async fn a_lack_of_our_own_machine_says_nothing_of_the_servers_it_would_check() 
     // The third begins when two have been heard of, which are enough to call a server down.
     until(|| machine.lacks.lock().unwrap().values().all(|it| it.1 >= 3)).await;
     assert!(are_up(&rig.balancer.status().backends));
+}
+
+/// A machine that lacks descriptors lacks them for a while, and must not fill its journal meanwhile.
+#[tokio::test]
+async fn servers_that_can_not_be_checked_are_told_of_once_until_they_can() {
+    let (one, other) = (Server::start(b'a').await, Server::start(b'b').await);
+    let journal = Journal::default();
+    let _guard = journal.collects();
+    let machine = Arc::new(Lacking::default());
+    let rig = Rig::start_lacking(spec(&[&one, &other]), Arc::clone(&machine)).await;
+    rig.until(|all| all.iter().all(|it| it.condition == Condition::Up))
+        .await;
+    for times in 1..=2 {
+        *machine.lacks.lock().unwrap() = BTreeMap::from([
+            (one.address, (Errno::MFILE, 0)),
+            (other.address, (Errno::MFILE, 0)),
+        ]);
+        until(|| machine.lacks.lock().unwrap().values().all(|it| it.1 >= 4)).await;
+        assert_eq!(journal.count("can't check a backend"), times);
+        machine.lacks.lock().unwrap().clear();
+        until(|| journal.count("backends are checked again") == times).await;
+    }
 }
 
 /// Its machine has lost its power: what one sends to it is lost.

@@ -7,6 +7,7 @@ mod carrying;
 mod choosing;
 mod failover;
 mod haproxy;
+mod journal;
 mod rig;
 mod settling;
 mod sources;

@@ -2,7 +2,7 @@
 //! fails, the same datagrams go one by one; nothing is lost to that.
 
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::task::{Context, Poll};
 
@@ -17,7 +17,7 @@ use rustix::net::sockopt::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
-use tokio::net::UdpSocket;
+use tokio::io::unix::AsyncFd;
 
 use super::room::Room;
 use super::{Envelope, Sent};
@@ -26,7 +26,9 @@ use crate::path::Transmit;
 use crate::status::UnderlayCounters;
 
 pub(super) struct Bound {
-    socket: UdpSocket,
+    /// Heard of only when it has something to read. The kernel also tells whoever listens to the other side of each datagram that has
+    /// left, which would wake the thread as often as it sends; that side is [`Room`]'s.
+    socket: AsyncFd<UdpSocket>,
     state: UdpSocketState,
     pub(super) local: SocketAddr,
     /// Whether the kernel and the network card cut batches for us.
@@ -51,17 +53,19 @@ impl Bound {
             // An old kernel has nothing to turn off.
             let _ = setsockopt(&socket, UdpGroSegment, &false);
         }
+        #[allow(deprecated, reason = "nobody else can close a socket of ours")]
+        let socket = AsyncFd::with_interest(socket.into(), Interest::READABLE)?;
         Ok(Self {
             local,
             segments: offload.udp_send && state.max_gso_segments() > 1,
-            socket: UdpSocket::from_std(socket.into())?,
+            socket,
             state,
             room: Room::new()?,
         })
     }
 
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.socket.poll_recv_ready(cx).map(|_| ())
+        self.socket.poll_read_ready(cx).map(|_| ())
     }
 
     pub(super) fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -79,8 +83,8 @@ impl Bound {
             let mut parts = buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer));
             let mut parts: [IoSliceMut<'_>; BATCH] =
                 std::array::from_fn(|_| parts.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
-            self.socket.try_io(Interest::READABLE, || {
-                self.state.recv((&self.socket).into(), &mut parts, metas)
+            self.socket.try_io(Interest::READABLE, |socket| {
+                self.state.recv(socket.into(), &mut parts, metas)
             })?
         };
         let filled = buffers.iter().zip(metas.iter()).take(count);
@@ -148,7 +152,7 @@ impl Bound {
     /// One call to the kernel. The first error may belong to an earlier datagram, in which case this one has not been tried.
     fn send_one(&self, transmit: &quinn_udp::Transmit<'_>) -> Result<(), Errno> {
         let attempt = || {
-            let sent = self.state.try_send((&self.socket).into(), transmit);
+            let sent = self.state.try_send(self.socket.get_ref().into(), transmit);
             sent.map_err(|error| match error.kind() {
                 io::ErrorKind::WouldBlock => Errno::EAGAIN,
                 _ => Errno::from_raw(error.raw_os_error().unwrap_or(0)),
@@ -277,9 +281,9 @@ mod tests {
         let refused = probe.local_addr().unwrap();
         drop(probe);
         sendto(&bound.socket, &[0], SendFlags::empty(), &refused).unwrap();
-        bound.socket.ready(Interest::ERROR).await.unwrap();
+        let _told = bound.socket.ready(Interest::ERROR).await.unwrap();
         // The first call tells the error, and not that of a datagram of its own.
-        let told = bound.socket.take_error().unwrap();
+        let told = bound.socket.get_ref().take_error().unwrap();
         assert_eq!(told.unwrap().kind(), io::ErrorKind::ConnectionRefused);
         fill(&bound);
         assert!(

@@ -39,7 +39,7 @@ pub const STATUS_SOCKET: &str = "status.sock";
 #[derive(Debug)]
 pub struct StateFolder {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl StateFolder {
@@ -52,7 +52,7 @@ impl StateFolder {
         for staging in [Staging::enrolment(&path), Staging::renewal(&path)] {
             staging.finish(&path)?;
         }
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock })
     }
 
     #[must_use]
@@ -196,6 +196,15 @@ impl StateFolder {
         let mut identity = Identity::read(&path)?.ok_or_else(|| StateError::missing(&path))?;
         change(&mut identity);
         atomic::write(&path, identity.to_json().as_bytes())
+    }
+}
+
+impl Drop for StateFolder {
+    /// A program that is being started right now has the descriptor for a moment more, and would hold the lock with it.
+    fn drop(&mut self) {
+        if let Err(error) = self.lock.unlock() {
+            tracing::debug!(%error, "the state folder's lock goes with its descriptor");
+        }
     }
 }
 

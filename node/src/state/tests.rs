@@ -73,6 +73,16 @@ fn two_agents_do_not_share_a_folder() {
 }
 
 #[test]
+fn a_program_that_is_being_started_holds_no_lock_of_an_agent_that_let_go() {
+    let (_parent, path) = place();
+    let folder = StateFolder::open(&path).unwrap();
+    // Between fork and exec a child has every descriptor of the agent.
+    let _in_the_child = folder.lock.try_clone().unwrap();
+    drop(folder);
+    StateFolder::open(&path).unwrap();
+}
+
+#[test]
 fn a_folder_of_others_is_refused_and_left_as_it_is() {
     let (_parent, path) = place();
     fs::create_dir(&path).unwrap();

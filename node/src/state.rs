@@ -138,7 +138,7 @@ impl StateFolder {
             return Ok(keys);
         }
         let keys = Keys::generate(true)?;
-        staging.begin(&keys, &label)?;
+        staging.begin(&self.path, &keys, &label)?;
         Ok(keys)
     }
 
@@ -171,7 +171,7 @@ impl StateFolder {
     /// Makes fresh keys beside the ones in use.
     pub fn begin_renewal(&self, wireguard: bool) -> Result<Keys, StateError> {
         let keys = Keys::generate(wireguard)?;
-        Staging::renewal(&self.path).begin(&keys, RENEWAL_LABEL)?;
+        Staging::renewal(&self.path).begin(&self.path, &keys, RENEWAL_LABEL)?;
         Ok(keys)
     }
 

@@ -80,6 +80,14 @@ pub(super) fn move_up(from: &Path, to: &Path) -> Result<(), StateError> {
     }
 }
 
+/// Removes a file if it is there, and whatever follows comes after that on the disk, too.
+pub(super) fn remove(path: &Path) -> Result<(), StateError> {
+    match fs::remove_file(path).and_then(|()| sync_folder(path)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(|error| StateError::io("removing", path, error)),
+    }
+}
+
 /// Clears what interrupted writes left in a folder.
 pub(super) fn remove_leftovers(folder: &Path) -> Result<(), StateError> {
     let cleared = (|| {

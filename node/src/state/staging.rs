@@ -39,8 +39,10 @@ impl Staging {
         self.folder.join(name)
     }
 
-    /// Starts anew with these keys. The label says what they are for and is written last.
-    pub(super) fn begin(&self, keys: &Keys, label: &str) -> Result<(), StateError> {
+    /// Starts anew with these keys. The label says what they are for and is written last. What has its marker moves up first: a
+    /// part of it may have done so already, and the rest is nowhere else.
+    pub(super) fn begin(&self, state: &Path, keys: &Keys, label: &str) -> Result<(), StateError> {
+        self.finish(state)?;
         self.discard()?;
         let mut builder = DirBuilder::new();
         builder.mode(FOLDER_MODE);
@@ -66,11 +68,11 @@ impl Staging {
 
     /// Moves the files up if the marker is there.
     pub(super) fn finish(&self, state: &Path) -> Result<(), StateError> {
-        let marker = self
-            .files
-            .last()
-            .is_some_and(|name| self.path(name).exists());
-        if !marker {
+        let Some(marker) = self.marker() else {
+            return Ok(());
+        };
+        let is_there = marker.try_exists();
+        if !is_there.map_err(|e| StateError::io("looking for", &marker, e))? {
             return Ok(());
         }
         for name in self.files {
@@ -79,11 +81,19 @@ impl Staging {
         self.discard()
     }
 
+    /// Throws all of it away, first what makes it count: nothing that a kill leaves may move up.
     pub(super) fn discard(&self) -> Result<(), StateError> {
+        for path in self.marker().into_iter().chain([self.path(LABEL)]) {
+            atomic::remove(&path)?;
+        }
         match fs::remove_dir_all(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed.map_err(|e| StateError::io("clearing", &self.folder, e)),
         }
+    }
+
+    fn marker(&self) -> Option<PathBuf> {
+        self.files.last().map(|name| self.path(name))
     }
 }
 

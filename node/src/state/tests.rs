@@ -4,6 +4,7 @@ use malha_proto::{
     BackendCondition, BackendReport, BalancerId, EnrolRequest, MachineFacts, MachineId, ServiceId,
     TokenId, WgKey,
 };
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -241,6 +242,79 @@ fn a_renewal_goes_on_after_a_restart_and_replaces_what_it_should() {
         assert_eq!(wg_key(&folder) != old_key, wireguard);
         assert!(folder.keys_in_renewal().unwrap().is_none());
     }
+}
+
+#[test]
+fn a_renewal_that_was_half_moved_up_is_finished_before_the_next_one() {
+    let (_parent, path) = place();
+    let authority = TestAuthority::new();
+    let folder = StateFolder::open(&path).unwrap();
+    enrol(&folder, &authority);
+    let fresh = folder.begin_renewal(false).unwrap().public().unwrap();
+    let certificate = authority.sign(&fresh.csr);
+    let in_use = path.join(keys::CERTIFICATE);
+    let old = fs::read(&in_use).unwrap();
+    // The key moves up, and then the certificate can't.
+    fs::remove_file(&in_use).unwrap();
+    fs::create_dir(&in_use).unwrap();
+    assert!(folder.adopt_renewal(&certificate).is_err());
+    assert!(folder.begin_renewal(false).is_err(), "it still can't");
+
+    fs::remove_dir(&in_use).unwrap();
+    fs::write(&in_use, old).unwrap();
+    folder.begin_renewal(false).unwrap();
+    drop(folder);
+    let keys = StateFolder::open(&path).unwrap().keys().unwrap();
+    assert_eq!(keys.certificate.as_deref(), Some(&certificate[..]));
+}
+
+#[test]
+fn a_crash_at_any_step_of_a_renewal_leaves_a_key_with_its_certificate() {
+    for crash_after in 0..=3 {
+        let (_parent, path) = place();
+        let authority = TestAuthority::new();
+        let folder = StateFolder::open(&path).unwrap();
+        enrol(&folder, &authority);
+        let fresh = folder.begin_renewal(true).unwrap().public().unwrap();
+        let certificate = authority.sign(&fresh.csr);
+        let staging = Staging::renewal(&path);
+        staging
+            .put(keys::CERTIFICATE, &keys::certificate_pem(&certificate))
+            .unwrap();
+        for name in &["wg.key", "node.key", "node.crt"][..crash_after] {
+            fs::rename(staging.path(name), path.join(name)).unwrap();
+        }
+        drop(folder);
+
+        let keys = StateFolder::open(&path).unwrap().keys().unwrap();
+        assert_eq!(keys.certificate.as_deref(), Some(&certificate[..]));
+        assert_eq!(
+            keys.wg_public_key(),
+            fresh.wg_key,
+            "after {crash_after} moves"
+        );
+    }
+}
+
+/// Whatever a kill leaves of a folder without its marker counts for nothing.
+#[test]
+fn what_is_thrown_away_loses_its_marker_first() {
+    let (_parent, path) = place();
+    let folder = StateFolder::open(&path).unwrap();
+    enrol(&folder, &TestAuthority::new());
+    folder.begin_renewal(true).unwrap();
+    let staging = Staging::renewal(&path);
+    staging.put(keys::CERTIFICATE, b"the marker").unwrap();
+    let watch = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
+    let renewing = path.join("renewing");
+    watch
+        .add_watch(&renewing, AddWatchFlags::IN_DELETE)
+        .unwrap();
+    staging.discard().unwrap();
+    let gone = watch.read_events().unwrap();
+    let gone: Vec<_> = gone.into_iter().filter_map(|event| event.name).collect();
+    assert_eq!(gone.first(), Some(&keys::CERTIFICATE.into()), "{gone:?}");
+    assert!(!renewing.exists());
 }
 
 #[test]

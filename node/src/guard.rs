@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use malha_proto::{Exposure, Netmap, Profile, Protocol};
-use malha_tunnel::{Engine, nftables};
+use malha_tunnel::{Engine, local_addresses, nftables};
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
@@ -73,6 +73,11 @@ pub(crate) struct Guard {
     /// What is to be closed is looked up again and again: a target's address may come to this machine after the map did.
     map: Option<Arc<Netmap>>,
     ports: Ports,
+    /// Those of the targets' addresses that are this machine's, as of the last look that succeeded.
+    here: BTreeSet<IpAddr>,
+    /// Why the last look did not; then a target may be open that is not known to be here.
+    unseen: Option<io::Error>,
+    look: fn(&BTreeSet<IpAddr>) -> io::Result<BTreeSet<IpAddr>>,
     status: GuardStatus,
     /// Guard tables in force that are not this one's.
     left: Vec<String>,
@@ -97,6 +102,9 @@ impl Guard {
             watch: None,
             map: None,
             ports: Ports::default(),
+            here: BTreeSet::new(),
+            unseen: None,
+            look: local_addresses,
             status,
             left: Vec::new(),
             restored: 0,
@@ -120,7 +128,11 @@ impl Guard {
     /// It is required and can't be in place; the services must stay closed.
     pub(crate) async fn close(&mut self, map: &Arc<Netmap>) -> Result<(), String> {
         self.map = Some(map.clone());
-        if !self.is_wanted() || !self.follow() && self.is_in_place() {
+        if !self.is_wanted() {
+            return Ok(());
+        }
+        let is_other = self.follow();
+        if !is_other && self.unseen.is_none() && self.is_in_place() {
             return Ok(());
         }
         self.apply().await;
@@ -151,8 +163,9 @@ impl Guard {
         if !self.is_wanted() || Instant::now() < self.next_restore {
             return;
         }
+        let was_unseen = self.unseen.is_some();
         let is_other = self.follow();
-        if !is_other && self.ports == Ports::default() {
+        if !is_other && !was_unseen && self.ports == Ports::default() {
             return;
         }
         let is_there = is_in_place(&self.interface).unwrap_or(false);
@@ -170,12 +183,17 @@ impl Guard {
         self.apply().await;
     }
 
-    /// Looks up what the map closes now; whether that is something else than before.
+    /// Looks up what the map closes now; whether that is something else than before. Where it can't be looked up, what was
+    /// known stays.
     fn follow(&mut self) -> bool {
         let Some(map) = &self.map else {
             return false;
         };
-        let wanted = Ports::of(map, &self.config.except);
+        match (self.look)(&targets(map)) {
+            Ok(here) => (self.here, self.unseen) = (here, None),
+            Err(error) => self.unseen = Some(error),
+        }
+        let wanted = Ports::of(map, &self.config.except, &self.here);
         let before = std::mem::replace(&mut self.ports, wanted);
         before != self.ports
     }
@@ -223,7 +241,11 @@ impl Guard {
         } else if let Some(watch) = &mut self.watch {
             watch.forget();
         }
-        self.status = match applied {
+        let seen = self.unseen.as_ref().map_or(Ok(()), |error| {
+            let what = "can't tell which targets are on this machine";
+            Err(io::Error::new(error.kind(), format!("{what}: {error}")))
+        });
+        self.status = match applied.and(seen) {
             Ok(()) => GuardStatus::InPlace {
                 ports: self.ports.tcp.clone(),
                 udp: self.ports.udp.clone(),
@@ -291,10 +313,10 @@ pub fn left_behind(wanted: Option<&str>) -> io::Result<Vec<String>> {
 }
 
 impl Ports {
-    fn of(map: &Netmap, except: &BTreeSet<u16>) -> Self {
+    fn of(map: &Netmap, except: &BTreeSet<u16>, here: &BTreeSet<IpAddr>) -> Self {
         let udp = of_profile(map, Protocol::Udp);
         Self {
-            tcp: tcp_ports(map, except),
+            tcp: tcp_ports(map, except, here),
             udp: udp.filter(|port| !except.contains(port)).collect(),
         }
     }
@@ -302,10 +324,11 @@ impl Ports {
 
 /// The TCP ports that must be reachable through the overlay only: each service's port, its target where that is on this
 /// machine, each balancer's, and those of the node's profile. A public balancer opens its port.
-fn tcp_ports(map: &Netmap, except: &BTreeSet<u16>) -> BTreeSet<u16> {
+fn tcp_ports(map: &Netmap, except: &BTreeSet<u16>, here: &BTreeSet<IpAddr>) -> BTreeSet<u16> {
     let services = map.services.values();
     let of_services = services.flat_map(|service| {
-        let target = Some(service.target).filter(|target| is_here(target.ip(), map));
+        let is_here = |ip| is_certainly_here(ip, map) || here.contains(&ip);
+        let target = Some(service.target).filter(|target| is_here(target.ip()));
         let target = target.map(|target| target.port());
         [Some(service.port.number()), target].into_iter().flatten()
     });
@@ -335,10 +358,15 @@ fn of_profile(map: &Netmap, protocol: Protocol) -> impl Iterator<Item = u16> {
         .chain(before.iter().copied())
 }
 
-fn is_here(target: IpAddr, map: &Netmap) -> bool {
+/// The targets' addresses that have to be looked up.
+fn targets(map: &Netmap) -> BTreeSet<IpAddr> {
+    let all = map.services.values().map(|service| service.target.ip());
+    all.filter(|ip| !is_certainly_here(*ip, map)).collect()
+}
+
+fn is_certainly_here(target: IpAddr, map: &Netmap) -> bool {
     let own: [IpAddr; 2] = [map.me.addresses.v4.into(), map.me.addresses.v6.into()];
-    // Only an address of this machine can be bound.
-    target.is_loopback() || own.contains(&target) || std::net::UdpSocket::bind((target, 0)).is_ok()
+    target.is_loopback() || target.is_unspecified() || own.contains(&target)
 }
 
 fn table(interface: &str) -> String {

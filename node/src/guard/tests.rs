@@ -61,14 +61,14 @@ fn the_controller_says_what_the_profile_closes() {
     assert_eq!(tcp(&map, &none), [5500, 5577].into());
     map.closed = Some([closed(Protocol::Tcp, 4000), closed(Protocol::Udp, 161)].into());
     assert_eq!(tcp(&map, &none), [4000].into());
-    assert_eq!(Ports::of(&map, &none).udp, [161].into());
-    assert_eq!(Ports::of(&map, &[161].into()).udp, none);
+    assert_eq!(Ports::of(&map, &none, &[].into()).udp, [161].into());
+    assert_eq!(Ports::of(&map, &[161].into(), &[].into()).udp, none);
     map.closed = Some([].into());
-    assert_eq!(Ports::of(&map, &none), Ports::default());
+    assert_eq!(Ports::of(&map, &none, &[].into()), Ports::default());
 }
 
 fn tcp(map: &Netmap, except: &BTreeSet<u16>) -> BTreeSet<u16> {
-    Ports::of(map, except).tcp
+    Ports::of(map, except, &[].into()).tcp
 }
 
 fn closed(protocol: Protocol, port: u16) -> ClosedPort {
@@ -138,9 +138,7 @@ fn the_table_of_another_interface_stays_and_is_told_of() {
 #[test]
 fn a_target_whose_address_comes_after_the_map_is_closed_too() {
     alone(async || {
-        let mut map = testbed::netmap(1);
-        let service = map.services.values_mut().next().unwrap();
-        service.target = ([192, 0, 2, 7], 9999).into();
+        let map = map_with_target("192.0.2.7");
         let mut guard = guard(GuardChoice::Auto);
         guard.close(&Arc::new(map)).await.unwrap();
         assert!(!guard.ports.tcp.contains(&9999));
@@ -151,6 +149,68 @@ fn a_target_whose_address_comes_after_the_map_is_closed_too() {
             matches!(guard.status(), GuardStatus::InPlace { ports, restored: 0, .. } if ports.contains(&9999))
         );
     });
+}
+
+/// As keepalived and HAProxy want it: any address can be bound.
+#[test]
+fn a_target_elsewhere_stays_open_where_foreign_addresses_can_be_bound() {
+    alone(async || {
+        for family in ["ipv4", "ipv6"] {
+            fs::write(format!("/proc/sys/net/{family}/ip_nonlocal_bind"), "1").unwrap();
+        }
+        for elsewhere in ["192.0.2.7", "2001:db8::7"] {
+            let map = map_with_target(elsewhere);
+            assert!(!closed_for(map).await.contains(&9999), "{elsewhere}");
+        }
+        ip("address add 192.0.2.7/32 dev lo");
+        ip("route add local 198.51.100.0/24 dev lo");
+        for here in [
+            "192.0.2.7",
+            "::ffff:192.0.2.7",
+            "198.51.100.9",
+            "127.9.9.9",
+            "0.0.0.0",
+        ] {
+            let map = map_with_target(here);
+            assert!(closed_for(map).await.contains(&9999), "{here}");
+        }
+    });
+}
+
+/// As when the process has no descriptor left.
+#[test]
+fn where_nobody_can_be_asked_a_known_target_stays_closed_and_an_unknown_one_is_told_of() {
+    alone(async || {
+        let fail = |_: &_| Err(io::Error::other("no descriptor is left"));
+        ip("address add 192.0.2.7/32 dev lo");
+        let map = Arc::new(map_with_target("192.0.2.7"));
+        let mut guard = guard(GuardChoice::Required);
+        guard.look = fail;
+        let refused = guard.close(&map).await.unwrap_err();
+        assert!(refused.ends_with("no descriptor is left"), "{refused}");
+        guard.look = local_addresses;
+        advance(RESTORE_PAUSE).await;
+        guard.check().await;
+        let is_closed = |status: &_| matches!(status, GuardStatus::InPlace { ports, .. } if ports.contains(&9999));
+        assert!(is_closed(guard.status()));
+        guard.look = fail;
+        advance(RESTORE_PAUSE).await;
+        guard.check().await;
+        assert!(is_closed(guard.status()));
+    });
+}
+
+async fn closed_for(map: Netmap) -> BTreeSet<u16> {
+    let mut guard = guard(GuardChoice::Auto);
+    guard.close(&Arc::new(map)).await.unwrap();
+    guard.ports.tcp
+}
+
+fn map_with_target(address: &str) -> Netmap {
+    let mut map = testbed::netmap(1);
+    let service = map.services.values_mut().next().unwrap();
+    service.target = (address.parse::<IpAddr>().unwrap(), 9999).into();
+    map
 }
 
 /// The demo's node may run as root beside a real agent, whose interface has the same name.

@@ -75,6 +75,7 @@ pub use keeper::{
 pub use kernel::available as kernel_available;
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey, RelayKey};
 pub use listener::{KernelDoors, TunnelListener};
+pub use netlink::route::local_addresses;
 pub use offload::buffer::Buffer;
 pub use offload::join::{Arrival, Joins};
 pub use offload::vnet::{Refused, Work};

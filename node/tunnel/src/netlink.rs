@@ -3,6 +3,7 @@
 
 pub(crate) mod address;
 pub(crate) mod connections;
+pub(crate) mod route;
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};

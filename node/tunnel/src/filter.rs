@@ -41,7 +41,7 @@ impl Filter {
     pub(crate) fn new(own: BTreeSet<IpAddr>) -> Self {
         Self {
             own,
-            flows: FlowTable::new(MAX_FLOWS),
+            flows: FlowTable::new(MAX_CONNECTIONS),
             counters: FilterCounters::default(),
         }
     }
@@ -212,8 +212,9 @@ fn quoted_flow(peer: PeerIndex, quoted: &Quoted) -> FlowKey {
     }
 }
 
-/// Flows remembered at a time, over all peers.
-const MAX_FLOWS: usize = 16_384;
+/// TCP connections of this node that are remembered at a time, over all peers: more than one balancer may have, and more than a
+/// node's agent has descriptors for. One that is forgotten stands still, since only its SYN would bring it back.
+const MAX_CONNECTIONS: usize = 131_072;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
-//! The flows that this node opened: a bounded table that forgets what is over first, and then the least recently used. It
-//! never opens one on behalf of a peer, but knows for a while which of those that it answers a peer began.
+//! The flows that this node opened: a bounded table with a share for each kind, of which the least recently used goes, so that
+//! nothing else ends a connection. It never opens one on behalf of a peer, but knows for a while which of those that it answers
+//! a peer began.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -23,7 +24,8 @@ pub(crate) struct FlowTable {
     /// Flows by age of their last refresh, oldest first; in each queue those of one worth.
     queues: [BTreeMap<u64, FlowKey>; 4],
     next_order: u64,
-    capacity: usize,
+    /// How many connections it may hold.
+    connections: usize,
     evicted: u64,
 }
 
@@ -47,7 +49,7 @@ enum Stage {
     Closed,
 }
 
-/// How much is lost with a flow; also the number of its queue.
+/// What is lost with a flow; also the number of its queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Worth {
     Over,
@@ -58,17 +60,17 @@ enum Worth {
 }
 
 impl FlowTable {
-    pub(crate) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(connections: usize) -> Self {
         Self {
             flows: HashMap::new(),
             queues: Default::default(),
             next_order: 0,
-            capacity,
+            connections,
             evicted: 0,
         }
     }
 
-    /// Flows that were forgotten because the table was full.
+    /// Flows that were forgotten before their time.
     pub(crate) fn evicted(&self) -> u64 {
         self.evicted
     }
@@ -81,7 +83,6 @@ impl FlowTable {
             }
             _ => {
                 self.remove(&key);
-                self.make_room(now);
                 self.insert(key, Stage::Opening, now);
             }
         }
@@ -92,14 +93,7 @@ impl FlowTable {
         if self.pass(key, None, true, now) {
             return;
         }
-        let is_full = self.flows.len() >= self.capacity;
-        if is_full && let Some(over) = self.queues[Worth::Over as usize].first_key_value() {
-            let over = *over.1;
-            self.remove(&over);
-        }
-        if self.flows.len() < self.capacity {
-            self.insert(key, Stage::Theirs, now);
-        }
+        self.insert(key, Stage::Theirs, now);
     }
 
     /// Whether a peer began this conversation, and this node only answers.
@@ -126,6 +120,7 @@ impl FlowTable {
 
     pub(crate) fn forget_peer(&mut self, peer: PeerIndex) {
         self.flows.retain(|key, _| key.peer != peer);
+        self.give_back();
         for queue in &mut self.queues {
             queue.retain(|_, key| key.peer != peer);
         }
@@ -151,55 +146,71 @@ impl FlowTable {
         true
     }
 
-    fn make_room(&mut self, now: Instant) {
-        if self.flows.len() >= self.capacity
-            && let Some(least) = self.least(now)
-        {
-            self.remove(&least);
-            self.evicted += 1;
-        }
-    }
-
     fn insert(&mut self, key: FlowKey, stage: Stage, now: Instant) {
+        self.sweep(now);
         let flow = Flow {
-            order: self.next_order,
+            order: self.enqueue(key, stage.worth(key.protocol), now),
             used: now,
             stage,
         };
-        self.queues[flow.queue(key.protocol)].insert(flow.order, key);
-        self.next_order += 1;
         self.flows.insert(key, flow);
+    }
+
+    /// At the young end of its queue. Where that is full, the oldest goes.
+    fn enqueue(&mut self, key: FlowKey, worth: Worth, now: Instant) -> u64 {
+        let room = match worth {
+            Worth::Connection => self.connections,
+            _ => self.connections.min(MAX_OF_OTHERS),
+        };
+        let queue = &self.queues[worth as usize];
+        if queue.len() >= room
+            && let Some((_, oldest)) = queue.first_key_value()
+        {
+            let oldest = *oldest;
+            let is_loss = worth != Worth::Over && !self.has_expired(&oldest, now);
+            self.evicted += u64::from(is_loss);
+            self.remove(&oldest);
+        }
+        let order = self.next_order;
+        self.next_order += 1;
+        self.queues[worth as usize].insert(order, key);
+        order
+    }
+
+    /// Forgets some of those whose time is over: more than come, so that a table that was full once does not stay so.
+    fn sweep(&mut self, now: Instant) {
+        for worth in 0..self.queues.len() {
+            for _ in 0..SWEPT {
+                let oldest = self.queues[worth].first_key_value();
+                let Some(oldest) = oldest.map(|(_, key)| *key) else {
+                    break;
+                };
+                if !self.has_expired(&oldest, now) {
+                    break;
+                }
+                self.remove(&oldest);
+            }
+        }
+        self.give_back();
+    }
+
+    fn has_expired(&self, key: &FlowKey, now: Instant) -> bool {
+        let flow = self.flows.get(key);
+        flow.is_none_or(|flow| flow.expired(key.protocol, now))
+    }
+
+    /// Gives memory back that was needed once.
+    fn give_back(&mut self) {
+        let needed = self.flows.len().max(FEW_FLOWS);
+        if self.flows.capacity() / 8 > needed {
+            self.flows.shrink_to(needed * 2);
+        }
     }
 
     fn remove(&mut self, key: &FlowKey) {
         if let Some(flow) = self.flows.remove(key) {
             self.queues[flow.queue(key.protocol)].remove(&flow.order);
         }
-    }
-
-    /// Which flow to forget for a new one: one whose time is over; one that is finished; one of many that nobody answers, so
-    /// that looking for who is not there ends no connection; or else the one that rests for longest.
-    fn least(&self, now: Instant) -> Option<FlowKey> {
-        let oldest = |worth: Worth| self.queues[worth as usize].first_key_value();
-        let is_expired = |key: &FlowKey| {
-            let flow = self.flows.get(key);
-            flow.is_none_or(|flow| flow.expired(key.protocol, now))
-        };
-        let mut fronts = self.queues.iter().filter_map(BTreeMap::first_key_value);
-        let unanswered = self.queues[Worth::Unanswered as usize].len();
-        let many = unanswered > self.capacity / UNANSWERED_SHARE;
-        let least = fronts
-            .find(|(_, key)| is_expired(key))
-            .or_else(|| oldest(Worth::Over))
-            .or_else(|| oldest(Worth::Unanswered).filter(|_| many))
-            .or_else(|| {
-                [oldest(Worth::Brief), oldest(Worth::Connection)]
-                    .into_iter()
-                    .flatten()
-                    .min()
-            })
-            .or_else(|| oldest(Worth::Unanswered));
-        least.map(|(_, key)| *key)
     }
 
     /// Notes that a flow was used, and where it stands now. It moves to the young end at most once a second, since the order
@@ -215,11 +226,13 @@ impl FlowTable {
         {
             return;
         }
-        self.queues[before].remove(&flow.order);
-        flow.order = self.next_order;
         flow.used = now;
-        self.queues[flow.queue(key.protocol)].insert(flow.order, key);
-        self.next_order += 1;
+        let left = flow.order;
+        self.queues[before].remove(&left);
+        let order = self.enqueue(key, stage.worth(key.protocol), now);
+        if let Some(flow) = self.flows.get_mut(&key) {
+            flow.order = order;
+        }
     }
 }
 
@@ -273,8 +286,12 @@ impl Stage {
 }
 
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
-/// One in so many flows may be one that nobody has answered, also in a table that is full of those that are alive.
-const UNANSWERED_SHARE: usize = 8;
+/// Of each kind that is no connection: over, unanswered, brief. Peers whom this node answers can make no more either.
+const MAX_OF_OTHERS: usize = 16_384;
+/// Of each kind, with each new flow.
+const SWEPT: usize = 2;
+/// Room for so many is never worth giving back.
+const FEW_FLOWS: usize = 512;
 /// RFC 5382 REQ-5: at least 2 hours and 4 minutes for an established connection.
 pub(crate) const TCP_OPEN_IDLE: Duration = Duration::from_secs(7440);
 /// RFC 5382 REQ-5: at least 4 minutes while a connection opens or closes.
@@ -350,17 +367,12 @@ mod tests {
         for port in 100..1000 {
             table.answer(asked(port), start);
         }
-        assert_eq!((table.flows.len(), table.evicted()), (64, 0));
+        assert_eq!((table.flows.len(), table.evicted()), (65, 0));
         assert!(table.is_theirs(&asked(999), start) && !table.knows(asked(999), start));
         for port in 1000..1063 {
             table.open(asked(port), start);
         }
         assert!(table.knows(key(1), start) && table.knows(asked(1062), start));
-        table.answer(asked(2000), start);
-        assert!(
-            !table.is_theirs(&asked(2000), start),
-            "there is no room for it"
-        );
     }
 
     #[test]
@@ -418,6 +430,26 @@ mod tests {
         for port in newcomers {
             assert!(table.admit(key(port), Some(SYN_ACK), start), "{port}");
         }
+    }
+
+    #[test]
+    fn a_table_that_was_full_once_is_small_again() {
+        let start = Instant::now();
+        let mut table = FlowTable::new(20_000);
+        for port in 1..=20_000 {
+            table.open(key(port), start);
+            assert!(table.admit(key(port), Some(SYN_ACK), start));
+        }
+        assert_eq!(table.flows.len(), 20_000);
+        let later = start + TCP_OPEN_IDLE;
+        for port in 20_001..40_000 {
+            let now = later + TCP_EDGE_IDLE * u32::from(port - 20_000);
+            table.open(key(port), now);
+        }
+        assert!(table.flows.len() < 10, "{}", table.flows.len());
+        assert!(table.flows.capacity() < 4096);
+        assert!(table.queues.iter().map(BTreeMap::len).sum::<usize>() < 10);
+        assert_eq!(table.evicted(), 0);
     }
 
     #[test]

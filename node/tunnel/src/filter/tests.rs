@@ -17,6 +17,7 @@ use crate::packet::build;
 const PEER: PeerIndex = PeerIndex(1);
 const SYN: u8 = 0x02;
 const SYN_ACK: u8 = 0x12;
+const ACK: u8 = 0x10;
 
 fn filter() -> Filter {
     Filter::new(["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()].into())
@@ -65,6 +66,37 @@ fn nothing_may_be_opened_without_a_permission() {
         );
     }
     assert_eq!(filter.counters().refused.no_rule, 6);
+}
+
+/// As many as one balancer may be given, whatever else this node did meanwhile.
+#[test]
+fn no_connection_of_a_full_balancer_is_forgotten() {
+    let mut filter = filter();
+    let now = Instant::now();
+    let mut rules = open(&[]);
+    let ends = |number: usize| {
+        let port = 1024 + number % 50_000;
+        let server = number / 50_000;
+        (format!("10.0.0.1:{port}"), format!("10.0.0.2:{server}"))
+    };
+    let balanced = 100_000;
+    for number in 0..balanced {
+        let (here, there) = ends(number);
+        filter.leave(PEER, &rules, &build::tcp(&here, &there, SYN), now);
+        filter.enter(PEER, &mut rules, &build::tcp(&there, &here, SYN_ACK), now);
+    }
+    for question in 0..20_000_u32 {
+        let asked = format!("10.0.0.2:{}", question + 1);
+        let asking = "10.0.0.1:53";
+        filter.leave(PEER, &rules, &build::udp(asking, &asked, b"?"), now);
+        filter.enter(PEER, &mut rules, &build::udp(&asked, asking, b"!"), now);
+    }
+    let forgotten = (0..balanced).filter(|number| {
+        let (here, there) = ends(*number);
+        let data = build::tcp(&there, &here, ACK);
+        filter.enter(PEER, &mut rules, &data, now) != Verdict::Answer
+    });
+    assert_eq!(forgotten.count(), 0);
 }
 
 #[test]

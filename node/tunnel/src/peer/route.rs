@@ -2,21 +2,24 @@
 //! which path, and gives orders.
 
 mod questions;
+mod silence;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::probe::Token;
-use super::way::{SILENT_AFTER, Way, rank, same};
+use super::way::{Way, rank, same};
 use crate::config::PeerConfig;
 use crate::path::{CarrierId, ChannelId, Path};
+use silence::{Manners, Silence};
 
 /// One peer's paths as a machine without I/O.
 ///
 /// Without a fallback (a relay or a carrier) the route *follows*: packets go to where the last genuine one came from, as in
 /// plain WireGuard. With one it *chooses*: the best path that is proven to work in both directions, by an answer that came
-/// on it to a question that went on it, within the last seconds; if there is none, the fallback.
+/// on it to a question that went on it, within the last seconds; if there is none, the fallback. A peer that never answered may
+/// be plain WireGuard, which has UDP only: it is followed there until nothing comes.
 ///
 /// After each call, [`poll_order`](Self::poll_order) until it is empty.
 pub(crate) struct Route {
@@ -42,20 +45,8 @@ pub(crate) struct Route {
     spent_until: Instant,
     bind_at: Instant,
     silence: Silence,
+    manners: Manners,
     orders: VecDeque<Order>,
-}
-
-/// Since when the peer owes us any sign of life by the path in use.
-#[derive(Default)]
-struct Silence {
-    since: Option<Instant>,
-    told: Option<Instant>,
-    /// Another peer, which is reached by the same network, is silent since then.
-    around: Option<Instant>,
-    /// A handshake was asked for because of it.
-    restarted: bool,
-    /// The peer is known to answer questions; until then any genuine packet is a sign.
-    answers: bool,
 }
 
 /// What the route wants done.
@@ -110,6 +101,7 @@ impl Route {
             spent_until: now,
             bind_at: now,
             silence: Silence::default(),
+            manners: Manners::default(),
             orders: VecDeque::new(),
         }
     }
@@ -176,6 +168,7 @@ impl Route {
             return;
         }
         self.heard_last = packets;
+        self.learn_manners(path, heard, now);
         let way = self.way(path);
         // Now the socket is known by which it is heard.
         way.path = path;
@@ -183,7 +176,7 @@ impl Route {
         if self.current == Some(path) {
             self.owed = None;
         }
-        if !self.silence.answers {
+        if self.manners != Manners::Answers {
             self.silence.end();
         }
         match heard {
@@ -191,7 +184,7 @@ impl Route {
             Heard::Answer(token) => self.answered(path, token, now),
             Heard::Handshake => {
                 self.session = true;
-                self.way(path).prove(now);
+                self.way(path).begin(now);
                 self.silence.end();
                 self.round_at = now;
             }
@@ -210,7 +203,7 @@ impl Route {
             }
             return;
         }
-        if matches!(heard, Heard::Ask(_) | Heard::Payload) {
+        if matches!(heard, Heard::Ask(_) | Heard::Payload) && self.manners != Manners::Plain {
             self.ask_back(path, now);
         }
         // While nothing is sent, an old proof is no reason to move.
@@ -410,8 +403,9 @@ impl Route {
             let mut ways = self.ways.iter();
             ways.any(|way| way.path == *path && way.is_silent(now))
         };
-        let next = match best {
-            Some(way) => Some(way.path),
+        let next = best.map(|way| way.path).or_else(|| self.followed());
+        let next = match next {
+            Some(next) => Some(next),
             None => self
                 .fallbacks()
                 .find(|path| !silent(path))
@@ -442,40 +436,6 @@ impl Route {
             self.orders.push_back(Order::Announce(next));
         }
     }
-
-    fn judge_silence(&mut self, now: Instant) {
-        let Some(since) = self.silence.since else {
-            return;
-        };
-        if self.is_slow_stream(now) {
-            return;
-        }
-        let lasts = now.saturating_duration_since(since);
-        let told = self.silence.told;
-        let again = |told| self.watched && now - told >= SILENT_REPEAT;
-        if lasts >= SILENT_AFTER && told.is_none_or(again) {
-            self.silence.told = Some(now);
-            self.orders.push_back(Order::TellSilent);
-            let current = self.current;
-            if let Some(way) = self.ways.iter_mut().find(|way| Some(way.path) == current) {
-                way.give_up();
-            }
-        }
-        // The peer may have lost the session by a restart; WireGuard itself would wait for 15 s.
-        if lasts >= RESTART_AFTER && self.session && !self.silence.restarted {
-            self.silence.restarted = true;
-            self.orders.push_back(Order::Initiate);
-        }
-    }
-}
-
-impl Silence {
-    fn end(&mut self) {
-        self.since = None;
-        self.told = None;
-        self.around = None;
-        self.restarted = false;
-    }
 }
 
 /// Declared endpoints, candidates, a relay, a carrier, and a few learnt.
@@ -487,8 +447,6 @@ const ROUNDS_ON_CHANGE: u32 = 12;
 const ROUNDS_ON_WAKE: u32 = 4;
 /// A NAT forgets a mapping after 30 s at the earliest (RFC 4787 REQ-5 asks for 2 minutes; garages see less).
 const TRUST_AFTER_PAUSE: Duration = Duration::from_secs(25);
-const SILENT_REPEAT: Duration = Duration::from_secs(15);
-const RESTART_AFTER: Duration = Duration::from_secs(4);
 
 #[cfg(test)]
 mod tests;

@@ -34,6 +34,12 @@ impl Way {
         self.unanswered = None;
     }
 
+    /// A handshake came to its end by it. Who is there now is asked at once.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.prove(now);
+        self.asked = None;
+    }
+
     /// Counts as proven until it has had the time to fail.
     pub(super) fn trust(&mut self, now: Instant) {
         self.trusted_until = Some(now + FRESH_ACTIVE);

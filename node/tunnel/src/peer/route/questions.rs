@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::silence::Manners;
 use super::{Order, Route};
 use crate::path::Path;
 use crate::peer::probe::Token;
@@ -13,7 +14,7 @@ impl Route {
         let way = self.way(path);
         way.note_asked(now);
         let (path, heard) = (way.path, way.heard);
-        if Some(path) == self.current {
+        if Some(path) == self.current && self.manners != Manners::Plain {
             let around = self.silence.around;
             let since = around.filter(|since| heard.is_none_or(|heard| heard < *since));
             self.silence.since.get_or_insert(since.unwrap_or(now));
@@ -28,7 +29,6 @@ impl Route {
             return;
         }
         self.way(path).prove(asked);
-        self.silence.answers = true;
         self.silence.end();
     }
 
@@ -50,16 +50,19 @@ impl Route {
             return;
         };
         let active = self.is_active(now);
+        let is_plain = self.manners == Manners::Plain;
         let owed = self.owed;
         let quiet = owed.is_some_and(|owed| now.saturating_duration_since(owed) >= QUIET_AFTER);
         let way = self.way(current);
         let interval = match way.is_in_doubt(now) && way.is_fresh(now, active) {
             true => Duration::ZERO,
+            // It may have learnt to answer.
+            false if is_plain => CHECK_IDLE,
             false if active && quiet => CHECK_QUIET,
             false if active => CHECK_ACTIVE,
             false => CHECK_IDLE,
         };
-        let doubt = way.is_in_doubt(now);
+        let doubt = way.is_in_doubt(now) && !is_plain;
         if !way.may_ask(interval, now) {
             return;
         }
@@ -80,7 +83,7 @@ impl Route {
         let Some(current) = self.current else {
             return;
         };
-        if !self.way(current).misses_answers(now) {
+        if self.manners == Manners::Plain || !self.way(current).misses_answers(now) {
             return;
         }
         let interval = match self.is_active(now) {

@@ -9,6 +9,8 @@ use super::*;
 use crate::key::{PrivateKey, RelayKey};
 use crate::relay::RelayGrant;
 
+mod plain;
+
 /// What travels: what it is, and when it arrives.
 struct Parcel {
     at: Instant,
@@ -37,6 +39,8 @@ struct World {
     arrived: u64,
     lost_at: Vec<Instant>,
     told: [Vec<(Instant, Order)>; 2],
+    /// Node 1 is plain WireGuard.
+    plain: bool,
 }
 
 impl World {
@@ -62,6 +66,7 @@ impl World {
             arrived: 0,
             lost_at: Vec::new(),
             told: Default::default(),
+            plain: false,
         }
     }
 
@@ -123,6 +128,7 @@ impl World {
     fn obey(&mut self, node: usize) {
         while let Some(order) = self.routes[node].poll_order() {
             match order {
+                Order::Ask(..) | Order::Answer(..) if self.plain && node == 1 => {}
                 Order::Ask(path, token) => {
                     self.probes[node] += 1;
                     self.send(node, path, Heard::Ask(token));
@@ -301,11 +307,8 @@ fn probes_are_few() {
     let mut world = World::new();
     world.pass(s(600), BOTH);
     // One every second on the path in use, after the burst at the start.
-    assert!(
-        world.probes.iter().all(|probes| *probes <= 640),
-        "{:?}",
-        world.probes
-    );
+    let probes = world.probes;
+    assert!(probes.iter().all(|probes| *probes <= 640), "{probes:?}");
     let mut stuck = World::new();
     stuck.blocked = [[DIRECT].into(), [DIRECT].into()];
     stuck.pass(s(600), BOTH);

@@ -113,11 +113,11 @@ impl Route {
         self.endpoints.clone_from(&config.endpoints);
         self.candidates.clone_from(&config.candidates);
         self.watched = config.carrier_possible;
-        let new_relay = self.relay != relay;
-        if let Some(old) = self.relay.filter(|_| new_relay) {
-            self.forget(Path::Relay(old));
+        let old_relay = std::mem::replace(&mut self.relay, relay);
+        let new_relay = old_relay != relay;
+        if let Some(old) = old_relay.filter(|_| new_relay) {
+            self.forget(Path::Relay(old), now);
         }
-        self.relay = relay;
         if new_relay {
             self.trust_current(now);
         }
@@ -130,7 +130,7 @@ impl Route {
     pub(crate) fn set_carrier(&mut self, carrier: Option<CarrierId>, now: Instant) {
         self.heard_last = None;
         if let Some(old) = std::mem::replace(&mut self.carrier, carrier) {
-            self.forget(Path::Carrier(old));
+            self.forget(Path::Carrier(old), now);
         }
         if self.chooses() {
             self.choose(now);
@@ -142,17 +142,23 @@ impl Route {
         if self.carrier == Some(id) {
             self.set_carrier(None, now);
         } else {
-            self.forget(Path::Carrier(id));
+            self.forget(Path::Carrier(id), now);
         }
     }
 
-    /// A path is gone for good.
-    fn forget(&mut self, path: Path) {
+    /// A path is gone for good. Where packets go instead is told as any move is: relay channels may be bound to the path.
+    fn forget(&mut self, path: Path, now: Instant) {
         self.heard_last = None;
         self.ways.retain(|way| way.path != path);
-        if self.current == Some(path) {
-            let heard = self.ways.iter().filter(|way| way.heard.is_some());
-            self.current = heard.max_by_key(|way| way.heard).map(|way| way.path);
+        if self.current != Some(path) {
+            return;
+        }
+        let heard = self.ways.iter().filter(|way| way.heard.is_some());
+        let last = heard.max_by_key(|way| way.heard).map(|way| way.path);
+        match last {
+            _ if self.chooses() => self.choose(now),
+            Some(last) => self.switch(last),
+            None => self.current = None,
         }
     }
 

@@ -13,6 +13,8 @@ use crate::packet::build;
 use crate::relay::{ChannelGrant, RelayGrant, data_header};
 use crate::status::PathKind;
 
+mod carried;
+
 /// Device `n` is at 192.0.2.n on the underlay and 10.0.0.n on the overlay; the hub is number 9.
 struct World {
     devices: BTreeMap<u8, Cluster>,
@@ -271,49 +273,6 @@ fn candidates_make_it_direct_and_a_cut_brings_the_relay_back_within_five_seconds
     assert_eq!(world.path(1, 2), Some(PathKind::Direct));
 }
 
-#[test]
-fn a_node_whose_udp_is_blocked_speaks_to_hub_and_relay_over_its_carrier() {
-    let mut world = World::new();
-    world.pass(Duration::from_secs(1));
-    assert_eq!(world.exchange(), 2);
-    world.blocked.insert((1, HUB));
-    let silent = TunnelEvent::PathSilent {
-        peer: key(HUB).public_key(),
-    };
-    let cut_at = world.now;
-    while !world.told(1, silent) {
-        world.pass(STEP);
-        assert!(world.now - cut_at < Duration::from_secs(14), "never told");
-    }
-    world.carried = Some(1);
-    let now = world.now;
-    let hub = key(HUB).public_key();
-    let id = world.nodes_carrier();
-    world.device(1).handle_carrier_opened(id, hub, now);
-    world.pass(Duration::from_secs(1));
-    assert!(world.passes(1, HUB, b"to the hub") && world.passes(HUB, 1, b"and back"));
-    assert_eq!(world.path(1, HUB), Some(PathKind::Carrier));
-    assert_eq!(world.path(HUB, 1), Some(PathKind::Carrier));
-    assert_eq!(
-        world.exchange(),
-        2,
-        "the relay is reached over the carrier, too"
-    );
-    world.blocked.clear();
-    world.pass(Duration::from_secs(17));
-    assert_eq!(world.path(1, HUB), Some(PathKind::Direct));
-    assert_eq!(world.path(HUB, 1), Some(PathKind::Direct));
-    world.carried = None;
-    let now = world.now;
-    let id = world.nodes_carrier();
-    for (n, id) in [(1, id), (HUB, CarrierId(0))] {
-        world.device(n).handle_carrier_closed(id, now);
-    }
-    world.pass(Duration::from_secs(1));
-    assert!(world.passes(1, HUB, b"to the hub") && world.passes(HUB, 1, b"and back"));
-    assert_eq!(world.exchange(), 2);
-}
-
 /// The relay is needed only when the direct path has died, and then the carrier to it should be there soon.
 #[test]
 fn blocked_udp_is_noticed_soon_though_nobody_speaks_to_the_hub() {
@@ -483,7 +442,8 @@ fn nodes_of_several_shards_tell_the_same_stories() {
     let stories = [
         nodes_that_know_only_the_relay_speak_through_it_and_the_hub_can_not_read as fn(),
         candidates_make_it_direct_and_a_cut_brings_the_relay_back_within_five_seconds as fn(),
-        a_node_whose_udp_is_blocked_speaks_to_hub_and_relay_over_its_carrier as fn(),
+        carried::a_node_whose_udp_is_blocked_speaks_to_hub_and_relay_over_its_carrier as fn(),
+        carried::a_carrier_in_use_that_ends_takes_no_relay_along_while_udp_passes_again as fn(),
         blocked_udp_is_noticed_soon_though_nobody_speaks_to_the_hub as fn(),
         a_carrier_is_enough_from_the_first_handshake_on as fn(),
         a_pair_that_leaves_the_table_is_cut_at_once as fn(),

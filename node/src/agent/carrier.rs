@@ -43,6 +43,8 @@ enum State {
         number: u64,
         since: Millis,
         direct_since: Option<Millis>,
+        /// The hub was reached over it.
+        carried: bool,
     },
 }
 
@@ -59,6 +61,7 @@ impl CarrierKeeper {
             number,
             since,
             direct_since: None,
+            ..
         } = self.state
             && now >= since + CARRIER_CHANCE_MS
         {
@@ -72,11 +75,11 @@ impl CarrierKeeper {
 
     pub(super) fn on_up(&mut self, carrier: u64, now: Millis) {
         if self.state == State::Opening(carrier) {
-            self.backoff.reset();
             self.state = State::Up {
                 number: carrier,
                 since: now,
                 direct_since: None,
+                carried: false,
             };
         }
     }
@@ -89,6 +92,7 @@ impl CarrierKeeper {
             State::Up {
                 number,
                 direct_since: None,
+                carried: true,
                 ..
             } if number == carrier => self.wanted_until = Some(now + SILENCE_COUNTS_MS),
             State::Up { number, .. } if number == carrier => {}
@@ -101,9 +105,20 @@ impl CarrierKeeper {
 
     /// How the hub is reached now.
     pub(super) fn on_hub_path(&mut self, path: Option<PathKind>, now: Millis) {
-        if let State::Up { direct_since, .. } = &mut self.state {
+        if let State::Up {
+            direct_since,
+            carried,
+            ..
+        } = &mut self.state
+        {
             match path {
                 Some(PathKind::Direct) => _ = direct_since.get_or_insert(now),
+                // Before that it may be one that the hub's tunnel does not take.
+                Some(PathKind::Carrier) => {
+                    *direct_since = None;
+                    *carried = true;
+                    self.backoff.reset();
+                }
                 _ => *direct_since = None,
             }
         }
@@ -279,6 +294,26 @@ mod tests {
         let at = world.keeper.timeout().unwrap();
         assert!(at <= 60_000 + super::super::BACKOFF_FIRST_MS);
         assert_eq!(opened(world.fires(at)), [2]);
+    }
+
+    /// The hub's tunnel may refuse what its controller has let in.
+    #[test]
+    fn carriers_that_end_before_they_carry_anything_are_failed_attempts() {
+        let mut world = World::new();
+        let mut opened_so_far = world.silent(0);
+        let mut now = 0;
+        while let (Some(carrier), true) = (opened_so_far.last().copied(), now < 60_000) {
+            world.keeper.on_up(carrier, now);
+            world.keeper.on_hub_path(Some(PathKind::Direct), now + 1);
+            world.ended(carrier, now + 5);
+            now = world.keeper.timeout().unwrap();
+            match opened(world.fires(now))[..] {
+                [next] => opened_so_far.push(next),
+                _ => break,
+            }
+        }
+        let attempts = opened_so_far.len();
+        assert!((4..20).contains(&attempts), "{attempts} attempts");
     }
 
     #[test]

@@ -79,6 +79,9 @@ impl Carriers {
             Ok::<_, Infallible>(match (asks_for_carrier(&request), accepted) {
                 (Some(refusal), _) => empty(refusal),
                 (None, None) => empty(StatusCode::FORBIDDEN),
+                (None, Some(_)) if !self.tunnel.engine().has_ways_beside_udp() => {
+                    empty(StatusCode::NOT_IMPLEMENTED)
+                }
                 (None, Some(_)) => switching(),
             })
         };

@@ -11,6 +11,8 @@ use tokio::time::timeout;
 use super::*;
 use crate::api::tests::rig::Rig;
 
+mod kernel;
+
 struct World {
     rig: Rig,
     carriers: Arc<Carriers>,
@@ -21,13 +23,18 @@ struct World {
 impl World {
     /// A controller with one node, and a hub's tunnel.
     async fn new() -> Self {
+        Self::with(|tunnel| tunnel).await
+    }
+
+    /// With a tunnel that is made of a real one.
+    async fn with(make: impl FnOnce(Arc<dyn Tunnel>) -> Arc<dyn Tunnel>) -> Self {
         let rig = Rig::furnished().await;
         let mut config = TunnelConfig::new(
             PrivateKey::generate(),
             vec!["100.64.0.1/10".parse().unwrap()],
         );
         config.listen = vec![([127, 0, 0, 1], 0).into()];
-        let tunnel = malha_tunnel::start(Engine::Netstack, config).unwrap();
+        let tunnel = make(malha_tunnel::start(Engine::Netstack, config).unwrap());
         let carriers = Arc::new(Carriers::new(tunnel, rig.context.handle.clone()));
         let stop = CancellationToken::new();
         tokio::spawn({
@@ -142,6 +149,16 @@ async fn whoever_is_no_node_of_now_or_asks_for_something_else_is_refused() {
         let (status, _) = world.asks(certificate, &head).await;
         assert_eq!(status, expected, "{head}");
     }
+    world.stop.cancel();
+}
+
+#[tokio::test]
+async fn a_hub_in_the_kernel_promises_no_carrier() {
+    let world = World::with(|tunnel| Arc::new(kernel::InKernel(tunnel))).await;
+    let (status, _) = world.asks(Some(world.node), &request()).await;
+    assert_eq!(status, 501);
+    let (status, _) = world.asks(None, &request()).await;
+    assert_eq!(status, 403, "a doctor looks whether this door is there");
     world.stop.cancel();
 }
 

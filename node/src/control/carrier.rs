@@ -70,7 +70,10 @@ async fn ask(
 }
 
 fn refused(controller: &str, status: u16) -> LinkError {
-    let why = format_args!("the controller answers {status}");
+    let why = match status {
+        NOT_IMPLEMENTED => "the hub takes none, since its engine is the kernel's".to_owned(),
+        _ => format!("the controller answers {status}"),
+    };
     fault(controller, LinkFault::Refused, why)
 }
 
@@ -81,4 +84,6 @@ fn fault(controller: &str, fault: LinkFault, why: impl Display) -> LinkError {
 pub(super) const HTTP_ALPN: &[u8] = b"http/1.1";
 /// No certificate, no carrier.
 const FORBIDDEN: u16 = 403;
+/// UDP is the hub's only way.
+const NOT_IMPLEMENTED: u16 = 501;
 const OPEN_LIMIT: Duration = Duration::from_secs(10);

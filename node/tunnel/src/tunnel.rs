@@ -149,6 +149,11 @@ pub trait Tunnel: Send + Sync {
 }
 
 impl Engine {
+    /// Whether a tunnel of this engine relays, and takes carriers.
+    pub fn has_ways_beside_udp(self) -> bool {
+        self != Self::Kernel
+    }
+
     /// The shards that a tunnel of this engine has on this machine, if so many are wanted.
     pub fn shards(self, wanted: Option<usize>) -> usize {
         match self {

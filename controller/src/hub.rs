@@ -84,6 +84,9 @@ impl Hub {
         let config = &config.hub;
         let state = handle.state();
         let addresses = overlay_addresses(&state, node);
+        if !engine.has_ways_beside_udp() {
+            pairs.close_relay();
+        }
         let own_key = WgKey(*key.public_key().as_bytes());
         let tunnel = malha_tunnel::start(
             engine,

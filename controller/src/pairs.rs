@@ -238,6 +238,11 @@ impl Pairs {
         })
     }
 
+    /// The hub's tunnel relays nothing: to be called before any session opens.
+    pub fn close_relay(&self) {
+        self.table().relay().close();
+    }
+
     /// Returns when there may be news for the hub.
     pub async fn hub_stirred(&self) {
         self.hub_bell.notified().await;

@@ -17,6 +17,8 @@ pub(super) struct RelayTable {
     partners: BTreeMap<NodeId, Vec<NodeId>>,
     last_channel: u32,
     changed: bool,
+    /// The hub's tunnel relays nothing.
+    closed: bool,
 }
 
 impl RelayTable {
@@ -27,14 +29,20 @@ impl RelayTable {
             partners: BTreeMap::new(),
             last_channel: 0,
             changed: false,
+            closed: false,
         }
     }
 
-    /// A node's own end towards a peer, made if there is none. None when there are too many, or no random bytes.
+    /// From now on nobody is given a channel: to be called before anyone has one.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// A node's own end towards a peer, made if there is none. None when there are too many, no random bytes, or no relay.
     pub(super) fn grant(&mut self, node: NodeId, peer: NodeId) -> Option<RelayGrant> {
         let pair = PairId::of(node, peer);
         if !self.pairs.contains_key(&pair) {
-            if self.pairs.len() >= MAX_RELAY_PAIRS {
+            if self.closed || self.pairs.len() >= MAX_RELAY_PAIRS {
                 return None;
             }
             let grants = [self.fresh()?, self.fresh()?];
@@ -121,6 +129,14 @@ mod tests {
         relay.withdraw(one, other);
         assert_eq!(relay.take_change(), Some(vec![]));
         assert_ne!(relay.grant(one, other), Some(mine));
+    }
+
+    #[test]
+    fn a_hub_that_relays_nothing_promises_no_channel() {
+        let mut relay = RelayTable::new(NodeId(1));
+        relay.close();
+        assert_eq!(relay.grant(NodeId(3), NodeId(2)), None);
+        assert_eq!(relay.take_change(), None);
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl RelayTable {
             if self.closed || self.pairs.len() >= MAX_RELAY_PAIRS {
                 return None;
             }
-            let grants = [self.fresh()?, self.fresh()?];
+            let grants = self.fresh_pair()?;
             self.pairs.insert(pair, grants);
             self.partners.entry(node).or_default().push(peer);
             self.partners.entry(peer).or_default().push(node);
@@ -77,9 +77,21 @@ impl RelayTable {
         }
     }
 
-    /// A node has another key: whoever knows its channels by the former one must be told again.
-    pub(super) fn rekeyed(&mut self, node: NodeId) {
-        self.changed |= self.partners.contains_key(&node);
+    /// A node has another key, so it may be another machine, and the former one has the former channels: from now on there are others.
+    /// Returns who else must hear of that.
+    pub(super) fn rekeyed(&mut self, node: NodeId) -> Vec<NodeId> {
+        let partners = self.partners.get(&node).cloned().unwrap_or_default();
+        for partner in &partners {
+            // Made at once: no other pair may take the place in the table.
+            match self.fresh_pair() {
+                Some(grants) => {
+                    self.pairs.insert(PairId::of(node, *partner), grants);
+                    self.changed = true;
+                }
+                None => self.withdraw(node, *partner),
+            }
+        }
+        partners
     }
 
     /// The whole table with the nodes whose channels they are, if it is another one than at the last call.
@@ -89,6 +101,10 @@ impl RelayTable {
             [(low, lower), (high, higher)]
         };
         std::mem::take(&mut self.changed).then(|| self.pairs.iter().map(ends).collect())
+    }
+
+    fn fresh_pair(&mut self) -> Option<[RelayGrant; 2]> {
+        Some([self.fresh()?, self.fresh()?])
     }
 
     fn fresh(&mut self) -> Option<RelayGrant> {
@@ -120,12 +136,8 @@ mod tests {
         assert_ne!((mine.channel, &mine.key), (theirs.channel, &theirs.key));
         assert_eq!(relay.grant(one, other), Some(mine.clone()));
         let table = vec![[(other, theirs), (one, mine.clone())]];
-        assert_eq!(relay.take_change(), Some(table.clone()));
-        assert_eq!(relay.take_change(), None);
-        relay.rekeyed(NodeId(9));
-        assert_eq!(relay.take_change(), None);
-        relay.rekeyed(one);
         assert_eq!(relay.take_change(), Some(table));
+        assert_eq!(relay.take_change(), None);
         relay.withdraw(one, other);
         assert_eq!(relay.take_change(), Some(vec![]));
         assert_ne!(relay.grant(one, other), Some(mine));
@@ -136,6 +148,30 @@ mod tests {
         let mut relay = RelayTable::new(NodeId(1));
         relay.close();
         assert_eq!(relay.grant(NodeId(3), NodeId(2)), None);
+        assert_eq!(relay.take_change(), None);
+    }
+
+    #[test]
+    fn a_node_with_another_key_has_other_channels_and_nobody_else_has() {
+        let mut relay = RelayTable::new(NodeId(1));
+        let [one, other, third] = [3, 2, 4].map(NodeId);
+        let ends = [(one, other), (other, one), (other, third)];
+        let former = ends.map(|(node, peer)| relay.grant(node, peer).unwrap());
+        relay.take_change();
+        assert!(relay.rekeyed(NodeId(9)).is_empty());
+        assert_eq!(relay.take_change(), None);
+        assert_eq!(relay.rekeyed(one), [other]);
+        assert_eq!(relay.take_change().map(|pairs| pairs.len()), Some(2));
+        let now = ends.map(|(node, peer)| relay.grant(node, peer).unwrap());
+        assert_ne!(
+            (now[0].channel, &now[0].key),
+            (former[0].channel, &former[0].key)
+        );
+        assert_ne!(
+            (now[1].channel, &now[1].key),
+            (former[1].channel, &former[1].key)
+        );
+        assert_eq!(now[2], former[2]);
         assert_eq!(relay.take_change(), None);
     }
 

@@ -148,8 +148,11 @@ impl Table {
         let peers: BTreeMap<_, _> = peers.values().map(|peer| (peer.id, peer.key)).collect();
         if end.key.replace(key).is_some_and(|former| former != key) {
             end.news = News::Everything;
-            self.relay.rekeyed(node);
+            for partner in self.relay.rekeyed(node) {
+                self.tell(partner, node);
+            }
         }
+        let end = self.ends.entry(node).or_default();
         let former = std::mem::replace(&mut end.peers, peers);
         let is_new = |(peer, key): &(&NodeId, &WgKey)| former.get(*peer) != Some(*key);
         let new: Vec<NodeId> = (end.peers.iter().filter(is_new))
@@ -204,11 +207,10 @@ impl Table {
             return;
         }
         end.told.add(TOLD_EACH);
-        let peers: Vec<NodeId> = end.peers.keys().copied().collect();
-        for peer in peers.into_iter().filter(|peer| *peer != self.hub) {
-            if let Some(end) = self.ends.get_mut(&peer).filter(|end| end.session.is_some()) {
-                end.news.add(node);
-            }
+        let mut peers: Vec<NodeId> = end.peers.keys().copied().collect();
+        peers.retain(|peer| *peer != self.hub);
+        for peer in peers {
+            self.tell(peer, node);
         }
     }
 
@@ -254,11 +256,8 @@ impl Table {
             None => self.at.remove(&pair),
         };
         let [low, high] = pair.ends();
-        for (to, about) in [(low, high), (high, low)] {
-            if let Some(end) = self.ends.get_mut(&to).filter(|end| end.session.is_some()) {
-                end.news.add(about);
-            }
-        }
+        self.tell(low, high);
+        self.tell(high, low);
     }
 
     /// Nodes that are here and have news.
@@ -300,6 +299,13 @@ impl Table {
 
     pub(super) fn relay(&mut self) -> &mut RelayTable {
         &mut self.relay
+    }
+
+    /// A node that is here has news of a peer. One that is not hears everything when it comes.
+    fn tell(&mut self, to: NodeId, about: NodeId) {
+        if let Some(end) = self.ends.get_mut(&to).filter(|end| end.session.is_some()) {
+            end.news.add(about);
+        }
     }
 
     fn is_here(&self, node: NodeId) -> bool {

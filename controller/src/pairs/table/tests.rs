@@ -238,6 +238,38 @@ fn a_node_with_a_new_own_key_is_told_everything_anew() {
     assert_eq!(news[0].pairs.len(), 1);
 }
 
+/// The box that had the node's former key may be in somebody's hands, with all its channels.
+#[test]
+fn a_node_with_a_new_own_key_and_its_peers_get_other_channels() {
+    const C: NodeId = NodeId(4);
+    let mut world = World::new([A, B, C]);
+    for node in [A, B, C] {
+        world.comes(node);
+    }
+    let granted = |world: &World, node, other| world.pair(node, other).unwrap().relay.clone();
+    let former = [(A, B), (B, A)].map(|(one, other)| granted(&world, one, other).unwrap());
+    let apart = granted(&world, B, C);
+    let peers = [B, C, HUB].map(|id| (id, peer(id)));
+    world.table.follow(A, WgKey([9; 32]), &peers.into());
+    let told: Vec<_> = [(A, B), (B, A)]
+        .into_iter()
+        .filter_map(|(node, other)| {
+            let news = world.table.take(node, world.sessions[&node]);
+            let mut pairs = news.into_iter().flat_map(|news| news.pairs);
+            pairs.find(|pair| pair.peer == other)?.relay
+        })
+        .collect();
+    assert_eq!(told.len(), 2, "both ends hear of it");
+    for (told, former) in told.iter().zip(&former) {
+        assert_ne!(told.key, former.key);
+        assert_ne!(told.channel, former.channel);
+    }
+    let at_hub = world.table.relay().take_change().unwrap();
+    assert_eq!(at_hub.len(), 3, "no pair is without a relay meanwhile");
+    assert!(at_hub.contains(&[(A, told[0].clone()), (B, told[1].clone())]));
+    assert_eq!(world.table.pair(B, key(B), C, key(C)).relay, apart);
+}
+
 #[test]
 fn a_session_that_was_replaced_takes_nothing_and_its_end_ends_nothing() {
     let mut world = World::new([A]);

@@ -294,6 +294,11 @@ impl Session {
 
     /// Sends what the node does not know yet, if anything.
     async fn advance(&mut self) -> Result<(), End> {
+        // Taken before the look at whose node this is: a box may read its map as slowly as it likes, and what came meanwhile would be for
+        // the one that took its place.
+        let news = self
+            .pairs
+            .map(|pairs| self.context.pairs.news(self.node, pairs));
         let state = self.context.handle.state();
         // What is ordered between the answer to the hello and the seat finds nobody; the bell that rings for the seat does.
         if let Some(last) = revoked(&state, self.node, &self.tls_key) {
@@ -309,9 +314,6 @@ impl Session {
         if let Some(message) = next {
             self.send(&message).await?;
         }
-        let news = self
-            .pairs
-            .map(|pairs| self.context.pairs.news(self.node, pairs));
         for news in news.into_iter().flatten() {
             self.send(&ToNode::Pairs(Box::new(news))).await?;
         }

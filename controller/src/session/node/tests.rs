@@ -277,6 +277,33 @@ async fn a_node_runs_with_changes_that_cancelled_each_other() {
     caught_up.expect("nothing is missing").unwrap();
 }
 
+/// A stolen one reads slowly on purpose: its map is still on the way when another box takes its place.
+#[tokio::test]
+async fn a_box_whose_place_was_taken_while_it_read_hears_nothing_of_the_other_ones_pairs() {
+    let world = World::new().await;
+    let mut machine = Machine::new(&world, 64).await;
+    machine.says_hello().await;
+    while !matches!(machine.hears().await, ToNode::Pairs(_)) {}
+    machine.says(&ToController::NeedSnapshot).await;
+    machine.waits_for_answer().await;
+    let node = machine.certificate.node;
+    world.rig.replaced(NAME).await;
+    let state = world.rig.state();
+    world.context.pairs.follow(&state, [&node]);
+    world.context.registry.ring(&[node]);
+    let reason = FarewellReason::Superseded;
+    let heard = async {
+        loop {
+            match machine.hears().await {
+                ToNode::Farewell { reason: last } if last == reason => return,
+                ToNode::Pairs(pairs) => panic!("it was told of {} pairs", pairs.pairs.len()),
+                _ => {}
+            }
+        }
+    };
+    timeout(LIMIT, heard).await.expect("the session should end");
+}
+
 /// Nothing of a node's own netmap says which key it has.
 #[tokio::test]
 async fn a_node_with_a_new_key_is_told_of_its_pairs_anew() {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::RelayGrant;
-use super::frame::{Control, ControlKind, Cookie, Sealed};
+use super::frame::{Control, ControlKind, Cookie, Sealed, is_after};
 use crate::key::{PublicKey, RelayKey};
 use crate::path::ChannelId;
 
@@ -25,7 +25,7 @@ struct Channel {
     /// Whom it leads to.
     peer: PublicKey,
     bound: bool,
-    /// Of the last HELLO.
+    /// Of the last HELLO, or what the relay says to go on from.
     counter: u64,
     cookie: Cookie,
     due: Instant,
@@ -141,7 +141,9 @@ impl RelayClient {
             ControlKind::Hello => {}
             ControlKind::Challenge => {
                 known.cookie = control.cookie;
-                known.counter = known.counter.max(control.counter);
+                if is_after(control.counter, known.counter) {
+                    known.counter = control.counter;
+                }
                 // A relay that never accepts must not be able to make us loop.
                 if known.unanswered <= MAX_PROMPT_ANSWERS {
                     self.schedule(channel, now);
@@ -168,7 +170,10 @@ impl RelayClient {
         let number = self.due.first().filter(|(at, _)| *at <= now)?.1;
         let unix_ms = self.start_unix_ms + now.duration_since(self.start).as_millis() as u64;
         let known = self.channels.get_mut(&number)?;
-        known.counter = unix_ms.max(known.counter.saturating_add(1));
+        known.counter = match is_after(unix_ms, known.counter) {
+            true => unix_ms,
+            false => known.counter.wrapping_add(1),
+        };
         let hello = Control {
             kind: ControlKind::Hello,
             channel: number,

@@ -21,7 +21,8 @@ pub(crate) enum Frame<'a> {
 pub(crate) struct Control {
     pub(crate) kind: ControlKind,
     pub(crate) channel: ChannelId,
-    /// In a HELLO larger than in any before; in a CHALLENGE the largest that the relay has seen; in a BOUND that of the HELLO.
+    /// In a HELLO [after](is_after) that of any before; in a CHALLENGE the last that the relay has accepted; in a BOUND that of the
+    /// HELLO.
     pub(crate) counter: u64,
     /// Zeros where there is none.
     pub(crate) cookie: Cookie,
@@ -97,6 +98,12 @@ impl Control {
         bytes[32..].copy_from_slice(&seal);
         bytes
     }
+}
+
+/// Whether a HELLO's counter comes after another. They go round, half of them after each: if one were the last, whoever had said it
+/// with a stolen key would have kept the channel.
+pub(super) fn is_after(counter: u64, other: u64) -> bool {
+    (1..=u64::MAX / 2).contains(&counter.wrapping_sub(other))
 }
 
 /// What stands before a datagram in a DATA frame.

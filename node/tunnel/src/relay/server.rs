@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use blake2::digest::Mac;
 
 use super::RelayPair;
-use super::frame::{Control, ControlKind, Cookie, Frame, Sealed, all_on, data_header, mac};
+use super::frame::{
+    Control, ControlKind, Cookie, Frame, Sealed, all_on, data_header, is_after, mac,
+};
 use crate::config::at_most;
 use crate::error::TunnelError;
 use crate::key::{PublicKey, RelayKey};
@@ -34,7 +36,7 @@ struct Channel {
     /// The end under whose number the pair's rate is kept.
     first: ChannelId,
     binding: Option<Binding>,
-    /// The largest counter of a HELLO that was accepted.
+    /// Of the last HELLO that was accepted.
     counter: u64,
     next_challenge: Instant,
 }
@@ -146,7 +148,7 @@ impl RelayServer {
         let proven = self.cookie_is_genuine(&hello.cookie, channel, from, now);
         let cookie = self.cookie(channel, from, self.period(now));
         let known = self.channels.get_mut(&channel)?;
-        let answer = if proven && hello.counter > known.counter {
+        let answer = if proven && is_after(hello.counter, known.counter) {
             known.counter = hello.counter;
             let before = known.binding.replace(Binding {
                 path: from,

@@ -11,6 +11,8 @@ use super::*;
 use crate::key::PrivateKey;
 use crate::path::{CarrierId, Path};
 
+mod recorded;
+
 struct World {
     server: RelayServer,
     clients: [RelayClient; 2],

@@ -72,6 +72,7 @@ impl Scene {
             kind: ControlKind::Hello,
             channel: id(channel),
             counter,
+            answers: 0,
             cookie,
         };
         let (from, sealed) = (path(place), hello.seal(&key(channel)));
@@ -83,6 +84,7 @@ impl Scene {
         };
         let answer = Control::open(&answer, &key(channel)).expect("sealed with the channel's key");
         match answer.kind {
+            _ if answer.answers != counter => panic!("the answer to another HELLO"),
             ControlKind::Bound => {
                 let given = self.cookies.get(&(channel, place));
                 assert_eq!(given, Some(&cookie), "bound by a cookie of somewhere else");

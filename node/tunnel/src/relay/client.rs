@@ -27,6 +27,8 @@ struct Channel {
     bound: bool,
     /// Of the last HELLO, or what the relay says to go on from.
     counter: u64,
+    /// The first HELLO that may still be answered; all up to the last may. `None` once that one is.
+    awaited: Option<u64>,
     cookie: Cookie,
     due: Instant,
     unanswered: u32,
@@ -58,6 +60,7 @@ impl RelayClient {
             peer,
             bound: false,
             counter: 0,
+            awaited: None,
             cookie: Cookie::default(),
             due: now,
             unanswered: 0,
@@ -128,7 +131,8 @@ impl RelayClient {
         }
     }
 
-    /// A control frame that came from the hub of the channel. Returns the peer behind a channel that has just been bound.
+    /// A control frame. It counts if it is the first to answer a HELLO, and no later one has been answered: others were recorded, and
+    /// may come from anywhere. Returns the peer behind a channel that has just been bound.
     pub(crate) fn handle_control(
         &mut self,
         channel: ChannelId,
@@ -136,20 +140,29 @@ impl RelayClient {
         now: Instant,
     ) -> Option<PublicKey> {
         let known = self.channels.get_mut(&channel)?;
+        let first = known.awaited?;
         let control = Control::open(frame, &known.key)?;
+        let place = control.answers.wrapping_sub(first);
+        if control.kind == ControlKind::Hello || place > known.counter.wrapping_sub(first) {
+            return None;
+        }
+        let is_last = control.answers == known.counter;
+        known.awaited = (!is_last).then(|| control.answers.wrapping_add(1));
         match control.kind {
             ControlKind::Hello => {}
             ControlKind::Challenge => {
                 known.cookie = control.cookie;
                 if is_after(control.counter, known.counter) {
                     known.counter = control.counter;
+                    known.awaited = None;
                 }
                 // A relay that never accepts must not be able to make us loop.
                 if known.unanswered <= MAX_PROMPT_ANSWERS {
                     self.schedule(channel, now);
                 }
             }
-            ControlKind::Bound if control.counter == known.counter => {
+            // Another one may be on its way to where this node is not any more.
+            ControlKind::Bound if is_last => {
                 known.unanswered = 0;
                 let pause = match known.used_until > now {
                     true => HELLO_USED,
@@ -174,10 +187,12 @@ impl RelayClient {
             true => unix_ms,
             false => known.counter.wrapping_add(1),
         };
+        known.awaited.get_or_insert(known.counter);
         let hello = Control {
             kind: ControlKind::Hello,
             channel: number,
             counter: known.counter,
+            answers: 0,
             cookie: known.cookie,
         };
         let sent = (known.via, hello.seal(&known.key));

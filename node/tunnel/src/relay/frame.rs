@@ -16,7 +16,7 @@ pub(crate) enum Frame<'a> {
     Data(ChannelId, &'a [u8]),
 }
 
-/// A control frame: all kinds have the same form, `[header 8][counter 8][cookie 16][seal 16]`.
+/// A control frame: all kinds have the same form, `[header 8][counter 8][answers 8][cookie 16][seal 16]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Control {
     pub(crate) kind: ControlKind,
@@ -24,6 +24,8 @@ pub(crate) struct Control {
     /// In a HELLO [after](is_after) that of any before; in a CHALLENGE the last that the relay has accepted; in a BOUND that of the
     /// HELLO.
     pub(crate) counter: u64,
+    /// The counter of the HELLO that a CHALLENGE or a BOUND answers; 0 in a HELLO, which so is no shorter than its answer.
+    pub(crate) answers: u64,
     /// Zeros where there is none.
     pub(crate) cookie: Cookie,
 }
@@ -73,12 +75,14 @@ impl Control {
         };
         let (channel, rest) = rest.split_first_chunk()?;
         let (counter, rest) = rest.split_first_chunk()?;
+        let (answers, rest) = rest.split_first_chunk()?;
         let cookie = *<&Cookie>::try_from(rest).ok()?;
         mac(key.as_bytes(), &[signed]).verify_slice(seal).ok()?;
         Some(Self {
             kind,
             channel: ChannelId(u32::from_be_bytes(*channel)),
             counter: u64::from_be_bytes(*counter),
+            answers: u64::from_be_bytes(*answers),
             cookie,
         })
     }
@@ -93,9 +97,10 @@ impl Control {
         bytes[0] = kind;
         bytes[4..8].copy_from_slice(&self.channel.0.to_be_bytes());
         bytes[8..16].copy_from_slice(&self.counter.to_be_bytes());
-        bytes[16..32].copy_from_slice(&self.cookie);
-        let seal = mac(key.as_bytes(), &[&bytes[..32]]).finalize().into_bytes();
-        bytes[32..].copy_from_slice(&seal);
+        bytes[16..24].copy_from_slice(&self.answers.to_be_bytes());
+        bytes[24..40].copy_from_slice(&self.cookie);
+        let seal = mac(key.as_bytes(), &[&bytes[..40]]).finalize().into_bytes();
+        bytes[40..].copy_from_slice(&seal);
         bytes
     }
 }
@@ -131,7 +136,7 @@ pub(super) fn mac(key: &[u8; 32], parts: &[&[u8]]) -> Blake2sMac<U16> {
 
 /// Length of a DATA frame's header.
 pub(crate) const DATA_HEADER_BYTES: usize = 8;
-pub(super) const CONTROL_BYTES: usize = 48;
+pub(super) const CONTROL_BYTES: usize = 56;
 const COOKIE_BYTES: usize = 16;
 const SEAL_BYTES: usize = 16;
 const HELLO: u8 = 0x10;

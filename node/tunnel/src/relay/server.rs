@@ -158,6 +158,7 @@ impl RelayServer {
             self.counters.bound += 1;
             Control {
                 kind: ControlKind::Bound,
+                answers: hello.counter,
                 cookie: Cookie::default(),
                 ..hello
             }
@@ -173,6 +174,7 @@ impl RelayServer {
                 kind: ControlKind::Challenge,
                 channel,
                 counter: known.counter,
+                answers: hello.counter,
                 cookie,
             }
         };

@@ -38,7 +38,8 @@ struct Channel {
     binding: Option<Binding>,
     /// Of the last HELLO that was accepted.
     counter: u64,
-    next_challenge: Instant,
+    /// When a HELLO may be challenged again: one whose counter is used up, and one with a new counter.
+    next_challenge: [Instant; 2],
 }
 
 #[derive(Clone, Copy)]
@@ -93,7 +94,7 @@ impl RelayServer {
                     first,
                     binding: None,
                     counter: 0,
-                    next_challenge: now,
+                    next_challenge: [now; 2],
                 };
                 if channels.insert(own.channel, channel).is_some() {
                     return Err(TunnelError::ChannelTwice(own.channel));
@@ -148,7 +149,8 @@ impl RelayServer {
         let proven = self.cookie_is_genuine(&hello.cookie, channel, from, now);
         let cookie = self.cookie(channel, from, self.period(now));
         let known = self.channels.get_mut(&channel)?;
-        let answer = if proven && is_after(hello.counter, known.counter) {
+        let is_new = is_after(hello.counter, known.counter);
+        let answer = if proven && is_new {
             known.counter = hello.counter;
             let before = known.binding.replace(Binding {
                 path: from,
@@ -163,12 +165,13 @@ impl RelayServer {
                 ..hello
             }
         } else {
-            // A recorded HELLO gets here too, so this must not be a way to make the relay talk.
-            if now < known.next_challenge {
+            // A recorded HELLO gets here too, so this must not be a way to make the relay talk, nor to keep the node from its challenge.
+            let next = &mut known.next_challenge[usize::from(is_new)];
+            if now < *next {
                 self.counters.refused += 1;
                 return None;
             }
-            known.next_challenge = now + CHALLENGE_INTERVAL;
+            *next = now + CHALLENGE_INTERVAL;
             self.counters.challenged += 1;
             Control {
                 kind: ControlKind::Challenge,
@@ -348,7 +351,7 @@ const MAX_PAIRS: usize = 65_536;
 /// A node repeats its HELLO every 20 to 50 s, so one or two of them may be lost.
 const BINDING: Duration = Duration::from_secs(120);
 const COOKIE_PERIOD_S: u64 = 120;
-/// One challenge per channel in this time, whoever asks: enough for the node even while somebody repeats what it said.
+/// One challenge per channel in this time for new counters, whoever asks, and one for those that are used up.
 const CHALLENGE_INTERVAL: Duration = Duration::from_millis(10);
 /// 1 Gbit/s for a pair, both directions together.
 const RATE_BYTES_PER_S: u64 = 125_000_000;

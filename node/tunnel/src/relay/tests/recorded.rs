@@ -113,6 +113,23 @@ fn a_challenge_for_a_hello_that_was_answered_counts_for_nothing() {
     );
 }
 
+/// The relay answers with few challenges, and the stranger gets all of them.
+#[test]
+fn a_recorded_hello_that_is_said_without_end_ends_no_binding() {
+    let mut world = World::bound();
+    let (_, _, recorded) = world.seen[0];
+    let mut way = Way::new(Duration::from_millis(20));
+    for _ in 0..120_000 {
+        world.now += STEP;
+        world.greet(1, from(2));
+        world
+            .server
+            .handle_control(from(6), A, &recorded, world.now);
+        way.carry(&mut world);
+        assert!(world.forward(from(2), B, b"x").is_some());
+    }
+}
+
 /// Nothing comes back, so the node wants its channel bound every two seconds, and says several HELLOs before the first is answered.
 #[test]
 fn a_way_on_which_answers_are_late_is_bound() {

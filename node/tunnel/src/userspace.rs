@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ipnet::IpNet;
+use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
@@ -160,8 +161,11 @@ impl Tunnel for Userspace {
 
     fn has_ended(&self) -> bool {
         // The descriptor of a device that somebody removed tells nothing that a reader would wake for.
-        let is_removed =
-            || self.engine == Engine::Userspace && if_nametoindex(self.interface.as_str()).is_err();
+        // The question needs a descriptor of its own, and a lack of those proves nothing.
+        let is_removed = || {
+            let found = if_nametoindex(self.interface.as_str());
+            self.engine == Engine::Userspace && matches!(found, Err(Errno::ENODEV | Errno::ENXIO))
+        };
         self.commands.are_closed() || is_removed()
     }
 

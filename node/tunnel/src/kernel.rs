@@ -13,14 +13,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::config::TunnelConfig;
 use crate::error::TunnelError;
 use crate::key::PublicKey;
 use crate::nftables::{TableWatch, remove_table, table_exists};
-use crate::status::{TunnelEvent, TunnelStats};
+use crate::status::{InterfaceState, TunnelEvent, TunnelStats};
 use crate::tunnel::{Engine, MAX_COMMANDS, MAX_EVENTS_KEPT, Tunnel};
 use crate::underlay::Request;
 use crate::userspace::{Command, Commands, CutSignal, Opener, handle};
@@ -44,7 +44,8 @@ pub fn available() -> io::Result<()> {
 pub(crate) fn start(config: TunnelConfig) -> Result<Arc<dyn Tunnel>, TunnelError> {
     config.check()?;
     let port = port(&config)?;
-    let host = Host::start(&config, port)?;
+    let (state, states) = watch::channel(InterfaceState::default());
+    let host = Host::start(&config, port, state)?;
     let watch = TableWatch::new(&table(&config.interface));
     let watch = watch.map_err(|source| TunnelError::Kernel {
         attempt: "watching the nftables table",
@@ -61,7 +62,7 @@ pub(crate) fn start(config: TunnelConfig) -> Result<Arc<dyn Tunnel>, TunnelError
     };
     tokio::spawn(task.run());
     let commands = Commands::new(vec![commands]);
-    Ok(handle(Engine::Kernel, commands, events, config))
+    Ok(handle(Engine::Kernel, commands, events, states, config))
 }
 
 /// Gives up what a killed run left of this engine: the interface has the name, the port and the addresses that another engine

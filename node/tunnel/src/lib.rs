@@ -58,6 +58,7 @@ mod status;
 mod stream;
 mod tunnel;
 mod underlay;
+mod upkeep;
 mod userspace;
 mod watched;
 mod wire;
@@ -85,8 +86,8 @@ pub use relay::{ChannelGrant, RelayGrant, RelayPair};
 pub use settling::{News, SETTLING, dial_settling};
 pub use shard::{MAX_SHARDS, shard_of};
 pub use status::{
-    DeviceCounters, FilterCounters, PathKind, PeerDrops, PeerStatus, Refusals, RelayCounters,
-    RuleStatus, StackCounters, TunnelEvent, TunnelStats, UnderlayCounters,
+    DeviceCounters, FilterCounters, InterfaceState, PathKind, PeerDrops, PeerStatus, Refusals,
+    RelayCounters, RuleStatus, StackCounters, TunnelEvent, TunnelStats, UnderlayCounters,
 };
 pub use stream::{BoxStream, Cut, KernelPart, KernelWay, Stream};
 pub use tunnel::{Engine, Tunnel, start};

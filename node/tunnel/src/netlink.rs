@@ -3,6 +3,7 @@
 
 pub(crate) mod address;
 pub(crate) mod connections;
+pub(crate) mod link;
 pub(crate) mod route;
 
 use std::io;
@@ -129,9 +130,10 @@ impl Netlink {
     }
 }
 
-/// A socket that hears what is told to a group. It never blocks.
-pub(crate) fn listen(family: SockProtocol, group: u32) -> io::Result<OwnedFd> {
-    open(family, SockFlag::SOCK_NONBLOCK, 1 << (group - 1))
+/// A socket that hears what is told to these groups. It never blocks.
+pub(crate) fn listen(family: SockProtocol, groups: &[u32]) -> io::Result<OwnedFd> {
+    let groups = groups.iter().fold(0, |all, group| all | 1 << (group - 1));
+    open(family, SockFlag::SOCK_NONBLOCK, groups)
 }
 
 /// The messages in a datagram: kind, sequence and what follows netlink's header.

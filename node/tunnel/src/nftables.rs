@@ -85,7 +85,7 @@ impl TableWatch {
     /// # Errors
     /// The kernel has no nftables.
     pub fn new(table: &str) -> io::Result<Self> {
-        let socket = listen(SockProtocol::NetlinkNetFilter, NFNLGRP_NFTABLES)?;
+        let socket = listen(SockProtocol::NetlinkNetFilter, &[NFNLGRP_NFTABLES])?;
         Ok(Self {
             socket: UnixDatagram::from_std(net::UnixDatagram::from(socket))?,
             table: table.into(),

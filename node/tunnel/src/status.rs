@@ -189,6 +189,15 @@ pub struct TunnelStats {
     pub stack: StackCounters,
 }
 
+/// What became of the interface; nothing for an engine that has none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InterfaceState {
+    /// How often somebody changed it and it was set again.
+    pub mended: u64,
+    /// Why it is not as it is to be; tried again each half second.
+    pub trouble: Option<String>,
+}
+
 impl Refusals {
     pub fn total(&self) -> u64 {
         self.no_rule + self.not_ours + self.malformed + self.fragment + self.extension

@@ -18,7 +18,7 @@ use crate::listener::TunnelListener;
 use crate::path::CarrierId;
 use crate::quic::QuicSide;
 use crate::relay::RelayPair;
-use crate::status::{PeerStatus, TunnelEvent, TunnelStats};
+use crate::status::{InterfaceState, PeerStatus, TunnelEvent, TunnelStats};
 use crate::stream::{BoxStream, KernelWay};
 use crate::{kernel, netstack, shard, userspace};
 
@@ -143,6 +143,11 @@ pub trait Tunnel: Send + Sync {
     async fn take_quic(&self, socket: usize) -> Result<QuicSide, TunnelError>;
 
     async fn stats(&self) -> TunnelStats;
+
+    /// What became of its interface.
+    fn interface(&self) -> InterfaceState {
+        InterfaceState::default()
+    }
 
     /// Resets all connections, closes all sockets, removes the interface, and returns when that is done.
     async fn shutdown(&self);

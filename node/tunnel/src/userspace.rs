@@ -14,9 +14,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ipnet::IpNet;
-use nix::errno::Errno;
-use nix::net::if_::if_nametoindex;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +29,7 @@ use crate::path::CarrierId;
 use crate::quic::QuicSide;
 use crate::relay::RelayPair;
 use crate::shard::Place;
-use crate::status::{PeerStatus, TunnelEvent, TunnelStats};
+use crate::status::{InterfaceState, PeerStatus, TunnelEvent, TunnelStats};
 use crate::stream::{BoxStream, KernelWay};
 use crate::tunnel::{Engine, MAX_COMMANDS, MAX_EVENTS_KEPT, Tunnel};
 use crate::underlay::Request;
@@ -47,9 +45,10 @@ pub(crate) fn start(config: TunnelConfig) -> Result<Arc<dyn Tunnel>, TunnelError
     let shards = Engine::Userspace.shards(config.shards);
     let (senders, inboxes) = (0..shards).map(|_| mpsc::channel(MAX_COMMANDS)).unzip();
     let (events, _) = broadcast::channel(MAX_EVENTS_KEPT);
-    threads::start(config.clone(), inboxes, events.clone())?;
+    let (state, states) = watch::channel(InterfaceState::default());
+    threads::start(config.clone(), inboxes, events.clone(), state)?;
     let commands = Commands::new(senders);
-    Ok(handle(Engine::Userspace, commands, events, config))
+    Ok(handle(Engine::Userspace, commands, events, states, config))
 }
 
 /// Gives up what the last run left of this engine to its keeper.
@@ -62,6 +61,7 @@ pub(crate) fn handle(
     engine: Engine,
     commands: Commands,
     events: broadcast::Sender<TunnelEvent>,
+    state: watch::Receiver<InterfaceState>,
     config: TunnelConfig,
 ) -> Arc<dyn Tunnel> {
     let addresses: Vec<_> = config.addresses.iter().map(IpNet::addr).collect();
@@ -69,6 +69,7 @@ pub(crate) fn handle(
         engine,
         commands,
         events,
+        state,
         leftovers: match engine {
             Engine::Userspace => Leftovers::of(&addresses),
             _ => Leftovers::default(),
@@ -83,6 +84,7 @@ struct Userspace {
     engine: Engine,
     commands: Commands,
     events: broadcast::Sender<TunnelEvent>,
+    state: watch::Receiver<InterfaceState>,
     addresses: Vec<IpAddr>,
     interface: String,
     keeper: Option<Arc<dyn Keeper>>,
@@ -160,13 +162,7 @@ impl Tunnel for Userspace {
     }
 
     fn has_ended(&self) -> bool {
-        // The descriptor of a device that somebody removed tells nothing that a reader would wake for.
-        // The question needs a descriptor of its own, and a lack of those proves nothing.
-        let is_removed = || {
-            let found = if_nametoindex(self.interface.as_str());
-            self.engine == Engine::Userspace && matches!(found, Err(Errno::ENODEV | Errno::ENXIO))
-        };
-        self.commands.are_closed() || is_removed()
+        self.commands.are_closed()
     }
 
     async fn set_peer(&self, peer: PeerConfig) -> Result<(), TunnelError> {
@@ -213,12 +209,12 @@ impl Tunnel for Userspace {
             return Err(stopped());
         }
         let every = address.ip().is_unspecified();
-        let ips: Vec<_> = self
+        let wanted = self
             .addresses
             .iter()
             .copied()
-            .filter(|ip| every || *ip == address.ip())
-            .collect();
+            .filter(|ip| every || *ip == address.ip());
+        let ips: Vec<_> = wanted.collect();
         let bind = || {
             KernelListener::bind(
                 &ips,
@@ -300,6 +296,10 @@ impl Tunnel for Userspace {
             all += shard;
         }
         all
+    }
+
+    fn interface(&self) -> InterfaceState {
+        self.state.borrow().clone()
     }
 
     async fn shutdown(&self) {

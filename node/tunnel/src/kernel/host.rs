@@ -6,7 +6,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
-use ipnet::IpNet;
+use tokio::sync::watch;
 
 use super::link::Link;
 use super::peer::{Known, ways};
@@ -17,15 +17,17 @@ use crate::error::TunnelError;
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
 use crate::nftables;
 use crate::status::{
-    FilterCounters, PathKind, PeerDrops, PeerStatus, Refusals, RuleStatus, TunnelEvent,
+    FilterCounters, InterfaceState, PathKind, PeerDrops, PeerStatus, Refusals, RuleStatus,
+    TunnelEvent,
 };
+use crate::upkeep::Upkeep;
 
 /// Interface and table; both are gone when this is dropped, in this order.
 pub(super) struct Host {
     link: Link,
     wireguard: Box<dyn Device>,
     key: PrivateKey,
-    addresses: Vec<IpNet>,
+    upkeep: Upkeep,
     rules: Rules,
     peers: BTreeMap<PublicKey, Known>,
     listen_port: u16,
@@ -43,7 +45,11 @@ struct Rules {
 
 impl Host {
     /// The rules stand before the interface does.
-    pub(super) fn start(config: &TunnelConfig, port: Option<u16>) -> Result<Self, TunnelError> {
+    pub(super) fn start(
+        config: &TunnelConfig,
+        port: Option<u16>,
+        state: watch::Sender<InterfaceState>,
+    ) -> Result<Self, TunnelError> {
         let failed = |attempt| move |source| TunnelError::Kernel { attempt, source };
         let own = config.addresses.iter().map(|net| net.addr()).collect();
         let rules = Rules {
@@ -59,15 +65,15 @@ impl Host {
         let mut wireguard = wireguard.map_err(failed("speaking to the kernel's WireGuard"))?;
         let set = wireguard.set_device(&config.private_key, port);
         set.map_err(failed("setting key and port of the interface"))?;
-        let added = link.add_addresses(&config.addresses);
-        added.map_err(failed("giving the interface its addresses"))?;
         let up = link.set_up(true);
         up.map_err(|source| not_bound(port, source))?;
+        let upkeep = Upkeep::start(link.name(), &config.addresses, state);
+        let upkeep = upkeep.map_err(failed("giving the interface its addresses"))?;
         let mut host = Self {
             link,
             wireguard: Box::new(wireguard),
             key: config.private_key.clone(),
-            addresses: config.addresses.clone(),
+            upkeep,
             rules,
             peers: BTreeMap::new(),
             listen_port: port.unwrap_or(0),
@@ -147,8 +153,12 @@ impl Host {
     }
 
     /// What happened since the last look. Peers that do not answer are tried at their next endpoint; those that the kernel
-    /// does not have, though they were set, are set again, and those that it has, though they were removed, are removed.
+    /// does not have, though they were set, are set again, and those that it has, though they were removed, are removed. So is
+    /// what somebody changed of the interface, unless it is down for want of rules.
     pub(super) fn look(&mut self, now: Instant) -> io::Result<Vec<TunnelEvent>> {
+        if self.rules.in_force {
+            self.upkeep.mend(now)?;
+        }
         let DeviceSeen {
             listen_port, peers, ..
         } = self.wireguard.look()?;
@@ -229,7 +239,8 @@ impl Host {
     pub(super) fn restore_rules(&mut self) {
         match nftables::apply(&self.rules.set.whole()) {
             Ok(()) if self.rules.in_force => {}
-            Ok(()) => match self.raise() {
+            // When it went down the kernel took its IPv6 addresses, and their routes with them.
+            Ok(()) => match self.upkeep.set() {
                 Ok(()) => self.rules.in_force = true,
                 Err(error) => tracing::error!(%error, "the interface does not come up again"),
             },
@@ -241,12 +252,6 @@ impl Host {
                 }
             }
         }
-    }
-
-    /// When it went down the kernel took its IPv6 addresses, and their routes with them.
-    fn raise(&mut self) -> io::Result<()> {
-        self.link.set_up(true)?;
-        self.link.add_addresses(&self.addresses)
     }
 
     pub(super) fn rules_in_force(&self) -> bool {

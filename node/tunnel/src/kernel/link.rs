@@ -2,11 +2,13 @@
 
 use std::io;
 
-use ipnet::IpNet;
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::SockProtocol;
 
-use crate::netlink::{Attributes, Message, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, Netlink, address};
+use crate::netlink::link::{
+    IFINFOMSG_BYTES, IFLA_IFNAME, RTM_GETLINK, RTM_NEWLINK, header, set_up,
+};
+use crate::netlink::{Attributes, Message, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, Netlink};
 
 /// One interface; gone when dropped.
 pub(super) struct Link {
@@ -48,19 +50,8 @@ impl Link {
         })
     }
 
-    /// Gives it those of the addresses that it has not.
-    pub(super) fn add_addresses(&mut self, addresses: &[IpNet]) -> io::Result<()> {
-        for net in addresses {
-            match address::add(&mut self.netlink, self.index, *net) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                added => added?,
-            }
-        }
-        Ok(())
-    }
-
     pub(super) fn set_up(&mut self, up: bool) -> io::Result<()> {
-        self.netlink.ask(flags(self.index, up), |_| {})
+        set_up(&mut self.netlink, self.index, up)
     }
 
     pub(super) fn name(&self) -> &str {
@@ -69,7 +60,7 @@ impl Link {
 
     /// A mark by which a later run knows that nobody else made it.
     fn with_alias(mut self) -> io::Result<Self> {
-        let mut alias = Message::new(RTM_NEWLINK, NLM_F_ACK).header(&interface(self.index, 0, 0));
+        let mut alias = Message::new(RTM_NEWLINK, NLM_F_ACK).header(&header(self.index, 0, 0));
         alias.attribute(IFLA_IFALIAS, ALIAS);
         self.netlink.ask(alias, |_| {})?;
         Ok(self)
@@ -102,7 +93,7 @@ pub(super) fn remove_left(name: &str) -> io::Result<()> {
 }
 
 fn is_ours(netlink: &mut Netlink, name: &str) -> io::Result<bool> {
-    let mut question = Message::new(RTM_GETLINK, NLM_F_ACK).header(&interface(0, 0, 0));
+    let mut question = Message::new(RTM_GETLINK, NLM_F_ACK).header(&header(0, 0, 0));
     question.text(IFLA_IFNAME, name);
     let mut ours = false;
     netlink.ask(question, |answer| {
@@ -115,7 +106,7 @@ fn is_ours(netlink: &mut Netlink, name: &str) -> io::Result<bool> {
 
 fn creation(name: &str, mtu_bytes: usize) -> Message {
     let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
-    let mut message = Message::new(RTM_NEWLINK, flags).header(&interface(0, 0, 0));
+    let mut message = Message::new(RTM_NEWLINK, flags).header(&header(0, 0, 0));
     message.text(IFLA_IFNAME, name);
     let mtu = u32::try_from(mtu_bytes).unwrap_or(u32::MAX);
     message.attribute(IFLA_MTU, &mtu.to_ne_bytes());
@@ -126,34 +117,15 @@ fn creation(name: &str, mtu_bytes: usize) -> Message {
 }
 
 fn deletion(index: u32) -> Message {
-    Message::new(RTM_DELLINK, NLM_F_ACK).header(&interface(index, 0, 0))
-}
-
-fn flags(index: u32, up: bool) -> Message {
-    let header = interface(index, if up { IFF_UP } else { 0 }, IFF_UP);
-    Message::new(RTM_NEWLINK, NLM_F_ACK).header(&header)
-}
-
-/// struct ifinfomsg: family, type, index, flags, and which of the flags are meant.
-fn interface(index: u32, flags: u32, meant: u32) -> [u8; IFINFOMSG_BYTES] {
-    let mut header = [0; IFINFOMSG_BYTES];
-    header[4..8].copy_from_slice(&index.to_ne_bytes());
-    header[8..12].copy_from_slice(&flags.to_ne_bytes());
-    header[12..16].copy_from_slice(&meant.to_ne_bytes());
-    header
+    Message::new(RTM_DELLINK, NLM_F_ACK).header(&header(index, 0, 0))
 }
 
 const ALIAS: &[u8] = b"made by malha";
-const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
-const RTM_GETLINK: u16 = 18;
-const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_INFO_KIND: u16 = 1;
-const IFF_UP: u32 = 1;
-const IFINFOMSG_BYTES: usize = 16;
 
 #[cfg(test)]
 mod tests {

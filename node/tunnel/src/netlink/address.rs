@@ -1,15 +1,35 @@
-//! Overlay addresses on an interface, as rtnetlink(7) sets them. It takes none away: they go with their interface.
+//! Overlay addresses on an interface, as rtnetlink(7) sets and lists them. It takes none away: they go with their interface.
 
 use std::io;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Message, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, Netlink};
+use super::{Attributes, Message, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, Netlink, array};
 
-/// Adds an address that is usable at once.
-pub(crate) fn add(netlink: &mut Netlink, index: u32, address: IpNet) -> io::Result<()> {
-    netlink.ask(addition(index, address), |_| {})
+/// Gives an interface those of the addresses that it has not, usable at once.
+pub(crate) fn give(netlink: &mut Netlink, index: u32, addresses: &[IpNet]) -> io::Result<()> {
+    let mut addresses = addresses.iter();
+    addresses.try_for_each(|address| add(netlink, index, *address))
+}
+
+/// The addresses that an interface has.
+pub(crate) fn list(netlink: &mut Netlink, index: u32) -> io::Result<Vec<IpNet>> {
+    let mut found = Vec::new();
+    let question = Message::new(RTM_GETADDR, NLM_F_DUMP).header(&[0; IFADDRMSG_BYTES]);
+    netlink.ask(question, |answer| {
+        let seen = parse(answer).filter(|(of, _)| *of == index);
+        found.extend(seen.map(|(_, address)| address));
+    })?;
+    Ok(found)
+}
+
+/// One that is there already is no error.
+fn add(netlink: &mut Netlink, index: u32, address: IpNet) -> io::Result<()> {
+    match netlink.ask(addition(index, address), |_| {}) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        added => added,
+    }
 }
 
 fn addition(index: u32, address: IpNet) -> Message {
@@ -26,10 +46,58 @@ fn addition(index: u32, address: IpNet) -> Message {
     message
 }
 
+/// An interface's index, and an address of it.
+fn parse(answer: &[u8]) -> Option<(u32, IpNet)> {
+    let [_, prefix_len, ..] = array::<IFADDRMSG_BYTES>(answer, 0)?;
+    let index = u32::from_ne_bytes(array(answer, INDEX_AT)?);
+    let attributes = Attributes(answer.get(IFADDRMSG_BYTES..)?);
+    // With IPv6 the local address stands alone only where there is one of the other side, too.
+    let octets = attributes
+        .find(IFA_LOCAL)
+        .or_else(|| attributes.find(IFA_ADDRESS))?;
+    let ip = match octets.len() {
+        4 => IpAddr::from(array::<4>(octets, 0)?),
+        _ => IpAddr::from(array::<16>(octets, 0)?),
+    };
+    Some((index, IpNet::new(ip, prefix_len).ok()?))
+}
+
 const RTM_NEWADDR: u16 = 20;
+const RTM_GETADDR: u16 = 22;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 /// No duplicate address detection: nobody on the tunnel would answer, and until it was over no service could listen.
 const IFA_F_NODAD: u8 = 2;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
+/// struct ifaddrmsg: family, prefix, flags, scope, and the index.
+const IFADDRMSG_BYTES: usize = 8;
+const INDEX_AT: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use nix::net::if_::if_nametoindex;
+    use nix::sys::socket::SockProtocol;
+
+    use super::*;
+
+    #[test]
+    fn loopback_has_its_address() {
+        let mut netlink = Netlink::open(SockProtocol::NetlinkRoute).unwrap();
+        let loopback = if_nametoindex("lo").unwrap();
+        let listed = list(&mut netlink, loopback).unwrap();
+        assert!(listed.contains(&"127.0.0.1/8".parse().unwrap()));
+        assert_eq!(list(&mut netlink, i32::MAX as u32).unwrap(), []);
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_short_is_none() {
+        let whole = addition(3, "fd00::1/48".parse().unwrap()).finish(1);
+        let body = &whole[16..];
+        let expected = (3, "fd00::1/48".parse().unwrap());
+        assert_eq!(parse(body), Some(expected));
+        for length in 0..IFADDRMSG_BYTES + 20 {
+            assert_eq!(parse(&body[..length]), None, "{length}");
+        }
+    }
+}

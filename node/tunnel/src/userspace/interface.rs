@@ -6,25 +6,29 @@ mod link;
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
 use ipnet::IpNet;
-use nix::sys::socket::SockProtocol;
 use nix::sys::uio::{readv, writev};
 use nix::unistd::read;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+use tokio::time::sleep_until;
 use tun_rs::{DeviceBuilder, SyncDevice};
 
 use crate::config::TunnelConfig;
-use crate::netlink::{Netlink, address};
 use crate::offload::join::{Arrival, Joins};
 use crate::offload::vnet::{HEADER_BYTES, Work};
+use crate::status::InterfaceState;
+use crate::upkeep::Upkeep;
 use crate::wire::super_packet_bytes;
 
 /// The side that reads, and makes the device. One per tunnel: several readers would take the packets of a flow in an order of
 /// their own.
 pub(super) struct Interface {
     device: AsyncFd<OwnedFd>,
+    upkeep: AsyncFd<Upkeep>,
     /// Whether packets come with a header that says what is left to do to them.
     offload: bool,
     joins: Joins,
@@ -51,21 +55,30 @@ pub(super) fn give_up(config: &TunnelConfig) {
 
 impl Interface {
     /// Must be called within a runtime.
-    pub(super) fn create(config: &TunnelConfig) -> io::Result<Self> {
-        let (device, ability) = match kept::take(config) {
+    pub(super) fn create(
+        config: &TunnelConfig,
+        state: &watch::Sender<InterfaceState>,
+    ) -> io::Result<Self> {
+        let upkeep = || Upkeep::start(&config.interface, &config.addresses, state.clone());
+        let (device, ability, upkeep) = match kept::take(config, upkeep) {
             Some(kept) => kept,
             None => {
                 let (device, ability) = make(config)?;
+                let upkeep = upkeep()?;
                 kept::keep(config, ability, &device);
-                (device, ability)
+                (device, ability, upkeep)
             }
         };
         let offload = ability != Ability::Packets;
         let whole_udp = ability == Ability::AllSuperPackets;
         #[allow(deprecated, reason = "nobody else can close an owned descriptor")]
-        let device = AsyncFd::with_interest(device, Interest::READABLE)?;
+        let (device, upkeep) = (
+            AsyncFd::with_interest(device, Interest::READABLE)?,
+            AsyncFd::with_interest(upkeep, Interest::READABLE)?,
+        );
         Ok(Self {
             device,
+            upkeep,
             offload,
             joins: Joins {
                 tcp: offload,
@@ -109,6 +122,24 @@ impl Interface {
         }
     }
 
+    /// Completes when somebody may have changed the interface, and it may be looked at. Cancel safe.
+    pub(super) async fn disturbed(&self) -> io::Result<()> {
+        match self.upkeep.get_ref().next_look() {
+            Some(at) => sleep_until(at.into()).await,
+            // What was told stays noted until it is mended.
+            None => self.upkeep.readable().await?.clear_ready(),
+        }
+        Ok(())
+    }
+
+    /// Sets again what somebody has changed of the interface.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub(super) fn mend(&mut self) -> io::Result<()> {
+        self.upkeep.get_mut().mend(Instant::now())
+    }
+
     /// One more way to write.
     pub(super) fn outlet(&self) -> io::Result<Outlet> {
         Ok(Outlet {
@@ -133,7 +164,7 @@ impl Outlet {
     }
 }
 
-/// Makes a device with addresses.
+/// Makes a device; its IPv6 addresses are somebody else's.
 fn make(config: &TunnelConfig) -> io::Result<(OwnedFd, Ability)> {
     let wanted = config.offload.tun_tcp;
     let (device, offload) = match build(config, wanted) {
@@ -178,10 +209,6 @@ fn build(config: &TunnelConfig, offload: bool) -> io::Result<SyncDevice> {
     let device = builder.build_sync()?;
     for net in v4 {
         device.add_address_v4(net.addr(), net.prefix_len())?;
-    }
-    let mut netlink = Netlink::open(SockProtocol::NetlinkRoute)?;
-    for net in config.addresses.iter().filter(|net| net.addr().is_ipv6()) {
-        address::add(&mut netlink, device.if_index()?, *net)?;
     }
     Ok(device)
 }

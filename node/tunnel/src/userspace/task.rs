@@ -73,6 +73,10 @@ impl Task {
                     None => break None,
                 },
                 () = readable(&self.inlet), if self.underlay.is_shard() || !self.underlay.blocked() => {}
+                heard = disturbed(&self.inlet) => if let Err(error) = heard.and_then(|()| self.mend()) {
+                    tracing::error!(%error, "the interface was taken away; the tunnel ends");
+                    break None;
+                },
                 () = self.underlay.wait() => {}
                 () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {}
             }
@@ -82,6 +86,10 @@ impl Task {
         if let Some(reply) = asked_by {
             let _ = reply.send(());
         }
+    }
+
+    fn mend(&mut self) -> io::Result<()> {
+        self.inlet.as_mut().map_or(Ok(()), Interface::mend)
     }
 
     /// Moves packets both ways until there are none, or for a while. True if there is more to do.
@@ -202,6 +210,14 @@ async fn readable(inlet: &Option<Interface>) {
         Some(inlet) => {
             let _ = inlet.readable().await;
         }
+        None => std::future::pending().await,
+    }
+}
+
+/// Completes when somebody may have changed the interface.
+async fn disturbed(inlet: &Option<Interface>) -> io::Result<()> {
+    match inlet {
+        Some(inlet) => inlet.disturbed().await,
         None => std::future::pending().await,
     }
 }

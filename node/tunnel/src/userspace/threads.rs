@@ -7,7 +7,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use socket2::Socket;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use super::Command;
 use super::interface::{Interface, Outlet};
@@ -18,20 +18,22 @@ use crate::error::TunnelError;
 use crate::offload::join::Joins;
 use crate::shard::ring::Neighbours;
 use crate::socket::of_shards;
-use crate::status::TunnelEvent;
+use crate::status::{InterfaceState, TunnelEvent};
 use crate::underlay::Underlay;
 
 type Inbox = mpsc::Receiver<Command>;
 type Events = broadcast::Sender<TunnelEvent>;
+type InterfaceSender = watch::Sender<InterfaceState>;
 
 /// Starts a thread for each inbox, and returns when sockets and interface are there.
 pub(super) fn start(
     config: TunnelConfig,
     inboxes: Vec<Inbox>,
     events: Events,
+    state: InterfaceSender,
 ) -> Result<(), TunnelError> {
     spawn("malha-tunnel".into(), move || {
-        first(config, inboxes, events)
+        first(config, inboxes, events, &state)
     })
 }
 
@@ -52,15 +54,16 @@ fn first(
     config: TunnelConfig,
     mut inboxes: Vec<Inbox>,
     events: Events,
+    state: &InterfaceSender,
 ) -> Result<Task, TunnelError> {
     if inboxes.len() == 1
         && let Some(inbox) = inboxes.pop()
     {
-        return alone(&config, inbox, events);
+        return alone(&config, inbox, events, state);
     }
     let config = Arc::new(config);
     let of_shards = of_shards(&config, inboxes.len())?;
-    let interface = interface(&config)?;
+    let interface = interface(&config, state)?;
     let gate = Gate::new(&config, Instant::now());
     let mut parts = Vec::new();
     let neighbours = Neighbours::all(inboxes.len()).into_iter();
@@ -85,9 +88,14 @@ fn first(
 }
 
 /// The one shard of a tunnel that has no other.
-fn alone(config: &TunnelConfig, inbox: Inbox, events: Events) -> Result<Task, TunnelError> {
+fn alone(
+    config: &TunnelConfig,
+    inbox: Inbox,
+    events: Events,
+    state: &InterfaceSender,
+) -> Result<Task, TunnelError> {
     let mut underlay = Underlay::start(config, events, Instant::now())?;
-    let interface = interface(config)?;
+    let interface = interface(config, state)?;
     underlay.device.set_joins(interface.joins());
     let outlet = outlet(&interface, config)?;
     Ok(Task::new(underlay, Some(interface), outlet, inbox))
@@ -107,8 +115,8 @@ impl Part {
     }
 }
 
-fn interface(config: &TunnelConfig) -> Result<Interface, TunnelError> {
-    Interface::create(config).map_err(|source| no_interface(config, source))
+fn interface(config: &TunnelConfig, state: &InterfaceSender) -> Result<Interface, TunnelError> {
+    Interface::create(config, state).map_err(|source| no_interface(config, source))
 }
 
 fn outlet(interface: &Interface, config: &TunnelConfig) -> Result<Outlet, TunnelError> {

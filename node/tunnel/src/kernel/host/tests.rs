@@ -4,6 +4,7 @@ use std::net::UdpSocket;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
+use ipnet::IpNet;
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
 
@@ -93,10 +94,7 @@ fn host(peer: PeerConfig) -> (Host, Played) {
         link: Link::found("none", i32::MAX as u32).unwrap(),
         wireguard,
         key: PrivateKey::from_bytes([1; 32]),
-        addresses: vec![
-            "100.64.0.1/10".parse().unwrap(),
-            "fd00::1/48".parse().unwrap(),
-        ],
+        upkeep: Upkeep::untouched("none", i32::MAX as u32, &own()).unwrap(),
         rules: Rules {
             set: rules,
             in_force: true,
@@ -166,14 +164,7 @@ fn an_interface_that_was_down_without_its_rules_has_its_addresses_again() {
         return;
     }
     let played = std::thread::spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNET).unwrap();
-        let cable = ["link", "add", "m0", "type", "veth", "peer", "name", "m1"];
-        assert!(Command::new("ip").args(cable).status().unwrap().success());
-        let (mut host, _) = host(hub());
-        host.link = Link::found("m0", if_nametoindex("m0").unwrap()).unwrap();
-        host.rules.set = Ruleset::new("m0", [].into());
-        host.raise().unwrap();
-        let has_addresses = || ["100.64.0.1", "fd00::1"].map(|ip| UdpSocket::bind((ip, 0)).is_ok());
+        let mut host = host_of_cable();
         assert_eq!(has_addresses(), [true, true]);
         host.link.set_up(false).unwrap();
         host.rules.in_force = false;
@@ -181,4 +172,51 @@ fn an_interface_that_was_down_without_its_rules_has_its_addresses_again() {
         assert_eq!(has_addresses(), [true, true]);
     });
     played.join().unwrap();
+}
+
+#[test]
+fn an_interface_that_somebody_changed_is_mended_at_the_next_look_unless_it_has_no_rules() {
+    if !nix::unistd::geteuid().is_root() || nftables::remove_table("malha_probe").is_err() {
+        println!("skipped: it needs root and the package nftables");
+        return;
+    }
+    let played = std::thread::spawn(|| {
+        let mut host = host_of_cable();
+        host.link.set_up(false).unwrap();
+        host.rules.in_force = false;
+        host.look(Instant::now()).unwrap();
+        assert_eq!(has_addresses(), [true, false]);
+        host.rules.in_force = true;
+        host.look(Instant::now()).unwrap();
+        assert_eq!(has_addresses(), [true, true]);
+        ip("link del m0");
+        assert!(host.look(Instant::now() + Duration::from_secs(1)).is_err());
+    });
+    played.join().unwrap();
+}
+
+/// A host whose interface is one end of a cable, in a namespace of its own.
+fn host_of_cable() -> Host {
+    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+    ip("link add m0 type veth peer name m1");
+    let (mut host, _) = host(hub());
+    let index = if_nametoindex("m0").unwrap();
+    host.link = Link::found("m0", index).unwrap();
+    host.rules.set = Ruleset::new("m0", [].into());
+    host.upkeep = Upkeep::untouched("m0", index, &own()).unwrap();
+    host.upkeep.set().unwrap();
+    host
+}
+
+fn has_addresses() -> [bool; 2] {
+    ["100.64.0.1", "fd00::1"].map(|ip| UdpSocket::bind((ip, 0)).is_ok())
+}
+
+fn own() -> [IpNet; 2] {
+    ["100.64.0.1/10", "fd00::1/48"].map(|it| it.parse().unwrap())
+}
+
+fn ip(words: &str) {
+    let called = Command::new("ip").args(words.split(' ')).status();
+    assert!(called.unwrap().success(), "ip {words}");
 }

@@ -8,22 +8,26 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::net::if_::if_nametoindex;
-use nix::sys::socket::SockProtocol;
 
-use super::{Ability, link};
+use super::Ability;
 use crate::config::TunnelConfig;
 use crate::keeper::plain;
-use crate::netlink::{Netlink, address};
+use crate::upkeep::Upkeep;
 
 /// The device of the last run, if it is as this configuration wants it. All others are gone after this.
-pub(super) fn take(config: &TunnelConfig) -> Option<(OwnedFd, Ability)> {
+///
+/// It is as a new one would be: somebody may have set it down meanwhile, or taken an address away.
+pub(super) fn take(
+    config: &TunnelConfig,
+    upkeep: impl Fn() -> io::Result<Upkeep>,
+) -> Option<(OwnedFd, Ability, Upkeep)> {
     let keeper = config.keeper.as_ref()?;
-    let is_usable = |it: &OwnedFd| is_device(it, &config.interface) && repair(config).is_ok();
     let taken = Ability::ALL.into_iter().find_map(|ability| {
-        let device = keeper.take(&name(config, ability));
-        device.filter(is_usable).map(|it| (it, ability))
+        let device = keeper.take(&name(config, ability))?;
+        let is_usable = is_device(&device, &config.interface);
+        Some((device, ability, is_usable.then(&upkeep)?.ok()?))
     });
-    let wanted = taken.as_ref().map(|(_, ability)| name(config, *ability));
+    let wanted = taken.as_ref().map(|(_, ability, _)| name(config, *ability));
     forget_all_but(wanted.as_deref(), config);
     taken
 }
@@ -50,20 +54,6 @@ fn forget_all_but(wanted: Option<&str>, config: &TunnelConfig) {
     if wanted.is_none() && !others.is_empty() {
         await_end(&config.interface);
     }
-}
-
-/// Has the device as a new one would be: somebody may have set it down, or taken an address away.
-fn repair(config: &TunnelConfig) -> io::Result<()> {
-    let index = if_nametoindex(config.interface.as_str())?;
-    let mut netlink = Netlink::open(SockProtocol::NetlinkRoute)?;
-    link::set_up(&mut netlink, index)?;
-    for address in &config.addresses {
-        match address::add(&mut netlink, index, *address) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            added => added?,
-        }
-    }
-    Ok(())
 }
 
 /// The keeper closes its descriptor when it has heard of it.

@@ -1,5 +1,5 @@
-//! Two attributes of the link: how long a super-packet may be, which has no older way to be set, and that it is up. Speaks
-//! rtnetlink(7), one request and one answer, and nothing else.
+//! How long a super-packet may be, an attribute of the link that has no older way to be set. Speaks rtnetlink(7), one request and one
+//! answer, and nothing else.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -7,18 +7,6 @@ use std::os::fd::AsRawFd;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
 };
-
-use crate::netlink::{Message, Netlink};
-
-/// Has an interface up.
-pub(super) fn set_up(netlink: &mut Netlink, interface: u32) -> io::Result<()> {
-    let mut header = [0; 16];
-    header[4..8].copy_from_slice(&interface.to_ne_bytes());
-    header[8..12].copy_from_slice(&IFF_UP.to_ne_bytes());
-    header[12..16].copy_from_slice(&IFF_UP.to_ne_bytes());
-    let message = Message::new(RTM_NEWLINK, NLM_F_ACK).header(&header);
-    netlink.ask(message, |_| {})
-}
 
 /// Sets the longest TCP or UDP super-packet, in bytes, that the kernel gives to an interface (Linux 6.0 and later).
 pub(super) fn set_super_packet_limit(interface: u32, bytes: u32) -> io::Result<()> {
@@ -71,7 +59,6 @@ const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
 const NLMSG_ERROR: u16 = 2;
 const IFLA_GSO_MAX_SIZE: u16 = 41;
-const IFF_UP: u32 = 1;
 
 #[cfg(test)]
 mod tests {

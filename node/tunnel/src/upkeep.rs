@@ -1,0 +1,187 @@
+//! Sees to it that an interface of ours stays as it was made: up, and with its addresses. It hears of changes instead of asking for
+//! them, so it costs nothing while nobody makes any; and it never touches another interface.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use nix::errno::Errno;
+use nix::net::if_::if_nametoindex;
+use nix::sys::socket::{MsgFlags, SockProtocol, recv};
+use tokio::sync::watch;
+
+use crate::netlink::{Netlink, address, array, link, listen};
+use crate::status::InterfaceState;
+
+/// One interface. Both of its sockets are opened with it: there may be no descriptor later.
+pub(crate) struct Upkeep {
+    name: String,
+    index: u32,
+    addresses: Vec<IpNet>,
+    netlink: Netlink,
+    /// Hears of links and addresses. It never blocks.
+    news: OwnedFd,
+    heard: [u8; HEARD_BYTES],
+    /// Somebody may have changed the interface, or it could not be mended.
+    is_suspect: bool,
+    /// No look before: somebody who undoes our work must not keep the machine busy.
+    next_look: Option<Instant>,
+    state: watch::Sender<InterfaceState>,
+}
+
+impl Upkeep {
+    /// Has an interface up, with these addresses, from now on.
+    ///
+    /// # Errors
+    /// There is no interface of this name, or the kernel refuses what it is to have.
+    pub(crate) fn start(
+        name: &str,
+        addresses: &[IpNet],
+        state: watch::Sender<InterfaceState>,
+    ) -> io::Result<Self> {
+        let mut upkeep = Self::open(name, if_nametoindex(name)?, addresses, state)?;
+        upkeep.set()?;
+        Ok(upkeep)
+    }
+
+    /// One that is not touched until somebody changes it.
+    #[cfg(test)]
+    pub(crate) fn untouched(name: &str, index: u32, addresses: &[IpNet]) -> io::Result<Self> {
+        let (state, _) = watch::channel(InterfaceState::default());
+        Self::open(name, index, addresses, state)
+    }
+
+    fn open(
+        name: &str,
+        index: u32,
+        addresses: &[IpNet],
+        state: watch::Sender<InterfaceState>,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            name: name.into(),
+            index,
+            addresses: addresses.into(),
+            news: listen(SockProtocol::NetlinkRoute, &GROUPS)?,
+            netlink: Netlink::open(SockProtocol::NetlinkRoute)?,
+            heard: [0; HEARD_BYTES],
+            is_suspect: false,
+            next_look: None,
+            state,
+        })
+    }
+
+    /// When it is to be looked at though nothing more is heard.
+    pub(crate) fn next_look(&self) -> Option<Instant> {
+        self.next_look
+    }
+
+    /// Sets again what somebody has changed since the last time.
+    ///
+    /// # Errors
+    /// There is no such interface any more. What else fails is tried again, and said in the state.
+    pub(crate) fn mend(&mut self, now: Instant) -> io::Result<()> {
+        self.is_suspect |= self.has_news();
+        if self.next_look.is_some_and(|at| now < at) {
+            return Ok(());
+        }
+        self.next_look = None;
+        if !self.is_suspect {
+            return Ok(());
+        }
+        self.next_look = Some(now + LOOK_PAUSE);
+        let mended = match self.is_whole() {
+            Ok(true) => Ok(false),
+            Ok(false) => self.set().map(|()| true),
+            Err(error) => Err(error),
+        };
+        self.is_suspect = mended.is_err();
+        match mended {
+            Err(error) if is_absent(&error) => return Err(error),
+            mended => self.note(mended),
+        }
+        Ok(())
+    }
+
+    /// Notes how a look ended: whether something had to be mended, or what could not be.
+    fn note(&self, mended: io::Result<bool>) {
+        let interface = self.name.as_str();
+        self.state.send_if_modified(|state| {
+            let before = state.clone();
+            state.trouble = mended.as_ref().err().map(ToString::to_string);
+            match mended {
+                Ok(true) => {
+                    tracing::warn!(interface, "somebody changed the interface; it is set again");
+                    state.mended += 1;
+                }
+                Err(error) if state.trouble != before.trouble => {
+                    tracing::error!(%error, interface, "somebody changed the interface, and it can't be set again yet");
+                }
+                Ok(false) | Err(_) => {}
+            }
+            *state != before
+        });
+    }
+
+    /// Sets all that it is to have.
+    pub(crate) fn set(&mut self) -> io::Result<()> {
+        link::set_up(&mut self.netlink, self.index, true)?;
+        address::give(&mut self.netlink, self.index, &self.addresses)
+    }
+
+    fn is_whole(&mut self) -> io::Result<bool> {
+        let seen = link::look(&mut self.netlink, self.index)?;
+        if seen.name != self.name {
+            // Filter, guard and sockets know it by its name.
+            tracing::error!(interface = %self.name, name = %seen.name, "the interface has another name now");
+            return Err(Errno::ENODEV.into());
+        }
+        let present = address::list(&mut self.netlink, self.index)?;
+        let mut wanted = self.addresses.iter();
+        Ok(seen.is_up && wanted.all(|it| present.contains(it)))
+    }
+
+    /// Whether something was told of our interface, or so much of others that it may have been.
+    fn has_news(&mut self) -> bool {
+        let mut is_ours = false;
+        loop {
+            match recv(
+                self.news.as_raw_fd(),
+                &mut self.heard,
+                MsgFlags::MSG_DONTWAIT,
+            ) {
+                Ok(length) => is_ours |= is_about(&self.heard[..length], self.index),
+                Err(Errno::EAGAIN) => return is_ours,
+                Err(Errno::EINTR) => {}
+                // More was told than the socket could hold.
+                Err(Errno::ENOBUFS) => is_ours = true,
+                Err(_) => return true,
+            }
+        }
+    }
+}
+
+impl AsRawFd for Upkeep {
+    /// Readable when there is news.
+    fn as_raw_fd(&self) -> RawFd {
+        self.news.as_raw_fd()
+    }
+}
+
+/// Both kinds of message have the interface's index at the same place.
+fn is_about(told: &[u8], index: u32) -> bool {
+    array(told, INDEX_AT).map(u32::from_ne_bytes) == Some(index)
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    let number = error.raw_os_error().map(Errno::from_raw);
+    matches!(number, Some(Errno::ENODEV | Errno::ENXIO))
+}
+
+/// RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR and RTNLGRP_IPV6_IFADDR of linux/rtnetlink.h.
+const GROUPS: [u32; 3] = [1, 5, 9];
+/// Behind netlink's header and four bytes that differ.
+const INDEX_AT: usize = 16 + 4;
+/// What is told comes one by one, and begins with whom it is about; the rest is not read.
+const HEARD_BYTES: usize = INDEX_AT + 4;
+const LOOK_PAUSE: Duration = Duration::from_millis(500);

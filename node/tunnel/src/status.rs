@@ -196,6 +196,8 @@ pub struct InterfaceState {
     pub mended: u64,
     /// Why it is not as it is to be; tried again each half second.
     pub trouble: Option<String>,
+    /// Why it has no IPv6 address, if it has none.
+    pub ipv4_only: Option<String>,
 }
 
 impl Refusals {

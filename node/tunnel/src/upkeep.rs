@@ -125,8 +125,18 @@ impl Upkeep {
 
     /// Sets all that it is to have.
     pub(crate) fn set(&mut self) -> io::Result<()> {
-        link::set_up(&mut self.netlink, self.index, true)?;
-        address::give(&mut self.netlink, self.index, &self.addresses)
+        let (netlink, name) = (&mut self.netlink, self.name.as_str());
+        link::set_up(netlink, self.index, true)?;
+        let refused = address::give(netlink, name, self.index, &self.addresses)?;
+        self.state.send_if_modified(|state| {
+            let is_new = state.ipv4_only != refused;
+            if let Some(why) = refused.as_ref().filter(|_| is_new) {
+                tracing::warn!(why, interface = %name, "the overlay has no IPv6 on this machine; IPv4 goes on");
+            }
+            state.ipv4_only.clone_from(&refused);
+            is_new
+        });
+        Ok(())
     }
 
     fn is_whole(&mut self) -> io::Result<bool> {
@@ -137,8 +147,9 @@ impl Upkeep {
             return Err(Errno::ENODEV.into());
         }
         let present = address::list(&mut self.netlink, self.index)?;
+        let ipv4_only = self.state.borrow().ipv4_only.is_some();
         let mut wanted = self.addresses.iter();
-        Ok(seen.is_up && wanted.all(|it| present.contains(it)))
+        Ok(seen.is_up && wanted.all(|it| present.contains(it) || ipv4_only && it.addr().is_ipv6()))
     }
 
     /// Whether something was told of our interface, or so much of others that it may have been.

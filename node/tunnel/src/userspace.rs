@@ -127,9 +127,16 @@ impl Userspace {
         self.commands.ask_all(command).await
     }
 
+    /// Our addresses, as far as the machine lets us have them.
+    fn own(&self) -> impl Iterator<Item = IpAddr> {
+        let ipv4_only = self.state.borrow().ipv4_only.is_some();
+        let own = self.addresses.iter().copied();
+        own.filter(move |ip| ip.is_ipv4() || !ipv4_only)
+    }
+
     /// Our address of the same family.
     fn local_for(&self, remote: IpAddr) -> io::Result<IpAddr> {
-        let mut own = self.addresses.iter().copied();
+        let mut own = self.own();
         let local = own.find(|ip| ip.is_ipv4() == remote.is_ipv4());
         local.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
     }
@@ -209,11 +216,7 @@ impl Tunnel for Userspace {
             return Err(stopped());
         }
         let every = address.ip().is_unspecified();
-        let wanted = self
-            .addresses
-            .iter()
-            .copied()
-            .filter(|ip| every || *ip == address.ip());
+        let wanted = self.own().filter(|ip| every || *ip == address.ip());
         let ips: Vec<_> = wanted.collect();
         let bind = || {
             KernelListener::bind(

@@ -1,4 +1,4 @@
-//! An interface that somebody changes while its tunnel runs. It needs root, and is skipped
+//! An interface that somebody changes while its tunnel runs, or on which the machine wants no IPv6. It needs root, and is skipped
 //! elsewhere; the kernel engine's stories also where the kernel has no WireGuard.
 
 #![allow(
@@ -11,18 +11,22 @@
 mod ground;
 mod nodes;
 
+use std::fs;
+use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Command;
 
-use ground::{Ground, ip, play};
-use malha_tunnel::{Engine, InterfaceState};
+use ground::{Ground, SUBJECT, ip, play};
+use malha_tunnel::{Engine, InterfaceState, TunnelConfig};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::sockopt::ReceiveTimeout;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, setsockopt,
     socket,
 };
 use nix::sys::time::TimeVal;
-use nodes::LIMIT;
+use nodes::{LIMIT, Node, overlay, overlay6};
+use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 #[test]
@@ -57,6 +61,22 @@ fn a_tunnel_of_several_shards_mends_its_interface_too() {
     play(Ground::new(Engine::Userspace, 2), async |ground| {
         comes_back_after(ground, &["address flush dev malha0"]).await;
     });
+}
+
+#[test]
+fn ipv6_that_somebody_switches_off_meanwhile_comes_back_to_the_interface() {
+    for engine in WITH_INTERFACE {
+        play(Ground::new(engine, 1), async |ground| {
+            let subject = Node::start(ground.engine, on_ipv4(ground), SUBJECT);
+            let back = tokio::task::spawn_blocking(|| {
+                let changes = Changes::listen();
+                switch_ipv6_off();
+                changes.bring_all_back();
+            });
+            back.await.unwrap();
+            subject.tunnel.shutdown().await;
+        });
+    }
 }
 
 #[test]
@@ -99,6 +119,39 @@ fn a_tunnel_whose_interface_was_removed_or_renamed_has_ended() {
                 timeout(LIMIT, ended).await.expect("it goes on");
             });
         }
+    }
+}
+
+#[test]
+fn a_tunnel_has_ipv6_where_the_machine_has_switched_it_off() {
+    for engine in WITH_INTERFACE {
+        play(Ground::new(engine, 1), async |ground| {
+            switch_ipv6_off();
+            let subject = Node::start(ground.engine, on_ipv4(ground), SUBJECT);
+            assert_eq!(missing(), None);
+            TcpListener::bind(overlay6(SUBJECT, 0)).await.unwrap();
+            // The operator's wish holds for all others.
+            assert_eq!(fs::read_to_string(of_interface("lo")).unwrap().trim(), "1");
+            subject.tunnel.shutdown().await;
+        });
+    }
+}
+
+#[test]
+fn a_tunnel_that_may_not_have_ipv6_carries_ipv4() {
+    for engine in WITH_INTERFACE {
+        play(Ground::new(engine, 1), async |ground| {
+            switch_ipv6_off();
+            make_settings_read_only();
+            let subject = Node::start(ground.engine, on_ipv4(ground), SUBJECT);
+            TcpListener::bind(overlay(SUBJECT, 0)).await.unwrap();
+            let everywhere = subject.listen(0).await;
+            assert_eq!(everywhere.local_addrs().len(), 1);
+            assert!(subject.tunnel.interface().ipv4_only.is_some());
+            let v6 = subject.tunnel.listen(overlay6(SUBJECT, 80)).await;
+            assert_eq!(v6.err().unwrap().kind(), ErrorKind::AddrNotAvailable);
+            subject.tunnel.shutdown().await;
+        });
     }
 }
 
@@ -154,6 +207,33 @@ impl Changes {
             assert!(next.is_ok(), "still missing: {missing}");
         }
     }
+}
+
+fn on_ipv4(ground: Ground) -> TunnelConfig {
+    let mut config = ground.config();
+    config.listen.retain(|address| address.is_ipv4());
+    config
+}
+
+fn switch_ipv6_off() {
+    fs::write(of_interface("all"), "1").unwrap();
+}
+
+/// As a container or a hardened service has them.
+fn make_settings_read_only() {
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    for words in [
+        "--make-rprivate /",
+        "--bind /proc/sys /proc/sys",
+        "-o remount,bind,ro /proc/sys",
+    ] {
+        let mounted = Command::new("mount").args(words.split(' ')).status();
+        assert!(mounted.unwrap().success(), "mount {words}");
+    }
+}
+
+fn of_interface(name: &str) -> String {
+    format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6")
 }
 
 const WITH_INTERFACE: [Engine; 2] = [Engine::Userspace, Engine::Kernel];

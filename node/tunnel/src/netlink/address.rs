@@ -1,16 +1,44 @@
 //! Overlay addresses on an interface, as rtnetlink(7) sets and lists them. It takes none away: they go with their interface.
 
+use std::fs;
 use std::io;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use nix::errno::Errno;
 
 use super::{Attributes, Message, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, Netlink, array};
 
-/// Gives an interface those of the addresses that it has not, usable at once.
-pub(crate) fn give(netlink: &mut Netlink, index: u32, addresses: &[IpNet]) -> io::Result<()> {
-    let mut addresses = addresses.iter();
-    addresses.try_for_each(|address| add(netlink, index, *address))
+/// Gives an interface of ours those of the addresses that it has not, usable at once. Where the machine has IPv6 switched off,
+/// it is switched on for this interface, and for no other: the overlay's IPv6 leads nowhere else.
+///
+/// The answer says why there is no IPv6, if there can't be any.
+///
+/// # Errors
+/// The kernel refused an address, or all of them are IPv6 and there can't be any.
+pub(crate) fn give(
+    netlink: &mut Netlink,
+    name: &str,
+    index: u32,
+    addresses: &[IpNet],
+) -> io::Result<Option<String>> {
+    let mut refused = None;
+    for address in addresses {
+        match add(netlink, index, *address) {
+            Err(error) if address.addr().is_ipv6() && is_without_ipv6(&error) => {
+                let allowed = allow_ipv6(name);
+                match allowed.and_then(|()| add(netlink, index, *address)) {
+                    Ok(()) => {}
+                    Err(error) => refused = Some(error),
+                }
+            }
+            added => added?,
+        }
+    }
+    match refused {
+        Some(error) if !addresses.iter().any(|it| it.addr().is_ipv4()) => Err(error),
+        refused => Ok(refused.map(|error| error.to_string())),
+    }
 }
 
 /// The addresses that an interface has.
@@ -30,6 +58,23 @@ fn add(netlink: &mut Netlink, index: u32, address: IpNet) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         added => added,
     }
+}
+
+/// Switched off for the interface, or not in the kernel at all. To who has no right to ask the kernel says EPERM.
+fn is_without_ipv6(error: &io::Error) -> bool {
+    let number = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        number,
+        Some(Errno::EACCES | Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT)
+    )
+}
+
+fn allow_ipv6(name: &str) -> io::Result<()> {
+    let setting = format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6");
+    let written = fs::write(&setting, "0");
+    written.map_err(|error| io::Error::other(format!("writing 0 to {setting}: {error}")))?;
+    tracing::info!(interface = %name, "this machine has IPv6 switched off; it is on for the overlay's interface alone");
+    Ok(())
 }
 
 fn addition(index: u32, address: IpNet) -> Message {

@@ -208,7 +208,7 @@ fn backend(balancer: BalancerId, it: &BackendStatus) -> BackendReport {
     }
 }
 
-/// Both families or none.
+/// Both families or none, but for IPv6 where this machine, or its overlay, has none.
 async fn listen(
     tunnel: &Arc<dyn Tunnel>,
     keeper: Option<&Arc<dyn Keeper>>,
@@ -229,6 +229,7 @@ async fn listen(
     for ip in [v4, v6] {
         let address = SocketAddr::new(ip, port);
         match balancer.exposure {
+            Exposure::Tunnel if ip.is_ipv6() && !tunnel.has_ipv6() => {}
             Exposure::Tunnel => {
                 let listener = tunnel.listen(address).await.map_err(named)?;
                 listeners.push(Box::new(FromTunnel { listener, address }));

@@ -191,7 +191,9 @@ impl Names {
         // The overlay's addresses are this machine's only where the engine has an interface.
         let has_interface = self.config.engine != Engine::Netstack;
         if let Some(overlay) = overlay.filter(|_| has_interface && !is_own(DNS_PORT)) {
-            ips.extend([IpAddr::V4(overlay.me.v4), IpAddr::V6(overlay.me.v6)]);
+            ips.push(IpAddr::V4(overlay.me.v4));
+            let v6 = Some(IpAddr::V6(overlay.me.v6));
+            ips.extend(v6.filter(|_| overlay.tunnel.has_ipv6()));
         }
         let doors = ips.into_iter().map(|ip| SocketAddr::new(ip, DNS_PORT));
         doors.collect()

@@ -78,7 +78,7 @@ impl Forwarding {
     }
 }
 
-/// Both families or none, so that a service is never half there.
+/// Both families or none, so that a service is never half there; IPv4 alone where the overlay has no IPv6 on this machine.
 async fn listen(
     tunnel: &Arc<dyn Tunnel>,
     map: &Netmap,
@@ -91,6 +91,9 @@ async fn listen(
     ];
     let mut listeners = Vec::with_capacity(overlay.len());
     for address in overlay {
+        if address.is_ipv6() && !tunnel.has_ipv6() {
+            continue;
+        }
         let listener = tunnel.listen(address).await;
         listeners.push(listener.map_err(|error| format!("port {port}: {error}"))?);
     }

@@ -130,7 +130,7 @@ impl Scene {
     }
 }
 
-fn balancer() -> Balancer {
+pub(crate) fn balancer() -> Balancer {
     let backends = SERVERS.map(|number| Backend {
         service: ServiceId(number.into()),
         address: overlay(number, SERVICE_PORT),

@@ -47,6 +47,11 @@ macro_rules! played_with {
             fn a_service_is_on_the_overlay_address_and_on_no_other() {
                 play(GROUND, services::on_the_overlay_alone);
             }
+
+            #[test]
+            fn what_a_node_offers_is_there_on_ipv4_where_it_may_not_have_ipv6() {
+                play(GROUND, services::on_ipv4_alone);
+            }
         }
     )*};
 }

@@ -14,7 +14,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::balancing::balancer;
 use crate::ground::{Ground, SUBJECT, ip};
+use crate::nodes::namespace::{make_settings_read_only, switch_ipv6_off};
 use crate::nodes::{LIMIT, Node, key, overlay, overlay6, peer, wait_for};
 use crate::testbed::{netmap, no_guard};
 
@@ -56,6 +58,35 @@ pub(crate) async fn on_the_overlay_alone(ground: Ground) {
         let served = timeout(LIMIT, own).await.unwrap();
         assert!(served.is_err(), "past the tunnel: {served:?}");
     }
+    node.end().await;
+}
+
+pub(crate) async fn on_ipv4_alone(ground: Ground) {
+    if ground.engine == Engine::Netstack {
+        return;
+    }
+    let port = free_port().await;
+    switch_ipv6_off();
+    make_settings_read_only();
+    let client = ground.partner(CLIENT);
+    client
+        .tunnel
+        .set_peer(peer(SUBJECT, Vec::new()))
+        .await
+        .unwrap();
+    let mut map = served(port, say_where().await, &client).await;
+    map.balancers = [(balancer().id, balancer())].into();
+    let mut events = client.tunnel.events();
+    let mut node = Plane::start(ground);
+    node.apply(map).await;
+    let peer = key(SUBJECT).public_key();
+    wait_for(&mut events, TunnelEvent::HandshakeCompleted { peer }).await;
+
+    let mut stream = client.dial(overlay(SUBJECT, port)).await.unwrap();
+    let mut said = String::new();
+    let read = timeout(LIMIT, stream.read_to_string(&mut said)).await;
+    read.unwrap().unwrap();
+    assert_eq!(said, TARGET);
     node.end().await;
 }
 

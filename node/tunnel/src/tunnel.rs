@@ -149,6 +149,11 @@ pub trait Tunnel: Send + Sync {
         InterfaceState::default()
     }
 
+    /// Whether this node's IPv6 address can be listened on and dialled from: not every machine lets an interface have one.
+    fn has_ipv6(&self) -> bool {
+        self.interface().ipv4_only.is_none()
+    }
+
     /// Resets all connections, closes all sockets, removes the interface, and returns when that is done.
     async fn shutdown(&self);
 }

@@ -18,13 +18,13 @@ use std::process::Command;
 
 use ground::{Ground, SUBJECT, ip, play};
 use malha_tunnel::{Engine, InterfaceState, TunnelConfig};
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::sockopt::ReceiveTimeout;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, setsockopt,
     socket,
 };
 use nix::sys::time::TimeVal;
+use nodes::namespace::{ipv6_setting, make_settings_read_only, switch_ipv6_off};
 use nodes::{LIMIT, Node, overlay, overlay6};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -131,7 +131,7 @@ fn a_tunnel_has_ipv6_where_the_machine_has_switched_it_off() {
             assert_eq!(missing(), None);
             TcpListener::bind(overlay6(SUBJECT, 0)).await.unwrap();
             // The operator's wish holds for all others.
-            assert_eq!(fs::read_to_string(of_interface("lo")).unwrap().trim(), "1");
+            assert_eq!(fs::read_to_string(ipv6_setting("lo")).unwrap().trim(), "1");
             subject.tunnel.shutdown().await;
         });
     }
@@ -213,27 +213,6 @@ fn on_ipv4(ground: Ground) -> TunnelConfig {
     let mut config = ground.config();
     config.listen.retain(|address| address.is_ipv4());
     config
-}
-
-fn switch_ipv6_off() {
-    fs::write(of_interface("all"), "1").unwrap();
-}
-
-/// As a container or a hardened service has them.
-fn make_settings_read_only() {
-    unshare(CloneFlags::CLONE_NEWNS).unwrap();
-    for words in [
-        "--make-rprivate /",
-        "--bind /proc/sys /proc/sys",
-        "-o remount,bind,ro /proc/sys",
-    ] {
-        let mounted = Command::new("mount").args(words.split(' ')).status();
-        assert!(mounted.unwrap().success(), "mount {words}");
-    }
-}
-
-fn of_interface(name: &str) -> String {
-    format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6")
 }
 
 const WITH_INTERFACE: [Engine; 2] = [Engine::Userspace, Engine::Kernel];

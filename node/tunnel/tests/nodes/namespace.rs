@@ -1,13 +1,13 @@
 //! Network namespaces for tests: made with unique names, joined by a cable, and gone when dropped, even by a failed test.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
 use malha_tunnel::kernel_available;
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, setns, unshare};
 
 /// Why a test that needs namespaces can't run here, if so. The caller prints it and stops.
 pub(crate) fn missing(tools: &[(&str, &str)]) -> Option<String> {
@@ -123,6 +123,24 @@ pub(crate) fn interface_exists(interface: &str) -> bool {
         .output()
         .unwrap();
     shown.status.success()
+}
+
+/// Where the namespace of the calling thread has it.
+pub(crate) fn ipv6_setting(interface: &str) -> String {
+    format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6")
+}
+
+/// In the namespace of the calling thread, for all interfaces that there are and will be.
+pub(crate) fn switch_ipv6_off() {
+    fs::write(ipv6_setting("all"), "1").unwrap();
+}
+
+/// For the calling thread and those that it starts, as a container or a hardened service has them.
+pub(crate) fn make_settings_read_only() {
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    run(&["mount", "--make-rprivate", "/"]);
+    run(&["mount", "--bind", "/proc/sys", "/proc/sys"]);
+    run(&["mount", "-o", "remount,bind,ro", "/proc/sys"]);
 }
 
 /// A child process that does not outlive the test.

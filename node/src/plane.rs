@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use malha_proto::{Allow, Netmap, NodeId, PairTable, PeerObservation, Revision, WgKey};
-use malha_tunnel::{Engine, Offload, PeerDrops, PrivateKey, TunnelStats};
+use malha_tunnel::{Engine, InterfaceState, Offload, PeerDrops, PrivateKey, TunnelStats};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -98,6 +98,7 @@ pub struct PlaneView {
     /// UDP addresses in use.
     pub listen: Vec<SocketAddr>,
     pub stats: TunnelStats,
+    pub interface: InterfaceState,
     pub guard: GuardStatus,
     /// Guard tables in force that are not this node's.
     pub guards_left: Vec<String>,

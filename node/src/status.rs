@@ -3,6 +3,7 @@
 mod balancers;
 mod drops;
 mod filter;
+mod interface;
 mod print;
 mod socket;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use crate::streams::StreamsView;
 pub use balancers::{BalancerStatus, ServerStatus};
 pub use drops::TunnelDropStatus;
 pub use filter::{AllowedStatus, DropStatus, FilterStatus};
+pub use interface::InterfaceStatus;
 pub(crate) use print::size;
 pub use socket::{StatusError, StatusSocket, ask};
 
@@ -98,6 +100,8 @@ pub struct TunnelStatus {
     /// Absent in the document of an agent that is older than this.
     #[serde(default)]
     pub dropped: TunnelDropStatus,
+    #[serde(default)]
+    pub interface: InterfaceStatus,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,6 +211,7 @@ impl StatusDocument {
                 shards: about.shards,
                 listen: about.plane.listen.clone(),
                 dropped: TunnelDropStatus::new(&about.plane.stats),
+                interface: InterfaceStatus::new(&about.plane.interface),
             },
             streams: about.streams.map(|view| StreamsStatus::new(&view)),
             netmap: NetmapStatus {
@@ -241,6 +246,7 @@ impl StatusDocument {
             && !self.quarantined
             && self.netmap.apply_error.is_none()
             && self.save_error.is_none()
+            && self.tunnel.interface.trouble.is_none()
             && self.services.iter().all(works)
             && self.balancers.iter().all(BalancerStatus::works)
             && (hubs().count() == 0 || hubs().any(alive))

@@ -14,7 +14,10 @@ pub(super) fn look(running: &Running, subject: &Subject, lang: Lang) -> Finding 
     if let Some(document) = running.document() {
         let tunnel = &document.tunnel;
         let said = text::engine_runs(lang, &tunnel.engine, tunnel.why.say(lang));
-        return Finding::ok("engine-runs", said);
+        return match &tunnel.interface.ipv4_only {
+            Some(why) => Finding::ok("engine-ipv4-only", said).meaning(text::ipv4_only(lang, why)),
+            None => Finding::ok("engine-runs", said),
+        };
     }
     let impossible = why_not(subject.settings.engine, lang);
     of_stopped(subject, impossible.as_deref(), lang)

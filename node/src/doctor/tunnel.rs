@@ -20,6 +20,9 @@ pub(super) fn judge(running: &Running, lang: Lang) -> Finding {
         let trouble = trouble::tunnel_not_applied(lang, why);
         return Finding::problem("tunnel-not-applied", trouble);
     }
+    if let Some(why) = &document.tunnel.interface.trouble {
+        return Finding::problem("tunnel-interface", trouble::tunnel_interface(lang, why));
+    }
     let hubs = || document.peers.iter().filter(|peer| peer.hub);
     let Some(hub) = hubs().min_by_key(|peer| peer.handshake_age_ms.unwrap_or(u64::MAX)) else {
         return Finding::could_not_test("tunnel-no-hub", text::tunnel_no_hub(lang));
@@ -86,6 +89,8 @@ pub(super) mod tests {
     #[test]
     fn a_hub_is_alive_by_its_handshake_and_not_by_the_control_channel() {
         assert_eq!(said(|_| {}).code, "tunnel-direct");
+        let changed = said(|it| it.tunnel.interface.trouble = Some("refused".into()));
+        assert_eq!(changed.code, "tunnel-interface");
         let carried = said(|it| it.peers[0].path = Some(PathKind::Carrier));
         assert_eq!(
             (carried.verdict, carried.code),

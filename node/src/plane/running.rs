@@ -133,6 +133,7 @@ impl Running {
                 .collect(),
             listen: self.tunnel.listen_addrs().await,
             stats: self.tunnel.stats().await,
+            interface: self.tunnel.interface(),
             guard: guard.status().clone(),
             guards_left: guard.left().to_vec(),
             balanced: self.balancers.report(),

@@ -24,6 +24,7 @@ impl StatusDocument {
         if self.tunnel.shards > 1 {
             lines.push(text::status_shards(lang, self.tunnel.shards));
         }
+        lines.extend(self.tunnel.interface.lines(lang));
         lines.extend(self.tunnel.dropped.line(lang));
         lines.extend(self.streams.map(|streams| streams.line(lang)));
         lines.push(text::status_guard(lang, self.guard.say(lang)));

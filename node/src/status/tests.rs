@@ -31,6 +31,7 @@ fn healthy() -> StatusDocument {
             shards: 1,
             listen: vec![],
             dropped: TunnelDropStatus::default(),
+            interface: InterfaceStatus::default(),
         },
         streams: None,
         netmap: NetmapStatus {
@@ -76,11 +77,12 @@ fn healthy() -> StatusDocument {
 #[test]
 fn each_fault_alone_makes_the_state_degraded() {
     assert!(healthy().is_healthy());
-    let faults: [fn(&mut StatusDocument); 7] = [
+    let faults: [fn(&mut StatusDocument); 8] = [
         |s| s.control.state = ControlState::Offline,
         |s| s.quarantined = true,
         |s| s.netmap.apply_error = Some("port in use".into()),
         |s| s.save_error = Some("disk full".into()),
+        |s| s.tunnel.interface.trouble = Some("refused".into()),
         |s| s.services[0].state = ServiceState::Refused,
         |s| s.peers[0].handshake_age_ms = None,
         |s| s.peers[0].handshake_age_ms = Some(200_000),
@@ -103,6 +105,22 @@ fn the_page_speaks_both_languages() {
         english.contains("hub.org: last handshake 1 s ago, 198.51.100.1:51820, received 2.0 KiB")
     );
     assert!(english.contains("netstack (no CAP_NET_ADMIN)"));
+}
+
+#[test]
+fn what_became_of_the_interface_is_said_and_ipv4_alone_is_no_fault() {
+    let mut status = healthy();
+    status.tunnel.interface.ipv4_only = Some("read-only".into());
+    status.tunnel.interface.mended = 3;
+    assert!(status.is_healthy());
+    let said = status.page(Lang::En);
+    assert!(said.contains("no IPv6: read-only") && said.contains("set again 3 times"));
+    status.tunnel.interface.trouble = Some("refused".into());
+    let said = status.page(Lang::Pt);
+    assert!(
+        said.contains("ainda não pôde ser reposta: refused"),
+        "{said}"
+    );
 }
 
 #[test]

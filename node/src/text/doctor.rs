@@ -187,6 +187,10 @@ texts! {
     names_waiting() { "esperam o mapa da rede", "they wait for the netmap" }
 
     engine_runs(engine, why) { "roda {engine}: {why}", "{engine} runs: {why}" }
+    ipv4_only(why) {
+        "Só IPv4: esta máquina não deixa a rede ter IPv6 ({why}). Para tê-lo: sysctl net.ipv6.conf.INTERFACE.disable_ipv6=0 e reinicie o agente.",
+        "IPv4 only: this machine lets the overlay have no IPv6 ({why}). To have it: sysctl net.ipv6.conf.INTERFACE.disable_ipv6=0, and restart the agent."
+    }
     engine_would(engine, why) { "rodaria {engine}: {why}", "{engine} would run: {why}" }
     engine_ran(why, start) { "{start}; por quê: {why}", "{start}; why: {why}" }
     engine_ran_otherwise(would, start) {

@@ -24,6 +24,18 @@ texts! {
     status_last_error(error) { "             última falha: {error}", "             last failure: {error}" }
     status_engine(engine, why) { "Túnel        {engine} ({why})", "Tunnel       {engine} ({why})" }
     status_shards(count) { "             {count} threads", "             {count} threads" }
+    status_interface_mended(times) {
+        "             a interface foi alterada por outros e reposta {times} vezes",
+        "             others changed the interface, and it was set again {times} times"
+    }
+    status_interface_trouble(why) {
+        "             a interface foi alterada por outros e ainda não pôde ser reposta: {why}",
+        "             others changed the interface, and it can't be set again yet: {why}"
+    }
+    status_ipv4_only(why) {
+        "             só IPv4; esta máquina não deixa a rede ter IPv6: {why}",
+        "             IPv4 only; this machine lets the overlay have no IPv6: {why}"
+    }
     status_netmap(revision) { "Mapa         revisão {revision}", "Netmap       revision {revision}" }
     status_netmap_behind(revision, newest) {
         "Mapa         revisão {revision}, a nova é {newest}",

@@ -146,6 +146,11 @@ troubles! {
         means: "O túnel segue com o mapa anterior, ou sem nenhum.", "The tunnel goes on with the map before, or with none.";
         do: "Corrija o que a mensagem diz; o agente tenta de novo sozinho.", "Mend what the message says; the agent tries again by itself.";
     }
+    tunnel_interface(why) {
+        seen: "a interface foi alterada por outros e ainda não pôde ser reposta: {why}", "others changed the interface, and it can't be set again yet: {why}";
+        means: "Nada, ou só uma das famílias de endereços, passa pela rede.", "Nothing passes through the overlay, or one address family alone.";
+        do: "Descubra quem altera a interface (NetworkManager, um script) e faça com que a deixe; o agente tenta de novo sozinho.", "Find who changes the interface (NetworkManager, a script) and have it left alone; the agent tries again by itself.";
+    }
     tunnel_silent(hub, handshake) {
         seen: "o hub {hub} não responde dentro do túnel: {handshake}", "the hub {hub} does not answer in the tunnel: {handshake}";
         means: "Nada do que depende do túnel funciona, mesmo com o controle ligado.", "Nothing that needs the tunnel works, even with the control channel up.";

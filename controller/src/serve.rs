@@ -8,6 +8,7 @@ mod settle;
 use std::sync::Arc;
 use std::time::Duration;
 
+use malha_node::descriptors::raise_limit;
 use malha_node::kept::Kept;
 use malha_node::notify::Notifier;
 use malha_pki::EdgeCertificates;
@@ -65,6 +66,7 @@ pub struct Running {
 
 /// Serves until `stop`, then drains. A service manager is told how it goes and keeps the sockets for the next start.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    raise_limit();
     let notifier = Notifier::from_env();
     let keeper: Arc<dyn Keeper> = Arc::new(Kept::from_env());
     let running = start(&config, Some(keeper), stop.clone()).await?;

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent::Ending;
 use crate::config::{DEFAULT_FILE, LogFormat, Settings, Wishes};
+use crate::descriptors::raise_limit;
 use crate::doctor;
 use crate::exit::Exit;
 use crate::guard;
@@ -156,6 +157,7 @@ async fn run_until_end(
     asked: &Asked,
     lang: Lang,
 ) -> Result<Exit, Failure> {
+    raise_limit();
     let (engine, engine_reason) = settings.decide_engine();
     tracing::info!(%engine, reason = ?engine_reason, "starting");
     let started = Started::now(settings, &asked.typed, engine, engine_reason.clone());

@@ -13,6 +13,7 @@ pub mod cli;
 mod clock;
 pub mod config;
 pub mod control;
+pub mod descriptors;
 pub mod doctor;
 pub mod engine;
 pub mod enrol;

@@ -168,7 +168,8 @@ impl Guard {
         if !is_other && !was_unseen && self.ports == Ports::default() {
             return;
         }
-        let is_there = is_in_place(&self.interface).unwrap_or(false);
+        // Who can't ask, for want of a descriptor for instance, has seen no change.
+        let is_there = is_in_place(&self.interface).unwrap_or(self.is_in_place());
         match self.is_in_place() {
             true if is_there && !is_other => {}
             true if !is_there => self.restore().await,

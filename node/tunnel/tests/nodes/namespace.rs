@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
 use malha_tunnel::kernel_available;
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 
 /// Why a test that needs namespaces can't run here, if so. The caller prints it and stops.
@@ -138,9 +139,13 @@ pub(crate) fn switch_ipv6_off() {
 /// For the calling thread and those that it starts, as a container or a hardened service has them.
 pub(crate) fn make_settings_read_only() {
     unshare(CloneFlags::CLONE_NEWNS).unwrap();
-    run(&["mount", "--make-rprivate", "/"]);
-    run(&["mount", "--bind", "/proc/sys", "/proc/sys"]);
-    run(&["mount", "-o", "remount,bind,ro", "/proc/sys"]);
+    let change = |from: Option<&str>, to: &str, flags| {
+        mount(from, to, None::<&str>, flags, None::<&str>).unwrap();
+    };
+    change(None, "/", MsFlags::MS_REC | MsFlags::MS_PRIVATE);
+    change(Some(SETTINGS), SETTINGS, MsFlags::MS_BIND);
+    let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+    change(None, SETTINGS, read_only);
 }
 
 /// A child process that does not outlive the test.
@@ -165,3 +170,5 @@ pub(crate) fn run(command: &[&str]) {
         command.join(" ")
     );
 }
+
+const SETTINGS: &str = "/proc/sys";

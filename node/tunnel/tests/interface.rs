@@ -24,7 +24,8 @@ use nix::sys::socket::{
     socket,
 };
 use nix::sys::time::TimeVal;
-use nodes::namespace::{ipv6_setting, make_settings_read_only, switch_ipv6_off};
+use nodes::namespace::{ipv6_setting, make_settings_read_only, no_kernel, switch_ipv6_off};
+use nodes::virtual_machine::run_this_program;
 use nodes::{LIMIT, Node, overlay, overlay6};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -153,6 +154,15 @@ fn a_tunnel_that_may_not_have_ipv6_carries_ipv4() {
             subject.tunnel.shutdown().await;
         });
     }
+}
+
+#[test]
+fn the_engine_kernel_is_proven_in_a_virtual_machine() {
+    if no_kernel().is_none() {
+        println!("skipped: this kernel has WireGuard, so its stories have been played");
+        return;
+    }
+    run_this_program("interface", &["--test-threads=1"]);
 }
 
 /// Waits until the interface is as it was made, after somebody has changed it.

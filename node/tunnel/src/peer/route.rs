@@ -174,6 +174,7 @@ impl Route {
             return;
         }
         self.heard_last = packets;
+        let in_vain = self.watched && self.way(path).is_silent(now);
         self.learn_manners(path, heard, now);
         let way = self.way(path);
         // Now the socket is known by which it is heard.
@@ -192,6 +193,9 @@ impl Route {
                 self.session = true;
                 self.way(path).begin(now);
                 self.silence.end();
+                // If this one brings no answers either, the next would only put off the empty packet by which plain WireGuard shows
+                // that it hears us.
+                self.silence.restarted = in_vain;
                 self.round_at = now;
             }
             Heard::Payload => self.wake(now),

@@ -32,14 +32,18 @@ pub(super) enum Manners {
 
 impl Route {
     /// Whoever asks, or comes by a relay or a carrier, is one of ours. Whoever completes a handshake by a path on which our
-    /// questions stay without answer is not, or no more; of one that never answered any packet says so.
+    /// questions stay without answer is not, or no more; of one that never answered any packet says so, and of a hub nothing else.
     pub(super) fn learn_manners(&mut self, path: Path, heard: Heard, now: Instant) {
         let asks = matches!(heard, Heard::Ask(_) | Heard::Answer(_));
         if asks || !matches!(path, Path::Udp { .. }) {
             self.manners = Manners::Answers;
             return;
         }
-        let says = heard == Heard::Handshake || self.manners == Manners::Unknown;
+        let says = match heard {
+            // There are networks that let handshakes pass and nothing after them; a hub is reached over a carrier there.
+            Heard::Handshake => !self.watched,
+            _ => self.manners == Manners::Unknown,
+        };
         if says && self.way(path).is_silent(now) {
             self.manners = Manners::Plain;
         }

@@ -41,6 +41,8 @@ struct World {
     told: [Vec<(Instant, Order)>; 2],
     /// Node 1 is plain WireGuard.
     plain: bool,
+    /// When it says without words that it has heard something, unless it sends anything before.
+    empty_at: Option<Instant>,
 }
 
 impl World {
@@ -67,6 +69,7 @@ impl World {
             lost_at: Vec::new(),
             told: Default::default(),
             plain: false,
+            empty_at: None,
         }
     }
 
@@ -147,6 +150,9 @@ impl World {
         if let Some(path) = self.routes[from].path() {
             self.send(from, path, Heard::Payload);
         }
+        if from == 1 {
+            self.empty_at = None;
+        }
     }
 
     fn arrive(&mut self) {
@@ -156,6 +162,9 @@ impl World {
             .partition::<Vec<_>, _>(|parcel| parcel.at <= now);
         self.parcels = rest;
         for parcel in due {
+            if self.plain && parcel.to == 1 {
+                self.empty_at.get_or_insert(now + s(10));
+            }
             self.arrived += u64::from(parcel.heard == Heard::Payload);
             self.routes[parcel.to].heard(parcel.path, parcel.heard, now);
             self.obey(parcel.to);
@@ -170,6 +179,11 @@ impl World {
             self.now += STEP;
             step += 1;
             self.arrive();
+            if self.empty_at.is_some_and(|at| at <= self.now) {
+                self.empty_at = None;
+                let path = self.routes[1].path();
+                path.inspect(|path| self.send(1, *path, Heard::Keepalive));
+            }
             for node in 0..2 {
                 if step % 25 == node * 11 {
                     let now = self.now;

@@ -25,6 +25,24 @@ fn shake(world: &mut World) {
     };
     world.routes[0].heard(by, Heard::Handshake, world.now);
     world.obey(0);
+    // Node 1 has sent its answer.
+    world.empty_at = None;
+}
+
+/// Node 0 takes node 1 for its hub.
+fn is_hub(world: &mut World) {
+    let config = PeerConfig {
+        endpoints: vec![place(1)],
+        carrier_possible: true,
+        relay: None,
+        ..config(1)
+    };
+    world.routes[0] = Route::new(&config, world.now);
+}
+
+fn silences(world: &World) -> usize {
+    let told = world.told[0].iter();
+    told.filter(|told| told.1 == Order::TellSilent).count()
 }
 
 /// Does what was ordered in the last second: handshakes, which reach whoever is there.
@@ -138,15 +156,9 @@ fn a_peer_that_never_could_answer_is_found_behind_the_relay() {
 
 /// Silence has a node dial carriers, which a hub in the kernel does not take.
 #[test]
-fn a_hub_that_answers_no_question_is_told_to_be_silent_once() {
+fn a_hub_that_answers_no_question_is_silent_only_until_it_is_known() {
     let mut world = world();
-    let config = PeerConfig {
-        endpoints: vec![place(1)],
-        carrier_possible: true,
-        relay: None,
-        ..config(1)
-    };
-    world.routes[0] = Route::new(&config, world.now);
+    is_hub(&mut world);
     shake(&mut world);
     for second in 0..600 {
         world.pass(s(1), &[]);
@@ -154,7 +166,36 @@ fn a_hub_that_answers_no_question_is_told_to_be_silent_once() {
         if second % 120 == 119 {
             shake(&mut world);
         }
+        if second == 20 {
+            assert!((1..=2).contains(&silences(&world)));
+            world.told = Default::default();
+        }
     }
-    let silent = |told: &&(Instant, Order)| told.1 == Order::TellSilent;
-    assert_eq!(world.told[0].iter().filter(silent).count(), 1);
+    assert_eq!(silences(&world), 0);
+}
+
+/// Carriers are for networks such as this one.
+#[test]
+fn a_hub_of_which_only_handshakes_come_is_silent_after_each() {
+    let mut world = world();
+    world.plain = false;
+    is_hub(&mut world);
+    world.blocked = [[DIRECT].into(), [DIRECT].into()];
+    for round in 0..20 {
+        world.told = Default::default();
+        shake(&mut world);
+        for _ in 0..15 {
+            world.pass(s(1), &[0]);
+            shake_if_ordered(&mut world);
+        }
+        assert_ne!(silences(&world), 0, "round {round}");
+    }
+    let carrier = Path::Carrier(CarrierId(1));
+    world.routes[0].set_carrier(Some(CarrierId(1)), world.now);
+    // The agent looks for as long before it takes a carrier for one that is not needed.
+    world.pass(s(30), &[]);
+    assert_eq!(world.routes[0].path(), Some(carrier));
+    shake(&mut world);
+    world.pass(s(10), &[0]);
+    assert_eq!(world.routes[0].path(), Some(carrier));
 }

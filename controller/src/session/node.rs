@@ -147,6 +147,11 @@ impl Session {
             tracing::debug!(%error, %node, "session ended before its first map");
             return None;
         }
+        // A map may take minutes to be read: whoever took this box's place meanwhile keeps it.
+        if let Some(last) = revoked(&context.handle.state(), node, &certificate.key) {
+            channel.finish(&last).await;
+            return None;
+        }
         let summary = SessionSummary {
             instance: hello.instance,
             tls_key: certificate.key,

@@ -130,6 +130,35 @@ async fn a_session_that_was_granted_ends_though_the_copy_came_before_its_seat() 
     assert_eq!(code, RefusalCode::Cloned);
 }
 
+/// It reads its first map for as long as it may, and has no seat until then.
+#[tokio::test]
+async fn a_box_whose_place_was_taken_before_it_had_a_seat_takes_none() {
+    let world = World::new().await;
+    let mut machine = Machine::new(&world, 64).await;
+    machine.says_hello().await;
+    machine.waits_for_answer().await;
+    let node = machine.certificate.node;
+    world.rig.replaced(NAME).await;
+    let tls_key = world.rig.state().node(node).unwrap().tls_key;
+    let successor = SessionSummary {
+        instance: 1,
+        tls_key,
+        transport: Transport::Quic,
+        remote: remote(),
+        since_ms: now_ms(),
+        facts: facts(NAME, 3),
+        version: malha_proto::PROTOCOL_VERSION,
+        applied: world.rig.revision(),
+    };
+    let seat = world.context.registry.sit(node, successor);
+    let reason = FarewellReason::Superseded;
+    timeout(LIMIT, machine.hears_until(&ToNode::Farewell { reason }))
+        .await
+        .expect("the session should end");
+    assert_eq!(*seat.order.borrow(), Order::Continue);
+    assert_eq!(world.context.registry.find(node).unwrap().tls_key, tls_key);
+}
+
 #[tokio::test]
 async fn a_node_that_never_stops_talking_is_heard_at_a_pace() {
     let world = World::new().await;

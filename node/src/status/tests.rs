@@ -114,7 +114,7 @@ fn what_became_of_the_interface_is_said_and_ipv4_alone_is_no_fault() {
     status.tunnel.interface.mended = 3;
     assert!(status.is_healthy());
     let said = status.page(Lang::En);
-    assert!(said.contains("no IPv6: read-only") && said.contains("set again 3 times"));
+    assert!(said.contains("no IPv6: read-only") && said.contains("set again: 3"));
     status.tunnel.interface.trouble = Some("refused".into());
     let said = status.page(Lang::Pt);
     assert!(

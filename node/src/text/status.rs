@@ -25,8 +25,8 @@ texts! {
     status_engine(engine, why) { "Túnel        {engine} ({why})", "Tunnel       {engine} ({why})" }
     status_shards(count) { "             {count} threads", "             {count} threads" }
     status_interface_mended(times) {
-        "             a interface foi alterada por outros e reposta {times} vezes",
-        "             others changed the interface, and it was set again {times} times"
+        "             a interface foi alterada por outros; vezes em que foi reposta: {times}",
+        "             others changed the interface; times that it was set again: {times}"
     }
     status_interface_trouble(why) {
         "             a interface foi alterada por outros e ainda não pôde ser reposta: {why}",

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use blake2::digest::consts::U16;
 use blake2::digest::{Digest, KeyInit, Mac};
@@ -69,8 +69,8 @@ pub(crate) struct Noise {
     seals: bool,
     /// The number of the last session that was begun, whether or not anything came of it.
     last: u32,
-    /// The numbers of the last two sessions in which the peer was heard: for a while it may seal with the older one.
-    in_use: [Option<u32>; 2],
+    /// The numbers of the last two sessions in which the peer was heard, and since when: for a while it may seal with the older one.
+    in_use: [Option<(u32, Instant)>; 2],
     /// [`booted_at`] when it was made.
     booted_at: Option<Duration>,
     #[cfg(test)]
@@ -90,6 +90,8 @@ pub(crate) enum Opened<'a> {
     Reply(&'a [u8]),
     /// Genuine; this is the IP packet inside, without padding.
     Packet(&'a [u8]),
+    /// A genuine initiation, newer than any before it. Another machine must answer it: this one has no place for one more session.
+    Full,
     /// Forged, replayed, too old or too long.
     Refused,
 }
@@ -242,11 +244,12 @@ impl Noise {
 
     /// Whether the answer to an initiation would take the place of a session in use. boringtun looks at nothing but the number, so
     /// eight initiations that come to nothing, as those with another preshared key, would end it.
-    pub(crate) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
         let place = |session: u32| session % SESSION_PLACES;
         let next = place(self.last.wrapping_add(1));
+        let lives = |since: Instant| now.saturating_duration_since(since) < REJECT_AFTER;
         let mut in_use = self.in_use.into_iter().flatten();
-        self.seals && in_use.any(|session| place(session) == next)
+        self.seals && in_use.any(|(session, since)| place(session) == next && lives(since))
     }
 
     /// Whether data can be sealed now.
@@ -266,6 +269,7 @@ impl Noise {
         source: IpAddr,
         datagram: &[u8],
         buffer: &'b mut [u8],
+        now: Instant,
     ) -> Opened<'b> {
         // boringtun panics on a datagram, even a forged one, that is longer than the buffer.
         let fits = datagram.len() <= buffer.len() && buffer.len() >= LONGEST_MESSAGE_BYTES;
@@ -276,6 +280,12 @@ impl Noise {
             return Opened::Refused;
         }
         let is_data = datagram.first() == Some(&DATA_TYPE);
+        let is_full = datagram.first() == Some(&INITIATION_TYPE) && self.is_full(now);
+        let buffer = match is_full {
+            // boringtun verifies an initiation, then looks whether the answer fits, and takes a place only after that.
+            true => &mut buffer[..COOKIE_BYTES],
+            false => buffer,
+        };
         let opened = self.tunn.decapsulate(Some(source), datagram, buffer);
         if !is_data || !self.seals {
             self.look();
@@ -291,10 +301,13 @@ impl Noise {
             TunnResult::WriteToTunnelV4(packet, _) | TunnResult::WriteToTunnelV6(packet, _) => {
                 (Opened::Packet(packet), is_data)
             }
+            TunnResult::Err(WireGuardError::DestinationBufferTooSmall) if is_full => {
+                (Opened::Full, false)
+            }
             TunnResult::Err(_) => (Opened::Refused, false),
         };
         if heard {
-            self.note_heard(datagram);
+            self.note_heard(datagram, now);
         }
         opened
     }
@@ -391,11 +404,14 @@ impl Noise {
     }
 
     /// A message of the peer that proves that it has a session with us.
-    fn note_heard(&mut self, message: &[u8]) {
+    fn note_heard(&mut self, message: &[u8], now: Instant) {
         self.established = true;
-        let session = Kind::of(message).and_then(Kind::session);
-        if session != self.in_use[0] {
-            self.in_use = [session, self.in_use[0]];
+        let Some(session) = Kind::of(message).and_then(Kind::session) else {
+            return;
+        };
+        let [newest, _] = self.in_use;
+        if newest.is_none_or(|(known, _)| known != session) {
+            self.in_use = [Some((session, now)), newest];
         }
     }
 
@@ -439,7 +455,10 @@ fn counter(datagram: &[u8]) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.try_into().ok()?))
 }
 
+const INITIATION_TYPE: u8 = 1;
 const DATA_TYPE: u8 = 4;
+/// REJECT_AFTER_TIME of the WireGuard paper §6.1: no session lives longer.
+pub(crate) const REJECT_AFTER: Duration = Duration::from_secs(180);
 /// WireGuard paper §6.1. boringtun never looks, and overflows, which is a panic, near the end of the range: without this an
 /// enrolled peer could end the tunnel of all the others.
 const REJECT_AFTER_MESSAGES: u64 = u64::MAX - (1 << 13);

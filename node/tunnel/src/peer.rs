@@ -80,6 +80,8 @@ pub(crate) struct Received {
     /// Length of the IP packet at the start of the buffer.
     pub(crate) packet_bytes: Option<usize>,
     pub(crate) handshake_completed: bool,
+    /// It is an initiation that only [another machine](Peer::relieve_noise) can answer.
+    pub(crate) wants_relief: bool,
 }
 
 impl Peer {
@@ -125,22 +127,31 @@ impl Peer {
     /// Puts a new machine in the place of the old one, which keeps working until the new one has a session.
     /// Returns the index of the machine that is gone for good, if there is one.
     pub(crate) fn replace_noise(&mut self, noise: Noise, now: Instant) -> Option<SessionIndex> {
-        let old = std::mem::replace(&mut self.noise, noise);
         let Secrets { proven, .. } = std::mem::take(&mut self.secrets);
+        self.change_noise(noise, proven, now)
+    }
+
+    /// The same with a machine that has the same key: what is known of that key holds, and the old machine makes no more handshakes.
+    pub(crate) fn relieve_noise(&mut self, noise: Noise, now: Instant) -> Option<SessionIndex> {
+        self.change_noise(noise, false, now)
+    }
+
+    fn change_noise(
+        &mut self,
+        noise: Noise,
+        is_former: bool,
+        now: Instant,
+    ) -> Option<SessionIndex> {
+        let old = std::mem::replace(&mut self.noise, noise);
         self.initiation = None;
         self.retry = Retry::default();
-        self.retiring.push(old, proven, now)
+        self.retiring.push(old, is_former, now)
     }
 
     /// Whether it does not answer, and the time in our initiations may be the reason. One that answers is never shown a later time
     /// than need be: were that time wrong, it would refuse the right one.
     pub(crate) fn wants_later_time(&self) -> bool {
         self.secrets.asks() && self.noise.is_behind()
-    }
-
-    /// Whether the machine must make way for another one, since the answer to an initiation would end a session in use.
-    pub(crate) fn is_full(&self) -> bool {
-        self.noise.is_full()
     }
 
     pub(crate) fn indexes(&self) -> impl Iterator<Item = SessionIndex> + '_ {
@@ -247,9 +258,13 @@ impl Peer {
         let noise = noise.unwrap_or(&mut self.noise);
         let mut received = Received::default();
         let mut heard = Heard::Keepalive;
-        match (kind, noise.open(source, datagram, plain)) {
+        match (kind, noise.open(source, datagram, plain, now)) {
             (_, Opened::Refused) => {
                 self.drops.unopened += 1;
+                return received;
+            }
+            (_, Opened::Full) => {
+                received.wants_relief = true;
                 return received;
             }
             (_, Opened::Reply(reply)) => {
@@ -259,7 +274,7 @@ impl Peer {
                     // An initiation may be a recording, so its source is answered but does not become the endpoint.
                     (Kind::Initiation, Some(Kind::Response { .. })) => {
                         let session = announced_session(reply);
-                        self.answered(path, session, datagram, plain, wire);
+                        self.answered((path, datagram), session, plain, now, wire);
                         return received;
                     }
                     (Kind::Response { .. }, Some(Kind::Data { .. })) => {

@@ -7,7 +7,7 @@ use super::{Device, MAX_PEERS};
 use crate::config::PeerConfig;
 use crate::error::TunnelError;
 use crate::key::PublicKey;
-use crate::noise::SessionIndex;
+use crate::noise::{Noise, SessionIndex};
 use crate::peer::{Peer, PeerIndex};
 
 impl Device {
@@ -113,14 +113,20 @@ impl Device {
 
     /// Gives a peer a new machine, and calls by it.
     pub(super) fn call_anew(&mut self, index: PeerIndex, session: SessionIndex, now: Instant) {
-        self.renew(index, session, now);
+        self.renew(index, session, Peer::replace_noise, now);
         if let Some(peer) = self.peers.get_mut(&index) {
             peer.initiate(now, &mut self.wire);
         }
     }
 
-    /// Gives a peer a new machine. The old one carries the traffic until that has a session.
-    pub(super) fn renew(&mut self, index: PeerIndex, session: SessionIndex, now: Instant) {
+    /// Gives a peer a new machine, for one of two reasons. The old one carries the traffic until that has a session.
+    pub(super) fn renew(
+        &mut self,
+        index: PeerIndex,
+        session: SessionIndex,
+        take: fn(&mut Peer, Noise, Instant) -> Option<SessionIndex>,
+        now: Instant,
+    ) {
         let Some(peer) = self.peers.get_mut(&index) else {
             return;
         };
@@ -131,7 +137,7 @@ impl Device {
             session,
         );
         self.by_session.insert(session, index);
-        if let Some(gone) = peer.replace_noise(noise, now) {
+        if let Some(gone) = take(peer, noise, now) {
             self.by_session.remove(&gone);
         }
     }

@@ -94,12 +94,6 @@ impl Device {
         datagram: &[u8],
         now: Instant,
     ) {
-        if kind == Kind::Initiation
-            && (self.peers.get(&index)).is_some_and(|peer| peer.is_full())
-            && let Ok(session) = self.fresh_session()
-        {
-            self.renew(index, session, now);
-        }
         let Some(peer) = self.peers.get_mut(&index) else {
             return;
         };
@@ -109,6 +103,13 @@ impl Device {
             false => &mut self.plain,
         };
         let received = peer.receive(path, kind, datagram, plain, now, &mut self.wire);
+        if received.wants_relief {
+            if let Ok(session) = self.fresh_session() {
+                self.renew(index, session, Peer::relieve_noise, now);
+                self.open(index, path, kind, datagram, now);
+            }
+            return;
+        }
         let (news, pace) = (peer.has_news(), peer.wants_tick(now));
         let met = received
             .handshake_completed

@@ -5,6 +5,7 @@ mod datagrams;
 mod endpoint;
 mod flood;
 mod peers;
+mod places;
 mod rest;
 mod secrets;
 mod super_packets;

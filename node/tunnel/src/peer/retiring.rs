@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::noise::{Noise, SessionIndex};
+use crate::noise::{Noise, REJECT_AFTER, SessionIndex};
 
 /// Oldest first.
 #[derive(Default)]
@@ -28,11 +28,11 @@ impl Retiring {
         now: Instant,
     ) -> Option<SessionIndex> {
         if proven {
-            self.shorten(self.0.len(), now + RETIRE_AFTER);
+            self.shorten(self.0.len(), now + REJECT_AFTER);
         }
         let until = match proven {
             true => now + FORMER_FOR,
-            false => now + RETIRE_AFTER,
+            false => now + REJECT_AFTER,
         };
         self.0.push(Machine {
             noise,
@@ -135,8 +135,6 @@ impl Retiring {
 
 /// Changes of key material that can be under way at once.
 const MAX_RETIRING: usize = 3;
-/// REJECT_AFTER_TIME of the WireGuard paper §6.1: no session lives longer.
-const RETIRE_AFTER: Duration = Duration::from_secs(180);
 /// What is under way for an old session when the new one is proven arrives within this time.
 const RETIRE_GRACE: Duration = Duration::from_secs(10);
 /// How long the former key opens the door for a peer that has not heard of a newer one: as long as a key is the newest.

@@ -67,10 +67,10 @@ impl Peer {
     /// An initiation was answered with the newest key. If that was in vain the last time, the former key answers, too.
     pub(super) fn answered(
         &mut self,
-        path: Path,
+        (path, initiation): (Path, &[u8]),
         session: Option<u32>,
-        initiation: &[u8],
         buffer: &mut [u8],
+        now: Instant,
         wire: &mut Wire,
     ) {
         let doubtful = self.secrets.is_doubtful();
@@ -81,10 +81,11 @@ impl Peer {
             return;
         }
         // What carries the traffic now is not put at risk for what might come.
-        let Some(machine) = self.retiring.former().filter(|it| !it.is_full()) else {
+        let machine = self.retiring.former();
+        let Some(machine) = machine.filter(|it| !it.is_full(now)) else {
             return;
         };
-        if let Opened::Reply(reply) = machine.open(path.source(), initiation, buffer)
+        if let Opened::Reply(reply) = machine.open(path.source(), initiation, buffer, now)
             && let Some(Kind::Response { .. }) = Kind::of(reply)
         {
             *former = announced_session(reply);

@@ -202,7 +202,7 @@ pub(crate) const NLM_F_CREATE: u16 = 0x400;
 const NLA_F_NESTED: u16 = 0x8000;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
-const HEADER_BYTES: usize = 16;
+pub(crate) const HEADER_BYTES: usize = 16;
 const ATTRIBUTE_HEADER_BYTES: usize = 4;
 /// Without the bits that say "nested" and "network byte order".
 const ATTRIBUTE_KIND_MASK: u16 = 0x3fff;

@@ -1,5 +1,5 @@
-//! Sees to it that an interface of ours stays as it was made: up, and with its addresses. It hears of changes instead of asking for
-//! them, so it costs nothing while nobody makes any; and it never touches another interface.
+//! Sees to it that an interface of ours stays as it was made: up, and with its addresses and their routes. It hears of changes instead
+//! of asking for them, so it costs nothing while nobody makes any; and it never touches another interface.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -11,7 +11,7 @@ use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{MsgFlags, SockProtocol, recv};
 use tokio::sync::watch;
 
-use crate::netlink::{Netlink, address, array, link, listen};
+use crate::netlink::{HEADER_BYTES, Netlink, address, array, link, listen, route};
 use crate::status::InterfaceState;
 
 /// One interface. Both of its sockets are opened with it: there may be no descriptor later.
@@ -20,7 +20,7 @@ pub(crate) struct Upkeep {
     index: u32,
     addresses: Vec<IpNet>,
     netlink: Netlink,
-    /// Hears of links and addresses. It never blocks.
+    /// Hears of links, addresses and routes. It never blocks.
     news: OwnedFd,
     heard: [u8; HEARD_BYTES],
     /// Somebody may have changed the interface, or it could not be mended.
@@ -91,7 +91,7 @@ impl Upkeep {
         }
         self.next_look = Some(now + LOOK_PAUSE);
         let mended = match self.is_whole() {
-            Ok(true) => Ok(false),
+            Ok(true) => self.set_routes(),
             Ok(false) => self.set().map(|()| true),
             Err(error) => Err(error),
         };
@@ -136,7 +136,19 @@ impl Upkeep {
             state.ipv4_only.clone_from(&refused);
             is_new
         });
-        Ok(())
+        self.set_routes().map(drop)
+    }
+
+    /// Whether a route was missing.
+    fn set_routes(&mut self) -> io::Result<bool> {
+        let ipv4_only = self.state.borrow().ipv4_only.is_some();
+        let mut was_missing = false;
+        for address in &self.addresses {
+            if address.addr().is_ipv4() || !ipv4_only {
+                was_missing |= route::give(&mut self.netlink, self.index, *address)?;
+            }
+        }
+        Ok(was_missing)
     }
 
     fn is_whole(&mut self) -> io::Result<bool> {
@@ -161,13 +173,25 @@ impl Upkeep {
                 &mut self.heard,
                 MsgFlags::MSG_DONTWAIT,
             ) {
-                Ok(length) => is_ours |= is_about(&self.heard[..length], self.index),
+                Ok(length) => is_ours |= self.concerns(&self.heard[..length]),
                 Err(Errno::EAGAIN) => return is_ours,
                 Err(Errno::EINTR) => {}
                 // More was told than the socket could hold.
                 Err(Errno::ENOBUFS) => is_ours = true,
                 Err(_) => return true,
             }
+        }
+    }
+
+    /// Whether a message is of our interface, or of a route to one of its networks.
+    fn concerns(&self, told: &[u8]) -> bool {
+        match array(told, KIND_AT).map(u16::from_ne_bytes) {
+            Some(route::RTM_NEWROUTE | route::RTM_DELROUTE) => {
+                let network = told.get(HEADER_BYTES..).and_then(route::destination);
+                let mut own = self.addresses.iter();
+                network.is_some_and(|network| own.any(|it| it.trunc() == network))
+            }
+            _ => array(told, INDEX_AT).map(u32::from_ne_bytes) == Some(self.index),
         }
     }
 }
@@ -179,20 +203,19 @@ impl AsRawFd for Upkeep {
     }
 }
 
-/// Both kinds of message have the interface's index at the same place.
-fn is_about(told: &[u8], index: u32) -> bool {
-    array(told, INDEX_AT).map(u32::from_ne_bytes) == Some(index)
-}
-
 fn is_absent(error: &io::Error) -> bool {
     let number = error.raw_os_error().map(Errno::from_raw);
     matches!(number, Some(Errno::ENODEV | Errno::ENXIO))
 }
 
-/// RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR and RTNLGRP_IPV6_IFADDR of linux/rtnetlink.h.
-const GROUPS: [u32; 3] = [1, 5, 9];
-/// Behind netlink's header and four bytes that differ.
-const INDEX_AT: usize = 16 + 4;
-/// What is told comes one by one, and begins with whom it is about; the rest is not read.
-const HEARD_BYTES: usize = INDEX_AT + 4;
+/// RTNLGRP_LINK, and RTNLGRP_IPV4_ and RTNLGRP_IPV6_ with IFADDR and ROUTE, of linux/rtnetlink.h.
+const GROUPS: [u32; 5] = [1, 5, 9, 7, 11];
+const KIND_AT: usize = 4;
+/// Messages of links and of addresses have the interface's index at the same place, behind four bytes that differ.
+const INDEX_AT: usize = HEADER_BYTES + 4;
+/// What is told comes one by one, and begins with what it is about, a route's table and network at most; the rest is not read.
+const HEARD_BYTES: usize = 64;
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests;

@@ -49,6 +49,16 @@ fn addresses_that_somebody_took_away_come_back() {
 }
 
 #[test]
+fn routes_that_somebody_took_away_come_back() {
+    for engine in WITH_INTERFACE {
+        play(Ground::new(engine, 1), async |ground| {
+            let steps = &["route del 100.64.0.0/10", "route del fd00::/48"];
+            comes_back_after(ground, steps).await;
+        });
+    }
+}
+
+#[test]
 fn an_interface_that_went_down_and_up_has_its_ipv6_again() {
     for engine in WITH_INTERFACE {
         play(Ground::new(engine, 1), async |ground| {
@@ -198,7 +208,7 @@ fn missing() -> Option<String> {
     lost.map(|(question, answer)| format!("{answer} in ip {question}"))
 }
 
-/// What the kernel tells of links and addresses in this thread's namespace.
+/// What the kernel tells of links, addresses and routes in this thread's namespace.
 struct Changes(OwnedFd);
 
 impl Changes {
@@ -226,5 +236,5 @@ fn on_ipv4(ground: Ground) -> TunnelConfig {
 }
 
 const WITH_INTERFACE: [Engine; 2] = [Engine::Userspace, Engine::Kernel];
-/// RTMGRP_LINK, RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR of linux/rtnetlink.h.
-const GROUPS: u32 = 0x1 | 0x10 | 0x100;
+/// RTMGRP_LINK, and RTMGRP_IPV4_ and RTMGRP_IPV6_ with IFADDR and ROUTE, of linux/rtnetlink.h.
+const GROUPS: u32 = 0x1 | 0x10 | 0x100 | 0x40 | 0x400;

@@ -70,10 +70,7 @@ pub(crate) fn handle(
         commands,
         events,
         state,
-        leftovers: match engine {
-            Engine::Userspace => Leftovers::of(&addresses),
-            _ => Leftovers::default(),
-        },
+        leftovers: Leftovers::of(&addresses),
         addresses,
         interface: config.interface,
         keeper: config.keeper.filter(|_| engine == Engine::Userspace),

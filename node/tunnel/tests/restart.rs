@@ -1,5 +1,6 @@
-//! A node whose program is started again on descriptors that somebody kept: who had come to it before is served by the new run, and
-//! what it can't carry any more ends. It needs root, and is skipped elsewhere.
+//! A node whose program is started again, on descriptors that somebody kept where the engine has any: who had come to it before is served
+//! by the new run, and what it can't carry any more ends. It needs root, and is skipped elsewhere; the kernel engine's story is played
+//! also where the kernel has no WireGuard.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,6 +20,8 @@ use std::time::Instant;
 
 use ground::{Ground, SUBJECT, play};
 use malha_tunnel::{Allow, Engine, Keeper, PeerConfig, TunnelConfig};
+use nodes::namespace::no_kernel;
+use nodes::virtual_machine::run_this_program;
 use nodes::{LIMIT, Node, overlay, peer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,9 +36,22 @@ fn who_came_before_a_restart_is_served_once_his_peer_is_there_again() {
 
 #[test]
 fn a_connection_that_the_machine_opened_before_a_restart_ends_and_one_that_a_peer_opened_goes_on() {
-    for shards in [1, 2] {
-        play(Ground::new(Engine::Userspace, shards), goes_on_or_ends);
+    for (engine, shards) in [
+        (Engine::Userspace, 1),
+        (Engine::Userspace, 2),
+        (Engine::Kernel, 1),
+    ] {
+        play(Ground::new(engine, shards), goes_on_or_ends);
     }
+}
+
+#[test]
+fn the_engine_kernel_is_proven_in_a_virtual_machine() {
+    if no_kernel().is_none() {
+        println!("skipped: this kernel has WireGuard, so its story has been played");
+        return;
+    }
+    run_this_program("restart", &["a_connection_that_the_machine_opened"]);
 }
 
 async fn comes_before(ground: Ground) {
@@ -100,6 +116,8 @@ async fn goes_on_or_ends(ground: Ground) {
     drop(subject);
 
     let subject = Node::start(ground.engine, kept_by(&manager, at, ground), SUBJECT);
+    // conntrack's zones follow the order of the peers, and so this one has another than before.
+    subject.tunnel.set_peer(peer(OTHER, vec![])).await.unwrap();
     subject.tunnel.set_peer(only_door).await.unwrap();
     client.tunnel.refresh().await;
     theirs.write_all(b"still").await.unwrap();
@@ -151,5 +169,6 @@ impl Keeper for Manager {
 }
 
 const CLIENT: u8 = 2;
+const OTHER: u8 = 3;
 const DOOR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(100, 64, 0, SUBJECT)), 5500);
 const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(100, 64, 0, CLIENT)), 5600);

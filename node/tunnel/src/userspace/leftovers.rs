@@ -1,5 +1,6 @@
 //! The machine's TCP connections through the overlay that are older than the tunnel. The filter does not know which of them the
-//! machine opened and refuses their answers, so they are ended; otherwise their programs would wait for minutes, or for ever.
+//! machine opened and refuses their answers, so they are ended; otherwise their programs would wait for minutes, or for ever. That of
+//! the kernel engine may know some, of peers whose conntrack zone happens to be that of before, and they end, too.
 
 use std::io;
 use std::net::IpAddr;
@@ -13,7 +14,6 @@ use crate::netlink::Netlink;
 use crate::netlink::connections::{Connection, end, list};
 
 /// Those of peers that have not been set yet. Peers may be set by several callers at once.
-#[derive(Default)]
 pub(super) struct Leftovers(Mutex<Vec<Connection>>);
 
 impl Leftovers {

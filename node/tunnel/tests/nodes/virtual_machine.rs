@@ -258,7 +258,7 @@ fn set_executable(path: &Path) {
 
 /// Software emulation on a busy machine; the longest takes 75 s of processor time.
 const BOOT_LIMIT: Duration = Duration::from_secs(600);
-const MODULES: [&str; 20] = [
+const MODULES: [&str; 21] = [
     "wireguard",
     "tun",
     "veth",
@@ -269,6 +269,7 @@ const MODULES: [&str; 20] = [
     "nft_fib_inet",
     "nft_objref",
     "nfnetlink_cttimeout",
+    "tcp_diag",
     "nft_reject_inet",
     "chacha20poly1305",
     "chacha_generic",

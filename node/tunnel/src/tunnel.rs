@@ -154,7 +154,7 @@ pub trait Tunnel: Send + Sync {
         self.interface().ipv4_only.is_none()
     }
 
-    /// Resets all connections, closes all sockets, removes the interface, and returns when that is done.
+    /// Resets all connections, closes all sockets, removes the interface unless it is kept, and returns when that is done.
     async fn shutdown(&self);
 }
 

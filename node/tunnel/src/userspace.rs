@@ -15,6 +15,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ipnet::IpNet;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -304,6 +305,12 @@ impl Tunnel for Userspace {
 
     async fn shutdown(&self) {
         self.commands.shutdown().await;
+        if self.keeper.is_none() {
+            // Each program that this process starts has a descriptor of it too, until it runs.
+            let interface = self.interface.clone();
+            let ended = spawn_blocking(move || interface::await_end(&interface));
+            let _ = ended.await;
+        }
     }
 }
 

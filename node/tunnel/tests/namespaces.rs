@@ -7,15 +7,20 @@
 
 mod nodes;
 
+use std::fs;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::os::fd::{OwnedFd, RawFd};
+use std::pin::pin;
 use std::time::Duration;
 
 use malha_tunnel::{Allow, Engine, Offload};
 use nodes::meeting::{INTERFACE, MIB, engines_meet, play, serve, start_node, underlay};
 use nodes::namespace::{Namespace, interface_exists, missing};
 use nodes::*;
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use tokio::net::UdpSocket;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +55,53 @@ fn the_interface_is_gone_after_shutdown() {
         (while_running, interface_exists(INTERFACE))
     });
     assert_eq!(work.join().unwrap(), (true, false));
+}
+
+/// Every program that is being started has one, from its fork to its exec, though it is to be closed there.
+#[test]
+fn shutdown_waits_for_another_descriptor_of_the_interface() {
+    if let Some(reason) = missing(&[("ip", "iproute2")]) {
+        println!("{reason}");
+        return;
+    }
+    let namespace = Namespace::new("held");
+    let work = namespace.run(async move || {
+        let mut config = config(1);
+        config.interface = "held0".into();
+        let node = Node::start(Engine::Userspace, config, 1);
+        let another = descriptor_of("held0");
+        let mut shutdown = pin!(node.tunnel.shutdown());
+        let ended = async {
+            while !node.tunnel.has_ended() {
+                yield_now().await;
+            }
+            for _ in 0..TURNS_TO_RETURN {
+                yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = &mut shutdown => panic!("it returned, and the interface is there"),
+            () = ended => drop(another),
+        }
+        shutdown.await;
+        assert!(!interface_exists("held0"));
+    });
+    work.join().unwrap();
+}
+
+/// One more descriptor of a TUN device of this process.
+fn descriptor_of(interface: &str) -> OwnedFd {
+    let is_its = |number: &RawFd| {
+        let about = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap_or_default();
+        let mut names = about.lines().filter_map(|line| line.strip_prefix("iff:"));
+        names.any(|name| name.trim() == interface)
+    };
+    let open = fs::read_dir("/proc/self/fd").unwrap();
+    let mut numbers = open.map(|it| it.unwrap().file_name().to_str().unwrap().parse().unwrap());
+    let process = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
+    let number = numbers.find(is_its).unwrap();
+    pidfd_getfd(process, number, PidfdGetfdFlags::empty()).unwrap()
 }
 
 /// As after a restart: a connection that waits to be accepted has come from a peer who has not been heard since.
@@ -281,3 +333,6 @@ fn ping(remote: SocketAddr) -> std::io::Result<usize> {
     let mut answer = Vec::with_capacity(128);
     socket.recv(answer.spare_capacity_mut())
 }
+
+/// More than a tunnel that waits for nothing takes to say that it has ended.
+const TURNS_TO_RETURN: u32 = 10_000;

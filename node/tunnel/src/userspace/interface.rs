@@ -6,9 +6,11 @@ mod link;
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
+use nix::net::if_::if_nametoindex;
 use nix::sys::uio::{readv, writev};
 use nix::unistd::read;
 use tokio::io::Interest;
@@ -51,6 +53,14 @@ pub(super) struct Outlet {
 /// Gives up the device that the last run left to its keeper: another engine wants the name.
 pub(super) fn give_up(config: &TunnelConfig) {
     kept::give_up(config);
+}
+
+/// Blocks until there is no interface of this name, but not for longer than somebody who closes a descriptor of it takes.
+pub(super) fn await_end(interface: &str) {
+    let end = Instant::now() + LONGEST_END;
+    while if_nametoindex(interface).is_ok() && Instant::now() < end {
+        sleep(LOOK_INTERVAL);
+    }
 }
 
 impl Interface {
@@ -215,3 +225,5 @@ fn build(config: &TunnelConfig, offload: bool) -> io::Result<SyncDevice> {
 
 /// The kernel's default is 500.
 const QUEUE_PACKETS: u32 = 1000;
+const LONGEST_END: Duration = Duration::from_secs(2);
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);

@@ -4,12 +4,8 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
-use nix::net::if_::if_nametoindex;
-
-use super::Ability;
+use super::{Ability, await_end};
 use crate::config::TunnelConfig;
 use crate::keeper::plain;
 use crate::upkeep::Upkeep;
@@ -52,15 +48,8 @@ fn forget_all_but(wanted: Option<&str>, config: &TunnelConfig) {
     others.retain(|it| it.starts_with(&head) && Some(it.as_str()) != wanted);
     others.iter().for_each(|other| keeper.forget(other));
     if wanted.is_none() && !others.is_empty() {
+        // The keeper closes its descriptor when it has heard of it.
         await_end(&config.interface);
-    }
-}
-
-/// The keeper closes its descriptor when it has heard of it.
-fn await_end(interface: &str) {
-    let end = Instant::now() + LONGEST_END;
-    while if_nametoindex(interface).is_ok() && Instant::now() < end {
-        sleep(LOOK_INTERVAL);
     }
 }
 
@@ -90,6 +79,3 @@ fn head(config: &TunnelConfig) -> String {
 impl Ability {
     const ALL: [Self; 3] = [Self::Packets, Self::TcpSuperPackets, Self::AllSuperPackets];
 }
-
-const LONGEST_END: Duration = Duration::from_secs(2);
-const LOOK_INTERVAL: Duration = Duration::from_millis(10);

@@ -74,11 +74,6 @@ impl Balancers {
         }
     }
 
-    /// Closes all of them and resets their connections.
-    pub async fn close_all(&mut self) {
-        self.close_changed(&BTreeMap::new()).await;
-    }
-
     /// Closes all of them for a restart: no new connection is taken, and whoever waits for an answer has [`FINISH_LIMIT`] to
     /// get it.
     pub async fn finish_all(&mut self) {

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use malha_proto::{Exposure, Netmap, Profile, Protocol};
+use malha_proto::{Exposure, Netmap, Profile, Protocol, Service};
 use malha_tunnel::{Engine, local_addresses, nftables};
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
@@ -43,6 +43,9 @@ pub enum GuardStatus {
         udp: BTreeSet<u16>,
         /// How often somebody took it away since the start.
         restored: u64,
+        /// Why it is not known to close all that it should; that is tried again each second.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trouble: Option<String>,
     },
     Off,
     /// The engine has no interface, so the agent has no right to make rules either.
@@ -55,6 +58,13 @@ pub struct GuardConfig {
     pub choice: GuardChoice,
     /// Ports that are never closed.
     pub except: BTreeSet<u16>,
+}
+
+/// A map as far as its guard lets it be offered.
+pub(crate) struct Guarded {
+    pub(crate) map: Arc<Netmap>,
+    /// The services and balancers that it lacks therefore, each with the reason.
+    pub(crate) withheld: Vec<(String, String)>,
 }
 
 /// What the guard closes.
@@ -73,12 +83,16 @@ pub(crate) struct Guard {
     /// What is to be closed is looked up again and again: a target's address may come to this machine after the map did.
     map: Option<Arc<Netmap>>,
     ports: Ports,
-    /// Those of the targets' addresses that are this machine's, as of the last look that succeeded.
+    /// What the table closes, as long as nobody changes it.
+    in_force: Option<Ports>,
+    /// Why that is not what is to be closed.
+    refused: Option<String>,
+    /// The targets' addresses, as of the last look that succeeded: which were looked up, and which of them are this machine's.
+    seen: BTreeSet<IpAddr>,
     here: BTreeSet<IpAddr>,
-    /// Why the last look did not; then a target may be open that is not known to be here.
-    unseen: Option<io::Error>,
+    /// Why the last look did not; then a target may be open that no look has seen.
+    unseen: Option<String>,
     look: fn(&BTreeSet<IpAddr>) -> io::Result<BTreeSet<IpAddr>>,
-    status: GuardStatus,
     /// Guard tables in force that are not this one's.
     left: Vec<String>,
     restored: u64,
@@ -90,11 +104,6 @@ pub(crate) struct Guard {
 
 impl Guard {
     pub(crate) fn new(config: GuardConfig, engine: Engine, interface: &str) -> Self {
-        let status = match (config.choice, engine) {
-            (GuardChoice::Off, _) => GuardStatus::Off,
-            (GuardChoice::Auto, Engine::Netstack) => GuardStatus::NoInterface,
-            _ => GuardStatus::Waiting,
-        };
         Self {
             config,
             engine,
@@ -102,10 +111,12 @@ impl Guard {
             watch: None,
             map: None,
             ports: Ports::default(),
+            in_force: None,
+            refused: None,
+            seen: BTreeSet::new(),
             here: BTreeSet::new(),
             unseen: None,
             look: local_addresses,
-            status,
             left: Vec::new(),
             restored: 0,
             disturbed: false,
@@ -113,8 +124,19 @@ impl Guard {
         }
     }
 
-    pub(crate) fn status(&self) -> &GuardStatus {
-        &self.status
+    pub(crate) fn status(&self) -> GuardStatus {
+        match (&self.in_force, &self.refused) {
+            _ if self.config.choice == GuardChoice::Off => GuardStatus::Off,
+            _ if !self.is_wanted() => GuardStatus::NoInterface,
+            (Some(ports), _) => GuardStatus::InPlace {
+                ports: ports.tcp.clone(),
+                udp: ports.udp.clone(),
+                restored: self.restored,
+                trouble: self.refused.clone().or_else(|| self.blindness()),
+            },
+            (None, Some(why)) => GuardStatus::Failed(why.clone()),
+            (None, None) => GuardStatus::Waiting,
+        }
     }
 
     /// Guard tables in force that nobody wants here, as far as this process may ask for them.
@@ -122,23 +144,22 @@ impl Guard {
         &self.left
     }
 
-    /// Closes the ports of a map, to be called before its services are opened.
-    ///
-    /// # Errors
-    /// It is required and can't be in place; the services must stay closed.
-    pub(crate) async fn close(&mut self, map: &Arc<Netmap>) -> Result<(), String> {
+    /// Closes the ports of a map, to be called before its services are opened. Where the guard is required, what it does not
+    /// cover yet must stay closed.
+    pub(crate) async fn close(&mut self, map: &Arc<Netmap>) -> Guarded {
         self.map = Some(map.clone());
-        if !self.is_wanted() {
-            return Ok(());
+        if self.is_wanted() {
+            self.follow();
+            if !self.is_right() {
+                self.apply().await;
+            }
         }
-        let is_other = self.follow();
-        if !is_other && self.unseen.is_none() && self.is_in_place() {
-            return Ok(());
-        }
-        self.apply().await;
-        match (&self.status, self.config.choice) {
-            (GuardStatus::Failed(why), GuardChoice::Required) => Err(format!("guard: {why}")),
-            _ => Ok(()),
+        match self.config.choice {
+            GuardChoice::Required => self.covered(map),
+            GuardChoice::Auto | GuardChoice::Off => Guarded {
+                map: map.clone(),
+                withheld: vec![],
+            },
         }
     }
 
@@ -163,16 +184,16 @@ impl Guard {
         if !self.is_wanted() || Instant::now() < self.next_restore {
             return;
         }
-        let was_unseen = self.unseen.is_some();
-        let is_other = self.follow();
-        if !is_other && !was_unseen && self.ports == Ports::default() {
+        self.follow();
+        let nothing = Ports::default();
+        if self.ports == nothing && self.in_force.as_ref().is_none_or(|it| *it == nothing) {
             return;
         }
         // Who can't ask, for want of a descriptor for instance, has seen no change.
-        let is_there = is_in_place(&self.interface).unwrap_or(self.is_in_place());
-        match self.is_in_place() {
-            true if is_there && !is_other => {}
-            true if !is_there => self.restore().await,
+        let is_there = is_in_place(&self.interface).unwrap_or(true);
+        match self.in_force {
+            Some(_) if !is_there => self.restore().await,
+            _ if self.is_right() => {}
             _ => self.apply().await,
         }
     }
@@ -181,26 +202,73 @@ impl Guard {
     pub(crate) async fn restore(&mut self) {
         tracing::warn!("somebody changed the guard's nftables table; it is set again");
         self.restored += 1;
+        self.disturbed = false;
+        self.in_force = None;
         self.apply().await;
     }
 
-    /// Looks up what the map closes now; whether that is something else than before. Where it can't be looked up, what was
-    /// known stays.
-    fn follow(&mut self) -> bool {
+    /// Looks up what the map closes now. Where it can't be looked up, what was known stays.
+    fn follow(&mut self) {
         let Some(map) = &self.map else {
-            return false;
+            return;
         };
-        match (self.look)(&targets(map)) {
-            Ok(here) => (self.here, self.unseen) = (here, None),
-            Err(error) => self.unseen = Some(error),
+        let targets = targets(map);
+        match (self.look)(&targets) {
+            Ok(here) => (self.seen, self.here, self.unseen) = (targets, here, None),
+            Err(error) => self.unseen = Some(error.to_string()),
         }
-        let wanted = Ports::of(map, &self.config.except, &self.here);
-        let before = std::mem::replace(&mut self.ports, wanted);
-        before != self.ports
+        self.ports = Ports::of(map, &self.config.except, &self.here);
     }
 
-    fn is_in_place(&self) -> bool {
-        matches!(self.status, GuardStatus::InPlace { .. })
+    fn is_right(&self) -> bool {
+        self.refused.is_none() && self.in_force.as_ref() == Some(&self.ports)
+    }
+
+    /// What of a map is covered.
+    fn covered(&self, map: &Arc<Netmap>) -> Guarded {
+        let mut covered = Netmap::clone(map);
+        let mut withheld = Vec::new();
+        let mut is_covered = |name: String, objection: Option<String>| {
+            let is_covered = objection.is_none();
+            withheld.extend(objection.map(|why| (name, format!("guard: {why}"))));
+            is_covered
+        };
+        covered.services.retain(|id, service| {
+            let ports = service_ports(service, map, &self.here);
+            let target = service.target.ip();
+            let objection = (self.open_one(ports)).or_else(|| self.unknown(target, map));
+            is_covered(id.to_string(), objection)
+        });
+        covered
+            .balancers
+            .retain(|id, it| is_covered(id.to_string(), self.open_one([it.port.number()])));
+        Guarded {
+            map: Arc::new(covered),
+            withheld,
+        }
+    }
+
+    /// Why one of these ports is not closed that should be. Without a table none is.
+    fn open_one(&self, ports: impl IntoIterator<Item = u16>) -> Option<String> {
+        let why = self.refused.clone()?;
+        let Some(in_force) = &self.in_force else {
+            return Some(why);
+        };
+        let is_open = |port| self.ports.tcp.contains(&port) && !in_force.tcp.contains(&port);
+        ports.into_iter().any(is_open).then_some(why)
+    }
+
+    /// Why nobody knows of a target whether it is here.
+    fn unknown(&self, target: IpAddr, map: &Netmap) -> Option<String> {
+        let is_known = is_certainly_here(target, map) || self.seen.contains(&target);
+        self.blindness().filter(|_| !is_known)
+    }
+
+    fn blindness(&self) -> Option<String> {
+        let why = self.unseen.as_ref()?;
+        Some(format!(
+            "can't tell which targets are on this machine: {why}"
+        ))
     }
 
     fn is_wanted(&self) -> bool {
@@ -231,32 +299,25 @@ impl Guard {
         }
     }
 
+    /// Sets what is to be closed. A refusal leaves the table as it was.
     async fn apply(&mut self) {
-        self.disturbed = false;
         self.next_restore = Instant::now() + RESTORE_PAUSE;
         let script = script(&self.interface, &self.ports);
         let applied = spawn_blocking(move || nftables::apply(&script)).await;
         let applied = applied.unwrap_or_else(|error| Err(io::Error::other(error)));
-        if self.watch.is_none() {
-            self.watch = nftables::TableWatch::new(&table(&self.interface)).ok();
-        } else if let Some(watch) = &mut self.watch {
-            watch.forget();
+        if let Err(error) = applied {
+            tracing::warn!(%error, "the guard can't be set");
+            self.refused = Some(error.to_string());
+            return;
         }
-        let seen = self.unseen.as_ref().map_or(Ok(()), |error| {
-            let what = "can't tell which targets are on this machine";
-            Err(io::Error::new(error.kind(), format!("{what}: {error}")))
-        });
-        self.status = match applied.and(seen) {
-            Ok(()) => GuardStatus::InPlace {
-                ports: self.ports.tcp.clone(),
-                udp: self.ports.udp.clone(),
-                restored: self.restored,
-            },
-            Err(error) => {
-                tracing::warn!(%error, "the guard is not in place");
-                GuardStatus::Failed(error.to_string())
-            }
-        };
+        self.refused = None;
+        self.in_force = Some(self.ports.clone());
+        self.disturbed = false;
+        if let Some(watch) = &mut self.watch {
+            watch.forget();
+        } else {
+            self.watch = nftables::TableWatch::new(&table(&self.interface)).ok();
+        }
     }
 }
 
@@ -268,15 +329,20 @@ impl GuardStatus {
                 ports,
                 udp,
                 restored,
+                trouble,
             } => {
                 let tcp = ports.iter().map(u16::to_string);
                 let udp = udp.iter().map(|port| format!("{port}/udp"));
                 let ports: Vec<_> = tcp.chain(udp).collect();
                 let ports = ports.join(", ");
-                match restored {
+                let state = match restored {
                     _ if ports.is_empty() => text::guard_nothing(lang),
                     0 => text::guard_in_place(lang, ports),
                     times => text::guard_restored(lang, ports, times),
+                };
+                match trouble {
+                    None => state,
+                    Some(why) => text::guard_in_trouble(lang, state, why),
                 }
             }
             Self::Off => text::guard_off(lang),
@@ -327,12 +393,7 @@ impl Ports {
 /// machine, each balancer's, and those of the node's profile. A public balancer opens its port.
 fn tcp_ports(map: &Netmap, except: &BTreeSet<u16>, here: &BTreeSet<IpAddr>) -> BTreeSet<u16> {
     let services = map.services.values();
-    let of_services = services.flat_map(|service| {
-        let is_here = |ip| is_certainly_here(ip, map) || here.contains(&ip);
-        let target = Some(service.target).filter(|target| is_here(target.ip()));
-        let target = target.map(|target| target.port());
-        [Some(service.port.number()), target].into_iter().flatten()
-    });
+    let of_services = services.flat_map(|service| service_ports(service, map, here));
     let balancers = || map.balancers.values();
     let in_tunnel = balancers().filter(|it| it.exposure == Exposure::Tunnel);
     let public = balancers().filter(|it| it.exposure == Exposure::Public);
@@ -342,6 +403,17 @@ fn tcp_ports(map: &Netmap, except: &BTreeSet<u16>, here: &BTreeSet<IpAddr>) -> B
         .chain(in_tunnel.map(|it| it.port.number()));
     all.filter(|port| !except.contains(port) && !public.contains(port))
         .collect()
+}
+
+fn service_ports(
+    service: &Service,
+    map: &Netmap,
+    here: &BTreeSet<IpAddr>,
+) -> impl Iterator<Item = u16> {
+    let is_here = |ip| is_certainly_here(ip, map) || here.contains(&ip);
+    let target = Some(service.target).filter(|target| is_here(target.ip()));
+    let target = target.map(|target| target.port());
+    [Some(service.port.number()), target].into_iter().flatten()
 }
 
 /// What the profile closes. A controller or a saved map from before profiles were data leaves it to the agent.

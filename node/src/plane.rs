@@ -246,7 +246,7 @@ impl Plane {
         };
         // What the tunnel offers must not be there for the neighbours first.
         let guarded = self.guard.close(map).await;
-        let result = running.apply(map, &self.known(), guarded).await;
+        let result = running.apply(guarded, &self.known()).await;
         if result.is_whole() {
             self.config.former.settle();
         }

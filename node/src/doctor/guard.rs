@@ -72,10 +72,11 @@ fn judge(status: &GuardStatus, there: impl Fn() -> io::Result<bool>, lang: Lang)
         GuardStatus::Failed(why) => {
             Finding::problem("guard-failed", trouble::guard_failed(lang, why))
         }
-        GuardStatus::InPlace { .. } => match there() {
-            Ok(false) => Finding::problem("guard-missing", trouble::guard_missing(lang)),
+        GuardStatus::InPlace { trouble, .. } => match (there(), trouble) {
+            (Ok(false), _) => Finding::problem("guard-missing", trouble::guard_missing(lang)),
+            (_, Some(why)) => Finding::problem("guard-behind", trouble::guard_behind(lang, why)),
             // Who may not ask the kernel has the agent's word.
-            Ok(true) | Err(_) => Finding::ok("guard-in-place", said),
+            (Ok(true) | Err(_), None) => Finding::ok("guard-in-place", said),
         },
     }
 }
@@ -104,11 +105,7 @@ mod tests {
 
     #[test]
     fn the_kernel_is_asked_whether_the_agents_word_still_holds() {
-        let in_place = GuardStatus::InPlace {
-            ports: [5500].into(),
-            udp: [].into(),
-            restored: 0,
-        };
+        let in_place = in_place(None);
         let said = |there: fn() -> io::Result<bool>| judge(&in_place, there, Lang::En).code;
         assert_eq!(said(|| Ok(true)), "guard-in-place");
         assert_eq!(said(|| Ok(false)), "guard-missing");
@@ -117,6 +114,24 @@ mod tests {
         let unread = of_kernel(forbidden(), Lang::En);
         assert_eq!(unread.verdict, Verdict::CouldNotTest);
         assert_eq!(of_kernel(Ok(false), Lang::En).verdict, Verdict::Problem);
+    }
+
+    #[test]
+    fn a_guard_that_is_behind_the_map_is_a_problem_though_it_is_there() {
+        let behind = in_place(Some("no descriptor is left"));
+        let found = judge(&behind, || Ok(true), Lang::En);
+        assert_eq!(found.code, "guard-behind");
+        assert!(found.observed.ends_with("no descriptor is left"));
+        assert_eq!(judge(&behind, || Ok(false), Lang::En).code, "guard-missing");
+    }
+
+    fn in_place(trouble: Option<&str>) -> GuardStatus {
+        GuardStatus::InPlace {
+            ports: [5500].into(),
+            udp: [].into(),
+            restored: 0,
+            trouble: trouble.map(str::to_owned),
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ fn a_guard_with_nothing_to_close_says_so() {
             ports: ports.iter().copied().collect(),
             udp: [].into(),
             restored,
+            trouble: None,
         };
         status.say(Lang::En)
     };
@@ -28,6 +29,19 @@ fn a_guard_with_nothing_to_close_says_so() {
         assert_eq!(said(&[], restored), nothing);
     }
     assert!(said(&[80, 5500], 0).ends_with("the ports: 80, 5500"));
+}
+
+#[test]
+fn a_guard_that_is_behind_says_what_it_closes_and_why_that_is_not_all() {
+    let status = GuardStatus::InPlace {
+        ports: [80].into(),
+        udp: [].into(),
+        restored: 0,
+        trouble: Some("no descriptor is left".into()),
+    };
+    let said = status.say(Lang::En);
+    assert!(said.contains("ports: 80; "), "{said}");
+    assert!(said.ends_with("no descriptor is left"), "{said}");
 }
 
 #[test]
@@ -113,10 +127,10 @@ fn guard(choice: GuardChoice) -> Guard {
 fn a_guard_that_is_turned_off_takes_its_table_away() {
     alone(async || {
         let map = Arc::new(testbed::netmap(1));
-        guard(GuardChoice::Auto).close(&map).await.unwrap();
+        guard(GuardChoice::Auto).close(&map).await;
         assert!(is_in_place("m0").unwrap());
         let mut off = guard(GuardChoice::Off);
-        off.close(&map).await.unwrap();
+        off.close(&map).await;
         off.check().await;
         assert!(!is_in_place("m0").unwrap());
         assert!(off.left().is_empty());
@@ -128,7 +142,7 @@ fn the_table_of_another_interface_stays_and_is_told_of() {
     alone(async || {
         nftables::apply("add table inet malha_guard_before\nadd table inet other\n").unwrap();
         let mut guard = guard(GuardChoice::Auto);
-        guard.close(&Arc::new(testbed::netmap(1))).await.unwrap();
+        guard.close(&Arc::new(testbed::netmap(1))).await;
         guard.check().await;
         assert_eq!(guard.left(), ["malha_guard_before"]);
         assert!(is_in_place("before").unwrap());
@@ -140,7 +154,7 @@ fn a_target_whose_address_comes_after_the_map_is_closed_too() {
     alone(async || {
         let map = map_with_target("192.0.2.7");
         let mut guard = guard(GuardChoice::Auto);
-        guard.close(&Arc::new(map)).await.unwrap();
+        guard.close(&Arc::new(map)).await;
         assert!(!guard.ports.tcp.contains(&9999));
         ip("address add 192.0.2.7/32 dev lo");
         advance(RESTORE_PAUSE).await;
@@ -181,28 +195,64 @@ fn a_target_elsewhere_stays_open_where_foreign_addresses_can_be_bound() {
 #[test]
 fn where_nobody_can_be_asked_a_known_target_stays_closed_and_an_unknown_one_is_told_of() {
     alone(async || {
-        let fail = |_: &_| Err(io::Error::other("no descriptor is left"));
         ip("address add 192.0.2.7/32 dev lo");
         let map = Arc::new(map_with_target("192.0.2.7"));
         let mut guard = guard(GuardChoice::Required);
-        guard.look = fail;
-        let refused = guard.close(&map).await.unwrap_err();
-        assert!(refused.ends_with("no descriptor is left"), "{refused}");
+        guard.look = no_look;
+        let guarded = guard.close(&map).await;
+        assert!(guarded.map.services.is_empty());
+        let [(service, why)] = &guarded.withheld[..] else {
+            panic!("{:?}", guarded.withheld);
+        };
+        let only = map.services.keys().next().unwrap();
+        assert_eq!(*service, only.to_string());
+        assert!(why.ends_with("no descriptor is left"), "{why}");
+        assert_eq!(closed_and_trouble(&guard), (false, true));
         guard.look = local_addresses;
         advance(RESTORE_PAUSE).await;
         guard.check().await;
-        let is_closed = |status: &_| matches!(status, GuardStatus::InPlace { ports, .. } if ports.contains(&9999));
-        assert!(is_closed(guard.status()));
-        guard.look = fail;
+        assert_eq!(closed_and_trouble(&guard), (true, false));
+        guard.look = no_look;
         advance(RESTORE_PAUSE).await;
         guard.check().await;
-        assert!(is_closed(guard.status()));
+        assert_eq!(closed_and_trouble(&guard), (true, true));
     });
+}
+
+#[test]
+fn where_nobody_can_be_asked_services_whose_targets_were_seen_are_offered_all_the_same() {
+    alone(async || {
+        let mut map = map_with_target("192.0.2.7");
+        let mut guard = guard(GuardChoice::Required);
+        assert_eq!(guard.close(&Arc::new(map.clone())).await.withheld, []);
+        guard.look = no_look;
+        let seen = map.services.values().next().unwrap().clone();
+        let mut unseen = seen.clone();
+        unseen.id = malha_proto::ServiceId(seen.id.0 + 1);
+        unseen.target = ([192, 0, 2, 8], 9999).into();
+        map.services.insert(unseen.id, unseen.clone());
+        let guarded = guard.close(&Arc::new(map)).await;
+        assert!(guarded.map.services.keys().eq([&seen.id]));
+        let withheld = guarded.withheld.iter().map(|(service, _)| service);
+        assert!(withheld.eq([&unseen.id.to_string()]));
+    });
+}
+
+fn no_look(_: &BTreeSet<IpAddr>) -> io::Result<BTreeSet<IpAddr>> {
+    Err(io::Error::other("no descriptor is left"))
+}
+
+/// Whether a guard in place closes a target's port, and whether it says that it is behind.
+fn closed_and_trouble(guard: &Guard) -> (bool, bool) {
+    match guard.status() {
+        GuardStatus::InPlace { ports, trouble, .. } => (ports.contains(&9999), trouble.is_some()),
+        other => panic!("{other:?}"),
+    }
 }
 
 async fn closed_for(map: Netmap) -> BTreeSet<u16> {
     let mut guard = guard(GuardChoice::Auto);
-    guard.close(&Arc::new(map)).await.unwrap();
+    guard.close(&Arc::new(map)).await;
     guard.ports.tcp
 }
 
@@ -235,7 +285,7 @@ fn a_closed_udp_port_hears_no_broadcast_and_no_multicast() {
     alone(async || {
         let cable = Cable::new();
         let map = Arc::new(map_that_closes_udp(161));
-        guard(GuardChoice::Auto).close(&map).await.unwrap();
+        guard(GuardChoice::Auto).close(&map).await;
         for (everybody, one) in [
             ("192.168.77.1", "192.168.77.1"),
             ("192.168.77.255", "192.168.77.1"),
@@ -255,7 +305,7 @@ fn what_is_forwarded_to_another_machine_is_none_of_the_guards_business() {
     alone(async || {
         let cable = Cable::new();
         let map = Arc::new(map_that_closes_udp(161));
-        guard(GuardChoice::Auto).close(&map).await.unwrap();
+        guard(GuardChoice::Auto).close(&map).await;
         for (other, one) in [("198.51.100.1", "192.168.77.1"), ("fd99::1", "fd77::1")] {
             cable.heard(other, 161, one);
         }

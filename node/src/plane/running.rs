@@ -13,7 +13,7 @@ use tokio::sync::broadcast;
 use super::services::Services;
 use super::{Applied, PeerView, PlaneConfig, PlaneView, translate};
 use crate::balancers::Balancers;
-use crate::guard::Guard;
+use crate::guard::{Guard, Guarded};
 use crate::streams::{HubPeer, Overlay};
 
 /// A tunnel, and what was really set on it.
@@ -57,21 +57,17 @@ impl Running {
     }
 
     /// Changes only what differs from the map; the answer names the first thing that can't be done.
-    pub(super) async fn apply(
-        &mut self,
-        map: &Netmap,
-        known: &Known,
-        guarded: Result<(), String>,
-    ) -> Applied {
+    pub(super) async fn apply(&mut self, guarded: Guarded, known: &Known) -> Applied {
+        let Guarded { map, withheld } = guarded;
         let mut trouble = Trouble::default();
         // Who may do less is cut before anyone may do more.
         self.services.close_changed(&map.services).await;
         self.balancers.close_changed(&map.balancers).await;
-        self.remove_peers(map, &mut trouble).await;
+        self.remove_peers(&map, &mut trouble).await;
         self.set_peers(&map.peers, known, &mut trouble).await;
         Applied {
             peers: trouble.result(),
-            doors: self.open_doors(map, guarded).await,
+            doors: self.open_doors(&map, withheld).await,
         }
     }
 
@@ -79,13 +75,11 @@ impl Running {
     async fn open_doors(
         &mut self,
         map: &Netmap,
-        guarded: Result<(), String>,
+        withheld: Vec<(String, String)>,
     ) -> Result<(), String> {
         let mut trouble = Trouble::default();
-        if let Err(why) = guarded {
-            self.services.close_all().await;
-            self.balancers.close_all().await;
-            return Err(format!("services: {why}"));
+        for (door, why) in withheld {
+            trouble.note::<()>(door, Err(why));
         }
         for (service, opened) in self.services.open(&self.tunnel, map).await {
             trouble.note(service, opened);
@@ -134,7 +128,7 @@ impl Running {
             listen: self.tunnel.listen_addrs().await,
             stats: self.tunnel.stats().await,
             interface: self.tunnel.interface(),
-            guard: guard.status().clone(),
+            guard: guard.status(),
             guards_left: guard.left().to_vec(),
             balanced: self.balancers.report(),
         }

@@ -19,6 +19,10 @@ texts! {
         "fecha fora da rede as portas: {ports}; reposta {times} vezes",
         "closes outside the overlay the ports: {ports}; put back {times} times"
     }
+    guard_in_trouble(state, why) {
+        "{state}; o que fecha não pôde ser atualizado, tenta-se de novo a cada segundo: {why}",
+        "{state}; what it closes could not be brought up to date, tried again each second: {why}"
+    }
     guard_off() { "desligada na configuração", "off in the configuration" }
     guard_no_interface() { "sem privilégio para regras de firewall", "no privilege for firewall rules" }
     guard_failed(why) { "NÃO está no lugar: {why}", "NOT in place: {why}" }

@@ -206,6 +206,11 @@ troubles! {
         means: "As portas dos serviços podem estar abertas para a rede local.", "The ports of the services may be open to the local network.";
         do: "Instale o nftables (nft) e dê CAP_NET_ADMIN ao agente, ou ponha guard = \"off\" em /etc/malha/node.toml", "Install nftables (nft) and give the agent CAP_NET_ADMIN, or put guard = \"off\" into /etc/malha/node.toml";
     }
+    guard_behind(why) {
+        seen: "o que a guarda fecha não pôde ser atualizado: {why}", "what the guard closes could not be brought up to date: {why}";
+        means: "Portas de antes continuam fechadas; uma que veio depois pode estar aberta para a rede local.", "Ports of before stay closed; one that came later may be open to the local network.";
+        do: "O agente tenta de novo a cada segundo. Se continuar, veja o motivo: descritores (LimitNOFILE), nftables (nft) ou CAP_NET_ADMIN.", "The agent tries again each second. If it stays so, see the reason: descriptors (LimitNOFILE), nftables (nft) or CAP_NET_ADMIN.";
+    }
     guard_left(tables) {
         seen: "em vigor, sem que esta configuração a queira: inet {tables}", "in force, though this configuration does not want it: inet {tables}";
         means: "Uma guarda de antes, de outra interface por exemplo, fecha portas também para a rede da Malha.", "A guard of before, of another interface for instance, closes ports to the overlay, too.";

@@ -206,14 +206,17 @@ impl Streams {
 }
 
 impl Lines {
-    /// Takes the node's newest connection out of use: once the entry is dropped, only its streams hold it.
+    /// Takes the node's newest connection out of use: once the entry is dropped, only its streams hold it. Without any it ends, and
+    /// counts against no other.
     fn retire(&mut self, node: NodeId) -> Option<Entry> {
         let entry = self.newest.remove(&node)?;
-        let former = self.former.entry(node).or_default();
-        former.retain(Former::stands);
-        former.push(Former::new(&entry.line, entry.certificate));
-        if former.len() > MAX_FORMER_STREAM_CONNECTIONS {
-            former.remove(0).close(b"too many before this one");
+        if Line::has_streams(&entry.line) {
+            let former = self.former.entry(node).or_default();
+            former.retain(Former::stands);
+            former.push(Former::new(&entry.line, entry.certificate));
+            if former.len() > MAX_FORMER_STREAM_CONNECTIONS {
+                former.remove(0).close(b"too many before this one");
+            }
         }
         Some(entry)
     }

@@ -10,7 +10,6 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +18,8 @@ use malha_proto::{Family, MAX_FORMER_STREAM_CONNECTIONS, NodeId, OverlayAddresse
 use malha_tunnel::{PublicKey, Tunnel};
 use quinn::{Connection, Endpoint};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::agent::STABLE_SESSION_MS;
 use crate::control::Credentials;
@@ -100,8 +98,14 @@ async fn keep(
 ) -> Duration {
     match dial::connect(&contact.controller, &contact.credentials).await {
         Ok((endpoint, connection)) => {
-            let serving = stand(endpoint, connection.clone(), overlay.clone(), view.clone());
-            let newest = lines.add(connection, tokio::spawn(serving));
+            let streams = TaskTracker::new();
+            let line = (connection.clone(), streams.clone());
+            let serving = stand(endpoint, line, overlay.clone(), view.clone());
+            let newest = lines.add(Line {
+                connection,
+                streams,
+                serving: AbortOnDropHandle::new(tokio::spawn(serving)),
+            });
             newest.await.unwrap_or(Duration::ZERO)
         }
         Err(error) => {
@@ -113,14 +117,14 @@ async fn keep(
 
 async fn stand(
     _endpoint: Endpoint,
-    connection: Connection,
+    (connection, streams): (Connection, TaskTracker),
     overlay: watch::Receiver<Option<Overlay>>,
     view: watch::Sender<StreamsView>,
 ) -> Duration {
     tracing::debug!("the stream connection stands");
     let since = Instant::now();
     view.send_modify(|view| view.since = Some(since));
-    serve::serve(&connection, overlay, &view).await;
+    serve::serve(&connection, &streams, overlay, &view).await;
     view.send_if_modified(|view| view.since.take_if(|it| *it == since).is_some());
     since.elapsed()
 }
@@ -129,34 +133,28 @@ async fn stand(
 #[derive(Default)]
 struct Lines {
     newest: Option<Line>,
-    /// Oldest first.
-    former: VecDeque<Line>,
+    /// Oldest first, [`MAX_FORMER`] at most.
+    former: Vec<Line>,
 }
 
 struct Line {
     connection: Connection,
+    /// Those that are open.
+    streams: TaskTracker,
     serving: AbortOnDropHandle<Duration>,
 }
 
 impl Lines {
     /// Takes a newer one, and gives what ends with it.
-    fn add(
-        &mut self,
-        connection: Connection,
-        serving: JoinHandle<Duration>,
-    ) -> &mut AbortOnDropHandle<Duration> {
+    fn add(&mut self, newest: Line) -> &mut AbortOnDropHandle<Duration> {
         self.former.extend(self.newest.take());
         self.former.retain(|line| !line.serving.is_finished());
-        if self.former.len() > MAX_FORMER_STREAM_CONNECTIONS
-            && let Some(oldest) = self.former.pop_front()
-        {
-            let connection = oldest.connection;
-            connection.close(0_u32.into(), b"too many after this one");
+        if self.former.len() > MAX_FORMER {
+            let idle = self.former.iter().position(|line| line.streams.is_empty());
+            let given_up = self.former.remove(idle.unwrap_or(0));
+            let why = b"too many after this one";
+            given_up.connection.close(0_u32.into(), why);
         }
-        let newest = Line {
-            connection,
-            serving: AbortOnDropHandle::new(serving),
-        };
         &mut self.newest.insert(newest).serving
     }
 }
@@ -195,6 +193,8 @@ impl Overlay {
     }
 }
 
+/// One more than the hub keeps: it closes the one that a newer connection replaces, or another, only after that one stands here.
+const MAX_FORMER: usize = MAX_FORMER_STREAM_CONNECTIONS + 1;
 /// As for a session of the control channel.
 const STABLE: Duration = Duration::from_millis(STABLE_SESSION_MS);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);

@@ -17,6 +17,11 @@ impl Line {
         &self.0
     }
 
+    /// Whether streams hold it beside the table, or dials that may become some.
+    pub(super) fn has_streams(line: &Arc<Self>) -> bool {
+        Arc::strong_count(line) > 1
+    }
+
     /// Cuts its streams.
     pub(super) fn close(&self, why: &[u8]) {
         self.0.close(REFUSED, why);

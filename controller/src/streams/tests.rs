@@ -360,6 +360,26 @@ async fn of_a_nodes_former_connections_only_the_newest_stand() {
     assert!(later.iter().all(|(node, ..)| node.close_reason().is_none()));
 }
 
+#[tokio::test]
+async fn renewals_without_streams_cut_none_of_those_before() {
+    let scene = Scene::lossy().await;
+    let mut streams = vec![scene.opens().await];
+    let mut later = Vec::new();
+    for key in 4..4 + u8::try_from(MAX_FORMER_STREAM_CONNECTIONS).unwrap() - 1 {
+        let (node, endpoints) = renewed(&scene, key).await;
+        streams.push(scene.opens_on(&node).await);
+        later.push((node, endpoints));
+    }
+    for key in 10..14 {
+        later.push(renewed(&scene, key).await);
+    }
+    for (stream, (_send, receive)) in &mut streams {
+        stream.write_all(b"more").await.unwrap();
+        let mut heard = [0; 4];
+        receive.read_exact(&mut heard).await.unwrap();
+    }
+}
+
 /// The node's next session puts its former key away, which revokes nothing.
 #[tokio::test]
 async fn streams_outlive_the_next_session_with_the_renewed_certificate() {

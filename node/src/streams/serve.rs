@@ -11,13 +11,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_util::task::TaskTracker;
 
 use super::stream::QuicStream;
 use super::{Overlay, StreamsView};
 
-/// Serves until the connection ends.
+/// Serves until the connection ends. Each stream that it took counts among `streams` until it has ended.
 pub(super) async fn serve(
     connection: &Connection,
+    streams: &TaskTracker,
     overlay: watch::Receiver<Option<Overlay>>,
     view: &watch::Sender<StreamsView>,
 ) {
@@ -29,7 +31,7 @@ pub(super) async fn serve(
         tokio::select! {
             stream = connection.accept_bi() => match stream {
                 Ok((send, receive)) => {
-                    let stream = QuicStream::new(send, receive);
+                    let stream = QuicStream::new(send, receive, streams.token());
                     let overlay = overlay.borrow().clone();
                     opening.spawn(let_in(stream, overlay, view.clone()));
                 }

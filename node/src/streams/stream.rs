@@ -8,19 +8,23 @@ use malha_proto::STREAM_BROKEN;
 use malha_tunnel::Stream;
 use quinn::{RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::Handle;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// Both directions of a QUIC stream. The hub sees an end of data only after a shutdown; dropped before, it is reset.
 pub(super) struct QuicStream {
     send: SendStream,
     receive: RecvStream,
+    counted: TaskTrackerToken,
     finished: bool,
 }
 
 impl QuicStream {
-    pub(super) fn new(send: SendStream, receive: RecvStream) -> Self {
+    pub(super) fn new(send: SendStream, receive: RecvStream, counted: TaskTrackerToken) -> Self {
         Self {
             send,
             receive,
+            counted,
             finished: false,
         }
     }
@@ -42,6 +46,15 @@ impl Drop for QuicStream {
     fn drop(&mut self) {
         if !self.finished {
             self.abort();
+            return;
+        }
+        // It counts until its last bytes have arrived.
+        let (arrived, counted) = (self.send.stopped(), self.counted.clone());
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                let _ = arrived.await;
+                drop(counted);
+            });
         }
     }
 }

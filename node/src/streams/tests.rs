@@ -7,6 +7,7 @@ use malha_tunnel::{Allow, Engine, PeerConfig, PrivateKey, TunnelConfig, TunnelLi
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{RecvStream, SendStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
@@ -210,7 +211,7 @@ async fn a_renewal_cuts_no_stream_and_leaves_no_gap() {
 async fn of_the_connections_before_the_newest_only_a_few_stand() {
     let scene = Scene::new().await;
     let mut later = Vec::new();
-    for _ in 0..=MAX_FORMER_STREAM_CONNECTIONS {
+    for _ in 0..=MAX_FORMER {
         scene.renews();
         let incoming = timeout(TEST_LIMIT, scene.endpoint.accept()).await.unwrap();
         let newer = incoming.unwrap().await.unwrap();
@@ -221,6 +222,30 @@ async fn of_the_connections_before_the_newest_only_a_few_stand() {
     let closed = timeout(TEST_LIMIT, scene.hub.closed()).await;
     closed.expect("the oldest should end");
     assert!(later.iter().all(|newer| newer.close_reason().is_none()));
+}
+
+#[tokio::test]
+async fn of_the_connections_before_the_newest_those_without_streams_go_first() {
+    let scene = Scene::new().await;
+    let mut listener = scene.listen(80).await;
+    let (_send, mut receive, _) = scene.ask(2, 80).await;
+    let accepted = timeout(TEST_LIMIT, listener.accept()).await.unwrap();
+    let (mut accepted, _) = accepted.unwrap();
+    let mut later = Vec::new();
+    for _ in 0..=MAX_FORMER {
+        scene.renews();
+        let incoming = timeout(TEST_LIMIT, scene.endpoint.accept()).await.unwrap();
+        later.push(incoming.unwrap().await.unwrap());
+        // It is among those that stand once it answers.
+        let (_, _, answer) = Scene::ask_on(&later[later.len() - 1], 9, 80).await;
+        assert_eq!(answer, Some(StreamAnswer::NotAllowed));
+    }
+    let closed = timeout(TEST_LIMIT, later[0].closed()).await;
+    closed.expect("the oldest without a stream should end");
+    accepted.write_all(b"answer").await.unwrap();
+    accepted.shutdown().await.unwrap();
+    let heard = timeout(TEST_LIMIT, receive.read_to_end(64)).await.unwrap();
+    assert_eq!(heard.unwrap(), b"answer");
 }
 
 #[tokio::test]

@@ -7,19 +7,16 @@ use malha_proto::{
     EnrolReply, EnrolRequest, EnrolToken, Label, MachineFacts, RefusalCode, ToController, ToNode,
 };
 use thiserror::Error;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::agent::{LinkError, LinkFault, QUIC_HEAD_START_MS, Transport};
 use crate::control::{Credentials, Wire, dial};
 use crate::state::{Keys, StateError};
 
-/// How long an enrolment is tried before it is given up.
+/// How long an enrolment is tried anew before it is given up; an answer that comes by then may take longer.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 const PAUSE: Duration = Duration::from_secs(2);
-
-/// The controller writes to its disk before it answers.
-const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 
 /// One way to one controller that did not work.
 #[derive(Clone, Debug)]
@@ -125,15 +122,13 @@ async fn round(
         let Some((wire, transport)) = reach(controller, credentials, &mut failed).await else {
             continue;
         };
-        let answer = timeout(ANSWER_LIMIT, wire.ask(question)).await;
-        let error = match answer {
-            Ok(Ok(ToNode::Enrolled(reply))) => return Ok(reply),
-            Ok(Ok(ToNode::Refused { code, text })) => {
+        let error = match wire.ask(question).await {
+            Ok(ToNode::Enrolled(reply)) => return Ok(reply),
+            Ok(ToNode::Refused { code, text }) => {
                 return Err(EnrolError::Refused { code, text });
             }
-            Ok(Ok(_)) => LinkError::new(LinkFault::Protocol, "not an answer to an enrolment"),
-            Ok(Err(error)) => error,
-            Err(_) => LinkError::new(LinkFault::Silent, "connected, but no answer came"),
+            Ok(_) => LinkError::new(LinkFault::Protocol, "not an answer to an enrolment"),
+            Err(error) => error,
         };
         let controller = controller.clone();
         failed.push(FailedWay {

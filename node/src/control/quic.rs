@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use malha_proto::CONTROLLER_TLS_NAME;
+use malha_proto::{CONTROLLER_TLS_NAME, HEARTBEAT_INTERVAL_MS};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, ConnectionError, Endpoint, TransportConfig, VarInt};
 
@@ -12,6 +12,8 @@ use super::{LinkError, LinkFault, Wire, unreachable};
 
 /// Longer than the session's own timeout, which is the one that counts.
 const IDLE_LIMIT_MS: u32 = 10_000;
+/// For who waits for an answer; in a session heartbeats say more.
+const KEEP_ALIVE: Duration = Duration::from_millis(HEARTBEAT_INTERVAL_MS);
 
 pub(super) fn client_config(tls: rustls::ClientConfig) -> Result<ClientConfig, LinkError> {
     let tls =
@@ -19,6 +21,7 @@ pub(super) fn client_config(tls: rustls::ClientConfig) -> Result<ClientConfig, L
     let mut transport = TransportConfig::default();
     transport
         .max_idle_timeout(Some(VarInt::from_u32(IDLE_LIMIT_MS).into()))
+        .keep_alive_interval(Some(KEEP_ALIVE))
         .max_concurrent_bidi_streams(0_u32.into())
         .max_concurrent_uni_streams(0_u32.into())
         .datagram_receive_buffer_size(None);

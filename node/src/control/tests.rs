@@ -1,8 +1,10 @@
 //! Stories of the transports against a real controller on the loopback.
 
+use std::time::Duration;
+
 use malha_proto::{FarewellReason, ToController, ToNode};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::agent::{Event, LinkId};
@@ -43,6 +45,26 @@ async fn both_transports_carry_a_question_and_its_answer() {
         session.say(ToNode::Heartbeat).await;
         assert_eq!(asked.await.unwrap(), Ok(ToNode::Heartbeat));
     }
+    controller.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_may_take_longer_than_a_session_may_be_silent() {
+    let authority = TestAuthority::new();
+    let mut controller = TestController::start(&authority, Lifetime::Now, Network::Open).await;
+    let wire = dial(
+        &controller.address(),
+        Transport::Quic,
+        &stranger(&authority),
+    )
+    .await;
+    let asked = tokio::spawn(async move { wire.unwrap().ask(&FAREWELL).await });
+    let mut session = controller.session().await;
+    assert_eq!(session.hear().await, FAREWELL);
+    // More than either side lets a connection be idle.
+    sleep(Duration::from_secs(12)).await;
+    session.say(ToNode::Heartbeat).await;
+    assert_eq!(asked.await.unwrap(), Ok(ToNode::Heartbeat));
     controller.stop().await;
 }
 

@@ -1,8 +1,10 @@
 //! Frames on one stream, whatever carries it. A broken frame ends it.
 
+use std::time::Duration;
+
 use malha_proto::{
-    FrameDecoder, FrameError, MAX_FRAME_TO_CONTROLLER_BYTES, MAX_FRAME_TO_NODE_BYTES, ToController,
-    ToNode, encode_frame,
+    FRAME_PATIENCE_MS, FrameDecoder, FrameError, MAX_FRAME_TO_CONTROLLER_BYTES,
+    MAX_FRAME_TO_NODE_BYTES, ToController, ToNode, encode_frame,
 };
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -21,6 +23,7 @@ pub struct WireReader {
     stream: Box<dyn AsyncRead + Send + Unpin>,
     decoder: FrameDecoder,
     piece: Box<[u8]>,
+    came_bytes: u64,
 }
 
 /// What came over the stream.
@@ -73,18 +76,28 @@ impl Wire {
         (self.reader, self.writer)
     }
 
-    /// One question, one answer; the connection ends with it.
+    /// One question, one answer; the connection ends with it. The answer may take as long as any frame, [`FRAME_PATIENCE_MS`], if it
+    /// is never silent for [`ANSWER_SILENCE`].
+    ///
+    /// # Errors
+    /// [`LinkFault::Silent`] after these times, with how much had come; else as the link breaks.
     pub async fn ask(mut self, question: &ToController) -> Result<ToNode, LinkError> {
-        self.writer.send(question).await?;
-        let answer = loop {
-            match self.reader.receive().await {
-                Ok(Received::Message(answer)) => break Ok(*answer),
-                Ok(Received::Part) => {}
-                Err(error) => break Err(error),
-            }
-        };
+        let asked = timeout(ANSWER_LIMIT, self.exchange(question)).await;
+        let answer = asked.unwrap_or_else(|_| Err(self.reader.too_slow()));
         self.writer.close().await;
         answer
+    }
+
+    async fn exchange(&mut self, question: &ToController) -> Result<ToNode, LinkError> {
+        let sent = timeout(ANSWER_SILENCE, self.writer.send(question)).await;
+        sent.map_err(|_| self.reader.silent())??;
+        loop {
+            let received = timeout(ANSWER_SILENCE, self.reader.receive()).await;
+            match received.map_err(|_| self.reader.silent())?? {
+                Received::Message(answer) => return Ok(*answer),
+                Received::Part => {}
+            }
+        }
     }
 }
 
@@ -94,6 +107,7 @@ impl WireReader {
             stream: Box::new(stream),
             decoder: FrameDecoder::new(MAX_FRAME_TO_NODE_BYTES),
             piece: vec![0; PIECE_BYTES].into(),
+            came_bytes: 0,
         }
     }
 
@@ -107,11 +121,29 @@ impl WireReader {
                 let detail = "the controller closed the connection";
                 return Err(LinkError::new(LinkFault::Closed, detail));
             }
-            Ok(bytes) => self.decoder.push(&self.piece[..bytes]),
+            Ok(bytes) => {
+                self.decoder.push(&self.piece[..bytes]);
+                self.came_bytes += bytes as u64;
+            }
             Err(error) => return Err(LinkError::new(LinkFault::Closed, error)),
         }
         let message = self.take()?;
         Ok(message.map_or(Received::Part, Received::Message))
+    }
+
+    fn silent(&self) -> LinkError {
+        let limit_s = ANSWER_SILENCE.as_secs();
+        let detail = match self.came_bytes {
+            0 => format!("connected, but no answer came within {limit_s} s"),
+            bytes => format!("{bytes} bytes of the answer came, and then nothing for {limit_s} s"),
+        };
+        LinkError::new(LinkFault::Silent, detail)
+    }
+
+    fn too_slow(&self) -> LinkError {
+        let (bytes, limit_s) = (self.came_bytes, ANSWER_LIMIT.as_secs());
+        let detail = format!("no more than {bytes} bytes of the answer came within {limit_s} s");
+        LinkError::new(LinkFault::Silent, detail)
     }
 
     fn take(&mut self) -> Result<Option<Box<ToNode>>, LinkError> {
@@ -166,3 +198,76 @@ impl WireWriter {
 }
 
 const PIECE_BYTES: usize = 16 * 1024;
+/// As long as the controller keeps at it.
+const ANSWER_LIMIT: Duration = Duration::from_millis(FRAME_PATIENCE_MS);
+/// The controller writes to its disk before it answers, and others may be before us.
+const ANSWER_SILENCE: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use malha_proto::FarewellReason;
+    use tokio::io::{DuplexStream, duplex, split};
+    use tokio::task::JoinHandle;
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::testbed::netmap;
+
+    const QUESTION: ToController = ToController::Farewell {
+        reason: FarewellReason::Stopped,
+    };
+    const DROP_PAUSE: Duration = Duration::from_secs(10);
+
+    /// A question under way, and the controller's end of it.
+    async fn asked() -> (JoinHandle<Result<ToNode, LinkError>>, DuplexStream) {
+        let (near, mut far) = duplex(64 * 1024);
+        let (read, write) = split(near);
+        let asked = tokio::spawn(Wire::tcp(read, write).ask(&QUESTION));
+        let mut question = encode_frame(&QUESTION, MAX_FRAME_TO_CONTROLLER_BYTES).unwrap();
+        far.read_exact(&mut question).await.unwrap();
+        (asked, far)
+    }
+
+    fn answer() -> (ToNode, Vec<u8>) {
+        let answer = ToNode::Snapshot(Box::new(netmap(10)));
+        let frame = encode_frame(&answer, MAX_FRAME_TO_NODE_BYTES).unwrap();
+        (answer, frame)
+    }
+
+    /// Byte by byte, with a pause after each.
+    async fn drip(far: &mut DuplexStream, bytes: &[u8]) {
+        for byte in bytes {
+            far.write_all(&[*byte]).await.unwrap();
+            advance(DROP_PAUSE).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_takes_long_is_waited_for_while_it_comes() {
+        let (asked, mut far) = asked().await;
+        let (answer, frame) = answer();
+        let (slow, rest) = frame.split_at(8);
+        drip(&mut far, slow).await;
+        far.write_all(rest).await.unwrap();
+        assert_eq!(asked.await.unwrap(), Ok(answer));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_stops_is_given_up_with_a_word_of_how_much_came() {
+        let (asked, mut far) = asked().await;
+        drip(&mut far, &answer().1[..3]).await;
+        let error = asked.await.unwrap().unwrap_err();
+        let words = "3 bytes of the answer came, and then nothing for 15 s";
+        assert_eq!(error, LinkError::new(LinkFault::Silent, words));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_never_ends_is_given_up() {
+        let (asked, mut far) = asked().await;
+        drip(&mut far, &answer().1[..11]).await;
+        far.write_all(&[0]).await.unwrap();
+        let error = asked.await.unwrap().unwrap_err();
+        let words = "no more than 12 bytes of the answer came within 120 s";
+        assert_eq!(error, LinkError::new(LinkFault::Silent, words));
+    }
+}

@@ -77,7 +77,7 @@ pub use routes::{NewRoute, Route};
 pub use serve::serve;
 pub use services::{NewService, Service, ServiceExposure, ServiceProtocol};
 pub use sites::{NewSite, Site, SiteRelease};
-pub use status::{BrokenNode, HubStatus, NodeCounts, Settings, Status, StoreStatus};
+pub use status::{BrokenNode, HubInterface, HubStatus, NodeCounts, Settings, Status, StoreStatus};
 pub use tokens::{CreatedToken, NewToken, Token, TokenState};
 pub use trace::{Trace, TraceEnd, TraceReason, TraceRule, TraceService, TraceSource};
 pub use write::{Applied, Removed, Written};
@@ -113,6 +113,7 @@ pub struct ApiContext {
     pub audit_dir: PathBuf,
     /// The overlay authority; goes into tokens.
     pub authority: Fingerprint,
+    /// As it was started; what became of its interface since is in `live`.
     pub hub: HubStatus,
     pub checks: Arc<crate::checks::Checks>,
     pub started_ms: u64,

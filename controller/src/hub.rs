@@ -356,6 +356,8 @@ impl Hub {
         self.pairs
             .seen(endpoints.filter_map(|(node, seen)| Some((*node, seen.endpoint?))));
         self.live.tunnels(seen, now_ms);
+        let interface = self.tunnel.interface();
+        self.live.hub_interface_seen(interface, now_ms);
     }
 
     fn node_at(&self, address: SocketAddr) -> Option<NodeId> {

@@ -10,11 +10,12 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
 use malha_core::State;
-use malha_core::health::{Diagnosis, Observed, ServiceObserved};
+use malha_core::health::{Broken, Diagnosis, Observed, ServiceObserved};
 use malha_core::limits::MAX_SERVICES_PER_NODE;
 use malha_proto::{
     FarewellReason, Hop, HopState, NodeId, NodeReport, PathKind, PathProbe, ServiceId, ServiceState,
 };
+use malha_tunnel::InterfaceState;
 use tokio::sync::watch;
 
 use crate::clock::now_ms;
@@ -35,9 +36,18 @@ pub struct TunnelSeen {
 pub struct Live {
     /// Locked for a map access or one diagnosis; sessions, prober, hub and readers meet here.
     nodes: Mutex<BTreeMap<NodeId, LiveNode>>,
+    /// Locked for a copy; the hub writes it each second, readers look at it.
+    interface: Mutex<HubInterface>,
     pub balancing: Balancing,
     changed: watch::Sender<u64>,
     started_ms: u64,
+}
+
+/// The interface of the hub's tunnel.
+#[derive(Clone, Default)]
+struct HubInterface {
+    state: InterfaceState,
+    trouble_since_ms: Option<u64>,
 }
 
 #[derive(Default)]
@@ -56,6 +66,7 @@ impl Default for Live {
     fn default() -> Self {
         Self {
             nodes: Mutex::default(),
+            interface: Mutex::default(),
             balancing: Balancing::default(),
             changed: watch::channel(0).0,
             started_ms: now_ms(),
@@ -195,6 +206,23 @@ impl Live {
         self.ring(changed);
     }
 
+    /// What became of the interface of the hub's own tunnel.
+    pub fn hub_interface_seen(&self, state: InterfaceState, now_ms: u64) {
+        let mut interface = self.lock_interface();
+        let changed = interface.state != state;
+        let since_ms = interface.trouble_since_ms.unwrap_or(now_ms);
+        interface.trouble_since_ms = state.trouble.is_some().then_some(since_ms);
+        interface.state = state;
+        drop(interface);
+        self.ring(changed);
+    }
+
+    /// The same, as the hub saw it last.
+    #[must_use]
+    pub fn hub_interface(&self) -> InterfaceState {
+        self.lock_interface().state.clone()
+    }
+
     /// Forgets what is gone from the state.
     pub fn forget_removed(&self, state: &State) {
         self.lock().retain(|node, live| {
@@ -209,18 +237,24 @@ impl Live {
     }
 
     /// The verdict on a node, as of now. None for a node that is not in the state; all hops unknown for one never seen. The
-    /// hub is this process: it is up as long as there is one to ask.
+    /// hub is this process: it is up as long as there is one to ask, but its tunnel may have lost what it needs of its interface.
     #[must_use]
     pub fn diagnosis(&self, state: &State, node: NodeId) -> Option<Diagnosis> {
         if state.node(node)?.hub {
+            let trouble_since_ms = self.lock_interface().trouble_since_ms;
+            let tunnel = trouble_since_ms.map_or(HopState::Up(self.started_ms), HopState::Down);
             return Some(Diagnosis {
                 control: HopState::Up(self.started_ms),
                 link: HopState::Up(self.started_ms),
                 agent: HopState::Up(self.started_ms),
-                tunnel: HopState::Up(self.started_ms),
+                tunnel,
                 services: BTreeMap::new(),
                 causes: BTreeMap::new(),
-                broken: None,
+                broken: trouble_since_ms.map(|since_ms| Broken {
+                    hop: Hop::Tunnel,
+                    since_ms,
+                    service: None,
+                }),
             });
         }
         let mut nodes = self.lock();
@@ -272,6 +306,10 @@ impl Live {
         if changed {
             self.changed.send_modify(|count| *count += 1);
         }
+    }
+
+    fn lock_interface(&self) -> std::sync::MutexGuard<'_, HubInterface> {
+        (self.interface.lock()).unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeId, LiveNode>> {

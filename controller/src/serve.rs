@@ -234,6 +234,7 @@ fn api_context(
             engine: running.engine.to_string(),
             wireguard: running.addresses.hub.clone(),
             quic: running.addresses.control.clone(),
+            ..HubStatus::default()
         },
         checks,
         started_ms: crate::clock::now_ms(),

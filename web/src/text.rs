@@ -227,6 +227,7 @@ catalogue! {
     BreakLinkDown: "Controle e túnel silenciaram juntos: a máquina ou o enlace dela está fora.", "Control and tunnel fell silent together: the machine or its link is down.";
     BreakControlDown: "Controle: sem sessão com o agente; o túnel continua passando tráfego.", "Control: no session with the agent; the tunnel still carries traffic.";
     BreakTunnelDown: "Túnel: o agente está conectado, mas não há handshake recente.", "Tunnel: the agent is connected, but there is no recent handshake.";
+    BreakHubInterface: "Túnel: a interface da central foi alterada por outros e ainda não pôde ser reposta; malha status diz por quê.", "Tunnel: others changed the hub's interface, and it can't be set again yet; malha status says why.";
     BreakServiceRefused: "Serviço {}: a máquina recusou a conexão; o programa está parado.", "Service {}: the machine refused the connection; the program is stopped.";
     BreakServiceTimeout: "Serviço {}: não respondeu a tempo.", "Service {}: it did not answer in time.";
     BreakServiceUnreachable: "Serviço {}: não há caminho até ele.", "Service {}: there is no way to it.";

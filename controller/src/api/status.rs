@@ -9,6 +9,7 @@ use axum::extract::State as Shared;
 use malha_core::NodeState;
 use malha_proto::{Fingerprint, HostName, MachineId};
 use malha_store::Condition;
+use malha_tunnel::InterfaceState;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -66,6 +67,32 @@ pub struct HubStatus {
     /// none.
     #[schema(value_type = Vec<String>)]
     pub quic: Vec<SocketAddr>,
+    /// Nothing from a controller that does not tell it yet.
+    #[serde(default)]
+    pub interface: HubInterface,
+}
+
+/// What became of the interface of the hub's tunnel; nothing for the engine `netstack`, which has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HubInterface {
+    /// How often another program or person changed it, and it was set again.
+    pub mended: u64,
+    /// Why it is not as it is to be. It is tried again each half second; until then the hub's tunnel counts as down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// Why it has no IPv6 address, if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv4_only: Option<String>,
+}
+
+impl From<InterfaceState> for HubInterface {
+    fn from(state: InterfaceState) -> Self {
+        Self {
+            mended: state.mended,
+            trouble: state.trouble,
+            ipv4_only: state.ipv4_only,
+        }
+    }
 }
 
 /// Nodes by what is known of them; the hub is among them.
@@ -135,7 +162,10 @@ pub(super) async fn status(
         started_ms: api.context.started_ms,
         now_ms: now_ms(),
         store,
-        hub: api.context.hub.clone(),
+        hub: HubStatus {
+            interface: api.context.live.hub_interface().into(),
+            ..api.context.hub.clone()
+        },
         organizations: state.organizations().len(),
         sites: state.sites().len(),
         services: state.services().len(),

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 
 use malha_store::audit::AuditOutcome;
 
-use crate::api::{AuditLine, AuditPage, HubStatus, Status};
+use crate::api::{AuditLine, AuditPage, HubInterface, HubStatus, Status};
 use crate::cli::exit::Failure;
 use crate::cli::nodes::broken_hop;
 use crate::cli::screen::{Screen, size};
 use crate::cli::session::{Row, Session, parse};
-use crate::cli::text::Word;
+use crate::cli::text::{self, Lang, Word};
 
 /// The controller at a glance.
 pub(super) async fn status(session: &Session) -> Result<(), Failure> {
@@ -88,11 +88,15 @@ impl Row for Status {
     }
 
     fn details(&self, screen: &Screen) -> Vec<(Word, String)> {
-        let lines = self
+        let interface = interface_lines(&self.hub.interface, screen.lang);
+        let broken = self
             .broken
             .iter()
             .map(|node| format!("{}: {}", node.node, broken_hop(&node.broken, screen)));
-        lines.map(|line| (Word::Broken, line)).collect()
+        let interface = interface.map(|line| (Word::Hub, line));
+        interface
+            .chain(broken.map(|line| (Word::Broken, line)))
+            .collect()
     }
 }
 
@@ -108,6 +112,18 @@ fn hub_line(hub: &HubStatus) -> String {
         "{} · WireGuard UDP {wireguard} · QUIC UDP {quic}",
         hub.engine
     )
+}
+
+/// None where there is nothing to say.
+fn interface_lines(interface: &HubInterface, lang: Lang) -> impl Iterator<Item = String> {
+    let mended = match (&interface.trouble, interface.mended) {
+        (Some(why), _) => Some(text::hub_interface_trouble(lang, why)),
+        (None, 0) => None,
+        (None, times) => Some(text::hub_interface_mended(lang, times)),
+    };
+    let ipv4_only = interface.ipv4_only.as_ref();
+    let ipv4_only = ipv4_only.map(|why| text::hub_ipv4_only(lang, why));
+    mended.into_iter().chain(ipv4_only)
 }
 
 impl Row for AuditLine {
@@ -145,5 +161,35 @@ impl Row for AuditLine {
                 .unwrap_or_default(),
             detail.join(" "),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(interface: &HubInterface, lang: Lang) -> Vec<String> {
+        interface_lines(interface, lang).collect()
+    }
+
+    #[test]
+    fn what_others_did_to_the_hubs_interface_is_said_in_both_languages() {
+        let mut interface = HubInterface::default();
+        assert!(said(&interface, Lang::En).is_empty());
+        interface.mended = 2;
+        let mended = said(&interface, Lang::En);
+        assert!(
+            mended[0].ends_with("times that it was set again: 2"),
+            "{mended:?}"
+        );
+        interface.trouble = Some("EPERM".into());
+        interface.ipv4_only = Some("EACCES".into());
+        for lang in [Lang::Pt, Lang::En] {
+            let [trouble, ipv4_only] = &said(&interface, lang)[..] else {
+                panic!("two lines");
+            };
+            assert!(trouble.ends_with("EPERM"), "{trouble}");
+            assert!(ipv4_only.ends_with("EACCES"), "{ipv4_only}");
+        }
     }
 }

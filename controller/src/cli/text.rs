@@ -101,6 +101,18 @@ sentences! {
         "{path} não terminou em {pages} páginas; nada foi exportado", "{path} did not end within {pages} pages; nothing was exported"
     }
     open_connections(count) { "{count} conexões", "{count} connections" }
+    hub_interface_mended(times) {
+        "a interface foi alterada por outros; vezes em que foi reposta: {times}",
+        "others changed the interface; times that it was set again: {times}"
+    }
+    hub_interface_trouble(why) {
+        "a interface foi alterada por outros e ainda não pôde ser reposta: {why}",
+        "others changed the interface, and it can't be set again yet: {why}"
+    }
+    hub_ipv4_only(why) {
+        "só IPv4; esta máquina não deixa a rede ter IPv6: {why}",
+        "IPv4 only; this machine lets the overlay have no IPv6: {why}"
+    }
     lagging(names) { "ainda não aplicaram: {names}", "not applied yet by: {names}" }
     offline(names) { "desconectados, aplicam ao voltar: {names}", "not connected, will apply when back: {names}" }
     token_made(id, site, expires) {

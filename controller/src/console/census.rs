@@ -78,7 +78,7 @@ impl Standing {
         let standing = standing(state, node, &diagnosis);
         let broken = match standing {
             model::NodeState::Pending if node.is_active() => Some(hops::never_connected(node)),
-            model::NodeState::Active => hops::broken(state, &diagnosis),
+            model::NodeState::Active => hops::broken(state, node, &diagnosis),
             // Held apart on purpose: no hop is to blame that nothing passes.
             _ => None,
         };

@@ -71,13 +71,14 @@ pub(super) fn reach(
 }
 
 /// The hop to blame, of a node that has connected before.
-pub(super) fn broken(state: &State, diagnosis: &Diagnosis) -> Option<BrokenHop> {
+pub(super) fn broken(state: &State, node: &Node, diagnosis: &Diagnosis) -> Option<BrokenHop> {
     let broken = diagnosis.broken?;
     let service = broken.service.and_then(|id| state.service(id));
     let kind = match broken.hop {
         Hop::Control => BreakKind::ControlDown,
         Hop::Link => BreakKind::LinkDown,
         Hop::Agent => BreakKind::AgentStopped,
+        Hop::Tunnel if node.hub => BreakKind::HubInterface,
         Hop::Tunnel => BreakKind::TunnelDown,
         Hop::Service => match broken.service.map(|id| cause(diagnosis, id)) {
             Some(ProbeState::Refused) => BreakKind::ServiceRefused,

@@ -91,6 +91,8 @@ pub enum BreakKind {
     ControlDown,
     /// Tunnel: the agent is connected, but no recent handshake.
     TunnelDown,
+    /// Tunnel, of the hub itself: its interface was changed and can't be set again.
+    HubInterface,
     /// Service: the machine refused the connection; the program is stopped.
     ServiceRefused,
     /// Service: no answer in time.
@@ -103,12 +105,13 @@ pub enum BreakKind {
 
 impl BreakKind {
     /// Every kind.
-    pub const ALL: [BreakKind; 9] = [
+    pub const ALL: [BreakKind; 10] = [
         BreakKind::NeverConnected,
         BreakKind::AgentStopped,
         BreakKind::LinkDown,
         BreakKind::ControlDown,
         BreakKind::TunnelDown,
+        BreakKind::HubInterface,
         BreakKind::ServiceRefused,
         BreakKind::ServiceTimeout,
         BreakKind::ServiceUnreachable,

@@ -75,6 +75,7 @@ pub(super) fn words(visit: &Visit, broken: &BrokenHop) -> Markup {
         BreakKind::LinkDown => Text::BreakLinkDown,
         BreakKind::ControlDown => Text::BreakControlDown,
         BreakKind::TunnelDown => Text::BreakTunnelDown,
+        BreakKind::HubInterface => Text::BreakHubInterface,
         BreakKind::ServiceRefused => Text::BreakServiceRefused,
         BreakKind::ServiceTimeout => Text::BreakServiceTimeout,
         BreakKind::ServiceUnreachable => Text::BreakServiceUnreachable,

@@ -3,10 +3,12 @@
 use axum::http::Method;
 use malha_core::{Command, NodeState};
 use malha_proto::{EnrolToken, NodeId, PathProbe};
+use malha_tunnel::InterfaceState;
 use serde_json::json;
 
 use super::rig::{NODE, NODE_IN_URL, Rig};
 use crate::clock::now_ms;
+use crate::hub::HubPorts;
 
 #[tokio::test]
 async fn a_node_is_shown_with_its_live_hops_and_the_broken_one_is_named() {
@@ -137,4 +139,36 @@ async fn quarantine(rig: &Rig, node: NodeId) {
         rig.state().node(node).unwrap().state,
         NodeState::Quarantined(_)
     ));
+}
+
+#[tokio::test]
+async fn what_others_did_to_the_hubs_interface_shows_in_the_status_and_breaks_its_tunnel() {
+    let mut rig = Rig::furnished().await;
+    rig.has_hub(HubPorts::default()).await;
+    let live = rig.context.live.clone();
+    assert_eq!(
+        rig.get("/status").await["hub"]["interface"],
+        json!({"mended": 0})
+    );
+    let mut seen = InterfaceState {
+        trouble: Some("EPERM".into()),
+        ..InterfaceState::default()
+    };
+    live.hub_interface_seen(seen.clone(), 1_000);
+    live.hub_interface_seen(seen.clone(), 2_000);
+    let status = rig.get("/status").await;
+    assert_eq!(
+        status["hub"]["interface"],
+        json!({"mended": 0, "trouble": "EPERM"})
+    );
+    assert_eq!(
+        status["broken"],
+        json!([{"node": "malha/hub/hub", "hop": "tunnel", "since_ms": 1_000}])
+    );
+    seen.trouble = None;
+    seen.mended = 1;
+    live.hub_interface_seen(seen, 3_000);
+    let status = rig.get("/status").await;
+    assert_eq!(status["hub"]["interface"], json!({"mended": 1}));
+    assert_eq!(status["broken"], json!([]));
 }

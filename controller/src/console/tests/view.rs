@@ -340,3 +340,17 @@ async fn ids_that_name_nothing_show_nothing() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_hub_whose_interface_cant_be_set_again_is_broken_by_its_own_name() {
+    let rig = Rig::new().await;
+    let hub = rig.hub().await;
+    let seen = malha_tunnel::InterfaceState {
+        trouble: Some("EPERM".into()),
+        ..malha_tunnel::InterfaceState::default()
+    };
+    rig.live.hub_interface_seen(seen, 1_000);
+    let shown = rig.console.node(&owner(), &shown(hub)).await.unwrap();
+    let broken = shown.row.hops.broken.unwrap();
+    assert_eq!(broken.kind, BreakKind::HubInterface);
+}

@@ -13,18 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use malha_tunnel::{
-    BoxStream, ChannelGrant, ChannelId, PathKind, PeerConfig, RelayGrant, RelayKey, RelayPair,
-    TunnelEvent,
-};
+use malha_tunnel::{BoxStream, PathKind, PeerConfig, RelayPair, TunnelEvent};
 use nodes::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-
-const HUB: u8 = 9;
 
 /// Passes datagrams between whoever speaks to its first socket and one address behind its second, unless it is cut.
 struct Wire {
@@ -72,36 +67,6 @@ impl Wire {
     }
 }
 
-fn channel(n: u8) -> ChannelGrant {
-    ChannelGrant {
-        channel: ChannelId(u32::from(n)),
-        key: RelayKey::from_bytes([n; 32]),
-        node: key(n).public_key(),
-    }
-}
-
-/// The peer as the node `at` knows it: by the relay, and by candidates if there are any.
-fn relayed(number: u8, at: u8, candidates: Vec<SocketAddr>) -> PeerConfig {
-    let own = channel(at);
-    PeerConfig {
-        candidates,
-        relay: Some(RelayGrant {
-            channel: own.channel,
-            key: own.key,
-            via: key(HUB).public_key(),
-        }),
-        ..peer(number, Vec::new())
-    }
-}
-
-fn hub_at(endpoint: SocketAddr) -> PeerConfig {
-    PeerConfig {
-        carrier_possible: true,
-        keepalive_s: Some(25),
-        ..peer(HUB, vec![endpoint])
-    }
-}
-
 async fn set(node: &Node, peer: PeerConfig) {
     node.tunnel.set_peer(peer).await.unwrap();
 }
@@ -111,13 +76,6 @@ async fn until(events: &mut broadcast::Receiver<TunnelEvent>, wanted: TunnelEven
     let start = Instant::now();
     wait_for(events, wanted).await;
     start.elapsed()
-}
-
-fn path_to(number: u8, path: PathKind) -> TunnelEvent {
-    TunnelEvent::PathChanged {
-        peer: key(number).public_key(),
-        path,
-    }
 }
 
 /// Two nodes that both know the hub and have each other through its relay only.

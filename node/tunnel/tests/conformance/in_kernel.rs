@@ -274,9 +274,10 @@ fn has_table() -> bool {
 /// is played alone. Then the stories of `userspace`: Debian 12's kernel is older than Linux 6.2, with which UDP segmentation came to TUN.
 /// But for that of the load, which has nothing of a kernel: our engines are under load from 400 handshakes a second on, and an emulated
 /// processor with something else to do never judges as many.
-const RUNS: [&str; 4] = [
+const RUNS: [&str; 5] = [
     "kernel:: --skip under_load --test-threads=4",
     "kernel::under_load",
     "userspace:: --skip clock --skip under_load --test-threads=4",
     "ipsec::",
+    "beside_relay::",
 ];

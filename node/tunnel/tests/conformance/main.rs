@@ -11,6 +11,7 @@
     reason = "this is test code, but not all inside test functions"
 )]
 
+mod beside_relay;
 mod change;
 mod clock;
 mod ground;

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use malha_tunnel::{
-    Allow, BoxStream, Engine, PeerConfig, PrivateKey, Tunnel, TunnelConfig, TunnelEvent,
-    TunnelListener, start,
+    Allow, BoxStream, ChannelGrant, ChannelId, Engine, PathKind, PeerConfig, PrivateKey,
+    RelayGrant, RelayKey, Tunnel, TunnelConfig, TunnelEvent, TunnelListener, start,
 };
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,6 +24,8 @@ use tokio::time::{Instant, timeout};
 
 /// Longer than anything here should take, even on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+/// The number of the node that relays.
+pub(crate) const HUB: u8 = 9;
 
 pub(crate) struct Node {
     pub(crate) number: u8,
@@ -61,6 +63,44 @@ pub(crate) fn peer(number: u8, endpoints: Vec<SocketAddr>) -> PeerConfig {
     peer.endpoints = endpoints;
     peer.ingress = vec![Allow::tcp(1..=65535)];
     peer
+}
+
+/// The end that a node of this number has of its pair.
+pub(crate) fn channel(n: u8) -> ChannelGrant {
+    ChannelGrant {
+        channel: ChannelId(u32::from(n)),
+        key: RelayKey::from_bytes([n; 32]),
+        node: key(n).public_key(),
+    }
+}
+
+/// The peer as the node `at` knows it: by the relay, and by candidates if there are any.
+pub(crate) fn relayed(number: u8, at: u8, candidates: Vec<SocketAddr>) -> PeerConfig {
+    let own = channel(at);
+    PeerConfig {
+        candidates,
+        relay: Some(RelayGrant {
+            channel: own.channel,
+            key: own.key,
+            via: key(HUB).public_key(),
+        }),
+        ..peer(number, Vec::new())
+    }
+}
+
+pub(crate) fn hub_at(endpoint: SocketAddr) -> PeerConfig {
+    PeerConfig {
+        carrier_possible: true,
+        keepalive_s: Some(25),
+        ..peer(HUB, vec![endpoint])
+    }
+}
+
+pub(crate) fn path_to(number: u8, path: PathKind) -> TunnelEvent {
+    TunnelEvent::PathChanged {
+        peer: key(number).public_key(),
+        path,
+    }
 }
 
 impl Node {

@@ -1,7 +1,7 @@
 //! Tables of the kernel's packet filter: applied by the program `nft` as one transaction, and watched, because others may
 //! flush them. It never looks at a table that it was not given.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net;
 use std::process::{Command, Stdio};
@@ -159,29 +159,30 @@ fn table_of(body: &[u8]) -> Option<&[u8]> {
 }
 
 fn nft(arguments: &[&str], script: &str) -> io::Result<String> {
-    let mut child = Command::new("nft")
-        .args(arguments)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
+    let mut command = Command::new("nft");
+    command.args(arguments).env("LC_ALL", "C");
+    said(&mut command, script)
+}
+
+/// What a program says when it was told this.
+fn said(command: &mut Command, script: &str) -> io::Result<String> {
+    let command = command.stdin(Stdio::piped());
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .map_err(|error| io::Error::new(error.kind(), format!("nft: {error}")))?;
     // It reads all before it writes; if it has ended instead, its complaint says more than the broken pipe.
     let written = match child.stdin.take() {
         Some(mut input) => input.write_all(script.as_bytes()),
         None => Ok(()),
     };
-    let mut said = String::new();
-    if let Some(output) = child.stdout.take() {
-        output.take(MAX_OUTPUT_BYTES).read_to_string(&mut said)?;
-    }
     let ended = child.wait_with_output()?;
     if !ended.status.success() {
         let complaint = String::from_utf8_lossy(&ended.stderr);
         let complaint = complaint.lines().next().unwrap_or("no reason given");
         return Err(io::Error::other(format!("nft: {complaint}")));
     }
-    written.map(|()| said)
+    written.map(|()| String::from_utf8_lossy(&ended.stdout).into_owned())
 }
 
 fn parse_counters(text: &str) -> Vec<(String, u64)> {
@@ -206,12 +207,36 @@ const NFTA_TABLE: u16 = 1;
 const NFPROTO_INET: u8 = 1;
 const NFNLGRP_NFTABLES: u32 = 7;
 const NFGENMSG_BYTES: usize = 4;
-/// Counters of the largest table.
-const MAX_OUTPUT_BYTES: u64 = 64 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let missing = said(&mut Command::new("/nowhere/nft"), "").unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        assert!(missing.to_string().starts_with("nft: "), "{missing}");
+    }
+
+    /// It complains of each line of a script, and a pipe holds 64 KiB.
+    #[test]
+    fn a_long_complaint_is_heard_to_its_end() {
+        let (told, complaint) = mpsc::channel();
+        std::thread::spawn(move || {
+            let script = "cat >/dev/null; yes complaint | head -c 1000000 >&2; exit 1";
+            told.send(said(
+                Command::new("sh").args(["-c", script]),
+                "flush ruleset",
+            ))
+        });
+        let complaint = complaint.recv_timeout(Duration::from_secs(30));
+        let complaint = complaint.expect("both wait for each other").unwrap_err();
+        assert_eq!(complaint.to_string(), "nft: complaint");
+    }
 
     #[test]
     fn counters_are_read_from_the_text_of_nft() {

@@ -65,19 +65,21 @@ impl EngineReason {
     }
 }
 
-/// Asks for the kernel only where it may be taken.
+/// Asks for the kernel only where it may be taken. It needs the capability, and no TUN device.
 fn best(
     plain_udp: bool,
     why_not_userspace: Option<EngineReason>,
     kernel: impl FnOnce() -> Result<(), String>,
 ) -> (Engine, EngineReason) {
+    let may_take_kernel = plain_udp && why_not_userspace != Some(EngineReason::NoCapability);
+    let in_userspace = match may_take_kernel.then(kernel) {
+        Some(Ok(())) => return (Engine::Kernel, EngineReason::PlainUdp),
+        Some(Err(why)) => EngineReason::NoKernel(why),
+        None => EngineReason::MayMakeInterfaces,
+    };
     match why_not_userspace {
         Some(reason) => (Engine::Netstack, reason),
-        None if !plain_udp => (Engine::Userspace, EngineReason::MayMakeInterfaces),
-        None => match kernel() {
-            Ok(()) => (Engine::Kernel, EngineReason::PlainUdp),
-            Err(why) => (Engine::Userspace, EngineReason::NoKernel(why)),
-        },
+        None => (Engine::Userspace, in_userspace),
     }
 }
 
@@ -124,7 +126,7 @@ mod tests {
 
     #[test]
     fn the_kernel_comes_first_where_udp_is_plain_and_the_netstack_where_nothing_is_allowed() {
-        use EngineReason::{MayMakeInterfaces, NoCapability, NoKernel, PlainUdp};
+        use EngineReason::{MayMakeInterfaces, NoCapability, NoKernel, NoTun, PlainUdp};
         let missing = || Err("no module".to_owned());
         let userspace = |why| (Engine::Userspace, why);
         assert_eq!(best(true, None, || Ok(())), (Engine::Kernel, PlainUdp));
@@ -138,5 +140,16 @@ mod tests {
             best(true, Some(NoCapability), unasked),
             (Engine::Netstack, NoCapability)
         );
+        let no_tun = || NoTun("no such device".into());
+        assert_eq!(
+            best(true, Some(no_tun()), || Ok(())),
+            (Engine::Kernel, PlainUdp)
+        );
+        for (plain_udp, kernel) in [(true, missing as fn() -> _), (false, unasked)] {
+            assert_eq!(
+                best(plain_udp, Some(no_tun()), kernel),
+                (Engine::Netstack, no_tun())
+            );
+        }
     }
 }

@@ -8,6 +8,7 @@ mod prefixes;
 mod ruleset;
 mod wireguard;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::config::TunnelConfig;
 use crate::error::TunnelError;
 use crate::key::PublicKey;
-use crate::nftables::{TableWatch, remove_table, table_exists};
+use crate::nftables::{TableWatch, apply, remove_table, table_exists};
 use crate::status::{InterfaceState, TunnelEvent, TunnelStats};
 use crate::tunnel::{Engine, MAX_COMMANDS, MAX_EVENTS_KEPT, Tunnel};
 use crate::underlay::Request;
@@ -27,17 +28,20 @@ use crate::userspace::{Command, Commands, CutSignal, Opener, handle};
 use crate::watched::Watched;
 use host::Host;
 use link::Link;
-use ruleset::table;
+use ruleset::{Ruleset, table};
 use wireguard::{Device, WireGuard};
 
-/// Whether this process may make a WireGuard interface of the kernel and nftables rules: both are tried.
+/// Whether this process may make a WireGuard interface of the kernel and the filter's nftables table: both are tried.
 ///
 /// # Errors
-/// What is missing, in the kernel's or in nft's words.
+/// What is missing, nft or WireGuard, and why, in their words.
 pub fn available() -> io::Result<()> {
-    remove_table("malha_probe")?;
     let name = format!("mprobe{}", std::process::id() % 1_000_000);
-    Link::create(&name, PROBE_MTU_BYTES).map(drop)
+    let rules = Ruleset::new(&name, BTreeSet::new());
+    apply(&rules.whole())?;
+    remove_table(rules.table())?;
+    let link = Link::create(&name, PROBE_MTU_BYTES).map(drop);
+    link.map_err(|error| io::Error::new(error.kind(), format!("WireGuard: {error}")))
 }
 
 /// Starts the engine on the current tokio runtime.

@@ -203,7 +203,7 @@ impl Task {
                 let _ = reply.send(addresses.unwrap_or_default());
             }
             Request::Rebind(reply) => {
-                let rebound = self.on_host(Host::rebind).await;
+                let rebound = self.on_host(move |host| host.rebind(now)).await;
                 let rebound = rebound.unwrap_or_else(|| Err(io::ErrorKind::BrokenPipe.into()));
                 let _ = reply.send(rebound.map_err(|source| TunnelError::Kernel {
                     attempt: "telling the peers where we are",

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
@@ -97,10 +97,9 @@ impl Host {
         let change = self.rules.set.set_peer(&config).map_err(full)?;
         // Who may do less is cut before the peer can do anything more.
         self.change_rules(&change)?;
-        let endpoint = match self.peers.get(&config.public_key) {
-            Some(known) => known.moves_to(&config),
-            None => ways(&config).first().copied(),
-        };
+        let known = self.peers.get(&config.public_key);
+        let goes = known.is_none_or(|known| known.leaves(&config));
+        let endpoint = goes.then(|| first_way(&config)).flatten();
         let set = self.wireguard.install(&config, endpoint);
         set.map_err(|source| TunnelError::Kernel {
             attempt: "setting a peer",
@@ -212,9 +211,22 @@ impl Host {
         all
     }
 
-    /// After the host's network changed: other local addresses, and a packet that tells each peer where we are now.
-    pub(super) fn rebind(&mut self) -> io::Result<()> {
+    /// After the host's network changed: other local addresses, other places for peers to which no route leads any more, and a
+    /// packet that tells each peer where we are now.
+    pub(super) fn rebind(&mut self, now: Instant) -> io::Result<()> {
         self.wireguard.forget_sources()?;
+        for (key, known) in &mut self.peers {
+            let is_lost = !known.seen.endpoint.is_some_and(is_routed);
+            let Some(endpoint) = routed_way(&known.config).filter(|_| is_lost) else {
+                continue;
+            };
+            let change = PeerChange {
+                endpoint: Some(endpoint),
+                ..PeerChange::default()
+            };
+            self.wireguard.set_peer(key, &change)?;
+            known.tried = Some(now);
+        }
         self.nudge(|_| true)
     }
 
@@ -340,7 +352,7 @@ impl dyn Device {
         config
             .allowed_ips
             .retain(|prefix| rules.owns(&config.public_key, prefix));
-        self.install(&config, ways(&config).first().copied())
+        self.install(&config, first_way(&config))
     }
 }
 
@@ -379,6 +391,25 @@ impl Known {
             answers: 0,
         }
     }
+}
+
+/// Where a peer is looked for first. The kernel does not count what it could not send, so nobody would notice that a place to
+/// which no route leads does not answer.
+fn first_way(config: &PeerConfig) -> Option<SocketAddr> {
+    routed_way(config).or_else(|| ways(config).first().copied())
+}
+
+fn routed_way(config: &PeerConfig) -> Option<SocketAddr> {
+    ways(config).into_iter().find(|way| is_routed(*way))
+}
+
+/// Whether a datagram would leave this machine. None is sent.
+fn is_routed(place: SocketAddr) -> bool {
+    let any: IpAddr = match place {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    UdpSocket::bind((any, 0)).is_ok_and(|socket| socket.connect(place).is_ok())
 }
 
 /// A port that somebody else has is no fault of the kernel's: another can be tried.

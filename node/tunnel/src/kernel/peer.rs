@@ -73,17 +73,17 @@ impl Known {
         next.copied()
     }
 
-    /// Where to send to once it is configured like this; None: where it is sent to already. A place that answers is not left
-    /// because others are known now, but because who declared it did withdraw it.
-    pub(super) fn moves_to(&self, config: &PeerConfig) -> Option<SocketAddr> {
+    /// Whether to send elsewhere once it is configured like this. A place that answers is not left because others are known now,
+    /// but because who declared it did withdraw it.
+    pub(super) fn leaves(&self, config: &PeerConfig) -> bool {
         let wanted = ways(config);
-        let answers = self.heard.is_some() && self.asked.is_none();
         let mut withdrawn = self.config.endpoints.iter().copied();
         let is_withdrawn = withdrawn.any(|it| self.is_at(it) && !wanted.contains(&it));
-        match ways(&self.config) == wanted || answers && !is_withdrawn {
-            true => None,
-            false => wanted.first().copied(),
-        }
+        ways(&self.config) != wanted && (is_withdrawn || !self.answers())
+    }
+
+    fn answers(&self) -> bool {
+        self.heard.is_some() && self.asked.is_none()
     }
 
     /// The kernel knows no more of an address than this.
@@ -172,21 +172,20 @@ mod tests {
         let now = Instant::now();
         let known = heard(config(&[], &[FIRST]), now);
         for candidates in [&[SECOND, FIRST][..], &[SECOND]] {
-            assert_eq!(known.moves_to(&config(&[], candidates)), None);
+            assert!(!known.leaves(&config(&[], candidates)));
         }
-        assert_eq!(known.moves_to(&config(&[SECOND], &[])), None);
+        assert!(!known.leaves(&config(&[SECOND], &[])));
     }
 
     #[test]
     fn a_place_that_does_not_answer_or_was_withdrawn_is_left() {
         let now = Instant::now();
-        let moves = Some(SECOND.parse().unwrap());
         let declared = heard(config(&[FIRST], &[]), now);
-        assert_eq!(declared.moves_to(&config(&[SECOND], &[])), moves);
+        assert!(declared.leaves(&config(&[SECOND], &[])));
         let mut silent = heard(config(&[], &[FIRST]), now);
         silent.take(moved(&silent, 148, 0), now, &mut vec![]);
-        assert_eq!(silent.moves_to(&config(&[], &[SECOND])), moves);
-        assert_eq!(silent.moves_to(&config(&[], &[FIRST])), None);
+        assert!(silent.leaves(&config(&[], &[SECOND])));
+        assert!(!silent.leaves(&config(&[], &[FIRST])));
     }
 
     /// It had gone on to a place that nobody listed.

@@ -9,7 +9,7 @@ use malha_tunnel::{Engine, PresharedKey, TunnelError, TunnelEvent};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
-use crate::nodes::meeting::{INTERFACE, engines_meet, play, start_node, underlay};
+use crate::nodes::meeting::{INTERFACE, engines_meet, play, serve, start_node, underlay};
 use crate::nodes::namespace::{Namespace, interface_exists, no_kernel};
 use crate::nodes::*;
 
@@ -38,6 +38,27 @@ fn userspace_calls_kernel() {
 fn kernel_calls_kernel() {
     need_kernel!();
     engines_meet(Engine::Kernel, Engine::Kernel);
+}
+
+/// A kernel does not count what it could not send, so it looks as if there had been nothing to say.
+#[test]
+fn a_place_without_a_route_keeps_a_kernel_from_no_other() {
+    need_kernel!();
+    let (left, right) = Namespace::joined_pair();
+    play(
+        (left, async move |ready, done| {
+            serve(Engine::Userspace, 1, 2, ready, done).await;
+        }),
+        (right, async move || {
+            let node = start_node(Engine::Kernel, 2);
+            let nowhere = "[2001:db8::1]:51820".parse().unwrap();
+            let server = peer(1, vec![nowhere, underlay(1)]);
+            node.tunnel.set_peer(server).await.unwrap();
+            let stream = node.dial(overlay(1, 80)).await.unwrap();
+            assert_echoes(stream, body(1000, 3)).await;
+            node.tunnel.shutdown().await;
+        }),
+    );
 }
 
 #[test]

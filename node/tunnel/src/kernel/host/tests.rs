@@ -1,6 +1,5 @@
 //! The host before a kernel that a test plays.
 
-use std::net::UdpSocket;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
@@ -30,6 +29,18 @@ impl Played {
 
     fn owned(&self, key: &PublicKey) -> Vec<IpNet> {
         self.0.lock().unwrap().owned[key].clone()
+    }
+
+    fn endpoint(&self, key: &PublicKey) -> Option<SocketAddr> {
+        self.0.lock().unwrap().peers[key].endpoint
+    }
+
+    /// Something of the peer's came from there.
+    fn hear(&self, key: &PublicKey, endpoint: SocketAddr) {
+        let mut device = self.0.lock().unwrap();
+        let seen = device.peers.get_mut(key).unwrap();
+        seen.endpoint = Some(endpoint);
+        seen.rx_bytes += 92;
     }
 
     fn refuse_peers(&self, is_full: bool) {
@@ -146,6 +157,31 @@ fn a_refresh_takes_back_no_address_that_went_to_another_peer() {
     host.rules.set.set_peer(&other).unwrap();
     host.refresh(Instant::now()).unwrap();
     assert_eq!(kernel.owned(&hub().public_key), []);
+}
+
+#[test]
+fn a_peer_is_looked_for_where_a_route_leads() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: it needs root");
+        return;
+    }
+    let played = std::thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        ip("link set lo up");
+        let places = ["[2001:db8::1]:51820", "127.0.0.2:51820"];
+        let mut at_two = hub();
+        at_two.endpoints = places.map(|it| it.parse().unwrap()).into();
+        let (mut host, kernel) = host(at_two.clone());
+        host.refresh(Instant::now()).unwrap();
+        let renewed = kernel.endpoint(&at_two.public_key);
+        // It answered there until the network changed.
+        kernel.hear(&at_two.public_key, at_two.endpoints[0]);
+        host.look(Instant::now()).unwrap();
+        host.rebind(Instant::now()).unwrap();
+        [renewed, kernel.endpoint(&at_two.public_key)]
+    });
+    let routed = Some("127.0.0.2:51820".parse().unwrap());
+    assert_eq!(played.join().unwrap(), [routed; 2]);
 }
 
 #[test]

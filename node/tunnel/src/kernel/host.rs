@@ -346,13 +346,14 @@ impl dyn Device {
     /// Sets a peer that the kernel does not have any more. What was known of it is kept even if that fails, since from it the
     /// next attempt is made.
     fn renew(&mut self, known: &mut Known, rules: &Ruleset) -> io::Result<()> {
-        *known = Known::new(known.config.clone());
+        *known = known.anew();
         let mut config = known.config.clone();
         // An address that went to another peer since is judged by that one's rules.
         config
             .allowed_ips
             .retain(|prefix| rules.owns(&config.public_key, prefix));
-        self.install(&config, first_way(&config))
+        let endpoint = known.seen.endpoint.or_else(|| first_way(&config));
+        self.install(&config, endpoint)
     }
 }
 

@@ -82,6 +82,15 @@ impl Known {
         ways(&self.config) != wanted && (is_withdrawn || !self.answers())
     }
 
+    /// What is still known of it when it is made anew.
+    pub(super) fn anew(&self) -> Self {
+        let mut anew = Self::new(self.config.clone());
+        if self.answers() && ways(&self.config).iter().any(|way| self.is_at(*way)) {
+            (anew.heard, anew.seen.endpoint) = (self.heard, self.seen.endpoint);
+        }
+        anew
+    }
+
     fn answers(&self) -> bool {
         self.heard.is_some() && self.asked.is_none()
     }

@@ -160,6 +160,21 @@ fn a_refresh_takes_back_no_address_that_went_to_another_peer() {
 }
 
 #[test]
+fn a_refresh_looks_for_a_peer_where_it_answered_last() {
+    let second = "192.0.2.2:51820".parse().unwrap();
+    let mut at_two = hub();
+    at_two.endpoints.push(second);
+    let (mut host, kernel) = host(at_two);
+    let start = Instant::now();
+    kernel.hear(&hub().public_key, second);
+    host.look(start).unwrap();
+    for rest in [1, 2] {
+        host.refresh(start + rest * HEARD_LATELY).unwrap();
+        assert_eq!(kernel.endpoint(&hub().public_key), Some(second));
+    }
+}
+
+#[test]
 fn a_peer_is_looked_for_where_a_route_leads() {
     if !nix::unistd::geteuid().is_root() {
         println!("skipped: it needs root");

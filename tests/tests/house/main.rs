@@ -8,3 +8,4 @@ mod manifests;
 mod sources;
 mod spdx;
 mod tree;
+mod units;

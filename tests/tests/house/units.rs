@@ -1,0 +1,46 @@
+//! The units that are shipped, as systemd itself reads them. None is started.
+
+use std::fs;
+use std::process::Command;
+
+use tempfile::tempdir;
+
+use crate::tree::files;
+
+#[test]
+fn systemd_understands_every_line_of_the_units() {
+    if Command::new("systemd-analyze")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
+        println!("skipped: it needs systemd-analyze");
+        return;
+    }
+    let units = files().into_iter().filter(|it| it.has_extension("service"));
+    let (mut seen, mut wrong) = (0, String::new());
+    for unit in units {
+        seen += 1;
+        wrong += &complaints(&unit.path, &unit.text().unwrap_or_default());
+    }
+    assert_eq!(wrong, "");
+    assert_eq!(seen, 2);
+}
+
+/// Of the unit alone: the programs are not installed here, nor is what it waits for.
+fn complaints(path: &str, text: &str) -> String {
+    let folder = tempdir().expect("a folder of its own");
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let place = folder.path().join(name);
+    let lines = text.lines().map(|line| match line.split_once('=') {
+        Some(("ExecStart", _)) => "ExecStart=/bin/true",
+        _ => line,
+    });
+    fs::write(&place, lines.collect::<Vec<_>>().join("\n")).expect("it can be written there");
+    let mut analyze = Command::new("systemd-analyze");
+    let said = analyze.args(["verify", "--man=no"]).arg(&place).output();
+    let said = said.expect("it was there before");
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    let ours = said.lines().filter(|line| line.contains(name));
+    ours.map(|line| format!("{line}\n")).collect()
+}

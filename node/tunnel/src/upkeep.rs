@@ -92,7 +92,7 @@ impl Upkeep {
         self.next_look = Some(now + LOOK_PAUSE);
         let mended = match self.is_whole() {
             Ok(true) => self.set_routes(),
-            Ok(false) => self.set().map(|()| true),
+            Ok(false) => self.set().and_then(|()| self.set_routes()).map(|_| true),
             Err(error) => Err(error),
         };
         self.is_suspect = mended.is_err();
@@ -136,7 +136,7 @@ impl Upkeep {
             state.ipv4_only.clone_from(&refused);
             is_new
         });
-        self.set_routes().map(drop)
+        Ok(())
     }
 
     /// Whether a route was missing.

@@ -40,6 +40,10 @@ pub(crate) fn give(netlink: &mut Netlink, index: u32, address: IpNet) -> io::Res
     match netlink.ask(addition(index, address), |_| {}) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        // An interface without IPv6, too short for it perhaps, is none to IPv6. Whether it is gone others say.
+        Err(error) if error.raw_os_error() == Some(Errno::ENODEV as i32) => {
+            Err(io::Error::other(error))
+        }
         Err(error) => Err(error),
     }
 }

@@ -94,5 +94,15 @@ fn who_takes_a_route_away_again_and_again_is_followed_at_a_pace() {
     });
 }
 
+/// As when somebody does that between the look at the addresses and the one at the routes.
+#[test]
+fn an_interface_that_loses_its_ipv6_meanwhile_is_not_taken_for_gone() {
+    play(|upkeep, _| {
+        ip("link set m0 mtu 1000");
+        let error = upkeep.set_routes().unwrap_err();
+        assert!(!is_absent(&error), "{error}");
+    });
+}
+
 const NETWORKS: [(&str, &str); 2] = [("100.64.0.0/10", "100.64.0.9"), ("fd00::/48", "fd00::9")];
 const LATER: Duration = Duration::from_secs(10);

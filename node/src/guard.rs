@@ -218,6 +218,10 @@ impl Guard {
             Err(error) => self.unseen = Some(error.to_string()),
         }
         self.ports = Ports::of(map, &self.config.except, &self.here);
+        if self.in_force.as_ref() == Some(&self.ports) {
+            // What was refused is not wanted any more.
+            self.refused = None;
+        }
     }
 
     fn is_right(&self) -> bool {

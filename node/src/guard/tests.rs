@@ -44,6 +44,18 @@ fn a_guard_that_is_behind_says_what_it_closes_and_why_that_is_not_all() {
     assert!(said.ends_with("no descriptor is left"), "{said}");
 }
 
+/// Nothing would be tried again then, since nothing is to be closed.
+#[test]
+fn what_was_refused_and_is_not_wanted_any_more_is_no_trouble() {
+    let map = Arc::new(testbed::netmap(0));
+    let mut guard = guard(GuardChoice::Required);
+    guard.in_force = Some(Ports::of(&map, &BTreeSet::new(), &BTreeSet::new()));
+    guard.refused = Some("no descriptor is left".into());
+    guard.map = Some(map);
+    guard.follow();
+    assert_eq!(guard.refused, None);
+}
+
 #[test]
 fn a_service_closes_its_port_and_a_target_on_this_machine() {
     let mut map = testbed::netmap(1);

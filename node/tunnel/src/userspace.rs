@@ -305,7 +305,8 @@ impl Tunnel for Userspace {
 
     async fn shutdown(&self) {
         self.commands.shutdown().await;
-        if self.keeper.is_none() {
+        let mut keeper = self.keeper.iter();
+        if !keeper.any(|keeper| interface::is_kept(&**keeper, &self.interface)) {
             // Each program that this process starts has a descriptor of it too, until it runs.
             let interface = self.interface.clone();
             let ended = spawn_blocking(move || interface::await_end(&interface));

@@ -10,11 +10,12 @@ mod nodes;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::pin::pin;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use malha_tunnel::{Allow, Engine, Offload};
+use malha_tunnel::{Allow, Engine, Keeper, Offload};
 use nodes::meeting::{INTERFACE, MIB, engines_meet, play, serve, start_node, underlay};
 use nodes::namespace::{Namespace, interface_exists, missing};
 use nodes::*;
@@ -68,6 +69,7 @@ fn shutdown_waits_for_another_descriptor_of_the_interface() {
     let work = namespace.run(async move || {
         let mut config = config(1);
         config.interface = "held0".into();
+        config.keeper = Some(Arc::new(Forgetful));
         let node = Node::start(Engine::Userspace, config, 1);
         let another = descriptor_of("held0");
         let mut shutdown = pin!(node.tunnel.shutdown());
@@ -88,6 +90,32 @@ fn shutdown_waits_for_another_descriptor_of_the_interface() {
         assert!(!interface_exists("held0"));
     });
     work.join().unwrap();
+}
+
+/// As in a process that no service manager has started.
+#[derive(Debug)]
+struct Forgetful;
+
+impl Keeper for Forgetful {
+    fn take(&self, _: &str) -> Option<OwnedFd> {
+        None
+    }
+
+    fn keep(&self, _: &str, _: BorrowedFd<'_>) {}
+
+    fn forget(&self, _: &str) {}
+
+    fn freed_at(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn leave(&self) {}
+
+    fn names(&self) -> Vec<String> {
+        vec![]
+    }
+
+    fn forget_unclaimed(&self) {}
 }
 
 /// One more descriptor of a TUN device of this process.
@@ -335,4 +363,4 @@ fn ping(remote: SocketAddr) -> std::io::Result<usize> {
 }
 
 /// More than a tunnel that waits for nothing takes to say that it has ended.
-const TURNS_TO_RETURN: u32 = 10_000;
+const TURNS_TO_RETURN: u32 = 300;

@@ -9,12 +9,8 @@ use crate::tree::files;
 
 #[test]
 fn systemd_understands_every_line_of_the_units() {
-    if Command::new("systemd-analyze")
-        .arg("--version")
-        .output()
-        .is_err()
-    {
-        println!("skipped: it needs systemd-analyze");
+    if complaints("wrong.service", "[Service]\nExecStart=x\nNonsense=1\n").is_empty() {
+        println!("skipped: it needs systemd-analyze, and that it reads units here");
         return;
     }
     let units = files().into_iter().filter(|it| it.has_extension("service"));
@@ -39,8 +35,8 @@ fn complaints(path: &str, text: &str) -> String {
     fs::write(&place, lines.collect::<Vec<_>>().join("\n")).expect("it can be written there");
     let mut analyze = Command::new("systemd-analyze");
     let said = analyze.args(["verify", "--man=no"]).arg(&place).output();
-    let said = said.expect("it was there before");
-    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    let said = said.map_or_else(|_| vec![], |said| said.stderr);
+    let said = String::from_utf8_lossy(&said);
     let ours = said.lines().filter(|line| line.contains(name));
     ours.map(|line| format!("{line}\n")).collect()
 }

@@ -216,8 +216,7 @@ impl Host {
     pub(super) fn rebind(&mut self, now: Instant) -> io::Result<()> {
         self.wireguard.forget_sources()?;
         for (key, known) in &mut self.peers {
-            let is_lost = !known.seen.endpoint.is_some_and(is_routed);
-            let Some(endpoint) = routed_way(&known.config).filter(|_| is_lost) else {
+            let Some(endpoint) = way_instead(known) else {
                 continue;
             };
             let change = PeerChange {
@@ -225,7 +224,7 @@ impl Host {
                 ..PeerChange::default()
             };
             self.wireguard.set_peer(key, &change)?;
-            known.tried = Some(now);
+            (known.tried, known.seen.endpoint) = (Some(now), Some(endpoint));
         }
         self.nudge(|_| true)
     }
@@ -346,13 +345,15 @@ impl dyn Device {
     /// Sets a peer that the kernel does not have any more. What was known of it is kept even if that fails, since from it the
     /// next attempt is made.
     fn renew(&mut self, known: &mut Known, rules: &Ruleset) -> io::Result<()> {
+        let instead = way_instead(known);
         *known = known.anew();
         let mut config = known.config.clone();
         // An address that went to another peer since is judged by that one's rules.
         config
             .allowed_ips
             .retain(|prefix| rules.owns(&config.public_key, prefix));
-        let endpoint = known.seen.endpoint.or_else(|| first_way(&config));
+        let endpoint = instead.or(known.seen.endpoint);
+        let endpoint = endpoint.or_else(|| first_way(&config));
         self.install(&config, endpoint)
     }
 }
@@ -398,6 +399,12 @@ impl Known {
 /// which no route leads does not answer.
 fn first_way(config: &PeerConfig) -> Option<SocketAddr> {
     routed_way(config).or_else(|| ways(config).first().copied())
+}
+
+/// The first place to which a route leads, if none leads to where the peer is looked for now.
+fn way_instead(known: &Known) -> Option<SocketAddr> {
+    let is_lost = !known.seen.endpoint.is_some_and(is_routed);
+    routed_way(&known.config).filter(|_| is_lost)
 }
 
 fn routed_way(config: &PeerConfig) -> Option<SocketAddr> {

@@ -30,8 +30,8 @@ pub fn local_addresses(asked: &BTreeSet<IpAddr>) -> io::Result<BTreeSet<IpAddr>>
     Ok(local)
 }
 
-/// Puts back the route to the network of an interface's address, as the kernel made it with the address, before what somebody
-/// has put in its place. False if it was there.
+/// Puts back the route to the network of an interface's address, as the kernel made it with the address. False if it was there.
+/// What somebody has put in its place stays: behind it in IPv4, and before it in IPv6 if it has the same metric.
 pub(crate) fn give(netlink: &mut Netlink, index: u32, address: IpNet) -> io::Result<bool> {
     if address.addr().is_ipv4() && address.prefix_len() == address.max_prefix_len() {
         // The kernel makes none.

@@ -20,6 +20,7 @@ use tokio::time::sleep_until;
 use tun_rs::{DeviceBuilder, SyncDevice};
 
 use crate::config::TunnelConfig;
+use crate::keeper::Keeper;
 use crate::offload::join::{Arrival, Joins};
 use crate::offload::vnet::{HEADER_BYTES, Work};
 use crate::status::InterfaceState;
@@ -53,6 +54,11 @@ pub(super) struct Outlet {
 /// Gives up the device that the last run left to its keeper: another engine wants the name.
 pub(super) fn give_up(config: &TunnelConfig) {
     kept::give_up(config);
+}
+
+/// Whether a device of this name stays when this process has closed it.
+pub(super) fn is_kept(keeper: &dyn Keeper, interface: &str) -> bool {
+    kept::holds(keeper, interface)
 }
 
 /// Blocks until there is no interface of this name, but not for longer than somebody who closes a descriptor of it takes.

@@ -193,10 +193,17 @@ fn a_peer_is_looked_for_where_a_route_leads() {
         kernel.hear(&at_two.public_key, at_two.endpoints[0]);
         host.look(Instant::now()).unwrap();
         host.rebind(Instant::now()).unwrap();
-        [renewed, kernel.endpoint(&at_two.public_key)]
+        let moved = kernel.endpoint(&at_two.public_key);
+        host.refresh(Instant::now() + HEARD_LATELY).unwrap();
+        let moved_and_renewed = kernel.endpoint(&at_two.public_key);
+        kernel.hear(&at_two.public_key, at_two.endpoints[0]);
+        host.look(Instant::now()).unwrap();
+        host.refresh(Instant::now() + HEARD_LATELY).unwrap();
+        let lost = kernel.endpoint(&at_two.public_key);
+        [renewed, moved, moved_and_renewed, lost]
     });
     let routed = Some("127.0.0.2:51820".parse().unwrap());
-    assert_eq!(played.join().unwrap(), [routed; 2]);
+    assert_eq!(played.join().unwrap(), [routed; 4]);
 }
 
 #[test]

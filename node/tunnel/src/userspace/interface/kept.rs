@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use super::{Ability, await_end};
 use crate::config::TunnelConfig;
-use crate::keeper::plain;
+use crate::keeper::{Keeper, plain};
 use crate::upkeep::Upkeep;
 
 /// The device of the last run, if it is as this configuration wants it. All others are gone after this.
@@ -39,11 +39,17 @@ pub(super) fn keep(config: &TunnelConfig, ability: Ability, device: &OwnedFd) {
     }
 }
 
+/// Whether a device stays when this process has closed it.
+pub(super) fn holds(keeper: &dyn Keeper, interface: &str) -> bool {
+    let head = head(interface);
+    keeper.names().iter().any(|name| name.starts_with(&head))
+}
+
 fn forget_all_but(wanted: Option<&str>, config: &TunnelConfig) {
     let Some(keeper) = &config.keeper else {
         return;
     };
-    let head = head(config);
+    let head = head(&config.interface);
     let mut others = keeper.names();
     others.retain(|it| it.starts_with(&head) && Some(it.as_str()) != wanted);
     others.iter().for_each(|other| keeper.forget(other));
@@ -63,7 +69,7 @@ fn is_device(descriptor: &OwnedFd, interface: &str) -> bool {
 
 /// All that can't be changed of a device, or that nobody looks at again.
 fn name(config: &TunnelConfig, ability: Ability) -> String {
-    let mut name = head(config);
+    let mut name = head(&config.interface);
     for address in &config.addresses {
         name.push_str(&format!("{address} "));
     }
@@ -72,8 +78,8 @@ fn name(config: &TunnelConfig, ability: Ability) -> String {
     plain(&name)
 }
 
-fn head(config: &TunnelConfig) -> String {
-    format!("tun {} ", config.interface)
+fn head(interface: &str) -> String {
+    format!("tun {interface} ")
 }
 
 impl Ability {

@@ -9,6 +9,7 @@ mod link;
 mod ports;
 mod refuser;
 mod segment;
+mod shared;
 mod stack;
 mod steps;
 mod stream;

@@ -1,12 +1,11 @@
-//! One TCP connection: a smoltcp socket with an interface of its own, shared by the stack and the stream. Having an interface
-//! each, connections are found by a hash and not by asking every socket. It never chooses ports or peers.
+//! One TCP connection: a smoltcp socket with an interface of its own. Having an interface each, connections are found by a hash
+//! and not by asking every socket. It never chooses ports or peers.
 
 mod intake;
 mod owner;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
@@ -21,10 +20,10 @@ use super::link::{Link, Outbox};
 use super::segment::{self, Expected};
 use super::stack::Tuple;
 
-pub(crate) struct Connection {
+pub(crate) struct Connection<'a> {
     tuple: Tuple,
     interface: Interface,
-    sockets: SocketSet<'static>,
+    sockets: SocketSet<'a>,
     handle: SocketHandle,
     clock: Clock,
     mtu_bytes: usize,
@@ -52,14 +51,6 @@ pub(crate) struct Connection {
     end: Option<End>,
 }
 
-/// A connection and its stack share it under this lock, which is held for one smoltcp call and never across an await.
-pub(crate) type Shared = Arc<Mutex<Connection>>;
-
-pub(crate) fn lock(shared: &Shared) -> MutexGuard<'_, Connection> {
-    // A panic elsewhere leaves a connection that at worst times out.
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// What every connection of a stack has in common.
 pub(crate) struct Terms {
     pub(crate) clock: Clock,
@@ -67,10 +58,15 @@ pub(crate) struct Terms {
     pub(crate) bell: mpsc::UnboundedSender<Tuple>,
 }
 
-impl Connection {
+impl<'a> Connection<'a> {
     /// A connection that will send a SYN.
-    pub(crate) fn dial(tuple: Tuple, terms: &Terms, buffer_bytes: usize) -> io::Result<Self> {
-        let mut connection = Self::new(tuple, terms, buffer_bytes)?;
+    pub(crate) fn dial(
+        tuple: Tuple,
+        terms: &Terms,
+        received: &'a mut [u8],
+        sent: &'a mut [u8],
+    ) -> io::Result<Self> {
+        let mut connection = Self::new(tuple, terms, received, sent)?;
         let (interface, socket) = connection.parts();
         socket
             .connect(interface.context(), tuple.remote, tuple.local)
@@ -80,8 +76,13 @@ impl Connection {
     }
 
     /// A connection that waits for the SYN it is about to be given.
-    pub(crate) fn answer(tuple: Tuple, terms: &Terms, buffer_bytes: usize) -> io::Result<Self> {
-        let mut connection = Self::new(tuple, terms, buffer_bytes)?;
+    pub(crate) fn answer(
+        tuple: Tuple,
+        terms: &Terms,
+        received: &'a mut [u8],
+        sent: &'a mut [u8],
+    ) -> io::Result<Self> {
+        let mut connection = Self::new(tuple, terms, received, sent)?;
         connection.silence_limit = OPENING_LIMIT;
         let (_, socket) = connection.parts();
         socket
@@ -90,7 +91,12 @@ impl Connection {
         Ok(connection)
     }
 
-    fn new(tuple: Tuple, terms: &Terms, buffer_bytes: usize) -> io::Result<Self> {
+    fn new(
+        tuple: Tuple,
+        terms: &Terms,
+        received: &'a mut [u8],
+        sent: &'a mut [u8],
+    ) -> io::Result<Self> {
         let mut none = Outbox::default();
         let mut link = Link {
             inbound: None,
@@ -107,8 +113,7 @@ impl Connection {
             let pushed = addresses.push(IpCidr::new(own, host_prefix(tuple.local)));
             debug_assert!(pushed.is_ok(), "a new interface has no addresses yet");
         });
-        let buffer = || SocketBuffer::new(vec![0; buffer_bytes]);
-        let mut socket = Socket::new(buffer(), buffer());
+        let mut socket = Socket::new(SocketBuffer::new(received), SocketBuffer::new(sent));
         socket.set_congestion_control(CongestionControl::Cubic);
         socket.set_nagle_enabled(false);
         socket.set_keep_alive(Some(KEEPALIVE_INTERVAL.into()));
@@ -374,11 +379,11 @@ impl Connection {
         self.socket().abort();
     }
 
-    fn parts(&mut self) -> (&mut Interface, &mut Socket<'static>) {
+    fn parts(&mut self) -> (&mut Interface, &mut Socket<'a>) {
         (&mut self.interface, self.sockets.get_mut(self.handle))
     }
 
-    fn socket(&mut self) -> &mut Socket<'static> {
+    fn socket(&mut self) -> &mut Socket<'a> {
         self.sockets.get_mut(self.handle)
     }
 

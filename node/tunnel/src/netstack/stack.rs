@@ -4,7 +4,6 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use smoltcp::socket::tcp::State;
@@ -12,11 +11,12 @@ use tokio::sync::mpsc;
 
 use super::buffers::Buffers;
 use super::clock::Clock;
-use super::connection::{Connection, Shared, Terms, lock};
+use super::connection::{Connection, Terms};
 use super::end::End;
 use super::link::{Departure, Outbox};
 use super::ports::free_port;
 use super::refuser::Refuser;
+use super::shared::Shared;
 use super::stream::NetstackStream;
 use crate::config::TunnelConfig;
 use crate::listener::TunnelListener;
@@ -124,9 +124,10 @@ impl Stack {
         }
         let tuple = self.free_tuple(remote)?;
         let buffer_bytes = self.buffers.next();
-        let connection = Connection::dial(tuple, &self.terms, buffer_bytes)?;
-        let connection = Arc::new(Mutex::new(connection));
-        self.insert(tuple, Arc::clone(&connection), buffer_bytes, None);
+        let connection = Shared::new(buffer_bytes, |received, sent| {
+            Connection::dial(tuple, &self.terms, received, sent)
+        })?;
+        self.insert(tuple, connection.clone(), buffer_bytes, None);
         self.counters.dialled += 1;
         self.ring(tuple);
         Ok(NetstackStream::new(connection))
@@ -264,7 +265,9 @@ impl Stack {
             entry.due = false;
             let turn = room_bytes.min(self.outbox.bytes() + TURN_BYTES);
             let waiting = self.outbox.len();
-            lock(&entry.connection).transmit(&mut self.outbox, turn, now);
+            entry
+                .connection
+                .with(|connection| connection.transmit(&mut self.outbox, turn, now));
             let sent = self.outbox.len() > waiting;
             let soonest = if sent { now } else { now + IDLE_RETRY };
             self.schedule(tuple, soonest, now);
@@ -309,7 +312,7 @@ impl Stack {
 
     fn cut_one(&mut self, tuple: Tuple) {
         if let Some(entry) = self.connections.get(&tuple) {
-            lock(&entry.connection).end(End::Cut);
+            entry.connection.with(|connection| connection.end(End::Cut));
             self.ring(tuple);
         }
     }
@@ -328,10 +331,12 @@ impl Stack {
             return false;
         }
         let buffer_bytes = self.buffers.next();
-        let Ok(connection) = Connection::answer(tuple, &self.terms, buffer_bytes) else {
+        let connection = Shared::new(buffer_bytes, |received, sent| {
+            Connection::answer(tuple, &self.terms, received, sent)
+        });
+        let Ok(connection) = connection else {
             return false;
         };
-        let connection = Arc::new(Mutex::new(connection));
         self.insert(tuple, connection, buffer_bytes, Some(place));
         true
     }
@@ -340,14 +345,13 @@ impl Stack {
         let Some(entry) = self.connections.get_mut(&tuple) else {
             return;
         };
-        let established = {
-            let mut connection = lock(&entry.connection);
+        let established = entry.connection.with(|connection| {
             connection.receive(packet, flags.rst, &mut self.outbox, now);
             connection.is_established()
-        };
+        });
         if established && let Some(place) = entry.place.take() {
-            lock(&entry.connection).attach();
-            let stream = NetstackStream::new(Arc::clone(&entry.connection));
+            entry.connection.with(|connection| connection.attach());
+            let stream = NetstackStream::new(entry.connection.clone());
             place.send((Box::new(stream), tuple.remote));
             self.counters.accepted += 1;
         }
@@ -359,20 +363,19 @@ impl Stack {
         let Some(entry) = self.connections.get_mut(&tuple) else {
             return;
         };
-        let mut connection = lock(&entry.connection);
-        if !connection.is_attached() && entry.place.is_none() {
-            let until = *entry.linger_until.get_or_insert(now + LINGER_LIMIT);
-            if now >= until || connection.is_unwanted() {
-                connection.end(End::Aborted);
+        let next = entry.connection.with(|connection| {
+            if !connection.is_attached() && entry.place.is_none() {
+                let until = *entry.linger_until.get_or_insert(now + LINGER_LIMIT);
+                if now >= until || connection.is_unwanted() {
+                    connection.end(End::Aborted);
+                }
             }
-        }
-        if connection.is_over() {
-            drop(connection);
+            (!connection.is_over()).then(|| connection.poll_at(now))
+        });
+        let Some(next) = next else {
             self.remove(tuple);
             return;
-        }
-        let next = connection.poll_at(now);
-        drop(connection);
+        };
         let next = next
             .map(|at| at.max(soonest))
             .into_iter()
@@ -423,9 +426,10 @@ impl Stack {
     /// Whether a new connection may take the place of the one with this tuple.
     fn is_finished(&self, tuple: Tuple) -> bool {
         self.connections.get(&tuple).is_some_and(|entry| {
-            let mut connection = lock(&entry.connection);
-            !connection.is_attached()
-                && matches!(connection.state(), State::TimeWait | State::Closed)
+            entry.connection.with(|connection| {
+                !connection.is_attached()
+                    && matches!(connection.state(), State::TimeWait | State::Closed)
+            })
         })
     }
 

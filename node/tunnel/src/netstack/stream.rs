@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connection::{Shared, lock};
 use super::end::End;
+use super::shared::Shared;
 use crate::stream::{BoxStream, KernelPart, Stream};
 
 pub(crate) struct NetstackStream(Shared);
@@ -20,7 +20,7 @@ impl NetstackStream {
 
     /// Waits for the answer to our SYN.
     pub(crate) async fn connected(&mut self) -> io::Result<()> {
-        poll_fn(|cx| lock(&self.0).poll_connected(cx)).await
+        poll_fn(|cx| self.0.with(|connection| connection.poll_connected(cx))).await
     }
 }
 
@@ -30,7 +30,7 @@ impl AsyncRead for NetstackStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        lock(&self.0).poll_read(cx, buffer)
+        self.0.with(|connection| connection.poll_read(cx, buffer))
     }
 }
 
@@ -40,7 +40,7 @@ impl AsyncWrite for NetstackStream {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        lock(&self.0).poll_write(cx, data)
+        self.0.with(|connection| connection.poll_write(cx, data))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -48,16 +48,17 @@ impl AsyncWrite for NetstackStream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        lock(&self.0).finish();
+        self.0.with(|connection| connection.finish());
         Poll::Ready(Ok(()))
     }
 }
 
 impl Stream for NetstackStream {
     fn abort(&mut self) {
-        let mut connection = lock(&self.0);
-        connection.end(End::Aborted);
-        connection.ring();
+        self.0.with(|connection| {
+            connection.end(End::Aborted);
+            connection.ring();
+        });
     }
 
     fn into_kernel(self: Box<Self>) -> Result<KernelPart, BoxStream> {
@@ -67,6 +68,6 @@ impl Stream for NetstackStream {
 
 impl Drop for NetstackStream {
     fn drop(&mut self) {
-        lock(&self.0).detach();
+        self.0.with(|connection| connection.detach());
     }
 }

@@ -7,7 +7,7 @@ use super::super::segment::{self, Expected, Sequence};
 use super::super::steps::Steps;
 use super::{ACK_DELAY, Connection};
 
-impl Connection {
+impl Connection<'_> {
     /// Has smoltcp know what segments are joined in a packet, or acknowledged by it.
     pub(super) fn ingest_steps(
         &mut self,

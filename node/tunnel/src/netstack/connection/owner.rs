@@ -10,7 +10,7 @@ use tokio::io::ReadBuf;
 use super::super::end::End;
 use super::Connection;
 
-impl Connection {
+impl Connection<'_> {
     pub(in crate::netstack) fn poll_connected(
         &mut self,
         cx: &mut Context<'_>,

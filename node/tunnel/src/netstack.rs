@@ -8,6 +8,7 @@ mod hurry;
 mod link;
 mod ports;
 mod refuser;
+mod resting;
 mod segment;
 mod shared;
 mod stack;

@@ -17,6 +17,7 @@ use super::clock::Clock;
 use super::end::End;
 use super::hurry::{Hurry, Owed};
 use super::link::{Link, Outbox};
+use super::resting::LastAcknowledgement;
 use super::segment::{self, Expected};
 use super::stack::Tuple;
 
@@ -356,6 +357,16 @@ impl<'a> Connection<'a> {
             State::Listen => true,
             _ => false,
         }
+    }
+
+    /// Of a connection of which nobody wants anything any more, but that the peer may have missed that it is over.
+    pub(crate) fn last_acknowledgement(&mut self) -> Option<LastAcknowledgement> {
+        let rests = !self.attached && self.state() == State::TimeWait;
+        let expected = self.expected().filter(|_| rests)?;
+        Some(LastAcknowledgement {
+            number: expected.acked?,
+            ack: expected.next,
+        })
     }
 
     pub(crate) fn is_attached(&self) -> bool {

@@ -41,6 +41,11 @@ impl Outbox {
         Some(departure)
     }
 
+    /// A packet whose checksum of TCP need not be right yet.
+    pub(crate) fn push(&mut self, bytes: usize, fill: impl FnOnce(&mut [u8])) {
+        Outbound::new(self).consume(bytes, fill);
+    }
+
     /// Takes back a packet that has left, so that its buffer is used again.
     pub(crate) fn recycle(&mut self, departure: Departure) {
         self.pool.put_back(departure.packet);

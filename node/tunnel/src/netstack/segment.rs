@@ -79,6 +79,11 @@ impl Sequence {
         self.plain_ack
     }
 
+    /// Whether its sender lacks an acknowledgement of what it has sent, and is no answer to one.
+    pub(super) fn is_behind_a_loss(self) -> bool {
+        self.plain_ack && self.has_data
+    }
+
     pub(super) fn data_bytes(self) -> usize {
         distance(self.first, self.end)
     }

@@ -16,6 +16,7 @@ use super::end::End;
 use super::link::{Departure, Outbox};
 use super::ports::free_port;
 use super::refuser::Refuser;
+use super::resting::Resting;
 use super::shared::Shared;
 use super::stream::NetstackStream;
 use crate::config::TunnelConfig;
@@ -38,6 +39,7 @@ pub(crate) struct Stack {
     max_connections: usize,
     terms: Terms,
     connections: HashMap<Tuple, Entry>,
+    resting: Resting,
     listeners: HashMap<SocketAddr, mpsc::Sender<Accepted>>,
     /// Connections that have something to send.
     due: VecDeque<Tuple>,
@@ -79,6 +81,7 @@ impl Stack {
             refuser: Refuser::new(&terms),
             terms,
             connections: HashMap::new(),
+            resting: Resting::default(),
             listeners: HashMap::new(),
             due: VecDeque::new(),
             timers: BTreeSet::new(),
@@ -112,7 +115,7 @@ impl Stack {
 
     /// Starts a connection; its SYN leaves with the next [`transmit`](Self::transmit).
     pub(crate) fn dial(&mut self, remote: SocketAddr) -> io::Result<NetstackStream> {
-        if !self.make_room() {
+        if self.connections.len() >= self.max_connections {
             self.counters.refused_full += 1;
             return Err(io::Error::new(
                 io::ErrorKind::QuotaExceeded,
@@ -214,7 +217,9 @@ impl Stack {
             self.remove(tuple);
         }
         let taken = self.connections.contains_key(&tuple) || (opens && self.answer(tuple));
-        if !taken {
+        if taken {
+            self.receive(tuple, packet, flags, now);
+        } else if opens || !self.resting.answer(tuple, packet, &mut self.outbox) {
             let listening = self
                 .listeners
                 .get(&tuple.local)
@@ -223,9 +228,7 @@ impl Stack {
                 self.counters.refused_closed += 1;
                 self.refuse(packet, headers.destination, now);
             }
-            return;
         }
-        self.receive(tuple, packet, flags, now);
     }
 
     /// The owner of a connection did something.
@@ -239,6 +242,7 @@ impl Stack {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.resting.handle_timeout(now);
         while let Some((at, tuple)) = self.timers.first().copied()
             && at <= now
         {
@@ -326,7 +330,7 @@ impl Stack {
             self.counters.refused_full += 1;
             return false;
         };
-        if !self.make_room() {
+        if self.connections.len() >= self.max_connections {
             self.counters.refused_full += 1;
             return false;
         }
@@ -337,6 +341,7 @@ impl Stack {
         let Ok(connection) = connection else {
             return false;
         };
+        self.resting.forget(tuple);
         self.insert(tuple, connection, buffer_bytes, Some(place));
         true
     }
@@ -370,11 +375,20 @@ impl Stack {
                     connection.end(End::Aborted);
                 }
             }
-            (!connection.is_over()).then(|| connection.poll_at(now))
+            match connection.last_acknowledgement() {
+                None if !connection.is_over() => Ok(connection.poll_at(now)),
+                last => Err(last),
+            }
         });
-        let Some(next) = next else {
-            self.remove(tuple);
-            return;
+        let next = match next {
+            Ok(next) => next,
+            Err(last) => {
+                self.remove(tuple);
+                if let Some(last) = last {
+                    self.resting.insert(tuple, last, &mut self.outbox, now);
+                }
+                return;
+            }
         };
         let next = next
             .map(|at| at.max(soonest))
@@ -433,19 +447,6 @@ impl Stack {
         })
     }
 
-    /// Makes sure that one more connection fits, if need be by ending a TIME-WAIT early.
-    fn make_room(&mut self) -> bool {
-        if self.connections.len() < self.max_connections {
-            return true;
-        }
-        let finished = self
-            .connections
-            .keys()
-            .copied()
-            .find(|tuple| self.is_finished(*tuple));
-        finished.map(|tuple| self.remove(tuple)).is_some()
-    }
-
     fn free_tuple(&self, remote: SocketAddr) -> io::Result<Tuple> {
         let same_family = |ip: &&IpAddr| ip.is_ipv4() == remote.is_ipv4();
         let local = self.addresses.iter().find(same_family).copied();
@@ -459,7 +460,8 @@ impl Stack {
             local: (local, port).into(),
             remote,
         };
-        free_port(|port| !self.connections.contains_key(&tuple(port))).map(tuple)
+        let taken = |tuple| self.connections.contains_key(&tuple) || self.resting.contains(tuple);
+        free_port(|port| !taken(tuple(port))).map(tuple)
     }
 
     fn refuse(&mut self, packet: &[u8], own: IpAddr, now: Instant) {

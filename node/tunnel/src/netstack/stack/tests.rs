@@ -2,6 +2,7 @@
 
 mod crowd;
 mod ends;
+mod leaving;
 mod slow_start;
 
 use std::pin::Pin;

@@ -5,6 +5,7 @@ mod clock;
 mod connection;
 mod end;
 mod hurry;
+mod linger;
 mod link;
 mod ports;
 mod refuser;

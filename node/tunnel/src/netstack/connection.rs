@@ -377,6 +377,11 @@ impl<'a> Connection<'a> {
         self.attached = true;
     }
 
+    /// Of what the owner has written.
+    pub(crate) fn unacknowledged_bytes(&mut self) -> usize {
+        self.socket().send_queue()
+    }
+
     /// Data came for an owner who is gone.
     pub(crate) fn is_unwanted(&mut self) -> bool {
         !self.attached && self.socket().can_recv()

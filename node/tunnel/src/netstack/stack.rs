@@ -13,6 +13,7 @@ use super::buffers::Buffers;
 use super::clock::Clock;
 use super::connection::{Connection, Terms};
 use super::end::End;
+use super::linger::Linger;
 use super::link::{Departure, Outbox};
 use super::ports::free_port;
 use super::refuser::Refuser;
@@ -60,8 +61,8 @@ struct Entry {
     place: Option<mpsc::OwnedPermit<Accepted>>,
     timer: Option<Instant>,
     due: bool,
-    /// Set when the owner is gone: how long the rest may still take.
-    linger_until: Option<Instant>,
+    /// Set when the owner is gone.
+    linger: Option<Linger>,
 }
 
 impl Stack {
@@ -370,8 +371,11 @@ impl Stack {
         };
         let next = entry.connection.with(|connection| {
             if !connection.is_attached() && entry.place.is_none() {
-                let until = *entry.linger_until.get_or_insert(now + LINGER_LIMIT);
-                if now >= until || connection.is_unwanted() {
+                let rest_bytes = connection.unacknowledged_bytes();
+                let begun = || Linger::new(rest_bytes, now);
+                let linger = entry.linger.get_or_insert_with(begun);
+                linger.observe(rest_bytes, now);
+                if now >= linger.until() || connection.is_unwanted() {
                     connection.end(End::Aborted);
                 }
             }
@@ -393,7 +397,7 @@ impl Stack {
         let next = next
             .map(|at| at.max(soonest))
             .into_iter()
-            .chain(entry.linger_until)
+            .chain(entry.linger.as_ref().map(Linger::until))
             .min();
         if let Some(old) = entry.timer.take() {
             self.timers.remove(&(old, tuple));
@@ -422,7 +426,7 @@ impl Stack {
             place,
             timer: None,
             due: false,
-            linger_until: None,
+            linger: None,
         };
         self.connections.insert(tuple, entry);
     }
@@ -489,8 +493,6 @@ const TURN_BYTES: usize = 96 * 1024;
 const IDLE_RETRY: Duration = Duration::from_millis(5);
 /// Answers to strays stop when this many packets wait.
 const MAX_REFUSALS: usize = 1024;
-/// How long a connection whose owner is gone may take to deliver the rest.
-const LINGER_LIMIT: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Connections whose owner is gone.
+//! Connections whose owner is gone: what is written still arrives, and they take nothing from others.
 
 use super::*;
 
@@ -66,3 +66,58 @@ fn a_connection_that_is_over_stands_in_the_way_of_no_new_one() {
     let headers = Headers::parse(&answer.packet).unwrap();
     assert!(matches!(headers.transport, Transport::Tcp { flags, .. } if flags.syn && flags.ack));
 }
+
+#[test]
+fn a_slow_reader_gets_all_that_the_owner_has_left_behind() {
+    let mut world = World::new();
+    world.sides[1].stack.buffers = Buffers::new(SLOW_BUFFER_BYTES);
+    let mut listener = world.sides[1].stack.listen(address(2)).unwrap();
+    let mut near = world.sides[0].stack.dial(address(2)).unwrap();
+    world.settle();
+    let (mut far, _) = accepted(&mut listener).unwrap();
+    assert_eq!(write(&mut near, &[7; LEFT_BYTES]), LEFT_BYTES);
+    drop(near);
+    let mut came = 0;
+    while came < LEFT_BYTES {
+        world.pass(Duration::from_secs(1));
+        let mut space = [0; 2 * 1024];
+        let mut buffer = ReadBuf::new(&mut space);
+        let read = Pin::new(&mut far).poll_read(&mut context(), &mut buffer);
+        assert!(
+            matches!(read, Poll::Ready(Ok(()))) && !buffer.filled().is_empty(),
+            "{read:?} after {came} bytes"
+        );
+        came += buffer.filled().len();
+    }
+    world.pass(Duration::from_secs(1));
+    assert_eq!(read(&mut far), (Vec::new(), true));
+}
+
+#[test]
+fn a_reader_that_takes_hardly_anything_is_not_waited_for_without_end() {
+    let mut world = World::new();
+    world.sides[1].stack.buffers = Buffers::new(SLOW_BUFFER_BYTES);
+    let mut listener = world.sides[1].stack.listen(address(2)).unwrap();
+    let mut near = world.sides[0].stack.dial(address(2)).unwrap();
+    world.settle();
+    let (mut far, _) = accepted(&mut listener).unwrap();
+    assert_eq!(write(&mut near, &[7; LEFT_BYTES]), LEFT_BYTES);
+    drop(near);
+    let left = world.now;
+    let mut space = [0; 100];
+    while world.sides[0].stack.counters().connections > 0 {
+        world.pass(Duration::from_secs(1));
+        // The end is seen at the other side.
+        let _ = Pin::new(&mut far).poll_read(&mut context(), &mut ReadBuf::new(&mut space));
+    }
+    let lingered = world.now - left;
+    let most = Duration::from_secs(15 * 60);
+    assert!(
+        (most..most + Duration::from_secs(2)).contains(&lingered),
+        "{lingered:?}"
+    );
+}
+
+/// Full long before the rest has left the sender.
+const SLOW_BUFFER_BYTES: usize = 32 * 1024;
+const LEFT_BYTES: usize = 200 * 1024;

@@ -14,17 +14,19 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::config::Protocol;
 use crate::device::Device;
 use crate::key::PublicKey;
+use crate::listener::{Accepted, hand_over};
 use crate::stream::{BoxStream, CutHalves, Half, KernelPart, Stream};
 
 /// Leave to hand one connection to whoever listens. Dropping it gives the place back.
 pub struct Admission {
-    place: OwnedPermit<(BoxStream, SocketAddr)>,
+    place: OwnedPermit<Accepted>,
     remote: SocketAddr,
     cut: DropGuard,
 }
 
 impl Admission {
-    /// The listener accepts `stream` as a connection of the peer. It breaks when the peer loses its permission.
+    /// The listener accepts `stream` as a connection of the peer. It breaks when the peer loses its permission, and at once if
+    /// the listener is gone.
     pub fn enter(self, stream: BoxStream) {
         let cut = self.cut.disarm();
         let admitted = Admitted {
@@ -32,7 +34,7 @@ impl Admission {
             cut: CutHalves::new(&cut),
             _over: cut.drop_guard(),
         };
-        self.place.send((Box::new(admitted), self.remote));
+        hand_over(self.place, Box::new(admitted), self.remote);
     }
 }
 
@@ -66,7 +68,7 @@ impl Admissions {
         peer: PublicKey,
         port: u16,
         remote: SocketAddr,
-        place: OwnedPermit<(BoxStream, SocketAddr)>,
+        place: OwnedPermit<Accepted>,
     ) -> Admission {
         let cut = CancellationToken::new();
         self.0.push(Entry {
@@ -225,5 +227,21 @@ mod tests {
         admissions.cut_all();
         let ended = timeout(Duration::from_secs(1), reading).await;
         assert!(ended.expect("nobody woke the reader").unwrap().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_enters_after_the_listener_has_gone_is_sent_away() {
+        let mut admissions = Admissions::default();
+        let (to_listener, listener) = mpsc::channel(1);
+        let place = to_listener.clone().reserve_owned().await.unwrap();
+        let peer = PublicKey::from_bytes([2; 32]);
+        let remote = ([10, 0, 0, 2], 40_000).into();
+        let admission = admissions.add(peer, 22, remote, place);
+        let (near, mut far) = duplex(64);
+        drop(listener);
+        admission.enter(Box::new(Pipe(near)));
+        let read = timeout(Duration::from_secs(1), far.read(&mut [0])).await;
+        assert_eq!(read.expect("nobody told the caller").unwrap(), 0);
+        assert_eq!(admissions.count(), 0);
     }
 }

@@ -23,14 +23,17 @@ pub struct KernelDoors<'a> {
     pub sources: SourceWatch,
 }
 
+/// A connection, and where it comes from.
+pub(crate) type Accepted = (BoxStream, SocketAddr);
+
 enum Source {
-    Netstack(mpsc::Receiver<(BoxStream, SocketAddr)>),
+    Netstack(mpsc::Receiver<Accepted>),
     Kernel(KernelListener),
 }
 
 impl TunnelListener {
     pub(crate) fn netstack(
-        accepted: mpsc::Receiver<(BoxStream, SocketAddr)>,
+        accepted: mpsc::Receiver<Accepted>,
         local_addrs: Vec<SocketAddr>,
     ) -> Self {
         Self {
@@ -70,6 +73,22 @@ impl TunnelListener {
         match &mut self.source {
             Source::Netstack(accepted) => accepted.recv().await.ok_or_else(stopped),
             Source::Kernel(listener) => listener.accept().await,
+        }
+    }
+}
+
+/// Gives a connection its place in a backlog. False: its listener is gone, and it is reset.
+pub(crate) fn hand_over(
+    place: mpsc::OwnedPermit<Accepted>,
+    stream: BoxStream,
+    remote: SocketAddr,
+) -> bool {
+    match place.release().try_send((stream, remote)) {
+        Ok(()) => true,
+        Err(refused) => {
+            let (mut stream, _) = refused.into_inner();
+            stream.abort();
+            false
         }
     }
 }

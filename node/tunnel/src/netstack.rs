@@ -7,6 +7,7 @@ mod end;
 mod hurry;
 mod linger;
 mod link;
+mod listeners;
 mod ports;
 mod refuser;
 mod resting;

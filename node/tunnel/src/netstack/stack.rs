@@ -15,18 +15,18 @@ use super::connection::{Connection, Terms};
 use super::end::End;
 use super::linger::Linger;
 use super::link::{Departure, Outbox};
+use super::listeners::Listeners;
 use super::ports::free_port;
 use super::refuser::Refuser;
 use super::resting::Resting;
 use super::shared::Shared;
 use super::stream::NetstackStream;
 use crate::config::TunnelConfig;
-use crate::listener::TunnelListener;
+use crate::listener::{Accepted, TunnelListener, hand_over};
 use crate::offload::layout::Layout;
 use crate::offload::vnet::Work;
 use crate::packet::{Headers, TcpFlags, Transport};
 use crate::status::StackCounters;
-use crate::stream::BoxStream;
 
 /// Both ends of a connection, seen from this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,7 +41,7 @@ pub(crate) struct Stack {
     terms: Terms,
     connections: HashMap<Tuple, Entry>,
     resting: Resting,
-    listeners: HashMap<SocketAddr, mpsc::Sender<Accepted>>,
+    listeners: Listeners,
     /// Connections that have something to send.
     due: VecDeque<Tuple>,
     timers: BTreeSet<(Instant, Tuple)>,
@@ -50,8 +50,6 @@ pub(crate) struct Stack {
     refuser: Refuser,
     counters: StackCounters,
 }
-
-pub(crate) type Accepted = (BoxStream, SocketAddr);
 
 struct Entry {
     connection: Shared,
@@ -83,7 +81,7 @@ impl Stack {
             terms,
             connections: HashMap::new(),
             resting: Resting::default(),
-            listeners: HashMap::new(),
+            listeners: Listeners::default(),
             due: VecDeque::new(),
             timers: BTreeSet::new(),
             outbox: Outbox::default(),
@@ -138,36 +136,7 @@ impl Stack {
     }
 
     pub(crate) fn listen(&mut self, address: SocketAddr) -> io::Result<TunnelListener> {
-        self.listeners.retain(|_, listener| !listener.is_closed());
-        let every = address.ip().is_unspecified();
-        let ips: Vec<_> = self
-            .addresses
-            .iter()
-            .copied()
-            .filter(|ip| every || *ip == address.ip())
-            .collect();
-        if ips.is_empty() {
-            return Err(io::ErrorKind::AddrNotAvailable.into());
-        }
-        let port = match address.port() {
-            0 => free_port(|port| {
-                ips.iter()
-                    .all(|ip| !self.listeners.contains_key(&(*ip, port).into()))
-            })?,
-            port => port,
-        };
-        let addresses: Vec<SocketAddr> = ips.into_iter().map(|ip| (ip, port).into()).collect();
-        if addresses
-            .iter()
-            .any(|address| self.listeners.contains_key(address))
-        {
-            return Err(io::ErrorKind::AddrInUse.into());
-        }
-        let (sender, accepted) = mpsc::channel(BACKLOG);
-        for address in &addresses {
-            self.listeners.insert(*address, sender.clone());
-        }
-        Ok(TunnelListener::netstack(accepted, addresses))
+        self.listeners.open(address, &self.addresses)
     }
 
     /// A place in the backlog of whoever listens on `local`, for a connection that came beside the tunnel. `beside` is the
@@ -177,8 +146,7 @@ impl Stack {
         local: SocketAddr,
         beside: usize,
     ) -> io::Result<mpsc::OwnedPermit<Accepted>> {
-        let listener = self.listeners.get(&local);
-        let Some(listener) = listener.filter(|listener| !listener.is_closed()) else {
+        let Some(listener) = self.listeners.at(local) else {
             self.counters.refused_closed += 1;
             return Err(io::ErrorKind::ConnectionRefused.into());
         };
@@ -220,15 +188,15 @@ impl Stack {
         let taken = self.connections.contains_key(&tuple) || (opens && self.answer(tuple));
         if taken {
             self.receive(tuple, packet, flags, now);
-        } else if opens || !self.resting.answer(tuple, packet, &mut self.outbox) {
-            let listening = self
-                .listeners
-                .get(&tuple.local)
-                .is_some_and(|listener| !listener.is_closed());
-            if !(opens && listening) {
-                self.counters.refused_closed += 1;
-                self.refuse(packet, headers.destination, now);
-            }
+            return;
+        }
+        let known = match opens {
+            true => self.listeners.at(tuple.local).is_some(),
+            false => self.resting.answer(tuple, packet, &mut self.outbox),
+        };
+        if !known {
+            self.counters.refused_closed += 1;
+            self.refuse(packet, headers.destination, now);
         }
     }
 
@@ -324,7 +292,7 @@ impl Stack {
 
     /// Makes a connection for a SYN. False if nobody listens or there is no room; then the SYN is lost and will be repeated.
     fn answer(&mut self, tuple: Tuple) -> bool {
-        let Some(listener) = self.listeners.get(&tuple.local) else {
+        let Some(listener) = self.listeners.at(tuple.local) else {
             return false;
         };
         let Ok(place) = listener.clone().try_reserve_owned() else {
@@ -358,8 +326,7 @@ impl Stack {
         if established && let Some(place) = entry.place.take() {
             entry.connection.with(|connection| connection.attach());
             let stream = NetstackStream::new(entry.connection.clone());
-            place.send((Box::new(stream), tuple.remote));
-            self.counters.accepted += 1;
+            self.counters.accepted += u64::from(hand_over(place, Box::new(stream), tuple.remote));
         }
         self.ring(tuple);
     }
@@ -485,8 +452,6 @@ impl Stack {
     }
 }
 
-/// Connections of a listener that are opening or not yet accepted.
-const BACKLOG: usize = 1024;
 /// What one connection may send before the next has its turn: two super-packets, or a small one more than that.
 const TURN_BYTES: usize = 96 * 1024;
 /// Pause before a connection that claimed to have something to send, and sent nothing, is asked again.

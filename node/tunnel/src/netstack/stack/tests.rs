@@ -13,7 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::*;
 use crate::key::PrivateKey;
 use crate::netstack::TRANSMIT_BURST_BYTES;
+use crate::netstack::listeners::BACKLOG;
 use crate::offload::cut::Cutter;
+use crate::stream::BoxStream;
 
 struct Side {
     stack: Stack,

@@ -1,4 +1,4 @@
-//! Connections whose owner is gone: what is written still arrives, and they take nothing from others.
+//! Connections whose owner or listener is gone: what is written still arrives, and they take nothing from others.
 
 use super::*;
 
@@ -116,6 +116,26 @@ fn a_reader_that_takes_hardly_anything_is_not_waited_for_without_end() {
         (most..most + Duration::from_secs(2)).contains(&lingered),
         "{lingered:?}"
     );
+}
+
+#[test]
+fn a_caller_whose_listener_goes_before_the_handshake_is_reset() {
+    let mut world = World::new();
+    let listener = world.sides[1].stack.listen(address(2)).unwrap();
+    let mut near = world.sides[0].stack.dial(address(2)).unwrap();
+    world.sides[0].settle_alone(world.now);
+    let syn = world.sides[0].stack.poll_packet().unwrap();
+    world.carry(0, &syn.packet, syn.work);
+    drop(listener);
+    world.settle();
+    let mut space = [0; 8];
+    let read = Pin::new(&mut near).poll_read(&mut context(), &mut ReadBuf::new(&mut space));
+    assert!(
+        matches!(&read, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset),
+        "{read:?}"
+    );
+    let counters = world.sides[1].stack.counters();
+    assert_eq!((counters.connections, counters.accepted), (0, 0));
 }
 
 /// Full long before the rest has left the sender.

@@ -24,8 +24,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use malha_proto::{
-    FarewellReason, Lease, MAX_TOKEN_ADDRESSES, MachineFacts, Netmap, NodeId, PeerObservation,
-    RefusalCode, Revision, ToController,
+    FarewellReason, Lease, MachineFacts, Netmap, NodeId, PeerObservation, RefusalCode, Revision,
+    ToController,
 };
 
 pub use action::{Action, Ending};
@@ -41,6 +41,7 @@ pub use view::{AgentView, ControlState, ControlView, PolicyView, ServiceView};
 
 use carrier::CarrierKeeper;
 use dial::Dial;
+pub(crate) use dial::with_proven;
 use health::Health;
 use jitter::{Backoff, Jitter};
 use map::MapPipeline;
@@ -86,7 +87,7 @@ pub struct AgentConfig {
     pub seed: u64,
     /// The newest lease on disk.
     pub lease: Lease,
-    /// `host:port`, at least one.
+    /// `host:port`, at least one: those that a controller named, and perhaps one more, by which a session stood last.
     pub controllers: Vec<String>,
     pub facts: MachineFacts,
 }
@@ -214,8 +215,7 @@ impl Agent {
                 }
             }
             Event::HubSilent => {
-                let controller = self.dial.controller();
-                let now = self.now;
+                let (controller, now) = (self.controller(), self.now);
                 self.carrier.on_silent(controller, now, &mut self.actions);
             }
             Event::CarrierUp { carrier } => self.carrier.on_up(carrier, self.now),
@@ -282,6 +282,14 @@ impl Agent {
     #[must_use]
     pub fn netmap(&self) -> Option<&Arc<Netmap>> {
         self.map.attempted()
+    }
+
+    /// By whom a session stands, or else who is greeted or has its turn.
+    fn controller(&self) -> Option<Arc<str>> {
+        let session = self.session.as_ref().map(|it| &it.controller);
+        let greeting = self.greeting.as_ref().map(|it| &it.controller);
+        let known = session.or(greeting).or_else(|| self.dial.controller());
+        known.cloned()
     }
 
     fn on_started(&mut self, last_known_good: Option<Box<Netmap>>) {
@@ -355,8 +363,8 @@ impl Agent {
         }
         self.map.on_timer(now, &mut self.actions);
         self.pairs.on_timer(now, &mut self.actions);
-        self.carrier
-            .on_timer(self.dial.controller(), now, &mut self.actions);
+        let controller = self.controller();
+        self.carrier.on_timer(controller, now, &mut self.actions);
         self.health.probe_due(now, &mut self.actions);
         self.run_session_timers();
     }
@@ -401,9 +409,10 @@ impl Agent {
         self.actions.push_back(Action::Exit(ending));
     }
 
-    fn set_controllers(&mut self, controllers: Vec<String>) {
-        let usable = (1..=MAX_TOKEN_ADDRESSES).contains(&controllers.len());
-        if usable && controllers != self.config.controllers {
+    /// Takes the list that came with a session, once that has stood.
+    fn set_controllers(&mut self, told: Vec<String>, stood_by: &str) {
+        let controllers = with_proven(told, stood_by);
+        if let Some(controllers) = controllers.filter(|it| *it != self.config.controllers) {
             self.dial.set_controllers(&controllers);
             self.config.controllers.clone_from(&controllers);
             self.actions.push_back(Action::SaveControllers(controllers));

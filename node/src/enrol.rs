@@ -9,7 +9,7 @@ use malha_proto::{
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
 
-use crate::agent::{LinkError, LinkFault, QUIC_HEAD_START_MS, Transport};
+use crate::agent::{LinkError, LinkFault, QUIC_HEAD_START_MS, Transport, with_proven};
 use crate::control::{Credentials, Wire, dial};
 use crate::state::{Keys, StateError};
 
@@ -54,7 +54,7 @@ impl EnrolError {
     }
 }
 
-/// Enrols with keys that are on disk, so that a lost answer can be asked for again.
+/// Enrols with keys that are on disk, so that a lost answer can be asked for again. The controllers of the reply are those to believe.
 pub async fn enrol(
     token: &EnrolToken,
     keys: &Keys,
@@ -70,8 +70,9 @@ pub async fn enrol(
     let give_up_at = Instant::now() + PATIENCE;
     loop {
         let error = match round(token, &question, &credentials).await {
-            Ok(reply) => {
+            Ok((mut reply, controller)) => {
                 check(&reply, token, keys)?;
+                reply.controllers = with_proven(reply.controllers, controller).unwrap_or_default();
                 return Ok(*reply);
             }
             Err(error) => error,
@@ -111,19 +112,19 @@ fn question(
     })))
 }
 
-/// Each controller once, until one answers.
-async fn round(
-    token: &EnrolToken,
+/// Each controller once, until one answers; gives that one, too.
+async fn round<'a>(
+    token: &'a EnrolToken,
     question: &ToController,
     credentials: &Credentials,
-) -> Result<Box<EnrolReply>, EnrolError> {
+) -> Result<(Box<EnrolReply>, &'a str), EnrolError> {
     let mut failed = Vec::new();
     for controller in &token.controllers {
         let Some((wire, transport)) = reach(controller, credentials, &mut failed).await else {
             continue;
         };
         let error = match wire.ask(question).await {
-            Ok(ToNode::Enrolled(reply)) => return Ok(reply),
+            Ok(ToNode::Enrolled(reply)) => return Ok((reply, controller)),
             Ok(ToNode::Refused { code, text }) => {
                 return Err(EnrolError::Refused { code, text });
             }
@@ -201,4 +202,36 @@ fn check(reply: &EnrolReply, token: &EnrolToken, keys: &Keys) -> Result<(), Enro
     }
     keys.check_certificate(&reply.certificate)
         .map_err(|error| EnrolError::Answer(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::machine;
+    use crate::state::StateFolder;
+    use crate::testbed::{Lifetime, Network, TestAuthority, TestController};
+
+    #[tokio::test]
+    async fn the_controller_that_answered_stays_behind_those_that_it_names() {
+        let authority = TestAuthority::new();
+        let mut controller = TestController::start(&authority, Lifetime::Now, Network::Open).await;
+        let token = authority.token(controller.port);
+        let state = TempDir::new().unwrap();
+        let folder = StateFolder::open(state.path()).unwrap();
+        let keys = folder.keys_for_enrolment(&token).unwrap();
+        let asked =
+            tokio::spawn(async move { enrol(&token, &keys, None, machine::facts(None)).await });
+        let mut session = controller.session().await;
+        let ToController::Enrol(request) = session.hear().await else {
+            panic!("not an enrolment");
+        };
+        let mut reply = authority.reply(&request);
+        reply.controllers = vec!["three.example:443".into()];
+        session.say(ToNode::Enrolled(Box::new(reply))).await;
+        let believed = asked.await.unwrap().unwrap().controllers;
+        assert_eq!(believed, ["three.example:443".into(), controller.address()]);
+        controller.stop().await;
+    }
 }

@@ -52,7 +52,7 @@ impl CarrierKeeper {
     /// The hub does not answer on any way that there is.
     pub(super) fn on_silent(
         &mut self,
-        controller: Option<&Arc<str>>,
+        controller: Option<Arc<str>>,
         now: Millis,
         actions: &mut VecDeque<Action>,
     ) {
@@ -126,7 +126,7 @@ impl CarrierKeeper {
 
     pub(super) fn on_timer(
         &mut self,
-        controller: Option<&Arc<str>>,
+        controller: Option<Arc<str>>,
         now: Millis,
         actions: &mut VecDeque<Action>,
     ) {
@@ -157,7 +157,7 @@ impl CarrierKeeper {
         }
     }
 
-    fn open(&mut self, controller: Option<&Arc<str>>, actions: &mut VecDeque<Action>) {
+    fn open(&mut self, controller: Option<Arc<str>>, actions: &mut VecDeque<Action>) {
         let Some(controller) = controller.filter(|_| self.state == State::Closed) else {
             return;
         };
@@ -165,7 +165,7 @@ impl CarrierKeeper {
         self.state = State::Opening(self.last_number);
         actions.push_back(Action::OpenCarrier {
             carrier: self.last_number,
-            controller: controller.clone(),
+            controller,
         });
     }
 }
@@ -191,15 +191,15 @@ mod tests {
 
         fn silent(&mut self, now: Millis) -> Vec<u64> {
             let mut actions = VecDeque::new();
-            self.keeper
-                .on_silent(Some(&self.controller), now, &mut actions);
+            let controller = Some(self.controller.clone());
+            self.keeper.on_silent(controller, now, &mut actions);
             opened(actions)
         }
 
         fn fires(&mut self, now: Millis) -> VecDeque<Action> {
             let mut actions = VecDeque::new();
-            self.keeper
-                .on_timer(Some(&self.controller), now, &mut actions);
+            let controller = Some(self.controller.clone());
+            self.keeper.on_timer(controller, now, &mut actions);
             actions
         }
 
@@ -233,9 +233,8 @@ mod tests {
         world.keeper.on_hub_path(Some(PathKind::Carrier), 2_000);
         assert!(world.silent(3_999).is_empty(), "it has just come");
         let mut actions = VecDeque::new();
-        world
-            .keeper
-            .on_silent(Some(&world.controller), 60_000, &mut actions);
+        let controller = Some(world.controller.clone());
+        world.keeper.on_silent(controller, 60_000, &mut actions);
         assert!(
             matches!(actions.front(), Some(Action::CloseCarrier { carrier: 1 })),
             "{actions:?}"

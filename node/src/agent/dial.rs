@@ -4,6 +4,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use malha_proto::MAX_TOKEN_ADDRESSES;
+
 use super::{Action, LinkError, LinkFault, LinkId, Millis, Transport};
 
 /// QUIC's start before TCP joins the race, milliseconds.
@@ -29,6 +31,7 @@ pub(super) struct Dial {
 
 #[derive(Debug)]
 struct Attempt {
+    controller: Arc<str>,
     quic: Option<LinkId>,
     tcp: Option<LinkId>,
     /// Which transport joins, and when; None once it did, or when none shall.
@@ -74,6 +77,7 @@ impl Dial {
         }
     }
 
+    /// Whose turn it is.
     pub(super) fn controller(&self) -> Option<&Arc<str>> {
         self.controllers.get(self.at)
     }
@@ -95,7 +99,11 @@ impl Dial {
     }
 
     pub(super) fn start(&mut self, race: Race, now: Millis, actions: &mut VecDeque<Action>) {
+        let Some(controller) = self.controller().cloned() else {
+            return;
+        };
         self.attempt = Some(Attempt {
+            controller,
             quic: None,
             tcp: None,
             joins: match race {
@@ -113,24 +121,21 @@ impl Dial {
         }
     }
 
-    /// The transport of a link that came up, if it is one of this attempt; the other one is closed and the attempt is over.
+    /// The controller and the transport of a link that came up, if it is one of this attempt; the other one is closed and the
+    /// attempt is over.
     pub(super) fn connected(
         &mut self,
         link: LinkId,
         actions: &mut VecDeque<Action>,
-    ) -> Option<Transport> {
-        let attempt = self.attempt.as_ref()?;
-        let (transport, other) = if attempt.quic == Some(link) {
-            (Transport::Quic, attempt.tcp)
-        } else if attempt.tcp == Some(link) {
-            (Transport::Tcp, attempt.quic)
-        } else {
-            return None;
+    ) -> Option<(Arc<str>, Transport)> {
+        let attempt = self.attempt.take_if(|it| it.has(link))?;
+        let (transport, other) = match attempt.quic == Some(link) {
+            true => (Transport::Quic, attempt.tcp),
+            false => (Transport::Tcp, attempt.quic),
         };
         actions.extend(other.map(|link| Action::Close { link }));
-        self.attempt = None;
         self.failures.clear();
-        Some(transport)
+        Some((attempt.controller, transport))
     }
 
     pub(super) fn failed(
@@ -219,24 +224,35 @@ impl Dial {
     }
 
     fn join(&mut self, transport: Transport, actions: &mut VecDeque<Action>) {
-        let link = self.connect(transport, actions);
-        if let Some(attempt) = &mut self.attempt {
-            match transport {
-                Transport::Quic => attempt.quic = link,
-                Transport::Tcp => attempt.tcp = link,
-            }
-        }
-    }
-
-    fn connect(&mut self, transport: Transport, actions: &mut VecDeque<Action>) -> Option<LinkId> {
-        let controller = self.controller()?.clone();
+        let Some(attempt) = &mut self.attempt else {
+            return;
+        };
         let link = LinkId(self.next_link);
         self.next_link += 1;
+        match transport {
+            Transport::Quic => attempt.quic = Some(link),
+            Transport::Tcp => attempt.tcp = Some(link),
+        }
         actions.push_back(Action::Connect {
             link,
-            controller,
+            controller: attempt.controller.clone(),
             transport,
         });
-        Some(link)
+    }
+}
+
+/// The list that a controller told, ready to be believed: what it names may be wrong, or not there yet, so the address by which that
+/// controller was reached stays as the last one where it is none of them. None for a list that is empty or too long.
+pub(crate) fn with_proven(mut told: Vec<String>, proven: &str) -> Option<Vec<String>> {
+    let is_usable = (1..=MAX_TOKEN_ADDRESSES).contains(&told.len());
+    if !told.iter().any(|it| it == proven) {
+        told.push(proven.to_owned());
+    }
+    is_usable.then_some(told)
+}
+
+impl Attempt {
+    fn has(&self, link: LinkId) -> bool {
+        self.quic == Some(link) || self.tcp == Some(link)
     }
 }

@@ -9,13 +9,13 @@ use super::{
 
 impl Agent {
     pub(super) fn on_connected(&mut self, link: LinkId) {
-        let Some(transport) = self.dial.connected(link, &mut self.actions) else {
+        let Some((controller, transport)) = self.dial.connected(link, &mut self.actions) else {
             return;
         };
         if self.session.is_none() {
             self.control_since = self.now;
         }
-        self.greeting = Some(Greeting::new(link, transport, self.now));
+        self.greeting = Some(Greeting::new(link, controller, transport, self.now));
         let hello = self.hello();
         self.send(link, hello);
     }

@@ -1,5 +1,7 @@
 //! The conversation of one session: hello, welcome, maps, reports, renewal. It never dials.
 
+use std::sync::Arc;
+
 use malha_proto::{
     FRAME_PATIENCE_MS, FarewellReason, HEARTBEAT_INTERVAL_MS, Hello, Lease, PROTOCOL_VERSION,
     Revision, SESSION_TIMEOUT_MS, ToController, ToNode, Welcome,
@@ -33,6 +35,7 @@ pub(super) struct Hearing {
 #[derive(Debug)]
 pub(super) struct Greeting {
     pub(super) link: LinkId,
+    pub(super) controller: Arc<str>,
     pub(super) transport: Transport,
     pub(super) hearing: Hearing,
 }
@@ -41,9 +44,12 @@ pub(super) struct Greeting {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) link: LinkId,
+    pub(super) controller: Arc<str>,
     pub(super) transport: Transport,
     pub(super) since: Millis,
     pub(super) seen_as: Option<std::net::SocketAddr>,
+    /// The list of controllers that came with the welcome, until the session has stood.
+    told: Option<Vec<String>>,
     pub(super) report_at: Millis,
     reported_at: Option<Millis>,
     pub(super) hearing: Hearing,
@@ -55,9 +61,15 @@ pub(super) struct Session {
 }
 
 impl Greeting {
-    pub(super) fn new(link: LinkId, transport: Transport, now: Millis) -> Self {
+    pub(super) fn new(
+        link: LinkId,
+        controller: Arc<str>,
+        transport: Transport,
+        now: Millis,
+    ) -> Self {
         Self {
             link,
+            controller,
             transport,
             hearing: Hearing::new(now),
         }
@@ -197,9 +209,11 @@ impl Agent {
         }
         self.session = Some(Session {
             link: greeting.link,
+            controller: greeting.controller,
             transport: greeting.transport,
             since: self.now,
             seen_as: welcome.seen_as,
+            told: Some(welcome.controllers),
             report_at: self.now,
             reported_at: None,
             hearing: Hearing::new(self.now),
@@ -215,7 +229,6 @@ impl Agent {
         self.control_since = self.now;
         self.health.tell_all();
         self.save_lease(welcome.lease);
-        self.set_controllers(welcome.controllers);
         self.rekey_wanted = welcome.rekey == Some(true);
         match self.renewal {
             Renewal::NotDue if self.rekey_wanted => self.make_keys(),
@@ -306,10 +319,14 @@ impl Agent {
 
     pub(super) fn run_session_timers(&mut self) {
         let now = self.now;
-        if let Some(session) = self.session.as_ref().filter(|s| s.has_stood()) {
+        if let Some(session) = self.session.as_mut().filter(|s| s.has_stood()) {
             self.backoff.reset();
             if session.transport == Transport::Quic {
                 self.quic_silences = 0;
+            }
+            if let Some(controllers) = session.told.take() {
+                let stood_by = session.controller.clone();
+                self.set_controllers(controllers, &stood_by);
             }
         }
         self.rekey_when_due();

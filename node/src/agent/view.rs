@@ -88,7 +88,7 @@ impl Agent {
             state,
             since: session.map_or(self.control_since, |session| session.since),
             transport,
-            controller: self.dial.controller().cloned(),
+            controller: self.controller(),
             seen_as: session.and_then(|session| session.seen_as),
             last_error: self.last_error.clone(),
         }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use data_encoding::BASE64;
-use malha_proto::{EnrolReply, EnrolToken, Fingerprint, MAX_TOKEN_ADDRESSES, NodeId, TokenId};
+use malha_proto::{EnrolReply, EnrolToken, Fingerprint, NodeId, TokenId};
 use serde::{Deserialize, Serialize};
 
 use super::StateError;
@@ -21,7 +21,7 @@ pub struct Identity {
     /// DER.
     #[serde(with = "der_text")]
     pub authority_certificate: Vec<u8>,
-    /// `host:port`.
+    /// `host:port`: those that a controller named, and behind them the one by which a session stood last where it is none of them.
     pub controllers: Vec<String>,
     /// Why this identity can't be used any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,9 +38,9 @@ pub enum Ended {
 
 impl Identity {
     pub(super) fn of(token: &EnrolToken, reply: &EnrolReply) -> Self {
-        let controllers = match reply.controllers.len() {
-            1..=MAX_TOKEN_ADDRESSES => reply.controllers.clone(),
-            _ => token.controllers.clone(),
+        let controllers = match reply.controllers.is_empty() {
+            false => reply.controllers.clone(),
+            true => token.controllers.clone(),
         };
         Self {
             version: VERSION,

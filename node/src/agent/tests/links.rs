@@ -365,20 +365,92 @@ fn a_stopped_agent_says_farewell() {
     ));
 }
 
-#[test]
-fn a_new_list_of_controllers_is_saved_once() {
-    let (mut world, link) = World::started();
+/// What the list of controllers is to be on disk, each time that it is written.
+fn saved_lists(actions: &[Action]) -> Vec<Vec<String>> {
+    let lists = actions.iter().filter_map(|action| match action {
+        Action::SaveControllers(list) => Some(list.clone()),
+        _ => None,
+    });
+    lists.collect()
+}
+
+fn dialed_controllers(actions: &[Action]) -> Vec<&str> {
+    let dialed = actions.iter().filter_map(|action| match action {
+        Action::Connect { controller, .. } => Some(&**controller),
+        _ => None,
+    });
+    dialed.collect()
+}
+
+/// Opens a session by this link, in which the controller names one address.
+fn be_told_of(world: &mut World, link: LinkId, controller: &str) -> Vec<Action> {
     world.tell(Event::Connected { link });
     let ToNode::Welcome(mut told) = welcome() else {
         unreachable!("welcome() welcomes");
     };
-    told.controllers = vec!["three.example:443".into()];
-    let actions = world.hear(link, ToNode::Welcome(told));
-    let saves = |action: &&Action| matches!(action, Action::SaveControllers(_));
-    assert_eq!(actions.iter().filter(saves).count(), 1);
-    world.lose(link);
-    let actions = world.pass(BACKOFF_LONGEST_MS);
-    assert!(
-        matches!(&actions[0], Action::Connect { controller, .. } if &**controller == "three.example:443")
+    told.controllers = vec![controller.into()];
+    world.hear(link, ToNode::Welcome(told))
+}
+
+/// Loses every link, and lets every dial of another controller than this one fail, until that one is dialed.
+fn dial_until(world: &mut World, link: LinkId, controller: &str) -> LinkId {
+    let mut open = vec![link];
+    for _ in 0..8 {
+        while let Some(link) = open.pop() {
+            open.extend(connects(&world.lose(link)).iter().map(|(link, _)| link));
+        }
+        let (link, actions) = world.until_dialed();
+        if dialed_controllers(&actions).contains(&controller) {
+            return link;
+        }
+        open.push(link);
+    }
+    panic!("{controller} is not dialed any more");
+}
+
+#[test]
+fn a_new_list_of_controllers_is_saved_once_and_keeps_the_one_that_works_behind_it() {
+    let (mut world, link) = World::started();
+    let actions = be_told_of(&mut world, link, "three.example:443");
+    assert_eq!(
+        saved_lists(&actions).len(),
+        0,
+        "the session may end at once"
     );
+    let actions = world.live(link, 2 * STABLE_SESSION_MS);
+    let list = ["three.example:443", "one.example:443"].map(str::to_owned);
+    assert_eq!(saved_lists(&actions), [list.to_vec()]);
+    let link = dial_until(&mut world, link, "three.example:443");
+    be_told_of(&mut world, link, "three.example:443");
+    let actions = world.live(link, STABLE_SESSION_MS - 1);
+    assert_eq!(saved_lists(&actions).len(), 0);
+    let actions = world.live(link, STABLE_SESSION_MS);
+    assert_eq!(saved_lists(&actions), [["three.example:443".to_owned()]]);
+}
+
+#[test]
+fn a_list_on_which_nobody_answers_loses_no_controller() {
+    for talk_ms in [0, 2 * STABLE_SESSION_MS] {
+        let (mut world, link) = World::started();
+        be_told_of(&mut world, link, "three.example:443");
+        world.live(link, talk_ms);
+        dial_until(&mut world, link, "one.example:443");
+    }
+}
+
+#[test]
+fn a_session_goes_by_the_controller_that_it_has_whatever_list_it_brings() {
+    for talk_ms in [0, 2 * STABLE_SESSION_MS] {
+        let (mut world, link) = World::started();
+        be_told_of(&mut world, link, "three.example:443");
+        world.live(link, talk_ms);
+        let shown = world.agent.view().control.controller;
+        assert_eq!(shown.as_deref(), Some("one.example:443"));
+        let actions = world.tell(Event::HubSilent);
+        let carriers = actions.iter().filter_map(|action| match action {
+            Action::OpenCarrier { controller, .. } => Some(&**controller),
+            _ => None,
+        });
+        assert_eq!(carriers.collect::<Vec<_>>(), ["one.example:443"]);
+    }
 }

@@ -6,6 +6,7 @@ mod carrier;
 mod head;
 mod link;
 pub(crate) mod look;
+mod lookup;
 mod proxy;
 mod quic;
 mod tcp;
@@ -22,9 +23,10 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::agent::{LinkError, LinkFault, Transport};
 
-pub(crate) use address::{first, resolve};
+pub(crate) use address::reach;
 pub use carrier::dial_carrier;
 pub use link::{MAX_LINK_QUEUE, PART_INTERVAL, run_link};
+pub(crate) use lookup::{SLOW_LOOKUP, resolve, slow_lookup};
 pub(crate) use tls::ClientTls;
 pub use wire::{Received, Wire, WireReader, WireWriter};
 
@@ -52,9 +54,8 @@ pub async fn dial(
     let tls = ClientTls::new(credentials, ALPN)?;
     let result = match transport {
         Transport::Quic => {
-            let addresses = address::resolve(controller).await?;
             let config = quic::client_config(tls.config())?;
-            address::first(&addresses, |to| quic::connect(to, config.clone())).await
+            reach(controller, |to| quic::connect(to, config.clone())).await
         }
         Transport::Tcp => {
             let stream = tcp::connect(controller, Arc::new(tls.config()), ALPN).await;

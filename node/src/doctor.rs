@@ -117,4 +117,4 @@ fn of_machine(running: &Running, subject: &Subject, lang: Lang) -> Vec<Looked> {
 }
 
 /// For all that the network answers: each part of it has its own limit, and they add up to less.
-pub const EXAMINATION_LIMIT: Duration = Duration::from_secs(15);
+pub const EXAMINATION_LIMIT: Duration = Duration::from_secs(25);

@@ -114,6 +114,10 @@ texts! {
     help_json() { "Escreve JSON", "Print JSON" }
     help_shell() { "Shell", "Shell" }
 
+    slow_lookup(host, took_s) {
+        "Aviso: os servidores de DNS respondem devagar: {host} levou {took_s} s. O primeiro servidor do /etc/resolv.conf ainda responde?",
+        "Warning: name servers answer slowly: {host} took {took_s} s. Is the first server of /etc/resolv.conf alive?"
+    }
     enrolled(name, v4, v6) {
         "Cadastrada como {name}, com os endereços {v4} e {v6}.",
         "Enrolled as {name}, with the addresses {v4} and {v6}."

@@ -12,6 +12,7 @@ use super::conceal::is_typed;
 use super::{Failure, command, not_enrolled, print};
 use crate::agent::LinkFault;
 use crate::config::Settings;
+use crate::control::slow_lookup;
 use crate::enrol::{EnrolError, FailedWay, enrol};
 use crate::exit::Exit;
 use crate::machine;
@@ -71,9 +72,12 @@ pub(super) async fn identity(
     let keys = folder.keys_for_enrolment(&token).map_err(state)?;
     let (engine, _) = settings.decide_engine();
     let facts = machine::facts(Some(&engine.to_string()));
-    let reply = enrol(&token, &keys, wish.name, facts)
-        .await
-        .map_err(|error| failure(&error, lang))?;
+    let reply = enrol(&token, &keys, wish.name, facts).await;
+    if let Some((host, took)) = slow_lookup() {
+        let took_s = format!("{:.1}", took.as_secs_f32());
+        print(&text::slow_lookup(lang, host, took_s), lang)?;
+    }
+    let reply = reply.map_err(|error| failure(&error, lang))?;
     let identity = folder.adopt_enrolment(&token, &reply).map_err(state)?;
     let me = &reply.netmap.me;
     let (v4, v6) = (me.addresses.v4, me.addresses.v6);

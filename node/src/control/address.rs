@@ -1,5 +1,4 @@
-//! A controller's addresses: resolved, both families in turn, tried one after the other with a small head start, the first
-//! connection wins.
+//! The addresses of a controller or a proxy, tried one after the other with a small head start: the first connection wins.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,35 +7,35 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{sleep, timeout};
 
+use super::lookup::look_up;
 use super::unreachable;
 use crate::agent::{LinkError, LinkFault};
-
-/// More addresses of one name are not tried.
-const MAX_ADDRESSES: usize = 8;
 
 /// The start of one address before the next (RFC 8305 §5).
 const HEAD_START: Duration = Duration::from_millis(250);
 
-const RESOLVE_LIMIT: Duration = Duration::from_secs(5);
-
 /// For one address, TLS included.
 pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-pub(crate) async fn resolve(controller: &str) -> Result<Vec<SocketAddr>, LinkError> {
-    let failed = |why: String| LinkError::new(LinkFault::Name, format!("{controller}: {why}"));
-    let found = timeout(RESOLVE_LIMIT, tokio::net::lookup_host(controller))
-        .await
-        .map_err(|_| failed("the name server does not answer".into()))?
-        .map_err(|error| failed(error.to_string()))?;
-    let addresses = in_turn(found);
-    match addresses.is_empty() {
-        true => Err(failed("the name has no address".into())),
-        false => Ok(addresses),
-    }
+/// Connects to the first address of `place` (`host:port`) that takes it.
+pub(crate) async fn reach<T, F>(
+    place: &str,
+    connect: impl Fn(SocketAddr) -> F,
+) -> Result<T, LinkError>
+where
+    F: Future<Output = Result<T, LinkError>>,
+{
+    let (addresses, stale) = look_up(place).await?;
+    let reached = first(&addresses, connect).await;
+    // Where old addresses are silent, the name server's silence is the news.
+    reached.map_err(|error| match stale {
+        Some(why) if error.fault == LinkFault::Unreachable => why,
+        _ => error,
+    })
 }
 
 /// The first connection of all addresses; otherwise the error that says most.
-pub(crate) async fn first<T, F>(
+async fn first<T, F>(
     addresses: &[SocketAddr],
     connect: impl Fn(SocketAddr) -> F,
 ) -> Result<T, LinkError>
@@ -74,15 +73,4 @@ where
 /// An answer that is wrong says more than silence.
 fn says_more(fault: LinkFault, known: LinkFault) -> bool {
     known == LinkFault::Unreachable && fault != LinkFault::Unreachable
-}
-
-fn in_turn(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
-    let (v6, v4): (Vec<_>, Vec<_>) = found.partition(SocketAddr::is_ipv6);
-    let mut turns = Vec::new();
-    for nth in 0..v6.len().max(v4.len()) {
-        turns.extend(v6.get(nth));
-        turns.extend(v4.get(nth));
-    }
-    turns.truncate(MAX_ADDRESSES);
-    turns
 }

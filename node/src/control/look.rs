@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::proxy::Proxy;
 use super::tls::ClientTls;
-use super::{LinkError, LinkFault, Wire, address, carrier, head, tcp};
+use super::{LinkError, LinkFault, Wire, carrier, head, resolve, tcp};
 use crate::clock::unix_ms;
 
 pub(crate) use datagrams::{Reached, over_udp};
@@ -66,6 +66,8 @@ pub(crate) async fn over_tcp(controller: &str, authority: &Authority) -> Carried
         // Both attempts will say so.
         Err(_) => None,
     };
+    // A slow name server takes nothing of the limit for the way, and what it says is told by who needs it.
+    let _ = resolve(proxy.as_deref().unwrap_or(controller)).await;
     let (control, carrier) = tokio::join!(
         in_time(controller, control(controller, authority)),
         in_time(controller, carried(controller, authority)),
@@ -82,10 +84,8 @@ pub(crate) async fn over_tcp(controller: &str, authority: &Authority) -> Carried
 /// Asks port 80 of the controller's host, where captive portals show themselves. None where nothing like HTTP answers.
 pub(crate) async fn over_http(controller: &str) -> Option<Page> {
     let (host, _) = controller.rsplit_once(':')?;
-    let asked = timeout(HTTP_LIMIT, async {
-        let addresses = address::resolve(&format!("{host}:80")).await.ok()?;
-        page_at(&addresses, host).await
-    });
+    let addresses = resolve(&format!("{host}:80")).await.ok()?;
+    let asked = timeout(HTTP_LIMIT, page_at(&addresses, host));
     asked.await.ok().flatten()
 }
 

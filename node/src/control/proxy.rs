@@ -96,7 +96,6 @@ impl Proxy {
 
     /// A connection to `controller` (`host:port`), whose name the proxy resolves.
     pub(super) async fn connect(&self, controller: &str) -> Result<TcpStream, LinkError> {
-        let addresses = address::resolve(&self.at).await?;
         let through = |to| async move {
             let mut stream = TcpStream::connect(to)
                 .await
@@ -109,7 +108,7 @@ impl Proxy {
                 ))),
             }
         };
-        address::first(&addresses, through).await
+        address::reach(&self.at, through).await
     }
 
     async fn ask(&self, stream: &mut TcpStream, controller: &str) -> Result<(), LinkError> {

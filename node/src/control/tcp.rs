@@ -25,7 +25,6 @@ pub(super) async fn connect(
         let plain = proxy.connect(controller).await?;
         return secure_behind(&proxy, plain, controller, config, alpn).await;
     }
-    let addresses = address::resolve(controller).await?;
     let direct = |to: SocketAddr| {
         let config = config.clone();
         async move {
@@ -37,7 +36,7 @@ pub(super) async fn connect(
             secure(plain, &to.to_string(), config, alpn).await
         }
     };
-    address::first(&addresses, direct).await
+    address::reach(controller, direct).await
 }
 
 /// TLS over a way that a proxy says it has opened.

@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::timeout;
+use tokio::time::Instant;
 
 use super::subject::Subject;
-use crate::agent::{LinkError, LinkFault};
+use crate::agent::LinkError;
 use crate::control::look::{
     Authority, Carried, Page, Reached, Reflection, first_hops, over_http, over_tcp, over_udp,
 };
@@ -18,12 +18,21 @@ use crate::control::resolve;
 #[derive(Debug, Default)]
 pub(super) struct Ways {
     /// By the controllers' names, without those that are addresses.
-    pub(super) names: Vec<(String, Result<Vec<SocketAddr>, LinkError>)>,
+    pub(super) names: Vec<Named>,
     pub(super) udp: Vec<(SocketAddr, Result<Reached, LinkError>)>,
     pub(super) tcp: Vec<(String, Carried)>,
     /// Who answers plain HTTP for the first controller.
     pub(super) page: Option<(String, Page)>,
     pub(super) hops: Vec<Ipv4Addr>,
+}
+
+/// A controller's name and what the resolver said of it.
+#[derive(Debug)]
+pub(super) struct Named {
+    /// `host:port`.
+    pub(super) controller: String,
+    pub(super) found: Result<Vec<SocketAddr>, LinkError>,
+    pub(super) took: Duration,
 }
 
 /// A socket of this machine, who was asked from it, and how that one saw it.
@@ -104,25 +113,26 @@ impl Ways {
 }
 
 type Datagrams = (
-    Vec<(String, Result<Vec<SocketAddr>, LinkError>)>,
+    Vec<Named>,
     Vec<(SocketAddr, Result<Reached, LinkError>)>,
     Vec<Ipv4Addr>,
 );
 
 async fn datagrams(controllers: &[String], authority: &Authority) -> Datagrams {
     let found = controllers.iter().map(async |controller| {
-        let found = timeout(DNS_LIMIT, resolve(controller)).await;
-        let found = found.unwrap_or_else(|_| {
-            let why = "the name server does not answer";
-            Err(LinkError::new(LinkFault::Name, why))
-        });
-        (controller.clone(), found)
+        let asked = Instant::now();
+        let found = resolve(controller).await;
+        Named {
+            controller: controller.clone(),
+            found,
+            took: asked.elapsed(),
+        }
     });
     let found = join_all(found).await;
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for address in found
         .iter()
-        .filter_map(|(_, it)| it.as_ref().ok())
+        .filter_map(|it| it.found.as_ref().ok())
         .flatten()
     {
         if !addresses.contains(address) && addresses.len() < MAX_ADDRESSES {
@@ -138,7 +148,7 @@ async fn datagrams(controllers: &[String], authority: &Authority) -> Datagrams {
     };
     let (udp, hops) = tokio::join!(over_udp(&addresses, authority), hops);
     let named = found.into_iter();
-    let names = named.filter(|(controller, _)| !is_address(controller));
+    let names = named.filter(|it| !is_address(&it.controller));
     (names.collect(), udp, hops)
 }
 
@@ -162,4 +172,3 @@ fn is_address(controller: &str) -> bool {
 /// More controllers, and more of their addresses, are not looked at.
 const MAX_CONTROLLERS: usize = 4;
 const MAX_ADDRESSES: usize = 8;
-const DNS_LIMIT: Duration = Duration::from_secs(3);

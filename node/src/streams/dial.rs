@@ -12,17 +12,16 @@ use quinn::{ClientConfig, Connection, Endpoint, TransportConfig, VarInt};
 use socket2::{Domain, Socket, Type};
 
 use crate::agent::{LinkError, LinkFault};
-use crate::control::{ClientTls, Credentials, first, resolve, unreachable};
+use crate::control::{ClientTls, Credentials, reach, unreachable};
 
 /// A connection to the controller on which the hub opens streams. The endpoint must live as long.
 pub(super) async fn connect(
     controller: &str,
     credentials: &Credentials,
 ) -> Result<(Endpoint, Connection), LinkError> {
-    let addresses = resolve(controller).await?;
     let tls = ClientTls::new(credentials, ALPN_STREAM)?;
     let config = client_config(tls.config())?;
-    let connected = first(&addresses, |to| connect_to(to, config.clone())).await;
+    let connected = reach(controller, |to| connect_to(to, config.clone())).await;
     connected.map_err(|error| tls.verdict().unwrap_or(error))
 }
 

@@ -56,6 +56,11 @@ troubles! {
         means: "O agente não acha o controlador: uma ligação que cair não volta.", "The agent does not find the controller: a connection that breaks will not come back.";
         do: "Confira o /etc/resolv.conf e se o servidor de DNS desta rede responde: getent hosts {name}", "Check /etc/resolv.conf, and that this network's DNS server answers: getent hosts {name}";
     }
+    dns_slow(name, took_s) {
+        seen: "os servidores de DNS respondem devagar: {name} levou {took_s} s", "name servers answer slowly: {name} took {took_s} s";
+        means: "Quase sempre o primeiro servidor de DNS não responde, e só depois dele o próximo é perguntado. Cada ligação nova espera por isso.", "Mostly the first name server does not answer, and the next one is asked only after it. Each new connection waits for that.";
+        do: "Veja se o primeiro servidor do /etc/resolv.conf ainda existe; se não, tire-o da lista.", "See whether the first server of /etc/resolv.conf is alive; if not, take it off the list.";
+    }
     udp_silent(addresses, why) {
         seen: "nenhuma resposta por UDP de {addresses}: {why}", "no answer over UDP from {addresses}: {why}";
         means: "UDP não passa, ou o hub está fora do ar. Se o TCP responde, o túnel vai por ele, mais devagar.", "UDP does not pass, or the hub is down. If TCP answers, the tunnel takes that, slower.";

@@ -353,7 +353,7 @@ impl Agent {
         let now = self.now;
         self.time_out_links();
         if self.dial.on_timer(now, &mut self.actions) {
-            self.last_error = self.dial.error().cloned();
+            self.note_failure(self.dial.error().cloned());
             self.dial_over();
         }
         if self.dial_at.take_if(|at| now >= *at).is_some() {

@@ -42,7 +42,7 @@ use crate::{clock, exit, machine};
 use contact::ContactWatch;
 use disk::{DiskAnswer, DiskJob, MAX_JOBS, former, run_disk};
 use inbox::{Inbox, Input};
-use links::{Links, credentials};
+use links::{Links, Tries, credentials};
 use names::Names;
 use network::NetworkWatch;
 use renewal::Renewal;
@@ -134,6 +134,7 @@ struct Shell {
     credentials: Arc<Credentials>,
     renewal: Renewal,
     links: Links,
+    carrier_tries: Tries,
     /// Links and probes.
     tasks: JoinSet<()>,
     callers: JoinSet<()>,
@@ -201,6 +202,7 @@ impl Shell {
             identity,
             renewal: Renewal::of(&stored.keys),
             links: Links::default(),
+            carrier_tries: Tries::default(),
             tasks,
             callers: JoinSet::new(),
             events,
@@ -435,9 +437,14 @@ impl Shell {
                 tracing::info!(fault = ?error.fault, "a link to the controller is gone");
                 tracing::debug!(%error, "why the link is gone");
             }
-            Event::CarrierUp { .. } => tracing::info!("the tunnel can go over TCP"),
+            Event::CarrierUp { .. } => {
+                self.carrier_tries.succeed();
+                tracing::info!("the tunnel can go over TCP");
+            }
             Event::CarrierEnded { error, .. } => {
-                tracing::info!(fault = ?error.fault, "the way over TCP is gone");
+                if self.carrier_tries.is_news() {
+                    tracing::info!(fault = ?error.fault, "the way over TCP is gone");
+                }
                 tracing::debug!(%error, "why the way over TCP is gone");
             }
             Event::Connected { .. } => tracing::info!("connected to the controller"),

@@ -25,16 +25,23 @@ impl Agent {
         let session = self.session.take_if(|s| s.link == link);
         if greeting.is_some() || session.is_some() {
             self.learn_from(greeting, session);
-            self.last_error = Some(error);
+            self.note_failure(Some(error));
             self.control_since = self.now;
             return self.dial_again();
         }
         let failure = self.dial.failed(link, error, &mut self.actions);
         if failure != Failure::Stale {
-            self.last_error = self.dial.error().cloned();
+            self.note_failure(self.dial.error().cloned());
         }
         if failure == Failure::Over {
             self.dial_over();
+        }
+    }
+
+    /// Why there is no session; where one stands, nothing is missing that an attempt to move it could have brought.
+    pub(super) fn note_failure(&mut self, error: Option<LinkError>) {
+        if self.session.is_none() {
+            self.last_error = error;
         }
     }
 

@@ -72,6 +72,24 @@ impl Links {
     }
 }
 
+/// Tries since the last one that succeeded, and which of them are worth a line in the log: the first, and then ever fewer.
+#[derive(Default)]
+pub(super) struct Tries(u32);
+
+impl Tries {
+    fn begin(&mut self) {
+        self.0 = self.0.saturating_add(1);
+    }
+
+    pub(super) fn succeed(&mut self) {
+        self.0 = 0;
+    }
+
+    pub(super) fn is_news(&self) -> bool {
+        self.0 == 0 || self.0.is_power_of_two()
+    }
+}
+
 impl Shell {
     pub(super) fn connect(&mut self, link: LinkId, controller: Arc<str>, transport: Transport) {
         tracing::debug!(%controller, %transport, "dialing");
@@ -89,7 +107,10 @@ impl Shell {
     }
 
     pub(super) fn open_carrier(&mut self, carrier: u64, controller: Arc<str>) {
-        tracing::info!("UDP does not reach the hub; going over TCP");
+        self.carrier_tries.begin();
+        if self.carrier_tries.is_news() {
+            tracing::info!("UDP does not reach the hub; going over TCP");
+        }
         let credentials = self.credentials.clone();
         let (events, orders) = (self.events.clone(), self.orders.downgrade());
         self.tasks.spawn(async move {
@@ -157,6 +178,20 @@ mod tests {
         drop(stands);
         assert!(!links.send(LinkId(0), ToController::LeaseSaved));
         assert!(links.send(LinkId(0), ToController::LeaseSaved));
+    }
+
+    #[test]
+    fn tries_without_end_are_told_of_ever_more_rarely() {
+        let mut tries = Tries::default();
+        let told = (0..10_000).filter(|_| {
+            tries.begin();
+            tries.is_news()
+        });
+        assert_eq!(told.count(), 14);
+        tries.succeed();
+        assert!(tries.is_news(), "the end of one that stood");
+        tries.begin();
+        assert!(tries.is_news());
     }
 
     #[tokio::test]

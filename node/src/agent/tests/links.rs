@@ -205,7 +205,13 @@ fn quic_that_stays_blocked_is_tried_again_and_the_tcp_session_stays() {
         assert_eq!(dialed.len(), 1);
         assert!(world.lose(dialed[0].0).is_empty());
         assert_eq!(world.agent.view().control.state, ControlState::Online);
+        assert_eq!(shown_fault(&world), None);
     }
+    world.live(tcp, QUIC_RETRY_MS);
+    world.live(tcp, DIAL_TIMEOUT_MS);
+    assert_eq!(shown_fault(&world), None);
+    world.lose(tcp);
+    assert_eq!(shown_fault(&world), Some(LinkFault::Closed));
 }
 
 #[test]

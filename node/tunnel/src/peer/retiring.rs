@@ -89,16 +89,19 @@ impl Retiring {
     }
 
     /// The peer speaks in a session of one of these, so it has that key; what is under way for earlier ones has a little time left.
+    /// One before the former machine speaks of the past.
     pub(super) fn prove(&mut self, session: u32, now: Instant) {
-        let Some(place) = self.place_of(session) else {
+        let former = self.proven();
+        let Some(place) = self.place_of(session).filter(|it| Some(*it) >= former) else {
             return;
         };
-        let Some(machine) = self.0.get_mut(place).filter(|it| !it.proven) else {
-            return;
-        };
-        machine.proven = true;
-        machine.until = now + FORMER_FOR;
-        self.shorten(place, now + RETIRE_GRACE);
+        if former != Some(place) {
+            self.shorten(place, now + RETIRE_GRACE);
+        }
+        if let Some(machine) = self.0.get_mut(place) {
+            machine.proven = true;
+            machine.until = now + FORMER_FOR;
+        }
     }
 
     /// A successor is proven: what is under way has a little time left.
@@ -137,5 +140,6 @@ impl Retiring {
 const MAX_RETIRING: usize = 3;
 /// What is under way for an old session when the new one is proven arrives within this time.
 const RETIRE_GRACE: Duration = Duration::from_secs(10);
-/// How long the former key opens the door for a peer that has not heard of a newer one: as long as a key is the newest.
+/// How long the former key opens the door for a peer that has not heard of a newer one, from its last word with it: as long as
+/// a key is the newest.
 const FORMER_FOR: Duration = Duration::from_secs(24 * 60 * 60);

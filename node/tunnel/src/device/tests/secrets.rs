@@ -213,6 +213,22 @@ fn the_former_key_opens_nothing_after_a_day() {
     assert_eq!(missed.world.handshakes(1, 2), 0);
 }
 
+#[test]
+fn the_former_key_stays_for_as_long_as_the_peer_speaks_with_it() {
+    let mut missed = Missed::new();
+    let step = Duration::from_secs(5);
+    for seconds in (0..25 * 60 * 60).step_by(5) {
+        missed.world.tick(step);
+        missed.world.settle();
+        assert!(missed.world.passes(1, 2, b"there"), "after {seconds} s");
+        assert!(missed.world.passes(2, 1, b"and back"), "after {seconds} s");
+    }
+    missed.keyed(1, dialled(2), 1);
+    missed.world.tick(Duration::from_secs(11));
+    assert!(missed.world.passes(2, 1, b"with the newest key alone"));
+    assert_eq!(missed.world.device(2).by_session.len(), 1);
+}
+
 /// Each answer is a session to boringtun, which seals with one in eight of them although nobody can open it.
 #[test]
 fn answers_that_the_peer_could_not_read_never_become_a_session() {

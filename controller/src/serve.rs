@@ -1,5 +1,6 @@
 //! One controller as one process: opens the data folder, binds every listener, starts the parts, and ends them in order.
 
+mod certificates;
 mod doors;
 mod listeners;
 mod parts;
@@ -11,9 +12,10 @@ use std::time::Duration;
 use malha_node::descriptors::raise_limit;
 use malha_node::kept::Kept;
 use malha_node::notify::Notifier;
-use malha_pki::EdgeCertificates;
+use malha_pki::{ControlCertificate, EdgeCertificates};
 use malha_proto::{Fingerprint, NodeId, Revision, WgKey};
 use malha_tunnel::Keeper;
+use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -32,6 +34,7 @@ use crate::live::Live;
 use crate::pairs::Pairs;
 use crate::session::{Registry, SessionContext, SessionLimits};
 
+use certificates::Certificates;
 use doors::Doors;
 use listeners::Listeners;
 use parts::Parts;
@@ -130,7 +133,16 @@ pub async fn start(
     .await?;
 
     let doors = Doors::new(config, keeper.clone());
-    let listeners = Listeners::bind(config, &overlay, &doors)?;
+    let now = OffsetDateTime::now_utc();
+    let control = ControlCertificate::issue(overlay.clone(), CONTROL_CERTIFICATE_DAYS, now)?;
+    let certificates = Certificates {
+        control: Arc::new(control),
+        edge: Arc::new(EdgeCertificates::new(
+            edge_authority.clone(),
+            EDGE_CERTIFICATE_DAYS,
+        )),
+    };
+    let listeners = Listeners::bind(config, certificates.control.clone(), &doors)?;
     let live = Arc::new(Live::new());
     let registry = Arc::new(Registry::default());
     let pairs = Arc::new(Pairs::new(
@@ -190,7 +202,7 @@ pub async fn start(
         tasks: tasks.clone(),
         context,
         hub: hub.clone(),
-        certificates: Arc::new(EdgeCertificates::new(edge_authority, EDGE_CERTIFICATE_DAYS)),
+        certificates,
         api,
         console,
         stop: stop.clone(),
@@ -262,5 +274,6 @@ impl Running {
     }
 }
 
+const CONTROL_CERTIFICATE_DAYS: u16 = 800;
 const EDGE_CERTIFICATE_DAYS: u16 = 90;
 const DRAIN: Duration = Duration::from_secs(15);

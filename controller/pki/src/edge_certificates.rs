@@ -9,6 +9,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use time::OffsetDateTime;
 
+use crate::served::Served;
 use crate::{Authority, PkiError};
 
 /// A table from host name to certificate, for rustls.
@@ -89,23 +90,28 @@ impl EdgeCertificates {
         Ok(change)
     }
 
-    /// Renews every certificate that has less than a third of its life left.
+    /// Renews every certificate that [is due](crate::Validity::needs_successor).
     ///
     /// # Errors
     /// [`PkiError::AuthorityEnded`] and other failures leave the table as it was: old certificates serve until they end.
     pub fn renew_due(&self, now: OffsetDateTime) -> Result<Renewal, PkiError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut table = Table::clone(&self.table());
-        let mut renewal = Renewal::default();
-        for entry in table.values_mut().filter(|entry| entry.renew_at <= now) {
-            *entry = self.issue(entry.host.clone(), now)?;
-            renewal.renewed += 1;
+        let mut table = self.table();
+        let due: Vec<HostName> = table
+            .values()
+            .filter(|entry| entry.served.is_due(&self.authority, now))
+            .map(|entry| entry.host.clone())
+            .collect();
+        let renewed = due.len();
+        if renewed > 0 {
+            let mut renewing = Table::clone(&table);
+            for host in due {
+                renewing.insert(host.as_str().to_owned(), self.issue(host, now)?);
+            }
+            table = self.swap(renewing);
         }
-        renewal.next = table.values().map(|entry| entry.renew_at).min();
-        if renewal.renewed > 0 {
-            self.swap(table);
-        }
-        Ok(renewal)
+        let next = table.values().map(|it| it.served.validity.renew_at()).min();
+        Ok(Renewal { renewed, next })
     }
 
     /// The certificate for a lower-case name: its own, or that of the wildcard one label above.
@@ -116,7 +122,7 @@ impl EdgeCertificates {
             let (_, parent) = name.split_once('.')?;
             table.get(&format!("*.{parent}"))
         })?;
-        Some(entry.certified.clone())
+        Some(entry.served.certified.clone())
     }
 
     /// How many hosts have a certificate.
@@ -135,8 +141,7 @@ impl EdgeCertificates {
             .authority
             .issue_edge(std::slice::from_ref(&host), now, self.days)?;
         Ok(Entry {
-            certified: issued.certified_key()?,
-            renew_at: issued.validity().renew_at(),
+            served: Served::new(&issued)?,
             host,
         })
     }
@@ -148,8 +153,10 @@ impl EdgeCertificates {
             .clone()
     }
 
-    fn swap(&self, table: Table) {
-        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+    fn swap(&self, table: Table) -> Arc<Table> {
+        let table = Arc::new(table);
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = table.clone();
+        table
     }
 }
 
@@ -165,8 +172,7 @@ type Table = BTreeMap<String, Entry>;
 #[derive(Clone, Debug)]
 struct Entry {
     host: HostName,
-    certified: Arc<CertifiedKey>,
-    renew_at: OffsetDateTime,
+    served: Served,
 }
 
 /// The most host names of one edge; each holds a certificate and a key in memory.
@@ -259,6 +265,26 @@ mod tests {
         assert_eq!(late.renewed, 1);
         assert!(late.next.unwrap() > due + Duration::days(19));
         assert_ne!(serial(&edge.certificate_for("a.example").unwrap()), first);
+    }
+
+    #[test]
+    fn certificates_that_have_not_begun_are_renewed() {
+        let edge = edge();
+        let set_back = NOW + Duration::days(365);
+        edge.set_hosts([host("a.example")], set_back).unwrap();
+
+        assert_eq!(edge.renew_due(NOW).unwrap().renewed, 1);
+        assert_eq!(edge.renew_due(NOW).unwrap().renewed, 0);
+    }
+
+    #[test]
+    fn before_the_authoritys_own_time_nothing_is_renewed_again_and_again() {
+        let edge = edge();
+        edge.set_hosts([host("a.example")], NOW).unwrap();
+
+        let before = edge.renew_due(NOW - Duration::days(1)).unwrap();
+
+        assert_eq!(before.renewed, 0);
     }
 
     #[test]

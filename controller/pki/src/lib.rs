@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod authority;
+mod control_certificate;
 mod control_tls;
 mod edge_certificates;
 mod error;
@@ -14,12 +15,14 @@ mod master_key;
 mod node_certificate;
 mod pair_epochs;
 mod sealed;
+mod served;
 mod statement;
 mod validity;
 mod verify;
 mod x509;
 
 pub use authority::{Authority, AuthorityProfile, StoredAuthority};
+pub use control_certificate::ControlCertificate;
 pub use control_tls::server_config_control;
 pub use edge_certificates::{EdgeCertificates, HostsChange, MAX_HOSTS, Renewal};
 pub use error::PkiError;

@@ -70,6 +70,13 @@ impl Validity {
         self.not_before + (self.not_after - self.not_before) * 2 / 3
     }
 
+    /// Whether a successor is needed at `now`: a third of the window is left, or it has not begun, because the clock was ahead
+    /// when it was made.
+    #[must_use]
+    pub fn needs_successor(&self, now: OffsetDateTime) -> bool {
+        now < self.not_before || now >= self.renew_at()
+    }
+
     /// The part of this window that lies inside `authority`'s: a certificate that outlives its issuer is worthless.
     pub(crate) fn within(&self, authority: &Self) -> Result<Self, PkiError> {
         Self::between(

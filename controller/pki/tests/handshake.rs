@@ -6,8 +6,8 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 use malha_pki::{
-    Authority, AuthorityProfile, EdgeCertificates, IssuedCertificate, NodeIdentity, Validity,
-    node_identity, server_config_control,
+    Authority, AuthorityProfile, ControlCertificate, EdgeCertificates, IssuedCertificate,
+    NodeIdentity, Validity, node_identity, server_config_control,
 };
 use malha_proto::{ALPN, CONTROLLER_TLS_NAME, HostName, NodeId};
 use rcgen::{CertificateParams, KeyPair};
@@ -102,13 +102,10 @@ fn the_controllers_own_certificate_does_not_pass_for_a_nodes() {
 #[test]
 fn an_edge_certificate_does_not_pass_for_the_controller() {
     let overlay = authority("Overlay");
-    let edge = authority("Edge");
     let error = handshake(
         control_client(&overlay, None, &[&TLS13]),
         CONTROLLER_TLS_NAME,
-        server_config_control(&overlay, &edge.issue_controller(&[], NOW, 30).unwrap())
-            .map(at_now)
-            .unwrap(),
+        control_server(&authority("Edge")),
     )
     .unwrap_err();
     assert!(matches!(error, Error::InvalidCertificate(_)), "{error}");
@@ -124,6 +121,32 @@ fn tls_1_2_and_foreign_protocols_are_refused_at_the_control_channel() {
     web.alpn_protocols = vec![b"h2".to_vec()];
     let error = handshake(web, CONTROLLER_TLS_NAME, control_server(&overlay)).unwrap_err();
     assert!(matches!(error, Error::NoApplicationProtocol), "{error}");
+}
+
+#[test]
+fn a_controller_whose_clock_was_ahead_at_its_start_is_known_once_it_was_set_back() {
+    let overlay = authority("Overlay");
+    let certificate = control_certificate(&overlay, NOW + Duration::days(365));
+    let server = at_now(server_config_control(certificate.clone()).unwrap());
+    let comes = || {
+        let client = control_client(&overlay, None, &[&TLS13]);
+        handshake(client, CONTROLLER_TLS_NAME, server.clone())
+    };
+    let error = comes().unwrap_err();
+    assert!(matches!(error, Error::InvalidCertificate(_)), "{error}");
+
+    assert!(certificate.renew_due(NOW).unwrap());
+
+    comes().unwrap();
+    assert!(!certificate.renew_due(NOW).unwrap());
+}
+
+#[test]
+fn the_controllers_certificate_is_renewed_with_a_third_of_its_life_left() {
+    let certificate = control_certificate(&authority("Overlay"), NOW);
+    assert!(!certificate.renew_due(NOW + Duration::days(19)).unwrap());
+    assert!(certificate.renew_due(NOW + Duration::days(20)).unwrap());
+    assert!(!certificate.renew_due(NOW + Duration::days(39)).unwrap());
 }
 
 #[test]
@@ -220,12 +243,12 @@ fn handshake(
     Err(Error::AlertReceived(AlertDescription::HandshakeFailure))
 }
 
-fn authority(name: &str) -> Authority {
+fn authority(name: &str) -> Arc<Authority> {
     let profile = AuthorityProfile {
         name: name.to_owned(),
         years: 10,
     };
-    Authority::create(&profile, NOW).unwrap()
+    Arc::new(Authority::create(&profile, NOW).unwrap())
 }
 
 fn month() -> Validity {
@@ -256,9 +279,12 @@ fn pair(issued: &IssuedCertificate) -> Pair {
     (issued.chain().to_vec(), key)
 }
 
-fn control_server(overlay: &Authority) -> ServerConfig {
-    let certificate = overlay.issue_controller(&[], NOW, 30).unwrap();
-    at_now(server_config_control(overlay, &certificate).unwrap())
+fn control_server(overlay: &Arc<Authority>) -> ServerConfig {
+    at_now(server_config_control(control_certificate(overlay, NOW)).unwrap())
+}
+
+fn control_certificate(overlay: &Arc<Authority>, now: OffsetDateTime) -> Arc<ControlCertificate> {
+    Arc::new(ControlCertificate::issue(overlay.clone(), 30, now).unwrap())
 }
 
 fn at_now(mut config: ServerConfig) -> ServerConfig {
@@ -277,7 +303,7 @@ fn control_client(
 }
 
 fn edge(names: &[&str]) -> (Arc<Authority>, Arc<EdgeCertificates>) {
-    let authority = Arc::new(authority("Edge"));
+    let authority = authority("Edge");
     let certificates = EdgeCertificates::new(authority.clone(), 30);
     let hosts = names.iter().map(|name| name.parse::<HostName>().unwrap());
     certificates.set_hosts(hosts, NOW).unwrap();

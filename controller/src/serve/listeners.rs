@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use malha_dns::DnsServer;
-use malha_pki::{Authority, server_config_control};
+use malha_pki::{ControlCertificate, server_config_control};
 use malha_proxy::{Edge, EdgeConfig, EdgeLimits};
 use rustls::ServerConfig;
-use time::OffsetDateTime;
 use tokio::net::TcpListener;
 
 use crate::config::Config;
@@ -62,12 +61,10 @@ pub(super) struct Listeners {
 impl Listeners {
     pub(super) fn bind(
         config: &Config,
-        overlay: &Authority,
+        certificate: Arc<ControlCertificate>,
         doors: &Doors,
     ) -> anyhow::Result<Self> {
-        let certificate =
-            overlay.issue_controller(&[], OffsetDateTime::now_utc(), CONTROL_CERTIFICATE_DAYS)?;
-        let control_tls = server_config_control(overlay, &certificate)?;
+        let control_tls = server_config_control(certificate)?;
         let edge = EdgeConfig {
             http: config.edge.http.clone(),
             limits: EdgeLimits {
@@ -157,8 +154,6 @@ impl Listeners {
     }
 }
 
-/// Issued at each start of the controller.
-const CONTROL_CERTIFICATE_DAYS: u16 = 800;
 /// For requests under way at the end: whoever comes meanwhile waits as long.
 const EDGE_DRAIN: Duration = Duration::from_secs(5);
 const CARRIER_ALPN: &[u8] = b"http/1.1";

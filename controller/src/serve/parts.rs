@@ -1,20 +1,18 @@
 //! The parts of a controller, each as a task over what was bound for it. They end when their token is cancelled.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use malha_dns::DnsServer;
-use malha_pki::EdgeCertificates;
 use malha_proto::{HostName, Revision};
 use malha_proxy::{ControlHandoff, Edge, InternalHosts, RouteTable};
 use malha_zone::Zones;
 use rustls::ServerConfig;
-use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::certificates::Certificates;
 use super::listeners::Listeners;
 use crate::api::{self, ApiContext};
 use crate::config::Config;
@@ -29,7 +27,7 @@ pub(super) struct Parts {
     pub(super) tasks: TaskTracker,
     pub(super) context: Arc<SessionContext>,
     pub(super) hub: Arc<Hub>,
-    pub(super) certificates: Arc<EdgeCertificates>,
+    pub(super) certificates: Certificates,
     pub(super) api: ApiContext,
     pub(super) console: Arc<ControllerConsole>,
     pub(super) stop: CancellationToken,
@@ -52,7 +50,7 @@ impl Parts {
         let publisher = Publisher {
             handle: self.context.handle.clone(),
             live: self.context.live.clone(),
-            certificates: self.certificates.clone(),
+            certificates: self.certificates.edge.clone(),
             own_hosts,
             routes,
             zones,
@@ -112,7 +110,7 @@ impl Parts {
         tasks.spawn(self.console.clone().run(stop()));
         tasks.spawn(dispatch(context.clone()));
         tasks.spawn(prober.run(stop()));
-        tasks.spawn(renew_certificates(self.certificates.clone(), stop()));
+        tasks.spawn(self.certificates.clone().renew(stop()));
         tasks.spawn(sweep::sweep(context.handle.clone(), stop()));
     }
 
@@ -162,7 +160,7 @@ impl Parts {
     ) {
         let edge = edge.run(
             routes,
-            self.certificates.clone(),
+            self.certificates.edge.clone(),
             self.hub.clone(),
             Some(handoff),
             Some(internal),
@@ -208,17 +206,4 @@ fn internal_hosts(own: &[HostName], dashboard: &TcpListener) -> InternalHosts {
     InternalHosts::new(hosts.collect::<Vec<_>>())
 }
 
-async fn renew_certificates(certificates: Arc<EdgeCertificates>, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(RENEWAL_INTERVAL) => {}
-            () = stop.cancelled() => return,
-        }
-        if let Err(error) = certificates.renew_due(OffsetDateTime::now_utc()) {
-            tracing::error!(%error, "edge certificates were not renewed");
-        }
-    }
-}
-
 const HANDOFF_CAPACITY: usize = 1_024;
-const RENEWAL_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);

@@ -6,7 +6,7 @@ use std::io::{self, Error, ErrorKind};
 use std::net::SocketAddr;
 
 use malha_core::Command;
-use malha_pki::{Authority, AuthorityProfile, server_config_control};
+use malha_pki::{Authority, AuthorityProfile, ControlCertificate, server_config_control};
 use malha_proto::{ALPN_STREAM, CONTROLLER_TLS_NAME, Family, STREAM_BROKEN, StreamAnswer};
 use malha_proxy::BoxStream;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
@@ -36,9 +36,8 @@ pub(crate) async fn connected() -> (Connection, Connection, (Endpoint, Endpoint)
         name: "Overlay".into(),
         years: 1,
     };
-    let overlay = Authority::create(&profile, now).unwrap();
-    let certificate = overlay.issue_controller(&[], now, 2).unwrap();
-    let mut tls = server_config_control(&overlay, &certificate).unwrap();
+    let overlay = Arc::new(Authority::create(&profile, now).unwrap());
+    let mut tls = control_tls(&overlay);
     tls.alpn_protocols = vec![ALPN_STREAM.to_vec()];
     let quic = Arc::new(QuicServerConfig::try_from(tls).unwrap());
     let config = quinn::ServerConfig::with_crypto(quic);
@@ -168,6 +167,12 @@ async fn in_tunnel(result: io::Result<()>) -> io::Result<BoxStream> {
     let (mut near, far) = tokio::io::duplex(64);
     near.write_all(b"tunnel").await?;
     Ok(Box::new(far))
+}
+
+pub(crate) fn control_tls(overlay: &Arc<Authority>) -> rustls::ServerConfig {
+    let now = OffsetDateTime::now_utc();
+    let certificate = ControlCertificate::issue(overlay.clone(), 2, now).unwrap();
+    server_config_control(Arc::new(certificate)).unwrap()
 }
 
 pub(crate) fn client(overlay: &Authority) -> quinn::ClientConfig {

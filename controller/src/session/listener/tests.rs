@@ -4,7 +4,6 @@
 
 use malha_core::Command;
 use malha_proto::Fingerprint;
-use time::OffsetDateTime;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
@@ -12,7 +11,7 @@ use super::*;
 use crate::api::tests::rig::facts;
 use crate::session::dispatch;
 use crate::session::testbed::{LIMIT, World};
-use crate::streams::tests::{client, connected};
+use crate::streams::tests::{client, connected, control_tls};
 
 #[tokio::test]
 async fn a_stream_connection_outlives_the_session_as_long_as_visitors_may_be_on_it() {
@@ -93,10 +92,7 @@ async fn a_stream_connection_with_a_renewed_certificate_is_taken() {
 #[tokio::test]
 async fn the_control_channel_stays_as_long_as_visitors_may_come_by_it() {
     let world = World::new().await;
-    let now = OffsetDateTime::now_utc();
-    let certificate = world.context.authority.issue_controller(&[], now, 2);
-    let tls =
-        malha_pki::server_config_control(&world.context.authority, &certificate.unwrap()).unwrap();
+    let tls = control_tls(&world.context.authority);
     let here = [([127, 0, 0, 1], 0).into()];
     let listener = ControlListener::bind_by(&here, tls, bind_udp).unwrap();
     let (_streams, handed_over) = mpsc::channel(1);
@@ -113,10 +109,7 @@ async fn the_control_channel_stays_as_long_as_visitors_may_come_by_it() {
 /// With all places for whoever says where it is taken by `forged`, and so many of the others by somebody else.
 async fn comes_in(places: usize, forged: usize, others: usize) -> Result<(), String> {
     let world = World::new().await;
-    let now = OffsetDateTime::now_utc();
-    let authority = &world.context.authority;
-    let certificate = authority.issue_controller(&[], now, 2).unwrap();
-    let tls = malha_pki::server_config_control(authority, &certificate).unwrap();
+    let tls = control_tls(&world.context.authority);
     let hub = endpoint_at(([127, 0, 0, 1], 0).into(), server_config(tls).unwrap()).unwrap();
     let places = Places::new(1, places);
     let _forged: Vec<_> = (0..forged).map(|_| places.strangers.unproved()).collect();
@@ -131,7 +124,11 @@ async fn comes_in(places: usize, forged: usize, others: usize) -> Result<(), Str
     ));
     let node = quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).unwrap();
     let name = malha_proto::CONTROLLER_TLS_NAME;
-    let connecting = node.connect_with(client(authority), hub.local_addr().unwrap(), name);
+    let connecting = node.connect_with(
+        client(&world.context.authority),
+        hub.local_addr().unwrap(),
+        name,
+    );
     let connected = timeout(LIMIT, connecting.unwrap()).await.unwrap();
     connected.map(drop).map_err(|error| error.to_string())
 }

@@ -5,7 +5,7 @@
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use malha_pki::{Authority, AuthorityProfile, server_config_control};
+use malha_pki::{Authority, AuthorityProfile};
 use malha_proto::{ALPN, CONTROLLER_TLS_NAME};
 use malha_tunnel::{Allow, BoxStream, Engine, PeerConfig, PrivateKey, Tunnel, TunnelConfig, start};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::*;
+use crate::streams::tests::control_tls;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const PORT: u16 = 80;
@@ -38,10 +39,7 @@ impl Scene {
         hub.set_peer(peer(2, vec![])).await.unwrap();
         node.set_peer(peer(1, vec![at])).await.unwrap();
         let overlay = overlay();
-        let certificate = overlay
-            .issue_controller(&[], OffsetDateTime::now_utc(), 2)
-            .unwrap();
-        let tls = server_config_control(&overlay, &certificate).unwrap();
+        let tls = control_tls(&overlay);
         let tls = Arc::new(QuicServerConfig::try_from(tls).unwrap());
         let mut transport = quinn::TransportConfig::default();
         transport.max_idle_timeout(Some(quinn::VarInt::from_u32(4_000).into()));
@@ -119,12 +117,12 @@ fn peer(number: u8, endpoints: Vec<SocketAddr>) -> PeerConfig {
     peer
 }
 
-fn overlay() -> Authority {
+fn overlay() -> Arc<Authority> {
     let profile = AuthorityProfile {
         name: "Overlay".into(),
         years: 1,
     };
-    Authority::create(&profile, OffsetDateTime::now_utc()).unwrap()
+    Arc::new(Authority::create(&profile, OffsetDateTime::now_utc()).unwrap())
 }
 
 fn client(overlay: &Authority) -> quinn::ClientConfig {

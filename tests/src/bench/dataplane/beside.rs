@@ -9,7 +9,9 @@ use anyhow::{Context, Result, anyhow, ensure};
 use malha::session::{endpoint_at, endpoint_on_tunnel, transport_config};
 use malha_node::control::{Credentials, NodeCredentials};
 use malha_node::streams::{Contact, HubPeer, Overlay, StreamsView, run_streams};
-use malha_pki::{Authority, AuthorityProfile, NodeIdentity, Validity, server_config_control};
+use malha_pki::{
+    Authority, AuthorityProfile, ControlCertificate, NodeIdentity, Validity, server_config_control,
+};
 use malha_proto::{ALPN_STREAM, Family, NodeId, OverlayAddresses, StreamAnswer, StreamOpen};
 use malha_tunnel::{Allow, BoxStream, Engine, PeerConfig, PrivateKey, Tunnel, TunnelConfig};
 use quinn::crypto::rustls::QuicServerConfig;
@@ -49,7 +51,7 @@ pub(super) fn beside(
         name: "Benchmark".into(),
         years: 1,
     };
-    let overlay = Authority::create(&profile, now)?;
+    let overlay = Arc::new(Authority::create(&profile, now)?);
     let credentials = credentials(&overlay, now)?;
     let (done, ended) = oneshot::channel();
     let near = wire.namespace(Side::Near);
@@ -59,7 +61,7 @@ pub(super) fn beside(
         });
         let hub = wire.namespace(Side::Far).within(|| {
             let length = Duration::from_secs(seconds);
-            runtime()?.block_on(hub(&overlay, now, port, way, length))
+            runtime()?.block_on(hub(overlay, now, port, way, length))
         });
         // The node ends when this is dropped, however the hub fared.
         drop(done);
@@ -70,14 +72,14 @@ pub(super) fn beside(
 
 /// Listens, and reads from the node's service or writes to it for a while.
 async fn hub(
-    overlay: &Authority,
+    overlay: Arc<Authority>,
     now: OffsetDateTime,
     port: HubPort,
     way: Way,
     length: Duration,
 ) -> Result<Flow> {
-    let certificate = overlay.issue_controller(&[], now, 1)?;
-    let mut tls = server_config_control(overlay, &certificate)?;
+    let certificate = ControlCertificate::issue(overlay, 1, now)?;
+    let mut tls = server_config_control(Arc::new(certificate))?;
     tls.alpn_protocols = vec![ALPN_STREAM.to_vec()];
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
     config.transport_config(Arc::new(transport_config()));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use malha_node::control::{Credentials, dial_carrier};
-use malha_pki::{Authority, AuthorityProfile, server_config_control};
+use malha_pki::{Authority, AuthorityProfile, ControlCertificate, server_config_control};
 use malha_proto::CARRIER_PROTOCOL;
 use malha_tunnel::{
     Allow, CarrierStream, ChannelGrant, ChannelId, Engine, PeerConfig, PrivateKey, PublicKey,
@@ -96,9 +96,9 @@ impl Machines {
             name: "Benchmark".into(),
             years: 1,
         };
-        let overlay = Authority::create(&profile, now)?;
-        let certificate = overlay.issue_controller(&[], now, 1)?;
-        let mut tls = server_config_control(&overlay, &certificate)?;
+        let overlay = Arc::new(Authority::create(&profile, now)?);
+        let certificate = ControlCertificate::issue(overlay.clone(), 1, now)?;
+        let mut tls = server_config_control(Arc::new(certificate))?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let runtime = |side| wire.namespace(side).within(beside::runtime)?;
         Ok(Self {

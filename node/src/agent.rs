@@ -7,6 +7,7 @@ mod dial;
 mod event;
 mod fallback;
 mod health;
+mod hub_places;
 mod jitter;
 mod links;
 mod map;
@@ -192,7 +193,7 @@ impl Agent {
                 }
                 self.on_started(last_known_good);
             }
-            Event::Connected { link } => self.on_connected(link),
+            Event::Connected { link, remote } => self.on_connected(link, remote),
             Event::Lost { link, error } => self.on_lost(link, error),
             Event::Heard { link } => self.on_heard(link),
             Event::Frame { link, message } => self.on_frame(link, *message),

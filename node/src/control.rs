@@ -58,11 +58,8 @@ pub async fn dial(
             reach(controller, |to| quic::connect(to, config.clone())).await
         }
         Transport::Tcp => {
-            let stream = tcp::connect(controller, Arc::new(tls.config()), ALPN).await;
-            stream.map(|stream| {
-                let (reader, writer) = tokio::io::split(stream);
-                Wire::tcp(reader, writer)
-            })
+            let connected = tcp::connect(controller, Arc::new(tls.config()), ALPN).await;
+            connected.map(Wire::from)
         }
     };
     // What the verifier saw says more than the alert that came of it.

@@ -74,6 +74,8 @@ pub enum Event {
     /// A link of [`super::Action::Connect`] stands: TLS is done and the authority is the pinned one.
     Connected {
         link: LinkId,
+        /// Where the controller was reached; `None` by a proxy.
+        remote: Option<SocketAddr>,
     },
     /// A link failed to come up, or broke.
     Lost {

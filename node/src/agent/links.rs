@@ -1,5 +1,7 @@
 //! How the agent takes the links that come up, fail, fall silent and break: when to dial again, and which one is the session's.
 
+use std::net::SocketAddr;
+
 use super::dial::{Failure, Race};
 use super::session::{Greeting, Session};
 use super::{
@@ -8,14 +10,15 @@ use super::{
 };
 
 impl Agent {
-    pub(super) fn on_connected(&mut self, link: LinkId) {
+    pub(super) fn on_connected(&mut self, link: LinkId, remote: Option<SocketAddr>) {
         let Some((controller, transport)) = self.dial.connected(link, &mut self.actions) else {
             return;
         };
         if self.session.is_none() {
             self.control_since = self.now;
         }
-        self.greeting = Some(Greeting::new(link, controller, transport, self.now));
+        let greeting = Greeting::new(link, (controller, transport), remote, self.now);
+        self.greeting = Some(greeting);
         let hello = self.hello();
         self.send(link, hello);
     }

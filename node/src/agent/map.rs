@@ -3,12 +3,13 @@
 //! again, and who may do less must hear it.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use malha_proto::{Netmap, NetmapDelta, Revision};
 
 use super::fallback::{Fallback, PolicyView};
-use super::{Action, Millis};
+use super::{Action, Millis, hub_places};
 use crate::plane::Applied;
 
 /// How many peers and services a netmap may have; a map beyond them is not taken.
@@ -39,6 +40,8 @@ pub(super) struct MapPipeline {
     /// Whether the controller still waits for an acknowledgement of the newest map.
     owed: bool,
     fallback: Fallback,
+    /// Where the newest session has reached the controller.
+    controller: Option<SocketAddr>,
     pub(super) apply_error: Option<String>,
     pub(super) save_error: Option<String>,
 }
@@ -122,6 +125,20 @@ impl MapPipeline {
         self.received = self.received.as_deref().cloned().map(Arc::new);
         self.repair_at = None;
         self.advance(actions);
+    }
+
+    /// A session has begun; by a proxy it reaches the controller at no address of its own.
+    pub(super) fn on_session(
+        &mut self,
+        controller: Option<SocketAddr>,
+        actions: &mut VecDeque<Action>,
+    ) {
+        let effective = |it: &Self| it.received.as_ref().map(|map| it.effective(map));
+        let former = effective(self);
+        self.controller = controller;
+        if effective(self) != former {
+            self.redo(actions);
+        }
     }
 
     /// Holds this node apart without the controller's map: its own word for it is in the refusal.
@@ -237,11 +254,11 @@ impl MapPipeline {
         }
     }
 
-    /// What the data plane may do with a map: a quarantined node has neither peers nor services, and what nobody confirmed in
-    /// time holds no longer.
+    /// What the data plane makes of a map: a quarantined node has neither peers nor services, what nobody confirmed in time holds
+    /// no longer, and the hub may be where the controller is.
     pub(super) fn effective(&self, map: &Arc<Netmap>) -> Arc<Netmap> {
         if !map.me.quarantined {
-            return self.fallback.effective(map);
+            return hub_places::completed(self.fallback.effective(map), self.controller);
         }
         let mut alone = Netmap::clone(map);
         alone.peers.clear();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use malha_proto::{FarewellReason, RefusalCode, ServiceId, ServiceState};
 use proptest::prelude::*;
 
-use super::tests::{World, closed, connects, sent};
+use super::tests::{World, closed, connected, connects, sent};
 use super::*;
 use crate::testbed::{netmap, welcome};
 use malha_proto::{PeerObservation, ToNode};
@@ -104,7 +104,7 @@ fn run(world: &mut World, wires: &mut Wires, step: Step) {
             world.disk_full = full;
             return;
         }
-        Step::Connect(l) => Event::Connected { link: wires.at(l) },
+        Step::Connect(l) => connected(wires.at(l)),
         Step::Lose(l) => {
             let link = wires.at(l);
             wires.held.remove(&link);
@@ -167,7 +167,7 @@ fn reach(world: &mut World, wires: &mut Wires) -> LinkId {
     }
     let (link, actions) = world.until_dialed();
     wires.watch(&actions);
-    let actions = world.tell(Event::Connected { link });
+    let actions = world.tell(connected(link));
     wires.watch(&actions);
     let actions = world.hear(link, welcome());
     wires.watch(&actions);

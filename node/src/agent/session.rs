@@ -1,5 +1,6 @@
 //! The conversation of one session: hello, welcome, maps, reports, renewal. It never dials.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use malha_proto::{
@@ -37,6 +38,8 @@ pub(super) struct Greeting {
     pub(super) link: LinkId,
     pub(super) controller: Arc<str>,
     pub(super) transport: Transport,
+    /// Where the controller was reached; `None` by a proxy.
+    remote: Option<SocketAddr>,
     pub(super) hearing: Hearing,
 }
 
@@ -47,7 +50,7 @@ pub(super) struct Session {
     pub(super) controller: Arc<str>,
     pub(super) transport: Transport,
     pub(super) since: Millis,
-    pub(super) seen_as: Option<std::net::SocketAddr>,
+    pub(super) seen_as: Option<SocketAddr>,
     /// The list of controllers that came with the welcome, until the session has stood.
     told: Option<Vec<String>>,
     pub(super) report_at: Millis,
@@ -63,14 +66,15 @@ pub(super) struct Session {
 impl Greeting {
     pub(super) fn new(
         link: LinkId,
-        controller: Arc<str>,
-        transport: Transport,
+        (controller, transport): (Arc<str>, Transport),
+        remote: Option<SocketAddr>,
         now: Millis,
     ) -> Self {
         Self {
             link,
             controller,
             transport,
+            remote,
             hearing: Hearing::new(now),
         }
     }
@@ -221,6 +225,7 @@ impl Agent {
             renewal_asked: false,
             rekey_at: None,
         });
+        self.map.on_session(greeting.remote, &mut self.actions);
         self.tcp_was_needed = greeting.transport == Transport::Tcp;
         let retry_at = self.now + self.quic_retry_ms();
         self.dial_at = self.tcp_was_needed.then_some(retry_at);

@@ -1,6 +1,7 @@
 //! Stories of one agent: each tells the machine what happens and reads what it does.
 
 mod fallback;
+mod hub_places;
 mod identity;
 mod links;
 mod probes;
@@ -61,7 +62,7 @@ impl World {
     /// In a session over QUIC, with the map of revision 10.
     fn online() -> (Self, LinkId) {
         let (mut world, link) = Self::started();
-        world.tell(Event::Connected { link });
+        world.tell(connected(link));
         world.hear(link, welcome());
         world.hear(link, ToNode::Snapshot(Box::new(netmap(10))));
         (world, link)
@@ -160,7 +161,7 @@ impl World {
 #[test]
 fn a_fresh_node_dials_quic_greets_and_reports_everything() {
     let (mut world, link) = World::started();
-    let actions = world.tell(Event::Connected { link });
+    let actions = world.tell(connected(link));
     assert!(matches!(&sent(&actions)[..], [ToController::Hello(h)] if h.applied.is_none()));
     let actions = world.hear(link, welcome());
     let sent = sent(&actions);
@@ -173,7 +174,7 @@ fn a_fresh_node_dials_quic_greets_and_reports_everything() {
 #[test]
 fn a_snapshot_is_applied_then_saved_then_acknowledged() {
     let (mut world, link) = World::started();
-    world.tell(Event::Connected { link });
+    world.tell(connected(link));
     world.hear(link, welcome());
     let event = |message| Event::Frame {
         link,
@@ -252,7 +253,7 @@ fn the_data_plane_starts_from_disk_before_any_controller_answers() {
     });
     assert_eq!(world.applied[0].revision, Revision(9));
     let link = connects(&actions)[0].0;
-    let actions = world.tell(Event::Connected { link });
+    let actions = world.tell(connected(link));
     let digest = Some(netmap(9).digest());
     assert!(
         matches!(&sent(&actions)[..], [ToController::Hello(h)] if h.applied == Some(Revision(9)) && h.digest == digest)
@@ -268,7 +269,7 @@ fn a_broken_tunnel_does_not_keep_the_node_from_its_controller() {
         pairs: None,
     });
     let link = connects(&actions)[0].0;
-    let actions = world.tell(Event::Connected { link });
+    let actions = world.tell(connected(link));
     assert!(matches!(&sent(&actions)[..], [ToController::Hello(h)] if h.applied.is_none()));
     world.tunnel_broken = false;
     world.pass(REPAIR_FIRST_MS);
@@ -372,7 +373,7 @@ fn peers_are_reported_when_something_changed_and_all_in_a_new_session() {
     assert_eq!(told(&world.live(link, HEARTBEAT_INTERVAL_MS)), 1);
     world.lose(link);
     let link = world.until_dialed().0;
-    world.tell(Event::Connected { link });
+    world.tell(connected(link));
     assert_eq!(told(&world.hear(link, welcome())), 1);
 }
 
@@ -394,6 +395,12 @@ fn facts() -> MachineFacts {
         os: "Linux".into(),
         engine: None,
     }
+}
+
+/// A link has come up by a proxy.
+pub(super) fn connected(link: LinkId) -> Event {
+    let remote = None;
+    Event::Connected { link, remote }
 }
 
 pub(super) fn connects(actions: &[Action]) -> Vec<(LinkId, Transport)> {

@@ -54,7 +54,8 @@ async fn ask(
     controller: &str,
     tls: &tls::ClientTls,
 ) -> Result<(TlsStream<TcpStream>, head::Head), LinkError> {
-    let mut stream = tcp::connect(controller, Arc::new(tls.config()), HTTP_ALPN).await?;
+    let connected = tcp::connect(controller, Arc::new(tls.config()), HTTP_ALPN).await?;
+    let mut stream = connected.stream;
     let question = format!(
         "GET {CARRIER_PATH} HTTP/1.1\r\nHost: {CONTROLLER_TLS_NAME}\r\nConnection: Upgrade\r\nUpgrade: {CARRIER_PROTOCOL}\r\n\r\n"
     );

@@ -37,7 +37,8 @@ pub async fn run_link(
     let result = match wire {
         Ok(wire) => {
             // The receiver is gone only when the agent ends.
-            let _ = events.send(Event::Connected { link }).await;
+            let remote = wire.remote();
+            let _ = events.send(Event::Connected { link, remote }).await;
             let (reader, writer) = wire.split();
             carry(link, reader, writer, &mut outgoing, &events).await
         }
@@ -94,7 +95,7 @@ mod tests {
     async fn a_frame_that_takes_long_is_told_of_while_it_comes() {
         let (near, mut far) = duplex(1024);
         let (read, write) = split(near);
-        let (reader, writer) = Wire::tcp(read, write).split();
+        let (reader, writer) = Wire::tcp(read, write, None).split();
         let (events, mut told) = mpsc::channel(16);
         let (_outgoing, mut queue) = mpsc::channel(1);
         let link = LinkId(1);

@@ -122,9 +122,8 @@ async fn control(
     let tls = ClientTls::for_a_look(authority, ALPN)?;
     let connected = tcp::connect(controller, Arc::new(tls.config()), ALPN).await;
     // What the verifier saw says more than the alert that came of it.
-    let stream = connected.map_err(|error| tls.verdict().unwrap_or(error))?;
-    let (reader, writer) = tokio::io::split(stream);
-    let reflection = reflect(Wire::tcp(reader, writer)).await;
+    let connected = connected.map_err(|error| tls.verdict().unwrap_or(error))?;
+    let reflection = reflect(connected.into()).await;
     Ok((reflection, tls.verdict().is_some()))
 }
 

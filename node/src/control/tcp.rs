@@ -15,12 +15,19 @@ use tokio_rustls::client::TlsStream;
 use super::proxy::Proxy;
 use super::{LinkError, LinkFault, address, unreachable};
 
+/// A connection to a controller.
+pub(super) struct Secured {
+    pub(super) stream: TlsStream<TcpStream>,
+    /// The controller's address; `None` by a proxy.
+    pub(super) remote: Option<SocketAddr>,
+}
+
 /// Connects to `controller` (`host:port`), which must choose the application protocol `alpn`.
 pub(super) async fn connect(
     controller: &str,
     config: Arc<ClientConfig>,
     alpn: &[u8],
-) -> Result<TlsStream<TcpStream>, LinkError> {
+) -> Result<Secured, LinkError> {
     if let Some(proxy) = Proxy::of_environment(controller)? {
         let plain = proxy.connect(controller).await?;
         return secure_behind(&proxy, plain, controller, config, alpn).await;
@@ -33,7 +40,11 @@ pub(super) async fn connect(
                 .map_err(|error| unreachable(format!("{to}/tcp: {error}")))?;
             // Without it a report may wait for the acknowledgement of the one before; it works all the same.
             let _ = plain.set_nodelay(true);
-            secure(plain, &to.to_string(), config, alpn).await
+            let stream = secure(plain, &to.to_string(), config, alpn).await?;
+            Ok(Secured {
+                stream,
+                remote: Some(to),
+            })
         }
     };
     address::reach(controller, direct).await
@@ -46,9 +57,13 @@ pub(super) async fn secure_behind(
     controller: &str,
     config: Arc<ClientConfig>,
     alpn: &[u8],
-) -> Result<TlsStream<TcpStream>, LinkError> {
+) -> Result<Secured, LinkError> {
     let secured = timeout(BEHIND_PROXY_LIMIT, secure(plain, controller, config, alpn)).await;
-    secured.unwrap_or_else(|_| Err(proxy.lets_nothing_through(controller)))
+    let secured = secured.unwrap_or_else(|_| Err(proxy.lets_nothing_through(controller)));
+    secured.map(|stream| Secured {
+        stream,
+        remote: None,
+    })
 }
 
 async fn secure(

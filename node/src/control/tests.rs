@@ -37,7 +37,10 @@ async fn both_transports_carry_a_question_and_its_answer() {
     let mut controller = TestController::start(&authority, Lifetime::Now, Network::Open).await;
     for transport in [Transport::Quic, Transport::Tcp] {
         let wire = dial(&controller.address(), transport, &stranger(&authority)).await;
-        let asked = tokio::spawn(async move { wire.unwrap().ask(&FAREWELL).await });
+        let wire = wire.unwrap();
+        let remote = wire.remote().map(|remote| remote.to_string());
+        assert_eq!(remote, Some(controller.address()));
+        let asked = tokio::spawn(async move { wire.ask(&FAREWELL).await });
         let mut session = controller.session().await;
         assert_eq!(session.transport, transport);
         assert!(session.node_certificate.is_none());

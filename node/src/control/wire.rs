@@ -1,5 +1,6 @@
 //! Frames on one stream, whatever carries it. A broken frame ends it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use malha_proto::{
@@ -11,12 +12,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::quic::LAST_WORDS_LIMIT;
+use super::tcp::Secured;
 use super::{LinkError, LinkFault};
 
 /// An open connection to a controller.
 pub struct Wire {
     reader: WireReader,
     writer: WireWriter,
+    remote: Option<SocketAddr>,
 }
 
 pub struct WireReader {
@@ -52,23 +55,36 @@ impl Wire {
         writer: SendStream,
         reader: RecvStream,
     ) -> Self {
+        let remote = Some(connection.remote_address());
         let writer = WireWriter(Outgoing::Quic {
             stream: writer,
             connection,
             endpoint,
         });
         let reader = WireReader::new(reader);
-        Self { reader, writer }
+        Self {
+            reader,
+            writer,
+            remote,
+        }
     }
 
     pub(super) fn tcp(
         reader: impl AsyncRead + Send + Unpin + 'static,
         writer: impl AsyncWrite + Send + Unpin + 'static,
+        remote: Option<SocketAddr>,
     ) -> Self {
         Self {
             reader: WireReader::new(reader),
             writer: WireWriter(Outgoing::Tcp(Box::new(writer))),
+            remote,
         }
+    }
+
+    /// Where the controller was reached; `None` by a proxy.
+    #[must_use]
+    pub fn remote(&self) -> Option<SocketAddr> {
+        self.remote
     }
 
     #[must_use]
@@ -98,6 +114,13 @@ impl Wire {
                 Received::Part => {}
             }
         }
+    }
+}
+
+impl From<Secured> for Wire {
+    fn from(connected: Secured) -> Self {
+        let (reader, writer) = tokio::io::split(connected.stream);
+        Self::tcp(reader, writer, connected.remote)
     }
 }
 
@@ -222,7 +245,7 @@ mod tests {
     async fn asked() -> (JoinHandle<Result<ToNode, LinkError>>, DuplexStream) {
         let (near, mut far) = duplex(64 * 1024);
         let (read, write) = split(near);
-        let asked = tokio::spawn(Wire::tcp(read, write).ask(&QUESTION));
+        let asked = tokio::spawn(Wire::tcp(read, write, None).ask(&QUESTION));
         let mut question = encode_frame(&QUESTION, MAX_FRAME_TO_CONTROLLER_BYTES).unwrap();
         far.read_exact(&mut question).await.unwrap();
         (asked, far)

@@ -274,7 +274,8 @@ const DEFAULT_CONNECTION_BUFFER_BYTES: usize = 2 * 1024 * 1024;
 
 const MAX_LISTEN: usize = 16;
 const MAX_ADDRESSES: usize = 8;
-const MAX_ENDPOINTS: usize = 8;
+/// Endpoints of a peer; one with more is refused.
+pub const MAX_ENDPOINTS: usize = 8;
 const MAX_CANDIDATES: usize = 16;
 const MAX_ALLOWED_IPS: usize = 1024;
 const MAX_INGRESS: usize = 256;

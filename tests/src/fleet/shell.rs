@@ -191,7 +191,7 @@ impl Fleet {
             wire.stands = true;
             let at = self.now + FIRST_MESSAGE_MS;
             self.agenda.plan(at, Happening::Silence { wire: id });
-            return self.tell(machine, Event::Connected { link });
+            return self.tell(machine, Event::Connected { link, remote: None });
         }
         self.network.remove(id);
         let error = LinkError::new(LinkFault::Unreachable, "nobody listens");

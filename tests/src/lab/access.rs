@@ -11,7 +11,7 @@ use super::internet::{HUB, HUB_NAME, HUB_V6, Internet};
 use super::machine::Machine;
 use super::namespace::Namespace;
 use super::process::Process;
-use super::router::{GATEWAY, Mapping, Router, SECOND_MACHINE};
+use super::router::{GATEWAY, Mapping, Router, SECOND_MACHINE, behind_nat64};
 
 /// What stands between a machine and the internet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,9 @@ pub enum Access {
     ProxyOnly,
     /// A public IPv6 address behind a stateful firewall, and no IPv4.
     Ipv6Only,
+    /// IPv6 alone behind a router that translates to IPv4 (RFC 6146) and leads nowhere else. Not one of [`ALL`](Self::ALL), whose
+    /// hub says that it is to be found by IPv6.
+    Nat64,
 }
 
 /// A machine and what stands between it and the internet.
@@ -38,7 +41,8 @@ pub struct Connected {
     access: Access,
     number: u8,
     outer_address: String,
-    _proxy: Option<Process>,
+    /// A proxy, or a translator.
+    _program: Option<Process>,
 }
 
 impl Access {
@@ -73,6 +77,7 @@ impl Access {
                 access,
                 Self::Home(Mapping::PerAddress | Mapping::Symmetric)
                     | Self::Carrier(Mapping::PerAddress | Mapping::Symmetric)
+                    | Self::Nat64
             )
         };
         let same_family = (self == Self::Ipv6Only) == (other == Self::Ipv6Only);
@@ -98,6 +103,7 @@ impl fmt::Display for Access {
             Self::UdpBlocked => f.pad("udp-blocked"),
             Self::ProxyOnly => f.pad("proxy-only"),
             Self::Ipv6Only => f.pad("ipv6-only"),
+            Self::Nat64 => f.pad("nat64"),
         }
     }
 }
@@ -114,7 +120,7 @@ impl Connected {
         let box_of = |role: &str, mapping| {
             Router::new(internet, &format!("{role}{number}"), &address, mapping)
         };
-        let (mut routers, mut proxy) = (Vec::new(), None);
+        let (mut routers, mut program) = (Vec::new(), None);
         match access {
             Access::Home(mapping) => routers.push(box_of("nat", mapping)?),
             Access::UdpBlocked => {
@@ -135,7 +141,7 @@ impl Connected {
                 let router = box_of("proxy", Mapping::Preserving)?;
                 router.block_all()?;
                 router.serve(&machine.namespace)?;
-                proxy = Some(start_proxy(&router.namespace, folder, number)?);
+                program = Some(start_proxy(&router.namespace, folder, number)?);
                 machine.set_environment(
                     "HTTPS_PROXY",
                     &format!("http://malha:segredo@{GATEWAY}:3128"),
@@ -151,6 +157,16 @@ impl Connected {
                     &format!("127.0.0.1 localhost\n{HUB_V6} {HUB_NAME}\n"),
                 )?;
             }
+            Access::Nat64 => {
+                let router = box_of("nat64", Mapping::Preserving)?;
+                program = Some(router.serve_by_nat64(&machine.namespace, folder)?);
+                // What a resolver with DNS64 would say.
+                machine.namespace.set_etc(
+                    "hosts",
+                    &format!("127.0.0.1 localhost\n{} {HUB_NAME}\n", behind_nat64(HUB)?),
+                )?;
+                routers.push(router);
+            }
         }
         if matches!(
             access,
@@ -164,7 +180,7 @@ impl Connected {
             access,
             number,
             outer_address: address,
-            _proxy: proxy,
+            _program: program,
         })
     }
 
@@ -179,7 +195,7 @@ impl Connected {
             access: self.access,
             number,
             outer_address: self.outer_address.clone(),
-            _proxy: None,
+            _program: None,
         })
     }
 

@@ -63,6 +63,11 @@ impl Hub {
         self.reconfigure(&v4, &format!("{v4}, {v6}"))
     }
 
+    /// Takes that back. To be called before [`Self::serve`].
+    pub fn offers_v4_only(&self) -> Result<()> {
+        self.reconfigure(&format!(", \"[{HUB_V6}]:51820\""), "")
+    }
+
     /// Writes something else into the configuration, for the next [`Self::serve`].
     pub fn reconfigure(&self, former: &str, text: &str) -> Result<()> {
         let whole = fs::read_to_string(self.config())?;

@@ -1,10 +1,15 @@
 //! A site's router: masquerades its private network, forwards what was begun inside, and can be moved, blocked and unplugged.
 
+use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+
 use anyhow::{Context, Result};
 
 use super::internet::{Internet, PREFIX_LENGTH};
 use super::namespace::Namespace;
-use super::process::checked;
+use super::patience::{PATIENCE, eventually};
+use super::process::{Process, checked};
 
 /// How a router chooses the outer port of a UDP flow (RFC 4787 §4.1). All of them let in only what answers, from the very
 /// address and port that was asked.
@@ -69,6 +74,37 @@ impl Router {
     /// Connects a machine that is a customer of the carrier itself, as behind a mobile modem.
     pub(super) fn serve_as_carrier(&self, machine: &Namespace) -> Result<()> {
         self.connect("lan", machine, "lan", CARRIER_GATEWAY, CARRIER_CUSTOMER)
+    }
+
+    /// Connects a machine to a private network of IPv6 alone; the program that it gives translates to IPv4 what goes to
+    /// [addresses of its prefix](behind_nat64).
+    pub(super) fn serve_by_nat64(&self, machine: &Namespace, folder: &Path) -> Result<Process> {
+        let router = &self.namespace;
+        let forward = "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding";
+        checked(router.command("sh").args(["-c", forward]))?;
+        router.connect("lan", machine, "lan")?;
+        for (namespace, address) in [(router, V6_GATEWAY), (machine, V6_MACHINE)] {
+            namespace.ip(&format!("address add {address}/64 dev lan nodad"))?;
+            namespace.ip("link set lan up")?;
+        }
+        machine.ip(&format!("route add default via {V6_GATEWAY}"))?;
+        let name = router.name();
+        let config = folder.join(format!("{name}.conf"));
+        fs::write(&config, TAYGA)?;
+        let mut command = router.command("tayga");
+        command.arg("-d").arg("--config").arg(&config);
+        command
+            .arg("--pidfile")
+            .arg(folder.join(format!("{name}.pid")));
+        let log = folder.join(format!("{name}.log"));
+        let mut translator = Process::start("the NAT64", &mut command, &log)?;
+        eventually("the NAT64 is there", PATIENCE, || {
+            translator.check_runs()?;
+            router.ip("link set lan-v4 up")
+        })?;
+        router.ip("route add 192.168.64.0/24 dev lan-v4")?;
+        router.ip(&format!("route add {NAT64}/96 dev lan-v4"))?;
+        Ok(translator)
     }
 
     fn connect(
@@ -182,6 +218,13 @@ impl Router {
     }
 }
 
+/// Under which address machines behind a NAT64 find one that has IPv4 only.
+pub(super) fn behind_nat64(address: &str) -> Result<Ipv6Addr> {
+    let prefix: Ipv6Addr = NAT64.parse()?;
+    let address: Ipv4Addr = address.parse()?;
+    Ok((u128::from(prefix) | u128::from(u32::from(address))).into())
+}
+
 impl Mapping {
     fn rules(self) -> &'static [&'static str] {
         match self {
@@ -226,3 +269,14 @@ pub(super) const SECOND_MACHINE: &str = "192.168.2.10";
 /// Shared address space (RFC 6598), from which the overlay takes its addresses too, the lowest first.
 const CARRIER_GATEWAY: &str = "100.72.0.1";
 const CARRIER_CUSTOMER: &str = "100.72.0.10";
+const V6_GATEWAY: &str = "fd00:64::1";
+const V6_MACHINE: &str = "fd00:64::10";
+/// A prefix of the network's own: behind the well-known one no addresses of documentation are translated.
+const NAT64: &str = "2001:db8:64::";
+/// Its interface is one of the private network's, so what comes from there may go out.
+const TAYGA: &str = "\
+tun-device lan-v4
+ipv4-addr 192.168.64.1
+prefix 2001:db8:64::/96
+dynamic-pool 192.168.64.0/24
+";

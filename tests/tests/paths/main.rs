@@ -6,5 +6,6 @@ mod ageing;
 mod download;
 mod grid;
 mod meeting;
+mod nat64;
 mod routers;
 mod stories;

@@ -26,7 +26,7 @@ fn a_clone_is_cut_off_even_after_a_reboot_and_asks_slowly() {
     assert!(world.saved.as_ref().unwrap().me.quarantined);
     assert_eq!(connects(&world.pass(HELD_RETRY_MS / 2 - 1)), []);
     let link = world.until_dialed().0;
-    let actions = world.tell(Event::Connected { link });
+    let actions = world.tell(connected(link));
     assert!(matches!(&sent(&actions)[..], [ToController::Hello(h)] if h.digest.is_none()));
     world.hear(link, welcome());
     world.hear(link, ToNode::Snapshot(Box::new(netmap(10))));
@@ -69,7 +69,7 @@ fn a_renewal_is_asked_once_per_session_until_it_is_answered() {
     );
     world.lose(link);
     let link = world.until_dialed().0;
-    world.tell(Event::Connected { link });
+    world.tell(connected(link));
     assert!(sent(&world.hear(link, welcome())).contains(&renew));
     let certificate = vec![2];
     let actions = world.hear(link, ToNode::Renewed { certificate });
@@ -100,7 +100,7 @@ fn a_long_session_renews_more_than_once() {
 #[test]
 fn the_survivor_of_a_clone_makes_new_wireguard_keys() {
     let (mut world, link) = World::started();
-    world.tell(Event::Connected { link });
+    world.tell(connected(link));
     let ToNode::Welcome(mut told) = welcome() else {
         unreachable!("welcome() welcomes");
     };
@@ -129,7 +129,7 @@ fn the_survivor_of_a_clone_makes_new_wireguard_keys() {
 #[test]
 fn a_full_disk_delays_the_new_keys_of_a_survivor_and_no_more() {
     let (mut world, link) = World::started();
-    world.tell(Event::Connected { link });
+    world.tell(connected(link));
     let ToNode::Welcome(mut told) = welcome() else {
         unreachable!("welcome() welcomes");
     };

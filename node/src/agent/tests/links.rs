@@ -11,9 +11,9 @@ fn tcp_joins_after_three_seconds_of_silence_and_the_winner_stays() {
     let joined = connects(&world.pass(1));
     let (tcp, transport) = joined[0];
     assert_eq!(transport, Transport::Tcp);
-    let actions = world.tell(Event::Connected { link: tcp });
+    let actions = world.tell(connected(tcp));
     assert_eq!(closed(&actions), [quic]);
-    let actions = world.tell(Event::Connected { link: quic });
+    let actions = world.tell(connected(quic));
     assert!(actions.is_empty(), "the loser comes too late: {actions:?}");
 }
 
@@ -25,7 +25,7 @@ fn tcp_joins_at_once_when_quic_is_refused() {
 
 /// Brings QUIC up and lets it fall silent after some time of talk; gives what the agent dials next.
 fn fall_silent(world: &mut World, quic: LinkId, talk_ms: Option<Millis>) -> Vec<Action> {
-    world.tell(Event::Connected { link: quic });
+    world.tell(connected(quic));
     if let Some(talk_ms) = talk_ms {
         world.hear(quic, welcome());
         world.live(quic, talk_ms);
@@ -43,7 +43,7 @@ fn where_nothing_passes_after_quics_handshake_tcp_gets_its_chance() {
             panic!("{talk_ms:?}: {dialed:?}");
         };
         assert_eq!(connects(&world.pass(TCP_HEAD_START_MS - 1)), []);
-        world.tell(Event::Connected { link: tcp });
+        world.tell(connected(tcp));
         world.hear(tcp, welcome());
         assert_eq!(world.agent.view().control.transport, Some(Transport::Tcp));
     }
@@ -52,7 +52,7 @@ fn where_nothing_passes_after_quics_handshake_tcp_gets_its_chance() {
 #[test]
 fn a_link_that_the_other_side_ends_for_its_silence_counts_too() {
     let (mut world, quic) = World::started();
-    world.tell(Event::Connected { link: quic });
+    world.tell(connected(quic));
     world.pass(SESSION_TIMEOUT_MS - 1);
     world.lose(quic);
     assert_eq!(connects(&world.until_dialed().1)[0].1, Transport::Tcp);
@@ -76,7 +76,7 @@ fn quic_that_falls_silent_again_and_again_is_tried_ever_more_rarely() {
     let mut pauses = vec![];
     for _ in 0..8 {
         let tcp = connects(&fall_silent(&mut world, quic, Some(0)))[0].0;
-        world.tell(Event::Connected { link: tcp });
+        world.tell(connected(tcp));
         world.hear(tcp, welcome());
         let since = world.now;
         quic = loop {
@@ -96,7 +96,7 @@ fn quic_that_stands_again_comes_first_again() {
     let (mut world, quic) = World::started();
     let tcp = connects(&fall_silent(&mut world, quic, None))[0].0;
     let quic = connects(&world.lose(tcp))[0].0;
-    world.tell(Event::Connected { link: quic });
+    world.tell(connected(quic));
     world.hear(quic, welcome());
     world.live(quic, STABLE_SESSION_MS);
     assert_eq!(world.agent.view().control.transport, Some(Transport::Quic));
@@ -180,13 +180,13 @@ fn a_controller_that_never_answers_the_hello_gives_way_to_the_next() {
 fn a_session_over_tcp_moves_to_quic_without_a_gap() {
     let (mut world, quic) = World::started();
     let tcp = connects(&world.lose(quic))[0].0;
-    world.tell(Event::Connected { link: tcp });
+    world.tell(connected(tcp));
     world.hear(tcp, welcome());
     let dialed = connects(&world.live(tcp, QUIC_RETRY_MS));
     let [(better, Transport::Quic)] = dialed[..] else {
         panic!("{dialed:?}");
     };
-    world.tell(Event::Connected { link: better });
+    world.tell(connected(better));
     assert_eq!(world.agent.view().control.transport, Some(Transport::Tcp));
     let actions = world.hear(better, welcome());
     assert_eq!(closed(&actions), [tcp]);
@@ -198,7 +198,7 @@ fn a_session_over_tcp_moves_to_quic_without_a_gap() {
 fn quic_that_stays_blocked_is_tried_again_and_the_tcp_session_stays() {
     let (mut world, quic) = World::started();
     let tcp = connects(&world.lose(quic))[0].0;
-    world.tell(Event::Connected { link: tcp });
+    world.tell(connected(tcp));
     world.hear(tcp, welcome());
     for _ in 0..3 {
         let dialed = connects(&world.live(tcp, QUIC_RETRY_MS));
@@ -252,7 +252,7 @@ fn a_map_that_takes_a_slow_line_long_comes_through() {
     world.hear(link, ToNode::Snapshot(Box::new(netmap(11))));
     assert_eq!(world.agent.revision(), Some(Revision(11)));
     let (mut world, link) = World::started();
-    world.tell(Event::Connected { link });
+    world.tell(connected(link));
     let actions = drip(&mut world, link, 10 * SESSION_TIMEOUT_MS);
     assert_eq!(closed(&actions), [], "a welcome may be slow, too");
 }
@@ -327,7 +327,7 @@ fn a_session_after_a_lost_one_looks_for_the_hub_anew() {
     let (mut world, link) = World::online();
     world.lose(link);
     let (link, _) = world.until_dialed();
-    world.tell(Event::Connected { link });
+    world.tell(connected(link));
     assert_eq!(refreshes(&world.hear(link, welcome())), 1);
 }
 
@@ -390,7 +390,7 @@ fn dialed_controllers(actions: &[Action]) -> Vec<&str> {
 
 /// Opens a session by this link, in which the controller names one address.
 fn be_told_of(world: &mut World, link: LinkId, controller: &str) -> Vec<Action> {
-    world.tell(Event::Connected { link });
+    world.tell(connected(link));
     let ToNode::Welcome(mut told) = welcome() else {
         unreachable!("welcome() welcomes");
     };

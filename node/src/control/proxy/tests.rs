@@ -13,7 +13,7 @@ use tokio::time::{Instant, pause};
 
 use super::*;
 use crate::control::{ClientTls, Credentials, tcp};
-use crate::testbed::{TEST_LIMIT, TestAuthority};
+use crate::testbed::{Lifetime, Network, TEST_LIMIT, TestAuthority, TestController};
 
 fn chosen(
     controller: &str,
@@ -178,9 +178,24 @@ async fn a_proxy_that_answers_and_lets_nothing_through_is_named() {
     pause();
     let secured = tcp::secure_behind(&proxy, plain, &controller, config, ALPN);
     let secured = timeout(TEST_LIMIT, secured).await;
-    let error = secured.expect("it has a limit").unwrap_err();
+    let error = secured.expect("it has a limit").err().unwrap();
     assert_eq!(error.fault, LinkFault::Proxy, "{error}");
     assert!(error.detail.contains(&at.to_string()) && error.detail.contains("NO_PROXY"));
+}
+
+#[tokio::test]
+async fn the_address_of_a_proxy_is_not_taken_for_the_controllers() {
+    let authority = TestAuthority::new();
+    let controller = TestController::start(&authority, Lifetime::Now, Network::Open).await;
+    let (at, serving) = proxy(None).await;
+    let proxy = Proxy::parse(&format!("http://{at}")).unwrap();
+    let plain = proxy.connect(&controller.address()).await.unwrap();
+    let tls = ClientTls::new(&authority.node_credentials(), ALPN).unwrap();
+    let (config, address) = (Arc::new(tls.config()), controller.address());
+    let secured = tcp::secure_behind(&proxy, plain, &address, config, ALPN).await;
+    assert_eq!(secured.unwrap().remote, None);
+    controller.stop().await;
+    serving.await.unwrap();
 }
 
 #[tokio::test]

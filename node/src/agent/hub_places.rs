@@ -1,0 +1,114 @@
+//! Where the hub is to be found beside the addresses of its map. Behind a NAT64 these are out of reach, but names lead to
+//! addresses that are not: the session has gone to one, and the hub's ports are there, too. It resolves and remembers nothing.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use malha_proto::Netmap;
+use malha_tunnel::MAX_ENDPOINTS;
+
+/// The map with all places of its hub, if the controller beside it is at this address.
+pub(super) fn completed(map: Arc<Netmap>, controller: Option<SocketAddr>) -> Arc<Netmap> {
+    let Some(controller) = controller else {
+        return map;
+    };
+    let hubs = map.peers.values().filter(|peer| peer.hub);
+    let places = hubs.map(|hub| (hub.id, missing(&hub.endpoints, controller)));
+    let places: Vec<_> = places.filter(|(_, places)| !places.is_empty()).collect();
+    if places.is_empty() {
+        return map;
+    }
+    let mut whole = Arc::unwrap_or_clone(map);
+    for (hub, places) in places {
+        if let Some(hub) = whole.peers.get_mut(&hub) {
+            hub.endpoints.extend(places);
+        }
+    }
+    Arc::new(whole)
+}
+
+/// The controller's address with each of the hub's ports, if the hub has said none of this family.
+fn missing(endpoints: &[SocketAddr], controller: SocketAddr) -> Vec<SocketAddr> {
+    let is_v4_in_v6 = |ip| matches!(ip, IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some());
+    let same_family = |endpoint: &SocketAddr| endpoint.is_ipv6() == controller.is_ipv6();
+    if is_v4_in_v6(controller.ip()) || endpoints.iter().any(same_family) {
+        return Vec::new();
+    }
+    let mut places = Vec::new();
+    for endpoint in endpoints {
+        let mut place = controller;
+        place.set_port(endpoint.port());
+        if !places.contains(&place) && endpoints.len() + places.len() < MAX_ENDPOINTS {
+            places.push(place);
+        }
+    }
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testbed::netmap;
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    /// Places of a hub that says these endpoints, beside them.
+    fn added(endpoints: &[&str], controller: &str) -> Vec<SocketAddr> {
+        let endpoints: Vec<_> = endpoints.iter().copied().map(at).collect();
+        missing(&endpoints, at(controller))
+    }
+
+    #[test]
+    fn behind_nat64_the_hub_is_at_the_controllers_address_with_its_own_ports() {
+        let shared = ["192.0.2.1:51820", "192.0.2.1:443", "198.51.100.1:443"];
+        assert_eq!(
+            added(&shared, "[64:ff9b::c000:201]:443"),
+            ["[64:ff9b::c000:201]:51820", "[64:ff9b::c000:201]:443"].map(at)
+        );
+        // A hub of the kernel engine has no WireGuard at the controller's port.
+        assert_eq!(
+            added(&["192.0.2.1:51820"], "[64:ff9b::c000:201]:443"),
+            [at("[64:ff9b::c000:201]:51820")]
+        );
+        assert_eq!(
+            added(&["[2001:db8::1]:51820"], "192.0.2.1:443"),
+            [at("192.0.2.1:51820")]
+        );
+    }
+
+    #[test]
+    fn a_family_of_which_the_hub_has_said_an_address_is_left_alone() {
+        let both = ["192.0.2.1:51820", "[2001:db8::1]:51820"];
+        assert!(added(&both, "[64:ff9b::c000:201]:443").is_empty());
+        assert!(added(&both, "192.0.2.9:443").is_empty());
+        assert!(added(&["192.0.2.1:51820"], "192.0.2.9:443").is_empty());
+    }
+
+    #[test]
+    fn an_ipv4_address_in_the_clothes_of_the_other_family_is_no_place() {
+        assert!(added(&["192.0.2.1:51820"], "[::ffff:192.0.2.1]:443").is_empty());
+    }
+
+    #[test]
+    fn a_hub_never_has_more_places_than_the_tunnel_takes() {
+        let endpoints: Vec<_> = (1..8).map(|n| format!("192.0.2.1:{n}")).collect();
+        let endpoints: Vec<_> = endpoints.iter().map(String::as_str).collect();
+        let added = added(&endpoints, "[64:ff9b::c000:201]:443");
+        assert_eq!(endpoints.len() + added.len(), MAX_ENDPOINTS);
+    }
+
+    #[test]
+    fn nobody_but_the_hub_is_beside_the_controller() {
+        let mut map = netmap(10);
+        let mut other = map.peers.values().next().unwrap().clone();
+        other.id.0 += 1;
+        other.hub = false;
+        map.peers.insert(other.id, other.clone());
+        let whole = completed(Arc::new(map), Some(at("[64:ff9b::c633:6401]:443")));
+        let endpoints = whole.peers.values().map(|peer| peer.endpoints.len());
+        assert_eq!(endpoints.collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(whole.peers[&other.id], other);
+    }
+}

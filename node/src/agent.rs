@@ -30,7 +30,10 @@ use malha_proto::{
 };
 
 pub use action::{Action, Ending};
-pub use carrier::{CARRIER_CHANCE_MS, CARRIER_LINGER_MS, CARRIER_PAUSE_MS, SILENCE_COUNTS_MS};
+pub use carrier::{
+    CARRIER_CHANCE_MS, CARRIER_LINGER_MS, CARRIER_PAUSE_MS, CARRIER_REFUSED_PAUSE_MS,
+    SILENCE_COUNTS_MS,
+};
 pub use dial::{DIAL_TIMEOUT_MS, QUIC_HEAD_START_MS, TCP_HEAD_START_MS};
 pub use event::{Event, FreshKeys, LinkError, LinkFault, LinkId, Transport};
 pub use health::{HUB_PATIENCE_MS, MAX_REPORT_PEERS, PROBE_INTERVAL_MS};
@@ -220,8 +223,9 @@ impl Agent {
                 self.carrier.on_silent(controller, now, &mut self.actions);
             }
             Event::CarrierUp { carrier } => self.carrier.on_up(carrier, self.now),
-            Event::CarrierEnded { carrier, .. } => {
-                self.carrier.on_ended(carrier, self.now, &mut self.jitter);
+            Event::CarrierEnded { carrier, error } => {
+                let (fault, now) = (error.fault, self.now);
+                self.carrier.on_ended(carrier, fault, now, &mut self.jitter);
             }
             Event::NetworkChanged => self.on_network_changed(),
             Event::LeaseSaved { result } => self.on_lease_saved(result),
@@ -337,6 +341,7 @@ impl Agent {
         self.actions.push_back(Action::RebindTunnel);
         self.backoff.reset();
         self.quic_silences = 0;
+        self.carrier.on_change(self.now);
         match &mut self.session {
             Some(session) => {
                 session.report_at = self.now;

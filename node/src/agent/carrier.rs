@@ -7,7 +7,7 @@ use std::sync::Arc;
 use malha_proto::PathKind;
 
 use super::jitter::{Backoff, Jitter};
-use super::{Action, Millis};
+use super::{Action, LinkFault, Millis};
 
 /// UDP must have carried the hub for this long before the carrier is closed, milliseconds: a path that comes and goes shall
 /// not cost a connection each time.
@@ -16,8 +16,11 @@ pub const CARRIER_LINGER_MS: Millis = 30_000;
 /// The hub's silence is told again while it lasts; older news, milliseconds, are no reason to dial.
 pub const SILENCE_COUNTS_MS: Millis = 20_000;
 
-/// No pause between two attempts is longer, milliseconds.
+/// No pause between two attempts is longer, milliseconds, but after refusals.
 pub const CARRIER_PAUSE_MS: Millis = 5_000;
+
+/// The longest pause after refusals in a row, milliseconds: a hub that takes no carriers will not take the next one.
+pub const CARRIER_REFUSED_PAUSE_MS: Millis = 300_000;
 
 /// A carrier has so long to bring the hub back, milliseconds. After that the hub's silence is the silence of the carrier: its
 /// connection has died without a word, as it does in a NAT that was restarted or when the machine moves.
@@ -32,6 +35,8 @@ pub(super) struct CarrierKeeper {
     wanted_until: Option<Millis>,
     retry_at: Option<Millis>,
     backoff: Backoff,
+    /// How often in a row the controller has refused one.
+    refusals: u32,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -75,6 +80,7 @@ impl CarrierKeeper {
 
     pub(super) fn on_up(&mut self, carrier: u64, now: Millis) {
         if self.state == State::Opening(carrier) {
+            self.refusals = 0;
             self.state = State::Up {
                 number: carrier,
                 since: now,
@@ -85,7 +91,13 @@ impl CarrierKeeper {
     }
 
     /// It could not be opened, or is over.
-    pub(super) fn on_ended(&mut self, carrier: u64, now: Millis, jitter: &mut Jitter) {
+    pub(super) fn on_ended(
+        &mut self,
+        carrier: u64,
+        fault: LinkFault,
+        now: Millis,
+        jitter: &mut Jitter,
+    ) {
         match self.state {
             State::Opening(number) if number == carrier => {}
             // Whoever was on it has no other way at this moment.
@@ -99,8 +111,18 @@ impl CarrierKeeper {
             _ => return,
         }
         self.state = State::Closed;
-        let pause_ms = self.backoff.pause_ms(jitter).min(CARRIER_PAUSE_MS);
+        let pause_ms = match fault {
+            LinkFault::Refused => self.refused_pause_ms(jitter),
+            _ => self.backoff.pause_ms(jitter).min(CARRIER_PAUSE_MS),
+        };
         self.retry_at = Some(now + pause_ms);
+    }
+
+    /// A session has begun, or the network is another: what was refused may be had now.
+    pub(super) fn on_change(&mut self, now: Millis) {
+        if std::mem::take(&mut self.refusals) > 0 {
+            self.retry_at = self.retry_at.map(|at| at.min(now));
+        }
     }
 
     /// How the hub is reached now.
@@ -145,6 +167,14 @@ impl CarrierKeeper {
 
     pub(super) fn timeout(&self) -> Option<Millis> {
         self.close_at().into_iter().chain(self.retry_at).min()
+    }
+
+    fn refused_pause_ms(&mut self, jitter: &mut Jitter) -> Millis {
+        let factor = 1_u64.checked_shl(self.refusals).unwrap_or(u64::MAX);
+        let longest_ms = CARRIER_PAUSE_MS.saturating_mul(factor);
+        let longest_ms = longest_ms.min(CARRIER_REFUSED_PAUSE_MS);
+        self.refusals = self.refusals.saturating_add(1);
+        longest_ms / 2 + jitter.up_to(longest_ms / 2)
     }
 
     fn close_at(&self) -> Option<Millis> {
@@ -204,7 +234,26 @@ mod tests {
         }
 
         fn ended(&mut self, carrier: u64, now: Millis) {
-            self.keeper.on_ended(carrier, now, &mut self.jitter);
+            self.ended_by(LinkFault::Closed, carrier, now);
+        }
+
+        fn ended_by(&mut self, fault: LinkFault, carrier: u64, now: Millis) {
+            self.keeper.on_ended(carrier, fault, now, &mut self.jitter);
+        }
+
+        /// Lets time pass with a hub that stays silent, and refuses each carrier; counts those that were dialled.
+        fn is_refused_for(&mut self, ms: Millis, now: &mut Millis) -> usize {
+            let until = *now + ms;
+            let mut attempts = 0;
+            while *now < until {
+                let told = self.silent(*now).into_iter();
+                for carrier in told.chain(opened(self.fires(*now))).collect::<Vec<_>>() {
+                    attempts += 1;
+                    self.ended_by(LinkFault::Refused, carrier, *now);
+                }
+                *now += 500;
+            }
+            attempts
         }
     }
 
@@ -281,6 +330,45 @@ mod tests {
         assert!((4..60).contains(&attempts), "{attempts} attempts");
         assert!((SILENCE_COUNTS_MS..SILENCE_COUNTS_MS + CARRIER_PAUSE_MS).contains(&now));
         assert_eq!(world.silent(now).len(), 1);
+    }
+
+    #[test]
+    fn a_hub_that_takes_no_carriers_is_asked_every_few_minutes() {
+        let (mut world, mut now) = (World::new(), 0);
+        let first = world.is_refused_for(600_000, &mut now);
+        assert!((6..=12).contains(&first), "{first} attempts at first");
+        let hour = world.is_refused_for(3_600_000, &mut now);
+        assert!((12..=24).contains(&hour), "{hour} attempts in an hour");
+    }
+
+    #[test]
+    fn a_change_ends_the_wait_after_refusals() {
+        let (mut world, mut now) = (World::new(), 0);
+        world.is_refused_for(3_600_000, &mut now);
+        world.keeper.on_change(now);
+        assert_eq!(opened(world.fires(now)).len(), 1);
+    }
+
+    #[test]
+    fn a_carrier_that_came_ends_the_row_of_refusals() {
+        let (mut world, mut now) = (World::new(), 0);
+        world.is_refused_for(3_600_000, &mut now);
+        let at = world.keeper.timeout().unwrap();
+        world.silent(at);
+        let carrier = opened(world.fires(at))[0];
+        world.keeper.on_up(carrier, at);
+        world.ended_by(LinkFault::Refused, carrier, at);
+        assert!(world.keeper.timeout().unwrap() <= at + CARRIER_PAUSE_MS);
+    }
+
+    #[test]
+    fn a_change_makes_nobody_dial_who_was_not_refused() {
+        let mut world = World::new();
+        let carrier = world.silent(0)[0];
+        world.ended(carrier, 0);
+        let at = world.keeper.timeout();
+        world.keeper.on_change(0);
+        assert_eq!(world.keeper.timeout(), at);
     }
 
     #[test]

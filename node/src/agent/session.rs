@@ -226,6 +226,7 @@ impl Agent {
             rekey_at: None,
         });
         self.map.on_session(greeting.remote, &mut self.actions);
+        self.carrier.on_change(self.now);
         self.tcp_was_needed = greeting.transport == Transport::Tcp;
         let retry_at = self.now + self.quic_retry_ms();
         self.dial_at = self.tcp_was_needed.then_some(retry_at);

@@ -460,3 +460,40 @@ fn a_session_goes_by_the_controller_that_it_has_whatever_list_it_brings() {
         assert_eq!(carriers.collect::<Vec<_>>(), ["one.example:443"]);
     }
 }
+
+/// Lets ten minutes pass in which the hub is silent and its controller refuses each carrier.
+fn is_refused_carriers(world: &mut World, link: LinkId) {
+    for _ in 0..600 {
+        let mut actions = world.tell(Event::HubSilent);
+        actions.extend(world.live(link, 1_000));
+        for carrier in carriers(&actions) {
+            let error = LinkError::new(LinkFault::Refused, "the hub takes none");
+            world.tell(Event::CarrierEnded { carrier, error });
+        }
+    }
+}
+
+fn carriers(actions: &[Action]) -> Vec<u64> {
+    let opened = actions.iter().filter_map(|action| match action {
+        Action::OpenCarrier { carrier, .. } => Some(*carrier),
+        _ => None,
+    });
+    opened.collect()
+}
+
+#[test]
+fn in_another_network_and_session_a_carrier_is_asked_for_that_was_refused() {
+    let (mut world, link) = World::online();
+    is_refused_carriers(&mut world, link);
+    assert!(carriers(&world.tell(Event::HubSilent)).is_empty());
+    let actions = world.tell(Event::NetworkChanged);
+    assert_eq!(carriers(&actions).len(), 1, "{actions:?}");
+
+    let (mut world, link) = World::online();
+    is_refused_carriers(&mut world, link);
+    world.lose(link);
+    let (link, _) = world.until_dialed();
+    assert!(carriers(&world.tell(connected(link))).is_empty());
+    let actions = world.hear(link, welcome());
+    assert_eq!(carriers(&actions).len(), 1, "{actions:?}");
+}

@@ -375,7 +375,10 @@ impl Dialer for Hub {
     async fn dial(&self, address: SocketAddr, timeout: Duration) -> io::Result<BoxStream> {
         let tunnel = self.dial_in_tunnel(address, timeout);
         match self.node_at(address) {
-            Some(node) => self.streams.dial(node, self.node, address, tunnel).await,
+            Some(node) => {
+                let dialled = (self.streams).dial(node, self.node, address, timeout, tunnel);
+                dialled.await
+            }
             None => tunnel.await,
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use malha_proto::{Family, NodeId, StreamAnswer};
 use malha_proxy::BoxStream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::line::Line;
 use super::stream::QuicStream;
@@ -27,18 +27,21 @@ enum Unopened {
 }
 
 impl Streams {
-    /// Dials `address` of `node` the way that is chosen for it: by a stream, or by `tunnel`, which does nothing before it is polled. A stream that is not there after
-    /// [`HEAD_START`] or three round trips has a rival in the tunnel; the first that stands wins.
+    /// Dials `address` of `node` the way that is chosen for it: by a stream, or by `tunnel`, which does nothing before it is polled. A
+    /// stream that is not there after [`HEAD_START`] or three round trips has a rival in the tunnel; the first that stands wins. A
+    /// rival that fails leaves the stream the rest of `limit`, and only then is its error the dial's.
     pub async fn dial(
         &self,
         node: NodeId,
         hub: NodeId,
         address: SocketAddr,
+        limit: Duration,
         tunnel: impl Future<Output = io::Result<BoxStream>>,
     ) -> io::Result<BoxStream> {
         let Some(line) = self.taken(node) else {
             return tunnel.await;
         };
+        let deadline = Instant::now() + limit;
         let connection = line.connection();
         let mut opening = pin!(open(&line, hub, address));
         let head_start = HEAD_START.max(connection.rtt() * HEAD_START_ROUND_TRIPS);
@@ -46,18 +49,21 @@ impl Streams {
             Ok(opened) => opened,
             Err(_) => {
                 let mut rival = pin!(tunnel);
-                let (opened, dialled) = tokio::select! {
-                    opened = &mut opening => (Some(opened), None),
-                    dialled = &mut rival => (None, Some(dialled)),
-                };
-                return match (opened, dialled) {
-                    (Some(Ok(stream)), _) => Ok(stream),
-                    (_, Some(Ok(stream))) => {
-                        self.avoid(node, connection);
-                        Ok(stream)
-                    }
-                    (_, Some(Err(error))) => Err(error),
-                    (_, None) => rival.await,
+                return tokio::select! {
+                    opened = &mut opening => match opened {
+                        Ok(stream) => Ok(stream),
+                        Err(_) => rival.await,
+                    },
+                    dialled = &mut rival => match dialled {
+                        Ok(stream) => {
+                            self.avoid(node, connection);
+                            Ok(stream)
+                        }
+                        Err(error) => match timeout_at(deadline, opening).await {
+                            Ok(Ok(stream)) => Ok(stream),
+                            _ => Err(error),
+                        },
+                    },
                 };
             }
         };

@@ -13,6 +13,7 @@ use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{Endpoint, RecvStream, SendStream};
 use time::OffsetDateTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::*;
@@ -88,7 +89,7 @@ impl Scene {
     async fn opens_on(&self, node: &Connection) -> (BoxStream, (SendStream, RecvStream)) {
         let address = ([100, 64, 0, 7], 80).into();
         let tunnel = in_tunnel(Err(ErrorKind::TimedOut.into()));
-        let dialled = self.streams.dial(NODE, HUB, address, tunnel);
+        let dialled = self.streams.dial(NODE, HUB, address, LIMIT, tunnel);
         let (dialled, node) = timeout(LIMIT, async { tokio::join!(dialled, lets_in(node)) })
             .await
             .unwrap();
@@ -121,9 +122,11 @@ impl Scene {
             }
         };
         let address: SocketAddr = ([100, 64, 0, 7], 80).into();
-        let dialled = self.streams.dial(NODE, HUB, address, in_tunnel(tunnel));
+        let dialled = self
+            .streams
+            .dial(NODE, HUB, address, LIMIT, in_tunnel(tunnel));
         let dialled = tokio::select! {
-            dialled = timeout(LIMIT, dialled) => dialled.expect("a dial ends"),
+            dialled = timeout(LIMIT * 2, dialled) => dialled.expect("a dial ends"),
             () = answering => unreachable!("the connection stands"),
         };
         let mut word = String::new();
@@ -242,6 +245,34 @@ async fn a_stream_that_is_not_answered_loses_against_the_tunnel_and_is_avoided()
 }
 
 #[tokio::test]
+async fn a_tunnel_that_fails_at_once_takes_no_living_stream_along() {
+    let scene = Scene::lossy().await;
+    let (fails, failed) = oneshot::channel();
+    let tunnel = async {
+        fails.send(()).unwrap();
+        Err(ErrorKind::HostUnreachable.into())
+    };
+    let address = ([100, 64, 0, 7], 80).into();
+    let dialled = scene.streams.dial(NODE, HUB, address, LIMIT, tunnel);
+    let answering = async {
+        failed.await.unwrap();
+        lets_in(&scene.node).await
+    };
+    let (dialled, _node) = timeout(LIMIT, async { tokio::join!(dialled, answering) })
+        .await
+        .unwrap();
+    assert!(dialled.is_ok(), "{:?}", dialled.err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_no_stream_comes_the_tunnels_error_is_the_dials() {
+    let scene = Scene::lossy().await;
+    let unreachable = Err(ErrorKind::HostUnreachable.into());
+    let dialled = scene.dial(None, unreachable).await;
+    assert_eq!(dialled.unwrap_err().kind(), ErrorKind::HostUnreachable);
+}
+
+#[tokio::test]
 async fn a_connection_that_is_gone_is_not_waited_for() {
     let scene = Scene::lossy().await;
     scene.node.close(0_u32.into(), b"");
@@ -252,7 +283,9 @@ async fn a_connection_that_is_gone_is_not_waited_for() {
     .await
     .unwrap();
     let address = ([100, 64, 0, 7], 80).into();
-    let dialled = scene.streams.dial(NODE, HUB, address, in_tunnel(Ok(())));
+    let dialled = scene
+        .streams
+        .dial(NODE, HUB, address, LIMIT, in_tunnel(Ok(())));
     let mut word = String::new();
     let mut stream = timeout(LIMIT, dialled).await.unwrap().unwrap();
     stream.read_to_string(&mut word).await.unwrap();
@@ -400,6 +433,7 @@ async fn streams_outlive_the_next_session_with_the_renewed_certificate() {
         node,
         HUB,
         address,
+        LIMIT,
         in_tunnel(Err(ErrorKind::TimedOut.into())),
     );
     let (stream, (_send, mut receive)) = tokio::join!(dialled, lets_in(&at_node));

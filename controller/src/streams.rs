@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use malha_core::State;
+use malha_core::{Node, State};
 use malha_proto::{Fingerprint, MAX_FORMER_STREAM_CONNECTIONS, NodeId, PathLoss, StreamOpen};
 use quinn::Connection;
 
@@ -35,23 +35,29 @@ pub struct Streams {
 
 #[derive(Default)]
 struct Lines {
+    /// What was measured holds for the path, not for the connection: kept while the node is active.
+    paths: BTreeMap<NodeId, NodePath>,
     /// Those that new streams go by.
     newest: BTreeMap<NodeId, Entry>,
     /// Oldest first, [`MAX_FORMER_STREAM_CONNECTIONS`] of a node at most.
     former: BTreeMap<NodeId, Vec<Former>>,
 }
 
-struct Entry {
-    line: Arc<Line>,
-    certificate: Fingerprint,
+struct NodePath {
     choice: Choice,
     /// Counters as last seen, to take differences from.
     tunnel: Option<PathLoss>,
+    /// Changes when new dials take another way than before.
+    turns: u64,
+}
+
+struct Entry {
+    line: Arc<Line>,
+    certificate: Fingerprint,
+    /// Counters as last seen, to take differences from.
     quic: PathLoss,
     /// A dial found it silent or broken; until then nobody is sent that way.
     avoid_until: Option<Instant>,
-    /// Changes when new dials take another way than before.
-    turns: u64,
 }
 
 impl Streams {
@@ -89,16 +95,16 @@ impl Streams {
 
     /// What the hub's tunnel has seen of a node's messages so far.
     pub fn tunnel_measured(&self, node: NodeId, total: PathLoss) {
-        if let Some(entry) = self.lock().newest.get_mut(&node) {
-            // What was lost before the connection stood may be long ago.
-            let former = entry.tunnel.replace(total).unwrap_or(total);
-            entry.note(former, total);
+        if let Some(path) = self.lock().paths.get_mut(&node) {
+            // What was lost before a connection stood may be long ago.
+            let former = path.tunnel.replace(total).unwrap_or(total);
+            path.note(former, total);
         }
     }
 
     /// The way of new dials to a node, as a number that changes with it.
     pub fn turns(&self, node: NodeId) -> u64 {
-        self.lock().newest.get(&node).map_or(0, |entry| entry.turns)
+        self.lock().paths.get(&node).map_or(0, |path| path.turns)
     }
 
     /// Whether new dials to the node go beside the tunnel.
@@ -111,6 +117,9 @@ impl Streams {
     pub fn review(&self, state: &State, nodes: &BTreeSet<NodeId>) {
         let mut lines = self.lock();
         for node in nodes {
+            if !state.node(*node).is_some_and(Node::is_active) {
+                lines.paths.remove(node);
+            }
             let newest = lines.newest.get(node);
             if newest.is_some_and(|entry| !is_good(state, *node, &entry.certificate)) {
                 lines.retire(*node);
@@ -134,49 +143,43 @@ impl Streams {
     pub fn review_all(&self, state: &State) {
         let all = {
             let lines = self.lock();
-            lines
-                .newest
-                .keys()
-                .chain(lines.former.keys())
-                .copied()
-                .collect()
+            let paths = lines.paths.keys();
+            paths.chain(lines.former.keys()).copied().collect()
         };
         self.review(state, &all);
     }
 
     fn sit(&self, certificate: PeerCertificate, connection: &Connection) {
         let mut lines = self.lock();
-        let replaced = lines.retire(certificate.node);
-        // What was measured holds for the path, not for the connection.
-        let (choice, turns) = replaced.map_or((Choice::new(Instant::now()), 0), |replaced| {
-            (replaced.choice, replaced.turns + 1)
-        });
+        lines.retire(certificate.node);
+        let path = lines.paths.entry(certificate.node);
+        path.or_insert_with(NodePath::new);
+        lines.turn(certificate.node);
         let entry = Entry {
             line: Line::new(connection.clone()),
             certificate: certificate.key,
-            choice,
-            tunnel: None,
             quic: PathLoss::default(),
             avoid_until: None,
-            turns,
         };
         lines.newest.insert(certificate.node, entry);
     }
 
     fn leave(&self, node: NodeId, connection: &Connection) {
-        let newest = &mut self.lock().newest;
-        if is_of(newest.get(&node), connection) {
-            newest.remove(&node);
+        let mut lines = self.lock();
+        if is_of(lines.newest.get(&node), connection) {
+            lines.newest.remove(&node);
+            lines.turn(node);
         }
     }
 
     fn reported(&self, node: NodeId, connection: &Connection, total: PathLoss) {
-        let newest = &mut self.lock().newest;
-        if is_of(newest.get(&node), connection)
-            && let Some(entry) = newest.get_mut(&node)
+        let lines = &mut *self.lock();
+        if is_of(lines.newest.get(&node), connection)
+            && let Some(entry) = lines.newest.get_mut(&node)
+            && let Some(path) = lines.paths.get_mut(&node)
         {
             let former = std::mem::replace(&mut entry.quic, total);
-            entry.note(former, total);
+            path.note(former, total);
         }
     }
 
@@ -186,17 +189,18 @@ impl Streams {
         let avoided = entry
             .avoid_until
             .is_some_and(|until| Instant::now() < until);
-        (entry.choice.way() == Way::Quic && !avoided).then(|| entry.line.clone())
+        let path = lines.paths.get(&node)?;
+        (path.choice.way() == Way::Quic && !avoided).then(|| entry.line.clone())
     }
 
     /// Nobody takes this connection for a while.
     fn avoid(&self, node: NodeId, connection: &Connection) {
-        let newest = &mut self.lock().newest;
-        if is_of(newest.get(&node), connection)
-            && let Some(entry) = newest.get_mut(&node)
+        let mut lines = self.lock();
+        if is_of(lines.newest.get(&node), connection)
+            && let Some(entry) = lines.newest.get_mut(&node)
         {
             entry.avoid_until = Some(Instant::now() + AVOID_FOR);
-            entry.turns += 1;
+            lines.turn(node);
         }
     }
 
@@ -208,8 +212,11 @@ impl Streams {
 impl Lines {
     /// Takes the node's newest connection out of use: once the entry is dropped, only its streams hold it. Without any it ends, and
     /// counts against no other.
-    fn retire(&mut self, node: NodeId) -> Option<Entry> {
-        let entry = self.newest.remove(&node)?;
+    fn retire(&mut self, node: NodeId) {
+        let Some(entry) = self.newest.remove(&node) else {
+            return;
+        };
+        self.turn(node);
         if Line::has_streams(&entry.line) {
             let former = self.former.entry(node).or_default();
             former.retain(Former::stands);
@@ -218,11 +225,27 @@ impl Lines {
                 former.remove(0).close(b"too many before this one");
             }
         }
-        Some(entry)
+    }
+
+    /// New dials to the node leave a connection, or come to one.
+    fn turn(&mut self, node: NodeId) {
+        if let Some(path) = self.paths.get_mut(&node)
+            && path.choice.way() == Way::Quic
+        {
+            path.turns += 1;
+        }
     }
 }
 
-impl Entry {
+impl NodePath {
+    fn new() -> Self {
+        Self {
+            choice: Choice::new(Instant::now()),
+            tunnel: None,
+            turns: 0,
+        }
+    }
+
     fn note(&mut self, former: PathLoss, total: PathLoss) {
         let before = self.choice.way();
         let sent = total.sent.saturating_sub(former.sent);

@@ -273,6 +273,24 @@ async fn when_no_stream_comes_the_tunnels_error_is_the_dials() {
 }
 
 #[tokio::test]
+async fn a_path_that_loses_packets_is_known_when_the_node_comes_back() {
+    let scene = Scene::lossy().await;
+    let line = scene.streams.taken(NODE).unwrap();
+    scene.streams.leave(NODE, line.connection());
+    assert!(!scene.streams.is_taken(NODE));
+    let _renewed = renewed(&scene, 4).await;
+    assert!(scene.streams.is_taken(NODE));
+}
+
+#[tokio::test]
+async fn a_path_is_forgotten_with_its_node() {
+    let scene = Scene::lossy().await;
+    scene.streams.review_all(&nobody());
+    let _renewed = renewed(&scene, 4).await;
+    assert!(!scene.streams.is_taken(NODE));
+}
+
+#[tokio::test]
 async fn a_connection_that_is_gone_is_not_waited_for() {
     let scene = Scene::lossy().await;
     scene.node.close(0_u32.into(), b"");

@@ -19,8 +19,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use malha_core::{Node, State};
+use malha_node::streams::{RELIEF_INTERVAL, most_slow};
 use malha_proto::{Fingerprint, MAX_FORMER_STREAM_CONNECTIONS, NodeId, PathLoss, StreamOpen};
 use quinn::Connection;
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::session::{PeerCertificate, Registry};
 
@@ -79,9 +81,7 @@ impl Streams {
             connection.close(REFUSED, b"no control session with this certificate");
             return;
         };
-        connection.set_max_concurrent_bi_streams(0_u32.into());
-        connection.set_max_concurrent_uni_streams(MAX_REPORTS.into());
-        connection.set_receive_window(CONNECTION_WINDOW_BYTES.into());
+        prepare(&connection);
         self.sit(certificate, &connection);
         tracing::debug!(node = %certificate.node, "a stream connection stands");
         while let Ok(mut report) = connection.accept_uni().await {
@@ -147,6 +147,26 @@ impl Streams {
             paths.chain(lines.former.keys()).copied().collect()
         };
         self.review(state, &all);
+    }
+
+    /// Looks for slow readers again and again, without end.
+    pub async fn relieve(self: Arc<Self>) {
+        let mut relief = interval(RELIEF_INTERVAL);
+        relief.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.give_up_slow(relief.tick().await);
+        }
+    }
+
+    /// Gives up readers that have been slow for the longest, where a connection has too many, or the hub; there the connections with
+    /// the most pay first.
+    fn give_up_slow(&self, now: tokio::time::Instant) {
+        let lines = self.lock().all();
+        let slow: Vec<_> = lines.iter().map(|line| line.readers.slow(now)).collect();
+        let most = share(&slow);
+        for line in lines {
+            line.readers.keep(most, now);
+        }
     }
 
     fn sit(&self, certificate: PeerCertificate, connection: &Connection) {
@@ -235,6 +255,12 @@ impl Lines {
             path.turns += 1;
         }
     }
+
+    fn all(&self) -> Vec<Arc<Line>> {
+        let newest = self.newest.values().map(|entry| entry.line.clone());
+        let former = self.former.values().flatten().filter_map(Former::line);
+        newest.chain(former).collect()
+    }
 }
 
 impl NodePath {
@@ -256,6 +282,21 @@ impl NodePath {
             tracing::info!(way = ?self.choice.way(), "a node's requests take another way");
         }
     }
+}
+
+/// Limits a connection as the hub wants it for streams.
+pub fn prepare(connection: &Connection) {
+    connection.set_max_concurrent_bi_streams(0_u32.into());
+    connection.set_max_concurrent_uni_streams(MAX_REPORTS.into());
+    connection.set_receive_window(CONNECTION_WINDOW_BYTES.into());
+}
+
+/// How many slow readers each connection may have, of those with these numbers of them.
+fn share(slow: &[usize]) -> usize {
+    let in_all = |most: usize| slow.iter().map(|slow| most.min(*slow)).sum::<usize>();
+    let shares = (1..=most_slow(CONNECTION_WINDOW_BYTES)).rev();
+    let mut fitting = shares.filter(|most| in_all(*most) <= MAX_SLOW_READERS);
+    fitting.next().unwrap_or(1)
 }
 
 fn is_of(entry: Option<&Entry>, connection: &Connection) -> bool {
@@ -283,5 +324,7 @@ fn was_good(state: &State, node: NodeId, key: &Fingerprint) -> bool {
 /// Loss reports under way; the node sends one each 2 s at most.
 const MAX_REPORTS: u32 = 2;
 /// What one node's services may have sent that visitors have not taken yet, over all its streams.
-const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
+/// Over all nodes: what waits for them takes 512 MiB. Each connection may have one, however many there are.
+const MAX_SLOW_READERS: usize = 512;
 const AVOID_FOR: Duration = Duration::from_secs(10);

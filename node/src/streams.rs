@@ -5,10 +5,13 @@
 //! than QUIC with BBR does, which is what this connection speaks.
 
 mod dial;
+mod readers;
 mod serve;
 mod stream;
 #[cfg(test)]
 mod tests;
+
+pub use readers::{RELIEF_INTERVAL, Reader, Readers, most_slow};
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use malha_pki::{certificate_key, node_identity};
-use malha_proto::{ALPN, ALPN_STREAM, SESSION_TIMEOUT_MS};
+use malha_proto::{ALPN, ALPN_STREAM, SESSION_TIMEOUT_MS, STREAM_WINDOW_BYTES};
 use malha_tunnel::{QuicSide, prepare_carrier_socket};
 use quinn::congestion::BbrConfig;
 use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
@@ -16,7 +16,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::session::places::{Door, Place, Places, Stranger};
 use crate::session::shared_socket::{SharedSocket, endpoint_config};
@@ -88,6 +88,7 @@ impl ControlListener {
         visited: CancellationToken,
     ) {
         let sessions = TaskTracker::new();
+        let _relieving = AbortOnDropHandle::new(tokio::spawn(context.streams.clone().relieve()));
         let places = Places::default();
         for endpoint in &self.endpoints {
             sessions.spawn(accept_quic(
@@ -361,9 +362,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_secs(3);
 /// For what tells the other sides that we are gone.
 const LAST_WORDS: Duration = Duration::from_millis(200);
-/// One transport configuration serves both protocols: a stream of a service may have this much under way (20 ms at
-/// 1.6 Gbit/s), while the window of the whole connection, which only a stream connection gets raised, holds sessions down.
-const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// One transport configuration serves both protocols: this holds sessions down, and only a stream connection gets it raised.
 const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
 /// For storms of reconnections; best effort.
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;

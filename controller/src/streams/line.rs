@@ -2,19 +2,26 @@
 
 use std::sync::{Arc, Weak};
 
+use malha_node::streams::Readers;
 use malha_proto::Fingerprint;
 use quinn::{Connection, VarInt};
 
 /// A connection that stands as long as somebody holds this: the table while new streams go by it, and each stream.
-pub(super) struct Line(Connection);
+pub(super) struct Line {
+    connection: Connection,
+    pub(super) readers: Readers,
+}
 
 impl Line {
     pub(super) fn new(connection: Connection) -> Arc<Self> {
-        Arc::new(Self(connection))
+        Arc::new(Self {
+            connection,
+            readers: Readers::default(),
+        })
     }
 
     pub(super) fn connection(&self) -> &Connection {
-        &self.0
+        &self.connection
     }
 
     /// Whether streams hold it beside the table, or dials that may become some.
@@ -24,7 +31,7 @@ impl Line {
 
     /// Cuts its streams.
     pub(super) fn close(&self, why: &[u8]) {
-        self.0.close(REFUSED, why);
+        self.connection.close(REFUSED, why);
     }
 }
 
@@ -52,8 +59,12 @@ impl Former {
         self.line.strong_count() > 0
     }
 
+    pub(super) fn line(&self) -> Option<Arc<Line>> {
+        self.line.upgrade()
+    }
+
     pub(super) fn close(&self, why: &[u8]) {
-        if let Some(line) = self.line.upgrade() {
+        if let Some(line) = self.line() {
             line.close(why);
         }
     }

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use malha_node::streams::Reader;
 use malha_proto::STREAM_BROKEN;
 use quinn::{RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -15,7 +16,7 @@ use super::line::Line;
 /// Both directions of a QUIC stream. The service sees an end of data only after a shutdown; dropped before, it is reset.
 pub(super) struct QuicStream {
     send: SendStream,
-    receive: RecvStream,
+    receive: Reader,
     line: Arc<Line>,
     finished: bool,
 }
@@ -24,7 +25,7 @@ impl QuicStream {
     pub(super) fn new((send, receive): (SendStream, RecvStream), line: Arc<Line>) -> Self {
         Self {
             send,
-            receive,
+            receive: line.readers.add(receive),
             line,
             finished: false,
         }
@@ -36,7 +37,7 @@ impl Drop for QuicStream {
         if !self.finished {
             // Either half may have ended by itself.
             let _ = self.send.reset(STREAM_BROKEN.into());
-            let _ = self.receive.stop(STREAM_BROKEN.into());
+            self.receive.stop();
             return;
         }
         // The last bytes may be under way, and the connection must not be closed before they have arrived.

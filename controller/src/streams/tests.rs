@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on must stop")]
 
+mod slow;
+
 use std::io::{self, Error, ErrorKind};
 use std::net::SocketAddr;
 
 use malha_core::Command;
 use malha_pki::{Authority, AuthorityProfile, ControlCertificate, server_config_control};
-use malha_proto::{ALPN_STREAM, CONTROLLER_TLS_NAME, Family, STREAM_BROKEN, StreamAnswer};
+use malha_proto::{
+    ALPN_STREAM, CONTROLLER_TLS_NAME, Family, MAX_STREAMS, STREAM_BROKEN, StreamAnswer,
+};
 use malha_proxy::BoxStream;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{Endpoint, RecvStream, SendStream};
@@ -18,6 +22,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::api::tests::rig::{Rig, facts};
+use crate::session::transport_config;
 
 const NODE: NodeId = NodeId(7);
 const HUB: NodeId = NodeId(1);
@@ -41,7 +46,8 @@ pub(crate) async fn connected() -> (Connection, Connection, (Endpoint, Endpoint)
     let mut tls = control_tls(&overlay);
     tls.alpn_protocols = vec![ALPN_STREAM.to_vec()];
     let quic = Arc::new(QuicServerConfig::try_from(tls).unwrap());
-    let config = quinn::ServerConfig::with_crypto(quic);
+    let mut config = quinn::ServerConfig::with_crypto(quic);
+    config.transport_config(Arc::new(transport_config()));
     let here = ([127, 0, 0, 1], 0).into();
     let hub = Endpoint::server(config, here).unwrap();
     let node = Endpoint::client(here).unwrap();
@@ -60,6 +66,7 @@ pub(crate) async fn connected() -> (Connection, Connection, (Endpoint, Endpoint)
 impl Scene {
     async fn new() -> Self {
         let (connection, node, endpoints) = connected().await;
+        prepare(&connection);
         let streams = Streams::default();
         let certificate = PeerCertificate {
             node: NODE,
@@ -188,7 +195,13 @@ pub(crate) fn client(overlay: &Authority) -> quinn::ClientConfig {
         .with_root_certificates(roots)
         .with_no_client_auth();
     tls.alpn_protocols = vec![ALPN_STREAM.to_vec()];
-    quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()))
+    let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+    let mut transport = quinn::TransportConfig::default();
+    transport
+        .max_concurrent_bidi_streams(MAX_STREAMS.into())
+        .keep_alive_interval(Some(Duration::from_secs(1)));
+    config.transport_config(Arc::new(transport));
+    config
 }
 
 #[tokio::test]

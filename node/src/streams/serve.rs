@@ -13,6 +13,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::task::TaskTracker;
 
+use super::dial::CONNECTION_WINDOW_BYTES;
+use super::readers::{RELIEF_INTERVAL, Readers, most_slow};
 use super::stream::QuicStream;
 use super::{Overlay, StreamsView};
 
@@ -27,11 +29,14 @@ pub(super) async fn serve(
     let mut reports = interval(REPORT_INTERVAL);
     reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut reported = PathLoss::default();
+    let readers = Readers::default();
+    let mut relief = interval(RELIEF_INTERVAL);
+    relief.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             stream = connection.accept_bi() => match stream {
                 Ok((send, receive)) => {
-                    let stream = QuicStream::new(send, receive, streams.token());
+                    let stream = QuicStream::new(send, readers.add(receive), streams.token());
                     let overlay = overlay.borrow().clone();
                     opening.spawn(let_in(stream, overlay, view.clone()));
                 }
@@ -40,6 +45,7 @@ pub(super) async fn serve(
                     return;
                 }
             },
+            now = relief.tick() => readers.keep(most_slow(CONNECTION_WINDOW_BYTES), now),
             _ = reports.tick() => {
                 let loss = measured(connection);
                 if loss.sent >= reported.sent + REPORT_MIN_PACKETS {

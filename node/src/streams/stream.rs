@@ -6,21 +6,23 @@ use std::task::{Context, Poll, ready};
 
 use malha_proto::STREAM_BROKEN;
 use malha_tunnel::Stream;
-use quinn::{RecvStream, SendStream};
+use quinn::SendStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::readers::Reader;
+
 /// Both directions of a QUIC stream. The hub sees an end of data only after a shutdown; dropped before, it is reset.
 pub(super) struct QuicStream {
     send: SendStream,
-    receive: RecvStream,
+    receive: Reader,
     counted: TaskTrackerToken,
     finished: bool,
 }
 
 impl QuicStream {
-    pub(super) fn new(send: SendStream, receive: RecvStream, counted: TaskTrackerToken) -> Self {
+    pub(super) fn new(send: SendStream, receive: Reader, counted: TaskTrackerToken) -> Self {
         Self {
             send,
             receive,
@@ -34,7 +36,7 @@ impl Stream for QuicStream {
     fn abort(&mut self) {
         // Either half may have ended by itself.
         let _ = self.send.reset(STREAM_BROKEN.into());
-        let _ = self.receive.stop(STREAM_BROKEN.into());
+        self.receive.stop();
     }
 
     fn into_kernel(self: Box<Self>) -> Result<malha_tunnel::KernelPart, malha_tunnel::BoxStream> {

@@ -2,13 +2,16 @@
 
 use std::net::Ipv4Addr;
 
-use malha_proto::{ALPN_STREAM, PathLoss, STREAM_BROKEN, StreamAnswer, StreamOpen};
+use malha_proto::{
+    ALPN_STREAM, PathLoss, STREAM_BROKEN, STREAM_WINDOW_BYTES, StreamAnswer, StreamOpen,
+};
 use malha_tunnel::{Allow, Engine, PeerConfig, PrivateKey, TunnelConfig, TunnelListener};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{RecvStream, SendStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::task::yield_now;
+use tokio::time::{pause, timeout};
 
 use super::*;
 use crate::testbed::{TEST_LIMIT, TestAuthority, netmap};
@@ -149,6 +152,40 @@ async fn the_view_counts_what_came_in_and_nothing_that_was_refused() {
     scene.hub.close(0_u32.into(), b"gone");
     let gone = scene.view.wait_for(|view| view.since.is_none());
     timeout(TEST_LIMIT, gone).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn services_that_take_nothing_hold_up_no_other() {
+    let scene = Scene::new().await;
+    let mut hung = scene.listen(80).await;
+    let mut streams = Vec::new();
+    let filling = dial::CONNECTION_WINDOW_BYTES / STREAM_WINDOW_BYTES;
+    for _ in 0..filling {
+        let (mut send, receive, _) = scene.ask(2, 80).await;
+        let accepted = timeout(TEST_LIMIT, hung.accept()).await.unwrap();
+        streams.push((accepted.unwrap(), receive));
+        tokio::spawn(async move { send.write_all(&vec![0; 5 * 1024 * 1024]).await });
+    }
+    let blocked = async {
+        loop {
+            let sent = scene.hub.stats().frame_tx;
+            if sent.data_blocked > 0 || sent.stream_data_blocked >= filling.into() {
+                return;
+            }
+            yield_now().await;
+        }
+    };
+    timeout(TEST_LIMIT, blocked).await.unwrap();
+    pause();
+    let mut listener = scene.listen(81).await;
+    let asked = timeout(TEST_LIMIT, scene.ask(2, 81)).await;
+    let (mut send, _receive, _) = asked.expect("it should be let in");
+    let accepted = timeout(TEST_LIMIT, listener.accept()).await.unwrap();
+    let (mut accepted, _) = accepted.unwrap();
+    send.write_all(&[7; 1024]).await.unwrap();
+    let mut heard = [0; 1024];
+    let read = timeout(TEST_LIMIT, accepted.read_exact(&mut heard)).await;
+    read.expect("it should arrive").unwrap();
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use malha::session::{endpoint_at, endpoint_on_tunnel, transport_config};
+use malha::streams::prepare;
 use malha_node::control::{Credentials, NodeCredentials};
 use malha_node::streams::{Contact, HubPeer, Overlay, StreamsView, run_streams};
 use malha_pki::{
@@ -94,7 +95,7 @@ async fn hub(
     };
     let incoming = timeout(PATIENCE, endpoint.accept()).await?;
     let connection = incoming.context("the endpoint closed")?.await?;
-    connection.set_receive_window(WINDOW_BYTES.into());
+    prepare(&connection);
     let (mut send, mut receive) = connection.open_bi().await?;
     let open = StreamOpen {
         hub: HUB,
@@ -258,6 +259,4 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
 
 const HUB: NodeId = NodeId(1);
 const CHUNK_BYTES: usize = 64 * 1024;
-/// As the hub grants a stream connection.
-const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);

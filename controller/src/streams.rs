@@ -161,7 +161,9 @@ impl Streams {
     /// Gives up readers that have been slow for the longest, where a connection has too many, or the hub; there the connections with
     /// the most pay first.
     fn give_up_slow(&self, now: tokio::time::Instant) {
-        let lines = self.lock().all();
+        // Meanwhile nobody takes a line that is only held here for one that carries streams.
+        let known = self.lock();
+        let lines = known.all();
         let slow: Vec<_> = lines.iter().map(|line| line.readers.slow(now)).collect();
         let most = share(&slow);
         for line in lines {

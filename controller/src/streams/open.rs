@@ -1,6 +1,6 @@
 //! Opens a stream to a node's service, and falls back to the tunnel at once when that fails.
 
-use std::io;
+use std::io::{self, ErrorKind::ConnectionRefused};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ enum Unopened {
 impl Streams {
     /// Dials `address` of `node` the way that is chosen for it: by a stream, or by `tunnel`, which does nothing before it is polled. A
     /// stream that is not there after [`HEAD_START`] or three round trips has a rival in the tunnel; the first that stands wins. A
-    /// rival that fails leaves the stream the rest of `limit`, and only then is its error the dial's.
+    /// rival that fails otherwise than by a refusal of the node leaves the stream the rest of `limit`, and only then is its error the dial's.
     pub async fn dial(
         &self,
         node: NodeId,
@@ -59,9 +59,15 @@ impl Streams {
                             self.avoid(node, connection);
                             Ok(stream)
                         }
+                        // The node says so itself, and it would by a stream.
+                        Err(error) if error.kind() == ConnectionRefused => Err(error),
                         Err(error) => match timeout_at(deadline, opening).await {
                             Ok(Ok(stream)) => Ok(stream),
-                            _ => Err(error),
+                            Ok(Err(Unopened::NothingListens | Unopened::Refused)) => Err(error),
+                            Ok(Err(Unopened::Broken)) | Err(_) => {
+                                self.avoid(node, connection);
+                                Err(error)
+                            }
                         },
                     },
                 };
@@ -69,7 +75,7 @@ impl Streams {
         };
         match opened {
             Ok(stream) => Ok(stream),
-            Err(Unopened::NothingListens) => Err(io::ErrorKind::ConnectionRefused.into()),
+            Err(Unopened::NothingListens) => Err(ConnectionRefused.into()),
             Err(Unopened::Refused) => tunnel.await,
             Err(Unopened::Broken) => {
                 self.avoid(node, connection);

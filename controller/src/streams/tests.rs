@@ -285,6 +285,16 @@ async fn when_no_stream_comes_the_tunnels_error_is_the_dials() {
     assert_eq!(dialled.unwrap_err().kind(), ErrorKind::HostUnreachable);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_node_that_refuses_in_the_tunnel_is_believed_at_once() {
+    let scene = Scene::lossy().await;
+    let since = tokio::time::Instant::now();
+    let refused = Err(ErrorKind::ConnectionRefused.into());
+    let dialled = scene.dial(None, refused).await;
+    assert_eq!(dialled.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    assert!(since.elapsed() < LIMIT / 2, "{:?}", since.elapsed());
+}
+
 #[tokio::test]
 async fn a_path_that_loses_packets_is_known_when_the_node_comes_back() {
     let scene = Scene::lossy().await;

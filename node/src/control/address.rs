@@ -27,11 +27,15 @@ where
 {
     let (addresses, stale) = look_up(place).await?;
     let reached = first(&addresses, connect).await;
-    // Where old addresses are silent, the name server's silence is the news.
-    reached.map_err(|error| match stale {
-        Some(why) if error.fault == LinkFault::Unreachable => why,
-        _ => error,
-    })
+    reached.map_err(|error| judged(error, stale))
+}
+
+/// What went wrong, and what the name server did, in whose place a former answer served.
+fn judged(error: LinkError, stale: Option<LinkError>) -> LinkError {
+    match stale {
+        Some(why) => LinkError::new(error.fault, format!("{error}; {why}")),
+        None => error,
+    }
 }
 
 /// The first connection of all addresses; otherwise the error that says most.
@@ -73,4 +77,18 @@ where
 /// An answer that is wrong says more than silence.
 fn says_more(fault: LinkFault, known: LinkFault) -> bool {
     known == LinkFault::Unreachable && fault != LinkFault::Unreachable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_controller_that_refuses_is_not_blamed_on_a_silent_name_server() {
+        let name = LinkError::new(LinkFault::Name, "no name server answers within 1 s");
+        let told = judged(unreachable("192.0.2.1:443: refused"), Some(name));
+        assert_eq!(told.fault, LinkFault::Unreachable);
+        let both = "192.0.2.1:443: refused; no name server answers within 1 s";
+        assert_eq!(told.to_string(), both);
+    }
 }

@@ -4,7 +4,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use malha_proto::{STREAM_BROKEN, STREAM_WINDOW_BYTES};
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 /// The readers of one connection.
 ///
-/// A reader is slow when data may be waiting for it and it has not taken 64 KiB within 2 s, nor all there was. Each slow
+/// A reader is slow when data waits for it and it has not taken 64 KiB within 2 s. Each slow
 /// one may hold a stream's whole window.
 #[derive(Default)]
 pub struct Readers {
@@ -30,6 +30,8 @@ pub struct Reader {
 
 struct Half {
     receive: RecvStream,
+    /// Taken to see whether anything waits; it comes before all that is still in the stream.
+    ahead: Option<u8>,
     /// None while the reader waits for data: it holds nothing up.
     pace: Option<Pace>,
     given_up: bool,
@@ -52,6 +54,7 @@ impl Readers {
     pub fn add(&self, receive: RecvStream) -> Reader {
         let half = Arc::new(Mutex::new(Half {
             receive,
+            ahead: None,
             pace: None,
             given_up: false,
         }));
@@ -79,8 +82,8 @@ impl Readers {
         halves.retain(|half| half.strong_count() > 0);
         let standing = halves.iter().filter_map(Weak::upgrade);
         let slow = standing.filter_map(|half| {
-            let since = lock(&half).pace.as_ref()?.since;
-            (now.saturating_duration_since(since) >= PATIENCE).then_some((since, half))
+            let since = lock(&half).slow_since(now)?;
+            Some((since, half))
         });
         slow.collect()
     }
@@ -113,12 +116,39 @@ impl Half {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         let before = buffer.filled().len();
+        if buffer.remaining() > 0 {
+            buffer.put_slice(self.ahead.take().as_slice());
+        }
         let read = AsyncRead::poll_read(Pin::new(&mut self.receive), cx, buffer);
         match buffer.filled().len() - before {
-            0 => self.pace = None,
-            taken_bytes => self.took(taken_bytes),
+            0 => {
+                self.pace = None;
+                read
+            }
+            taken_bytes => {
+                self.took(taken_bytes);
+                Poll::Ready(Ok(()))
+            }
         }
-        read
+    }
+
+    /// Since when it is slow. One that has taken all there was is not, whatever comes later.
+    fn slow_since(&mut self, now: Instant) -> Option<Instant> {
+        let since = self.pace.as_ref()?.since;
+        let is_late = now.saturating_duration_since(since) >= PATIENCE;
+        (is_late && self.has_waiting()).then_some(since)
+    }
+
+    /// Nobody waits for data meanwhile who would have to be woken.
+    fn has_waiting(&mut self) -> bool {
+        if self.ahead.is_none() {
+            let (mut byte, mut nobody) = ([0], Context::from_waker(Waker::noop()));
+            let mut buffer = ReadBuf::new(&mut byte);
+            // An end or a failure comes again when its owner reads.
+            let _ = AsyncRead::poll_read(Pin::new(&mut self.receive), &mut nobody, &mut buffer);
+            self.ahead = buffer.filled().first().copied();
+        }
+        self.ahead.is_some()
     }
 
     fn took(&mut self, taken_bytes: usize) {

@@ -11,7 +11,7 @@ use quinn::{RecvStream, SendStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio::task::yield_now;
-use tokio::time::{pause, timeout};
+use tokio::time::{pause, sleep, timeout};
 
 use super::*;
 use crate::testbed::{TEST_LIMIT, TestAuthority, netmap};
@@ -186,6 +186,27 @@ async fn services_that_take_nothing_hold_up_no_other() {
     let mut heard = [0; 1024];
     let read = timeout(TEST_LIMIT, accepted.read_exact(&mut heard)).await;
     read.expect("it should arrive").unwrap();
+}
+
+#[tokio::test]
+async fn services_for_which_nothing_waits_are_not_slow() {
+    let scene = Scene::new().await;
+    let mut listener = scene.listen(80).await;
+    let mut streams = Vec::new();
+    for _ in 0..=most_slow(dial::CONNECTION_WINDOW_BYTES) {
+        let (send, receive, _) = scene.ask(2, 80).await;
+        let accepted = timeout(TEST_LIMIT, listener.accept()).await.unwrap();
+        streams.push((send, receive, accepted.unwrap().0));
+    }
+    pause();
+    sleep(Duration::from_secs(4)).await;
+    for (send, _, accepted) in &mut streams {
+        send.write_all(b"all").await.unwrap();
+        let mut heard = [0; 3];
+        let read = timeout(TEST_LIMIT, accepted.read_exact(&mut heard)).await;
+        read.unwrap().unwrap();
+        assert_eq!(&heard, b"all");
+    }
 }
 
 #[tokio::test]

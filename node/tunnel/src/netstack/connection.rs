@@ -360,9 +360,11 @@ impl<'a> Connection<'a> {
     }
 
     /// Of a connection of which nobody wants anything any more, but that the peer may have missed that it is over.
-    pub(crate) fn last_acknowledgement(&mut self) -> Option<LastAcknowledgement> {
+    pub(crate) fn last_acknowledgement(&mut self, now: Instant) -> Option<LastAcknowledgement> {
         let rests = !self.attached && self.state() == State::TimeWait;
-        let expected = self.expected().filter(|_| rests)?;
+        let next = self.poll_at(now).filter(|_| rests)?;
+        let is_sent = next > now + ACK_DELAY;
+        let expected = self.expected().filter(|_| is_sent)?;
         Some(LastAcknowledgement {
             number: expected.acked?,
             ack: expected.next,

@@ -28,20 +28,13 @@ pub(crate) struct LastAcknowledgement {
 }
 
 impl Resting {
-    /// Sends a connection's last acknowledgement, and again whenever the peer shows that it has not got it.
-    pub(crate) fn insert(
-        &mut self,
-        tuple: Tuple,
-        last: LastAcknowledgement,
-        outbox: &mut Outbox,
-        now: Instant,
-    ) {
+    /// Keeps what a connection has sent last, to be sent again whenever the peer shows that it has not got it.
+    pub(crate) fn insert(&mut self, tuple: Tuple, last: LastAcknowledgement, now: Instant) {
         if self.ends.len() >= MAX_RESTING {
             self.forget_oldest();
         }
         self.last.insert(tuple, last);
         self.ends.push_back((now + REST, tuple));
-        last.send(tuple, outbox);
     }
 
     pub(crate) fn contains(&self, tuple: Tuple) -> bool {

@@ -346,7 +346,7 @@ impl Stack {
                     connection.end(End::Aborted);
                 }
             }
-            match connection.last_acknowledgement() {
+            match connection.last_acknowledgement(now) {
                 None if !connection.is_over() => Ok(connection.poll_at(now)),
                 last => Err(last),
             }
@@ -356,7 +356,7 @@ impl Stack {
             Err(last) => {
                 self.remove(tuple);
                 if let Some(last) = last {
-                    self.resting.insert(tuple, last, &mut self.outbox, now);
+                    self.resting.insert(tuple, last, now);
                 }
                 return;
             }

@@ -26,6 +26,7 @@ fn connections_that_are_over_take_nothing_from_those_to_come() {
         world.pass(Duration::from_millis(25));
     }
     assert_eq!(next(&world), largest);
+    assert_eq!(world.sides[1].stack.counters().refused_closed, 0);
 }
 
 #[test]

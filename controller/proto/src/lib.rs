@@ -57,6 +57,6 @@ pub use probe::{
 pub use public::{is_carrier_space, is_public};
 pub use stream::{
     ALPN_STREAM, Family, MAX_FORMER_STREAM_CONNECTIONS, MAX_STREAMS, PathLoss, STREAM_BROKEN,
-    STREAM_WINDOW_BYTES, StreamAnswer, StreamOpen,
+    StreamAnswer, StreamOpen,
 };
 pub use token::{EnrolToken, MAX_TOKEN_ADDRESSES, MAX_TOKEN_CHARS, TokenError};

@@ -13,9 +13,6 @@ pub const ALPN_STREAM: &[u8] = b"malha-stream/1";
 /// Streams of one node at a time.
 pub const MAX_STREAMS: u32 = 1_000;
 
-/// What one stream may hold for a reader that is slow, in either direction: 20 ms at 400 Mbit/s.
-pub const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
-
 /// Stream connections of one node that a newer one replaced, and that stand until their streams have ended.
 pub const MAX_FORMER_STREAM_CONNECTIONS: usize = 2;
 

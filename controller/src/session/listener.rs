@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use malha_pki::{certificate_key, node_identity};
-use malha_proto::{ALPN, ALPN_STREAM, SESSION_TIMEOUT_MS, STREAM_WINDOW_BYTES};
+use malha_proto::{ALPN, ALPN_STREAM, SESSION_TIMEOUT_MS};
 use malha_tunnel::{QuicSide, prepare_carrier_socket};
 use quinn::congestion::BbrConfig;
 use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
@@ -21,6 +21,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use crate::session::places::{Door, Place, Places, Stranger};
 use crate::session::shared_socket::{SharedSocket, endpoint_config};
 use crate::session::{Channel, PeerCertificate, Remote, SessionContext, Transport, node};
+use crate::streams::STREAM_WINDOW_BYTES;
 
 /// Why the control channel can't listen.
 #[derive(Debug, Error)]

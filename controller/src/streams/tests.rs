@@ -86,6 +86,10 @@ impl Scene {
         scene
     }
 
+    fn at_hub(&self) -> Connection {
+        self.streams.lock().newest[&NODE].line.connection().clone()
+    }
+
     /// A stream: the hub's end, and the node's.
     async fn opens(&self) -> (BoxStream, (SendStream, RecvStream)) {
         self.opens_on(&self.node).await
@@ -313,6 +317,29 @@ async fn a_path_that_loses_packets_is_known_when_the_node_comes_back() {
     assert!(!scene.streams.is_taken(NODE));
     let _renewed = renewed(&scene, 4).await;
     assert!(scene.streams.is_taken(NODE));
+}
+
+#[tokio::test]
+async fn what_is_lost_in_an_outage_says_nothing_of_the_path() {
+    let scene = Scene::new().await;
+    let mut total = PathLoss {
+        sent: 1_000,
+        lost: 0,
+    };
+    scene.streams.tunnel_measured(NODE, total);
+    scene.streams.leave(NODE, &scene.at_hub());
+    for _ in 0..2 {
+        total.sent += 500;
+        total.lost += 500;
+        scene.streams.tunnel_measured(NODE, total);
+    }
+    let _renewed = renewed(&scene, 4).await;
+    total.sent += 500;
+    total.lost += 500;
+    for _ in 0..2 {
+        scene.streams.tunnel_measured(NODE, total);
+        assert!(!scene.streams.is_taken(NODE));
+    }
 }
 
 #[tokio::test]

@@ -5,9 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use malha_proto::{
-    ALPN_STREAM, CONTROLLER_TLS_NAME, MAX_STREAMS, SESSION_TIMEOUT_MS, STREAM_WINDOW_BYTES,
-};
+use malha_proto::{ALPN_STREAM, CONTROLLER_TLS_NAME, MAX_STREAMS, SESSION_TIMEOUT_MS};
 use quinn::congestion::BbrConfig;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, Endpoint, TransportConfig, VarInt};
@@ -82,7 +80,9 @@ fn transport() -> TransportConfig {
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// Keeps a NAT's mapping, and shows within a session's timeout that the path is dead.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_millis(SESSION_TIMEOUT_MS / 3);
-/// What visitors may have uploaded that local services have not taken yet, over all streams.
+/// What one visitor may have uploaded that a local service has not taken yet.
+pub(super) const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+/// The same over all streams.
 pub(super) const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
 /// What local services may have sent without an acknowledgement, over all streams.
 const SEND_WINDOW_BYTES: u64 = 8 * 1024 * 1024;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use malha_proto::{STREAM_BROKEN, STREAM_WINDOW_BYTES};
+use malha_proto::STREAM_BROKEN;
 use quinn::RecvStream;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
@@ -22,7 +22,8 @@ pub struct Readers {
     halves: Mutex<Vec<Weak<Mutex<Half>>>>,
 }
 
-/// The half of a stream that is read. Once it was given up for being slow, reads fail with `ConnectionReset`.
+/// The half of a stream that is read. Once it was given up for being slow, or has broken while nobody read, reads fail with
+/// `ConnectionReset`.
 pub struct Reader {
     /// Its owner may wait for somebody else, so whoever gives it up does so beside it. Locked for one read at a time.
     half: Arc<Mutex<Half>>,
@@ -34,7 +35,8 @@ struct Half {
     ahead: Option<u8>,
     /// None while the reader waits for data: it holds nothing up.
     pace: Option<Pace>,
-    given_up: bool,
+    /// Kept, since the stream tells of a reset once, to whoever reads, and of an end of data ever after.
+    is_broken: bool,
 }
 
 /// How far a reader is with what is there.
@@ -43,10 +45,10 @@ struct Pace {
     taken_bytes: usize,
 }
 
-/// Slow readers that a connection with this window can bear: their streams fill three quarters of it.
+/// Slow readers that a connection with this window can bear: their streams, each with its own, fill three quarters of it.
 #[must_use]
-pub const fn most_slow(window_bytes: u32) -> usize {
-    (window_bytes / STREAM_WINDOW_BYTES * 3 / 4) as usize
+pub const fn most_slow(window_bytes: u32, stream_window_bytes: u32) -> usize {
+    (window_bytes / stream_window_bytes * 3 / 4) as usize
 }
 
 impl Readers {
@@ -56,7 +58,7 @@ impl Readers {
             receive,
             ahead: None,
             pace: None,
-            given_up: false,
+            is_broken: false,
         }));
         lock(&self.halves).push(Arc::downgrade(&half));
         Reader { half }
@@ -112,14 +114,11 @@ impl Half {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.given_up {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-        }
         let before = buffer.filled().len();
         if buffer.remaining() > 0 {
             buffer.put_slice(self.ahead.take().as_slice());
         }
-        let read = AsyncRead::poll_read(Pin::new(&mut self.receive), cx, buffer);
+        let read = self.poll_stream(cx, buffer);
         match buffer.filled().len() - before {
             0 => {
                 self.pace = None;
@@ -130,6 +129,19 @@ impl Half {
                 Poll::Ready(Ok(()))
             }
         }
+    }
+
+    fn poll_stream(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.is_broken {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        let read = AsyncRead::poll_read(Pin::new(&mut self.receive), cx, buffer);
+        self.is_broken = matches!(read, Poll::Ready(Err(_)));
+        read
     }
 
     /// Since when it is slow. One that has taken all there was is not, whatever comes later.
@@ -144,8 +156,8 @@ impl Half {
         if self.ahead.is_none() {
             let (mut byte, mut nobody) = ([0], Context::from_waker(Waker::noop()));
             let mut buffer = ReadBuf::new(&mut byte);
-            // An end or a failure comes again when its owner reads.
-            let _ = AsyncRead::poll_read(Pin::new(&mut self.receive), &mut nobody, &mut buffer);
+            // Its owner hears of an end or a failure, too.
+            let _ = self.poll_stream(&mut nobody, &mut buffer);
             self.ahead = buffer.filled().first().copied();
         }
         self.ahead.is_some()
@@ -169,7 +181,8 @@ impl Half {
     /// One that waits for data by now is left alone: nobody would wake it.
     fn give_up(&mut self) {
         if self.pace.take().is_some() {
-            self.given_up = true;
+            self.ahead = None;
+            self.is_broken = true;
             self.stop();
         }
     }

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::task::TaskTracker;
 
-use super::dial::CONNECTION_WINDOW_BYTES;
+use super::dial::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
 use super::readers::{RELIEF_INTERVAL, Readers, most_slow};
 use super::stream::QuicStream;
 use super::{Overlay, StreamsView};
@@ -45,7 +45,7 @@ pub(super) async fn serve(
                     return;
                 }
             },
-            now = relief.tick() => readers.keep(most_slow(CONNECTION_WINDOW_BYTES), now),
+            now = relief.tick() => readers.keep(MOST_SLOW, now),
             _ = reports.tick() => {
                 let loss = measured(connection);
                 if loss.sent >= reported.sent + REPORT_MIN_PACKETS {
@@ -126,6 +126,7 @@ async fn report(connection: Connection, loss: PathLoss) {
 }
 
 /// The hub sends the opening with the stream, so it comes with its first packet or a repetition of it.
+pub(super) const MOST_SLOW: usize = most_slow(CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES);
 const OPEN_LIMIT: Duration = Duration::from_secs(5);
 const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 /// Keepalives alone are not worth a report.

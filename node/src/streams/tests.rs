@@ -1,17 +1,16 @@
 //! Stories of the stream connection between a real node's side and a hub's QUIC endpoint on the loopback.
 
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 
-use malha_proto::{
-    ALPN_STREAM, PathLoss, STREAM_BROKEN, STREAM_WINDOW_BYTES, StreamAnswer, StreamOpen,
-};
+use malha_proto::{ALPN_STREAM, PathLoss, STREAM_BROKEN, StreamAnswer, StreamOpen};
 use malha_tunnel::{Allow, Engine, PeerConfig, PrivateKey, TunnelConfig, TunnelListener};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{RecvStream, SendStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio::task::yield_now;
-use tokio::time::{pause, sleep, timeout};
+use tokio::time::{pause, resume, sleep, timeout};
 
 use super::*;
 use crate::testbed::{TEST_LIMIT, TestAuthority, netmap};
@@ -159,7 +158,7 @@ async fn services_that_take_nothing_hold_up_no_other() {
     let scene = Scene::new().await;
     let mut hung = scene.listen(80).await;
     let mut streams = Vec::new();
-    let filling = dial::CONNECTION_WINDOW_BYTES / STREAM_WINDOW_BYTES;
+    let filling = dial::CONNECTION_WINDOW_BYTES / dial::STREAM_WINDOW_BYTES;
     for _ in 0..filling {
         let (mut send, receive, _) = scene.ask(2, 80).await;
         let accepted = timeout(TEST_LIMIT, hung.accept()).await.unwrap();
@@ -193,7 +192,7 @@ async fn services_for_which_nothing_waits_are_not_slow() {
     let scene = Scene::new().await;
     let mut listener = scene.listen(80).await;
     let mut streams = Vec::new();
-    for _ in 0..=most_slow(dial::CONNECTION_WINDOW_BYTES) {
+    for _ in 0..=serve::MOST_SLOW {
         let (send, receive, _) = scene.ask(2, 80).await;
         let accepted = timeout(TEST_LIMIT, listener.accept()).await.unwrap();
         streams.push((send, receive, accepted.unwrap().0));
@@ -238,6 +237,47 @@ async fn a_stream_that_is_only_dropped_is_a_reset_and_no_end_of_data() {
     let read = timeout(TEST_LIMIT, receive.read_to_end(64)).await.unwrap();
     let reset = quinn::ReadToEndError::Read(quinn::ReadError::Reset(STREAM_BROKEN.into()));
     assert_eq!(read, Err(reset));
+}
+
+/// A service reads one byte, and is slow from then on. Its visitor breaks the stream.
+async fn broken_while_nobody_reads(sent: &[u8], taken: usize, looked_at_before: bool) {
+    let scene = Scene::new().await;
+    let mut listener = scene.listen(80).await;
+    let (mut send, _receive, _) = scene.ask(2, 80).await;
+    let accepted = timeout(TEST_LIMIT, listener.accept()).await.unwrap();
+    let (mut accepted, _) = accepted.unwrap();
+    send.write_all(sent).await.unwrap();
+    accepted.read_exact(&mut vec![0; taken]).await.unwrap();
+    if looked_at_before {
+        slow_readers_are_looked_for().await;
+    }
+    send.reset(STREAM_BROKEN.into()).unwrap();
+    let told = async {
+        while scene.hub.stats().frame_tx.reset_stream == 0 {
+            yield_now().await;
+        }
+    };
+    timeout(TEST_LIMIT, told).await.unwrap();
+    slow_readers_are_looked_for().await;
+    let read = timeout(TEST_LIMIT, accepted.read_to_end(&mut Vec::new())).await;
+    let error = read.unwrap().expect_err("it is no end of data");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+async fn slow_readers_are_looked_for() {
+    pause();
+    sleep(Duration::from_secs(4)).await;
+    resume();
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_while_its_reader_is_looked_at_is_no_end_of_data() {
+    broken_while_nobody_reads(&[7; 10], 10, false).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_after_its_reader_was_looked_at_is_no_end_of_data() {
+    broken_while_nobody_reads(&[7; 100_000], 1, true).await;
 }
 
 #[tokio::test]

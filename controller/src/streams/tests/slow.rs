@@ -1,6 +1,5 @@
 //! Visitors who read slowly, or not at all, and what is left for those who read.
 
-use malha_proto::STREAM_WINDOW_BYTES;
 use tokio::task::yield_now;
 use tokio::time::{Instant, advance, pause};
 
@@ -79,12 +78,31 @@ async fn a_visitor_who_takes_a_byte_now_and_then_is_slow() {
     assert_eq!(line.readers.slow(Instant::now()), 0);
 }
 
+#[tokio::test]
+async fn a_stream_that_breaks_while_its_visitor_is_looked_at_is_no_end_of_data() {
+    let scene = Scene::lossy().await;
+    let (mut stream, (mut send, _receive)) = scene.opens().await;
+    send.write_all(&[7; 10]).await.unwrap();
+    stream.read_exact(&mut [0; 10]).await.unwrap();
+    send.reset(STREAM_BROKEN.into()).unwrap();
+    let told = async {
+        while scene.at_hub().stats().frame_rx.reset_stream == 0 {
+            yield_now().await;
+        }
+    };
+    timeout(LIMIT, told).await.unwrap();
+    let later = Instant::now() + Duration::from_secs(60);
+    scene.streams.give_up_slow(later);
+    let error = stream.read_u8().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
 #[test]
 fn the_connections_with_the_most_slow_readers_lose_them_first() {
-    let mut slow = vec![most_slow(CONNECTION_WINDOW_BYTES); 20];
+    let mut slow = vec![MOST_SLOW; 10];
     slow.push(3);
     let most = share(&slow);
-    assert!(most > 3 && 20 * most + 3 <= MAX_SLOW_READERS);
+    assert!(most > 3 && 10 * most + 3 <= MAX_SLOW_READERS);
 }
 
 #[test]

@@ -26,7 +26,7 @@ use crate::agent::{LinkError, LinkFault, Transport};
 pub(crate) use address::reach;
 pub use carrier::dial_carrier;
 pub use link::{MAX_LINK_QUEUE, PART_INTERVAL, run_link};
-pub(crate) use lookup::{SLOW_LOOKUP, resolve, slow_lookup};
+pub(crate) use lookup::{SLOW_LOOKUP, network_changed, resolve, slow_lookup};
 pub(crate) use tls::ClientTls;
 pub use wire::{Received, Wire, WireReader, WireWriter};
 

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Action, Agent, AgentConfig, Ending, Event, LinkError, LinkFault, Millis};
 use crate::balancers::FINISH_LIMIT;
-use crate::control::Credentials;
+use crate::control::{Credentials, network_changed};
 use crate::engine::EngineReason;
 use crate::names::NamesChoice;
 use crate::notify::Notifier;
@@ -398,6 +398,7 @@ impl Shell {
         self.contact.follow(&self.agent, &self.credentials);
         if self.network.has_changed() {
             tracing::info!("the network has changed");
+            network_changed();
             self.tell(Event::NetworkChanged);
         }
         if self.renewal.is_to_be_told(clock::unix_s()) {

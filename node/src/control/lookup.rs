@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// More than three silent name servers, asked twice each, take.
 const QUESTION_LIMIT: Duration = Duration::from_secs(60);
 
+/// More questions of one host that were asked on a former network are not left to themselves at the same time.
+const MAX_OUTDATED: u32 = 3;
+
 /// More hosts are not remembered, nor asked for at the same time.
 const MAX_HOSTS: usize = 32;
 
@@ -47,6 +50,8 @@ struct Host {
     /// Of the last answer that had any; both families in turn.
     addresses: Vec<IpAddr>,
     question: Question,
+    /// Questions given up since the last one that ended.
+    outdated: u32,
     is_slow: bool,
     used: Instant,
 }
@@ -95,6 +100,11 @@ pub(super) async fn look_up(
 /// The slowest host of this process and how long its last answer took, where that is more than [`SLOW_LOOKUP`].
 pub(crate) fn slow_lookup() -> Option<(String, Duration)> {
     LOOKUPS.slowest()
+}
+
+/// What is asked on the network before may never be answered: who asks from now on asks anew.
+pub(crate) fn network_changed() {
+    LOOKUPS.outdate();
 }
 
 static LOOKUPS: Lookups = Lookups::new();
@@ -163,6 +173,17 @@ impl Lookups {
         Ok((known.question.clone(), known.addresses.clone()))
     }
 
+    fn outdate(&self) {
+        let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (host, known) in hosts.iter_mut() {
+            known.learn(host);
+            if known.is_asked_for() && known.outdated < MAX_OUTDATED {
+                known.outdated += 1;
+                known.question = nobody_asks();
+            }
+        }
+    }
+
     fn slowest(&self) -> Option<(String, Duration)> {
         let hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let took = hosts.iter().filter_map(|(host, it)| {
@@ -178,7 +199,8 @@ impl Host {
     fn new() -> Self {
         Self {
             addresses: Vec::new(),
-            question: watch::channel(None).1,
+            question: nobody_asks(),
+            outdated: 0,
             is_slow: false,
             used: Instant::now(),
         }
@@ -198,6 +220,7 @@ impl Host {
         if let Ok(addresses) = &answer.addresses {
             self.addresses.clone_from(addresses);
         }
+        self.outdated = 0;
         let is_slow = answer.took >= SLOW_LOOKUP;
         if is_slow && !self.is_slow {
             let took_s = answer.took.as_secs_f32();
@@ -224,6 +247,10 @@ fn begin(question: impl Future<Output = io::Result<Vec<IpAddr>>> + Send + 'stati
         answer.send_replace(Some(Answer { addresses, took }));
     });
     asked
+}
+
+fn nobody_asks() -> Question {
+    watch::channel(None).1
 }
 
 fn in_turn(found: Vec<IpAddr>) -> Vec<IpAddr> {

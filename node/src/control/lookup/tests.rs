@@ -53,6 +53,26 @@ async fn a_resolver_that_never_answers_is_an_error_that_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_asked_on_the_former_network_is_asked_anew() {
+    let lookups = Lookups::new();
+    lookups.find(HOST, pending()).await.unwrap_err();
+    for change in 0..MAX_OUTDATED {
+        lookups.outdate();
+        let error = lookups.find(HOST, pending()).await;
+        assert!(error.is_err(), "change {change}");
+    }
+    lookups.outdate();
+    assert!(
+        lookups.find(HOST, after(Duration::ZERO, 1)).await.is_err(),
+        "one more than are left to themselves"
+    );
+    sleep(QUESTION_LIMIT).await;
+    lookups.find(HOST, pending()).await.unwrap_err();
+    lookups.outdate();
+    assert_eq!(lookups.find(HOST, after(Duration::ZERO, 2)).await, fresh(2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_is_too_late_for_one_attempt_is_there_for_the_next() {
     let lookups = Lookups::new();
     let two_are_silent = 2 * ONE_IS_SILENT;

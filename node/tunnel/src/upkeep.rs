@@ -203,7 +203,8 @@ impl AsRawFd for Upkeep {
     }
 }
 
-fn is_absent(error: &io::Error) -> bool {
+/// Whether an interface is not there, by what the kernel answered.
+pub(crate) fn is_absent(error: &io::Error) -> bool {
     let number = error.raw_os_error().map(Errno::from_raw);
     matches!(number, Some(Errno::ENODEV | Errno::ENXIO))
 }

@@ -20,7 +20,7 @@ use crate::status::{
     FilterCounters, InterfaceState, PathKind, PeerDrops, PeerStatus, Refusals, RuleStatus,
     TunnelEvent,
 };
-use crate::upkeep::Upkeep;
+use crate::upkeep::{Upkeep, is_absent};
 
 /// Interface and table; both are gone when this is dropped, in this order.
 pub(super) struct Host {
@@ -31,6 +31,8 @@ pub(super) struct Host {
     rules: Rules,
     peers: BTreeMap<PublicKey, Known>,
     listen_port: u16,
+    /// Why the interface could not be read at the last look.
+    unread: Option<io::ErrorKind>,
 }
 
 /// The table in the kernel; gone when this is dropped.
@@ -77,6 +79,7 @@ impl Host {
             rules,
             peers: BTreeMap::new(),
             listen_port: port.unwrap_or(0),
+            unread: None,
         };
         host.rules.in_force = true;
         let seen = host.wireguard.look();
@@ -151,16 +154,27 @@ impl Host {
         vec![([0; 4], port).into(), ([0u16; 8], port).into()]
     }
 
-    /// What happened since the last look. Peers that do not answer are tried at their next endpoint; those that the kernel
+    /// What happened since the last look, nothing while the kernel does not say. Peers that do not answer are tried at their next endpoint; those that the kernel
     /// does not have, though they were set, are set again, and those that it has, though they were removed, are removed. So is
     /// what somebody changed of the interface, unless it is down for want of rules.
+    ///
+    /// # Errors
+    /// The interface is gone.
     pub(super) fn look(&mut self, now: Instant) -> io::Result<Vec<TunnelEvent>> {
         if self.rules.in_force {
             self.upkeep.mend(now)?;
         }
         let DeviceSeen {
             listen_port, peers, ..
-        } = self.wireguard.look()?;
+        } = match self.wireguard.look() {
+            Ok(seen) => seen,
+            Err(error) if is_absent(&error) => return Err(error),
+            Err(error) => {
+                self.note_unread(&error);
+                return Ok(Vec::new());
+            }
+        };
+        self.unread = None;
         self.listen_port = listen_port;
         for key in peers.keys().filter(|key| !self.peers.contains_key(key)) {
             if let Err(error) = self.wireguard.set_peer(key, &REMOVAL) {
@@ -181,10 +195,20 @@ impl Host {
                     endpoint: Some(endpoint),
                     ..PeerChange::default()
                 };
-                self.wireguard.set_peer(key, &change)?;
+                if let Err(error) = self.wireguard.set_peer(key, &change) {
+                    tracing::warn!(%error, peer = %key, %endpoint, "a peer's next address can't be set");
+                }
             }
         }
         Ok(events)
+    }
+
+    /// One line in the log for as long as it goes on.
+    fn note_unread(&mut self, error: &io::Error) {
+        let kind = error.kind();
+        if self.unread.replace(kind) != Some(kind) {
+            tracing::warn!(%error, "the interface can't be read; it is tried again each second");
+        }
     }
 
     pub(super) fn peers(&mut self, now: Instant) -> Vec<PeerStatus> {

@@ -4,6 +4,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use ipnet::IpNet;
+use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
 
@@ -20,6 +21,8 @@ struct InKernel {
     owned: BTreeMap<PublicKey, Vec<IpNet>>,
     is_full: bool,
     keeps_all: bool,
+    unread: Option<Errno>,
+    takes_no_endpoint: bool,
 }
 
 impl Played {
@@ -47,6 +50,14 @@ impl Played {
         self.0.lock().unwrap().is_full = is_full;
     }
 
+    fn refuse_questions(&self, number: Option<Errno>) {
+        self.0.lock().unwrap().unread = number;
+    }
+
+    fn refuse_endpoints(&self) {
+        self.0.lock().unwrap().takes_no_endpoint = true;
+    }
+
     fn refuse_removals(&self, keeps_all: bool) {
         self.0.lock().unwrap().keeps_all = keeps_all;
     }
@@ -67,6 +78,9 @@ impl Device for Played {
             device.peers.entry(*key).or_default();
             device.owned.insert(*key, owned.to_vec());
         }
+        if change.endpoint.is_some() && device.takes_no_endpoint {
+            return Err(Errno::ENOBUFS.into());
+        }
         if let Some(peer) = device.peers.get_mut(key) {
             peer.endpoint = change.endpoint.or(peer.endpoint);
         }
@@ -74,7 +88,11 @@ impl Device for Played {
     }
 
     fn look(&mut self) -> io::Result<DeviceSeen> {
-        let peers = self.0.lock().unwrap().peers.clone();
+        let device = self.0.lock().unwrap();
+        if let Some(number) = device.unread {
+            return Err(number.into());
+        }
+        let peers = device.peers.clone();
         Ok(DeviceSeen {
             key: None,
             listen_port: 51820,
@@ -114,6 +132,7 @@ fn host(peer: PeerConfig) -> (Host, Played) {
         },
         peers: [(peer.public_key, Known::new(peer))].into(),
         listen_port: 51820,
+        unread: None,
     };
     (host, played)
 }
@@ -135,6 +154,24 @@ fn a_peer_that_the_kernel_did_not_take_back_is_set_at_the_next_look() {
     kernel.refuse_peers(false);
     host.look(Instant::now()).unwrap();
     assert_eq!(kernel.peers(), [hub().public_key]);
+}
+
+#[test]
+fn a_kernel_that_is_short_of_memory_for_a_moment_ends_no_tunnel() {
+    let (mut host, kernel) = host(hub());
+    kernel.refuse_questions(Some(Errno::ENOBUFS));
+    host.look(Instant::now()).unwrap();
+    kernel.refuse_questions(None);
+    kernel.refuse_endpoints();
+    host.look(Instant::now()).unwrap();
+    assert_eq!(kernel.peers(), [hub().public_key]);
+}
+
+#[test]
+fn an_interface_that_is_gone_ends_the_tunnel() {
+    let (mut host, kernel) = host(hub());
+    kernel.refuse_questions(Some(Errno::ENODEV));
+    assert!(host.look(Instant::now()).is_err());
 }
 
 #[test]

@@ -8,18 +8,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::mpsc::OwnedPermit;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::Protocol;
 use crate::device::Device;
 use crate::key::PublicKey;
-use crate::listener::{Accepted, hand_over};
+use crate::listener::Place;
 use crate::stream::{BoxStream, CutHalves, Half, KernelPart, Stream};
 
 /// Leave to hand one connection to whoever listens. Dropping it gives the place back.
 pub struct Admission {
-    place: OwnedPermit<Accepted>,
+    place: Place,
     remote: SocketAddr,
     cut: DropGuard,
 }
@@ -34,7 +33,7 @@ impl Admission {
             cut: CutHalves::new(&cut),
             _over: cut.drop_guard(),
         };
-        hand_over(self.place, Box::new(admitted), self.remote);
+        self.place.fill(Box::new(admitted), self.remote);
     }
 }
 
@@ -68,7 +67,7 @@ impl Admissions {
         peer: PublicKey,
         port: u16,
         remote: SocketAddr,
-        place: OwnedPermit<Accepted>,
+        place: Place,
     ) -> Admission {
         let cut = CancellationToken::new();
         self.0.push(Entry {
@@ -160,6 +159,8 @@ impl Stream for Admitted {
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
@@ -213,7 +214,7 @@ mod tests {
     async fn a_cut_ends_a_read_that_waits_while_another_task_writes() {
         let mut admissions = Admissions::default();
         let (to_listener, mut listener) = mpsc::channel(1);
-        let place = to_listener.reserve_owned().await.unwrap();
+        let place = Place::reserve(&to_listener).unwrap();
         let peer = PublicKey::from_bytes([2; 32]);
         let remote = ([10, 0, 0, 2], 40_000).into();
         let admission = admissions.add(peer, 22, remote, place);
@@ -233,7 +234,7 @@ mod tests {
     async fn who_enters_after_the_listener_has_gone_is_sent_away() {
         let mut admissions = Admissions::default();
         let (to_listener, listener) = mpsc::channel(1);
-        let place = to_listener.clone().reserve_owned().await.unwrap();
+        let place = Place::reserve(&to_listener).unwrap();
         let peer = PublicKey::from_bytes([2; 32]);
         let remote = ([10, 0, 0, 2], 40_000).into();
         let admission = admissions.add(peer, 22, remote, place);
@@ -243,5 +244,26 @@ mod tests {
         let read = timeout(Duration::from_secs(1), far.read(&mut [0])).await;
         assert_eq!(read.expect("nobody told the caller").unwrap(), 0);
         assert_eq!(admissions.count(), 0);
+    }
+
+    #[test]
+    fn the_last_place_is_kept_for_its_connection_while_others_ask() {
+        let (backlog, mut listener) = mpsc::channel(1);
+        let filled = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !filled.load(Ordering::Relaxed) {
+                    drop(Place::reserve(&backlog));
+                }
+            });
+            let mut places = iter::repeat_with(|| Place::reserve(&backlog)).flatten();
+            let is_filled = places.by_ref().take(100_000).all(|place| {
+                let (near, _far) = duplex(1);
+                let remote = ([10, 0, 0, 2], 40_000).into();
+                place.fill(Box::new(Pipe(near)), remote) && listener.try_recv().is_ok()
+            });
+            filled.store(true, Ordering::Relaxed);
+            assert!(is_filled, "a place was taken by another");
+        });
     }
 }

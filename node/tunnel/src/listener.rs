@@ -77,19 +77,29 @@ impl TunnelListener {
     }
 }
 
-/// Gives a connection its place in a backlog. False: its listener is gone, and it is reset.
-pub(crate) fn hand_over(
-    place: mpsc::OwnedPermit<Accepted>,
-    stream: BoxStream,
-    remote: SocketAddr,
-) -> bool {
-    match place.release().try_send((stream, remote)) {
-        Ok(()) => true,
-        Err(refused) => {
-            let (mut stream, _) = refused.into_inner();
+/// A place in a listener's backlog, taken before the connection stands. Dropping it gives it back.
+pub(crate) struct Place {
+    backlog: mpsc::Sender<Accepted>,
+    permit: mpsc::OwnedPermit<Accepted>,
+}
+
+impl Place {
+    /// None: the backlog is full, or its listener gone.
+    pub(crate) fn reserve(backlog: &mpsc::Sender<Accepted>) -> Option<Self> {
+        Some(Self {
+            backlog: backlog.clone(),
+            permit: backlog.clone().try_reserve_owned().ok()?,
+        })
+    }
+
+    /// The listener accepts this connection. False: it is gone, and the connection reset.
+    pub(crate) fn fill(self, mut stream: BoxStream, remote: SocketAddr) -> bool {
+        if self.backlog.is_closed() {
             stream.abort();
-            false
+            return false;
         }
+        self.permit.send((stream, remote));
+        true
     }
 }
 

@@ -22,7 +22,7 @@ use super::resting::Resting;
 use super::shared::Shared;
 use super::stream::NetstackStream;
 use crate::config::TunnelConfig;
-use crate::listener::{Accepted, TunnelListener, hand_over};
+use crate::listener::{Place, TunnelListener};
 use crate::offload::layout::Layout;
 use crate::offload::vnet::Work;
 use crate::packet::{Headers, TcpFlags, Transport};
@@ -56,7 +56,7 @@ struct Entry {
     /// Of its receive buffer, and of its send buffer.
     buffer_bytes: usize,
     /// The place in the listener's backlog that this connection takes once it is established.
-    place: Option<mpsc::OwnedPermit<Accepted>>,
+    place: Option<Place>,
     timer: Option<Instant>,
     due: bool,
     /// Set when the owner is gone.
@@ -141,16 +141,12 @@ impl Stack {
 
     /// A place in the backlog of whoever listens on `local`, for a connection that came beside the tunnel. `beside` is the
     /// number of those that there are already.
-    pub(crate) fn reserve(
-        &mut self,
-        local: SocketAddr,
-        beside: usize,
-    ) -> io::Result<mpsc::OwnedPermit<Accepted>> {
+    pub(crate) fn reserve(&mut self, local: SocketAddr, beside: usize) -> io::Result<Place> {
         let Some(listener) = self.listeners.at(local) else {
             self.counters.refused_closed += 1;
             return Err(io::ErrorKind::ConnectionRefused.into());
         };
-        let place = listener.clone().try_reserve_owned().ok();
+        let place = Place::reserve(listener);
         let fits = self.connections.len() + beside < self.max_connections;
         let Some(place) = place.filter(|_| fits) else {
             self.counters.refused_full += 1;
@@ -295,7 +291,7 @@ impl Stack {
         let Some(listener) = self.listeners.at(tuple.local) else {
             return false;
         };
-        let Ok(place) = listener.clone().try_reserve_owned() else {
+        let Some(place) = Place::reserve(listener) else {
             self.counters.refused_full += 1;
             return false;
         };
@@ -326,7 +322,7 @@ impl Stack {
         if established && let Some(place) = entry.place.take() {
             entry.connection.with(|connection| connection.attach());
             let stream = NetstackStream::new(entry.connection.clone());
-            self.counters.accepted += u64::from(hand_over(place, Box::new(stream), tuple.remote));
+            self.counters.accepted += u64::from(place.fill(Box::new(stream), tuple.remote));
         }
         self.ring(tuple);
     }
@@ -384,7 +380,7 @@ impl Stack {
         tuple: Tuple,
         connection: Shared,
         buffer_bytes: usize,
-        place: Option<mpsc::OwnedPermit<Accepted>>,
+        place: Option<Place>,
     ) {
         self.buffers.take(buffer_bytes);
         let entry = Entry {

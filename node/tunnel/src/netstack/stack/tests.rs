@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::*;
 use crate::key::PrivateKey;
+use crate::listener::Accepted;
 use crate::netstack::TRANSMIT_BURST_BYTES;
 use crate::netstack::listeners::BACKLOG;
 use crate::offload::cut::Cutter;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use malha_pki::{ControlCertificate, EdgeCertificates, PkiError};
 use time::OffsetDateTime;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 #[derive(Clone)]
@@ -15,21 +16,22 @@ pub(super) struct Certificates {
 }
 
 impl Certificates {
-    /// Renews what is due, until `stop`.
-    pub(super) async fn renew(self, stop: CancellationToken) {
-        let mut pause = LOOK_INTERVAL;
+    /// Renews what is due by this clock, until `stop`.
+    pub(super) async fn renew(self, clock: impl Fn() -> OffsetDateTime, stop: CancellationToken) {
+        let mut told: Option<Instant> = None;
         loop {
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(LOOK_INTERVAL) => {}
                 () = stop.cancelled() => return,
             }
-            pause = match self.renew_due(OffsetDateTime::now_utc()) {
-                Ok(()) => LOOK_INTERVAL,
-                Err(error) => {
-                    tracing::error!(%error, "certificates were not renewed");
-                    RETRY_INTERVAL
+            match self.renew_due(clock()) {
+                Ok(()) => told = None,
+                Err(error) if told.is_none_or(|at| at.elapsed() >= TELL_INTERVAL) => {
+                    tracing::error!(%error, "certificates were not renewed; it is tried again each minute");
+                    told = Some(Instant::now());
                 }
-            };
+                Err(_) => {}
+            }
         }
     }
 
@@ -45,22 +47,23 @@ impl Certificates {
 }
 
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
-/// After a failure, which is one line in the log each time.
-const RETRY_INTERVAL: Duration = Duration::from_secs(60 * 60);
+/// Between two lines in the log while it fails.
+const TELL_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that can't go on must stop")]
+
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use malha_pki::{Authority, AuthorityProfile};
     use tokio::time::timeout;
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_clock_that_was_set_right_is_noticed_within_a_minute() {
-        let now = OffsetDateTime::now_utc();
-        let ahead = now + Duration::from_secs(365 * 24 * 60 * 60);
+    /// A controller's certificates, made while its clock was ahead by a year.
+    fn made_ahead(now: OffsetDateTime) -> Certificates {
+        let ahead = now + 365 * DAY;
         let profile = AuthorityProfile {
             name: "Overlay".to_owned(),
             years: 10,
@@ -73,13 +76,36 @@ mod tests {
         };
         let host = "a.example".parse().unwrap();
         certificates.edge.set_hosts([host], ahead).unwrap();
+        certificates
+    }
 
-        let renewing = certificates.clone().renew(CancellationToken::new());
-        timeout(Duration::from_secs(61), renewing)
-            .await
-            .unwrap_err();
-
+    async fn assert_renewed_within(limit: Duration, clock: impl Fn() -> OffsetDateTime) {
+        let now = OffsetDateTime::now_utc();
+        let certificates = made_ahead(now);
+        let renewing = certificates.clone().renew(clock, CancellationToken::new());
+        timeout(limit, renewing).await.unwrap_err();
         assert!(!certificates.control.renew_due(now).unwrap());
         assert_eq!(certificates.edge.renew_due(now).unwrap().renewed, 0);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_was_set_right_is_noticed_within_a_minute() {
+        assert_renewed_within(
+            LOOK_INTERVAL + Duration::from_secs(1),
+            OffsetDateTime::now_utc,
+        )
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_it_is_after_one_beyond_the_authoritys_end() {
+        let looks = AtomicU32::new(0);
+        let clock = || match looks.fetch_add(1, Ordering::Relaxed) {
+            0 => OffsetDateTime::now_utc() + 11 * 365 * DAY,
+            _ => OffsetDateTime::now_utc(),
+        };
+        assert_renewed_within(2 * LOOK_INTERVAL + Duration::from_secs(1), clock).await;
+    }
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 }

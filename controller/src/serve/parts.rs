@@ -7,6 +7,7 @@ use malha_proto::{HostName, Revision};
 use malha_proxy::{ControlHandoff, Edge, InternalHosts, RouteTable};
 use malha_zone::Zones;
 use rustls::ServerConfig;
+use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -110,7 +111,11 @@ impl Parts {
         tasks.spawn(self.console.clone().run(stop()));
         tasks.spawn(dispatch(context.clone()));
         tasks.spawn(prober.run(stop()));
-        tasks.spawn(self.certificates.clone().renew(stop()));
+        tasks.spawn(
+            self.certificates
+                .clone()
+                .renew(OffsetDateTime::now_utc, stop()),
+        );
         tasks.spawn(sweep::sweep(context.handle.clone(), stop()));
     }
 

@@ -76,6 +76,15 @@ impl History {
         self.entries.is_empty()
     }
 
+    /// The last revision at which a node's netmap changed; zero where it has not since this history began.
+    #[must_use]
+    pub fn last_change(&self, node: NodeId) -> Revision {
+        self.touched
+            .get(&node)
+            .map(|touched| touched.last)
+            .unwrap_or_default()
+    }
+
     /// A state with the netmaps of this revision.
     pub(crate) fn at(&self, revision: Revision) -> Option<&State> {
         let at = self.entries.partition_point(|entry| entry.last < revision);

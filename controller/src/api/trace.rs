@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State as Shared;
 use malha_core::{Denial, Noun, Permission, Question, Source, State, Verdict};
-use malha_proto::{NodeId, PathKind, Protocol, ServiceId};
+use malha_proto::{NodeId, PathKind, Protocol, Revision, ServiceId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -53,6 +53,8 @@ pub struct Trace {
     /// Whether the receiver's filter lets it in. Answers then pass by themselves.
     pub allowed: bool,
     pub reason: TraceReason,
+    /// Whether `to` is connected and has said that it judges by these rules. Until it has, earlier ones may decide.
+    pub confirmed: bool,
     /// All that `from` may open on `to`, in the order of the filter. While one of them is held apart, what it could otherwise.
     pub rules: Vec<TraceRule>,
     /// Whether `to` may open the same on `from`.
@@ -224,6 +226,7 @@ impl Trace {
                 Verdict::Denied(Denial::NotPeers) => TraceReason::NotPeers,
                 Verdict::Denied(Denial::NoPermission) => TraceReason::NoRule,
             },
+            confirmed: confirmed(api, state, question.to),
             rules: rules.collect(),
             reverse: said.reverse,
             path: path(api, state, question),
@@ -288,6 +291,15 @@ impl TraceService {
             seen: ServiceHealth::of(service, &diagnosis),
         })
     }
+}
+
+/// A hub takes its map from the state itself and needs no word.
+fn confirmed(api: &Api, state: &State, to: NodeId) -> bool {
+    let last_change = api.context.handle.history().last_change(to);
+    // Zero says nothing of a map.
+    let needed = last_change.max(Revision(1));
+    state.node(to).is_some_and(|node| node.hub)
+        || api.context.registry.applied_by(to) >= Some(needed)
 }
 
 /// As the one that opens sees it, else as the other does. A hub's own tunnels are seen here.

@@ -67,6 +67,10 @@ fn lines(trace: &Trace, screen: &Screen) -> Vec<(Word, String)> {
         ),
         (Word::Outcome, outcome(trace, screen)),
     ];
+    if !trace.confirmed && trace.reason != TraceReason::SameNode {
+        let line = text::rules_unconfirmed(lang, &to.path);
+        lines.push((Word::Outcome, line));
+    }
     for rule in &trace.rules {
         let word = match rule.decides {
             true => Word::Rule,
@@ -178,7 +182,7 @@ mod tests {
 
     fn said(change: impl Fn(&mut serde_json::Value), lang: Lang) -> String {
         let mut value = json!({"from": end_json("acme/centro/hub", true), "to": end_json("acme/centro/g1", false),
-            "protocol": "tcp", "port": 80, "allowed": true, "reason": "rule", "reverse": false, "path": "relay",
+            "protocol": "tcp", "port": 80, "allowed": true, "reason": "rule", "confirmed": true, "reverse": false, "path": "relay",
             "rules": [{"decides": true, "source": "hub-probe", "service": "acme/centro/g1/web", "protocol": "tcp",
                 "from_port": 80, "to_port": 80}]});
         change(&mut value);
@@ -207,6 +211,13 @@ mod tests {
                 "{line}\n{english}"
             );
         }
+    }
+
+    #[test]
+    fn rules_that_the_receiver_has_not_confirmed_are_named_as_such() {
+        let line = "outcome=acme/centro/g1 has not confirmed these rules; until then earlier ones may decide";
+        let of = |confirmed: bool| said(|value| value["confirmed"] = json!(confirmed), Lang::En);
+        assert!(of(false).contains(line) && !of(true).contains(line));
     }
 
     #[test]

@@ -66,6 +66,22 @@ async fn what_no_rule_covers_is_denied_and_the_rules_that_there_are_are_shown() 
 }
 
 #[tokio::test]
+async fn rules_that_the_receiver_has_not_confirmed_are_named_as_such() {
+    let rig = two_nodes().await;
+    let ask = async || trace(&rig, "from=ss-2&to=ss-1&port=5500").await["confirmed"].clone();
+    assert_eq!(ask().await, false);
+    let node = rig.state().node_by_path(NODE).unwrap().id;
+    let applies = rig.connect(node);
+    assert_eq!(ask().await, false);
+    applies(rig.revision());
+    assert_eq!(ask().await, true);
+    rig.enrol("ss-3").await;
+    assert_eq!(ask().await, false);
+    applies(rig.revision());
+    assert_eq!(ask().await, true);
+}
+
+#[tokio::test]
 async fn names_addresses_and_services_mean_the_same_node() {
     let rig = two_nodes().await;
     let node = rig.get("/nodes/ss-1").await;

@@ -22,6 +22,10 @@ sentences! {
         "balanceador {balancer}, {allow}: leva conexões a este servidor e verifica a saúde dele",
         "balancer {balancer}, {allow}: carries connections to this server and checks its health"
     }
+    rules_unconfirmed(node) {
+        "{node} ainda não confirmou estas regras; até lá podem valer as anteriores",
+        "{node} has not confirmed these rules; until then earlier ones may decide"
+    }
     answers_pass(from) { "passam, porque {from} abre a conexão", "pass, because {from} opens" }
     may_open_too(to, from) { "{to} pode abrir o mesmo em {from}", "{to} may open the same on {from}" }
     dials(from, to, endpoints) { "{from} procura {to} em {endpoints}", "{from} dials {to} at {endpoints}" }

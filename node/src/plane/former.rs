@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use malha_tunnel::{Keeper, TunnelConfig, TunnelError};
+use malha_tunnel::{Keeper, TunnelConfig};
 
 use crate::state::Remembered;
 
@@ -13,24 +13,10 @@ pub struct Former {
 }
 
 impl Former {
-    /// Starts a tunnel as the last one was, as far as its configuration leaves that open: at its ports, if they are free and
-    /// the engine, which may be another one now, can have them.
-    pub(super) fn start<T>(
-        &self,
-        mut config: TunnelConfig,
-        start: impl Fn(TunnelConfig) -> Result<T, TunnelError>,
-    ) -> Result<T, TunnelError> {
+    /// Has a tunnel start as the last one was, as far as its configuration leaves that open.
+    pub(super) fn hand_to(&self, config: &mut TunnelConfig) {
         config.keeper.clone_from(&self.keeper);
-        let is_open = config.listen.is_empty();
-        if is_open && !self.remembered.listen.is_empty() {
-            let mut as_before = config.clone();
-            as_before.listen.clone_from(&self.remembered.listen);
-            match start(as_before) {
-                Err(TunnelError::Bind { .. } | TunnelError::TwoPorts(..)) => {}
-                started => return started,
-            }
-        }
-        start(config)
+        config.wished_ports = self.remembered.ports();
     }
 
     /// Everything of the last run that is wanted is in use now.
@@ -43,64 +29,46 @@ impl Former {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-    use std::net::SocketAddr;
+    use std::net::{SocketAddr, UdpSocket};
 
-    use malha_tunnel::PrivateKey;
+    use malha_tunnel::{Engine, PrivateKey};
 
     use super::*;
 
-    const BEFORE: &str = "0.0.0.0:40123";
-
-    fn taken(address: SocketAddr) -> TunnelError {
-        TunnelError::Bind {
-            address,
-            source: std::io::ErrorKind::AddrInUse.into(),
-        }
-    }
-
-    /// The addresses with which a tunnel was tried, where the one of before can be had or not.
-    fn tried(
-        configured: &[SocketAddr],
-        refuse: Option<fn(SocketAddr) -> TunnelError>,
-    ) -> Vec<Vec<SocketAddr>> {
+    /// Where a tunnel listens after one that listened at these.
+    async fn listens(before: &[SocketAddr], configured: &[SocketAddr]) -> Vec<SocketAddr> {
         let former = Former {
-            remembered: Remembered::of(&[BEFORE.parse().unwrap()], &[]),
+            remembered: Remembered::of(before, &[]),
             keeper: None,
         };
         let key = PrivateKey::from_bytes([1; 32]);
         let mut config = TunnelConfig::new(key, vec!["100.64.0.1/10".parse().unwrap()]);
         config.listen = configured.to_vec();
-        let tried = RefCell::new(Vec::new());
-        let started = former.start(config, |config| {
-            let address = config.listen.first().copied();
-            tried.borrow_mut().push(config.listen);
-            let refused = address.zip(refuse);
-            refused.map_or(Ok(()), |(address, refuse)| Err(refuse(address)))
-        });
-        assert_eq!(started.is_ok(), configured.is_empty() || refuse.is_none());
-        tried.into_inner()
+        former.hand_to(&mut config);
+        let tunnel = malha_tunnel::start(Engine::Netstack, config).unwrap();
+        tunnel.listen_addrs().await
     }
 
-    #[test]
-    fn a_tunnel_that_may_have_any_port_gets_the_one_of_before_while_that_is_free() {
-        let before = vec![BEFORE.parse().unwrap()];
-        assert_eq!(tried(&[], None), vec![before.clone()]);
-        assert_eq!(tried(&[], Some(taken)), vec![before, vec![]]);
+    fn free(ip: &str) -> SocketAddr {
+        let probe = UdpSocket::bind(format!("{ip}:0")).unwrap();
+        probe.local_addr().unwrap()
     }
 
-    #[test]
-    fn an_engine_that_cannot_have_the_ports_of_before_gets_another() {
-        let two_ports = |address: SocketAddr| TunnelError::TwoPorts(address.port(), 40124);
-        let before = vec![BEFORE.parse().unwrap()];
-        assert_eq!(tried(&[], Some(two_ports)), vec![before, vec![]]);
-    }
-
-    #[test]
-    fn what_the_operator_wrote_goes_before_what_was() {
-        let written = ["0.0.0.0:51820".parse().unwrap()];
-        for refuse in [None, Some(taken as fn(SocketAddr) -> TunnelError)] {
-            assert_eq!(tried(&written, refuse), vec![written.to_vec()]);
+    #[tokio::test]
+    async fn only_the_ports_of_before_are_asked_for_and_both_families_are() {
+        for before in [free("0.0.0.0"), free("127.0.0.1")] {
+            let listen = listens(&[before], &[]).await;
+            assert_eq!(listen[0], ([0; 4], before.port()).into());
+            assert_eq!((listen.len(), listen[1].is_ipv6()), (2, true));
         }
+        let before = free("[::]");
+        let listen = listens(&[before], &[]).await;
+        assert_eq!((listen.len(), listen[1]), (2, before));
+    }
+
+    #[tokio::test]
+    async fn what_the_operator_wrote_goes_before_what_was() {
+        let (before, written) = (free("127.0.0.1"), free("127.0.0.1"));
+        assert_eq!(listens(&[before], &[written]).await, [written]);
     }
 }

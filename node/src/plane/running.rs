@@ -43,16 +43,15 @@ impl Running {
         tunnel.mtu_bytes = config.mtu_bytes;
         tunnel.offload = config.offload;
         tunnel.shards = config.shards;
-        let former = &config.former;
-        let tunnel = former.start(tunnel, |it| malha_tunnel::start(config.engine, it));
-        let tunnel = tunnel.map_err(with_causes)?;
+        config.former.hand_to(&mut tunnel);
+        let tunnel = malha_tunnel::start(config.engine, tunnel).map_err(with_causes)?;
         Ok(Self {
             events: tunnel.events(),
             tunnel,
             me: me.clone(),
             peers: BTreeMap::new(),
             services: Services::default(),
-            balancers: Balancers::after(former.clone()),
+            balancers: Balancers::after(config.former.clone()),
         })
     }
 

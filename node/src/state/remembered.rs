@@ -4,11 +4,12 @@
 use std::net::SocketAddr;
 
 use malha_proto::{BackendCondition, BackendReport, BalancerId, ServiceId};
+use malha_tunnel::WishedPorts;
 use minicbor::{Decode, Encode};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Remembered {
-    /// The tunnel's UDP addresses: behind the same port it is still known to NATs and peers.
+    /// The tunnel's UDP addresses, of which only the [ports](Self::ports) count at the next start.
     #[n(0)]
     pub listen: Vec<SocketAddr>,
     /// How the servers behind this node's balancers were.
@@ -27,6 +28,21 @@ impl Remembered {
         Self {
             listen: listen.to_vec(),
             backends: backends.collect(),
+        }
+    }
+
+    /// The tunnel's first port of each family: there it is still known to NATs, firewalls and peers. The addresses are the
+    /// configuration's and the machine's to say, each time anew.
+    #[must_use]
+    pub fn ports(&self) -> WishedPorts {
+        let port = |is_ipv4: bool| {
+            let mut listen = self.listen.iter();
+            let first = listen.find(|it| it.is_ipv4() == is_ipv4);
+            first.map_or(0, SocketAddr::port)
+        };
+        WishedPorts {
+            ipv4: port(true),
+            ipv6: port(false),
         }
     }
 

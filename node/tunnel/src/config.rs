@@ -17,9 +17,11 @@ use crate::shard::MAX_SHARDS;
 pub struct TunnelConfig {
     pub private_key: PrivateKey,
     /// UDP addresses of the underlay. The first of each family sends to peers that have not been heard from; answers
-    /// leave by the socket on which the peer was heard. Empty means any free port, on each family that the host has. The
-    /// `kernel` engine takes the port only, which must be one, and listens on it at every address.
+    /// leave by the socket on which the peer was heard. Empty means all addresses of each family that the host has, at
+    /// `wished_ports`. The `kernel` engine takes the port only, which must be one, and listens on it at every address.
     pub listen: Vec<SocketAddr>,
+    /// Where an empty `listen` means; only if they are free, each time that sockets are bound.
+    pub wished_ports: WishedPorts,
     /// This node's overlay addresses. Their prefix lengths say what is on the overlay: the engines with an
     /// interface route these prefixes into the tunnel.
     pub addresses: Vec<IpNet>,
@@ -43,6 +45,14 @@ pub struct TunnelConfig {
     /// Whether the keeper keeps the UDP sockets of the engines `userspace` and `netstack`, too. Not for a tunnel that is to be
     /// rebound: its own kept sockets would be in its way.
     pub keeps_datagrams: bool,
+}
+
+/// UDP ports, one for each family; 0 means any free one. The `kernel` engine, which has one for both, takes IPv4's, or else
+/// IPv6's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WishedPorts {
+    pub ipv4: u16,
+    pub ipv6: u16,
 }
 
 /// What the kernel may cut and join for us. All of it falls back by itself where a kernel or a driver can't; to turn it off is
@@ -103,6 +113,7 @@ impl TunnelConfig {
         Self {
             private_key,
             listen: Vec::new(),
+            wished_ports: WishedPorts::default(),
             addresses,
             mtu_bytes: DEFAULT_MTU_BYTES,
             interface: DEFAULT_INTERFACE.into(),

@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::config::TunnelConfig;
+use crate::config::{TunnelConfig, WishedPorts};
 use crate::error::TunnelError;
 use crate::key::PublicKey;
 use crate::nftables::{TableWatch, apply, remove_table, table_exists};
@@ -49,7 +49,12 @@ pub(crate) fn start(config: TunnelConfig) -> Result<Arc<dyn Tunnel>, TunnelError
     config.check()?;
     let port = port(&config)?;
     let (state, states) = watch::channel(InterfaceState::default());
-    let host = Host::start(&config, port, state)?;
+    let host = match Host::start(&config, port, state.clone()) {
+        Err(TunnelError::Bind { .. }) if config.listen.is_empty() => {
+            Host::start(&config, None, state)?
+        }
+        started => started?,
+    };
     let watch = TableWatch::new(&table(&config.interface));
     let watch = watch.map_err(|source| TunnelError::Kernel {
         attempt: "watching the nftables table",
@@ -105,6 +110,10 @@ fn key_in_kernel(interface: &str) -> Option<PublicKey> {
 
 /// The one UDP port; the kernel listens on it at every address.
 fn port(config: &TunnelConfig) -> Result<Option<u16>, TunnelError> {
+    if config.listen.is_empty() {
+        let WishedPorts { ipv4, ipv6 } = config.wished_ports;
+        return Ok([ipv4, ipv6].into_iter().find(|port| *port != 0));
+    }
     let first = config.listen.first().map(|address| address.port());
     let other = config.listen.iter().map(|address| address.port());
     match other.clone().find(|port| Some(*port) != first) {
@@ -343,12 +352,16 @@ mod tests {
     use crate::key::PrivateKey;
 
     #[test]
-    fn two_ports_are_refused_and_two_addresses_of_one_port_are_not() {
+    fn two_ports_are_refused_unless_they_are_only_wished_and_two_addresses_of_one_port_are_not() {
         let mut config = TunnelConfig::new(
             PrivateKey::generate(),
             vec!["100.64.0.1/10".parse().unwrap()],
         );
         assert_eq!(port(&config).unwrap(), None);
+        config.wished_ports.ipv6 = 40124;
+        assert_eq!(port(&config).unwrap(), Some(40124));
+        config.wished_ports.ipv4 = 40123;
+        assert_eq!(port(&config).unwrap(), Some(40123));
         config.listen = vec![
             "192.0.2.1:51820".parse().unwrap(),
             "[::]:51820".parse().unwrap(),

@@ -65,7 +65,7 @@ mod wire;
 
 pub use admission::Admission;
 pub use carrier::{CarrierStream, prepare_carrier_socket};
-pub use config::{Allow, MAX_ENDPOINTS, Offload, PeerConfig, Protocol, TunnelConfig};
+pub use config::{Allow, MAX_ENDPOINTS, Offload, PeerConfig, Protocol, TunnelConfig, WishedPorts};
 pub use device::Device;
 pub use error::TunnelError;
 pub use forward::forward;

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use quinn_udp::{EcnCodepoint, RecvMeta};
 use socket2::Socket;
 
-use crate::config::{Offload, TunnelConfig};
+use crate::config::{Offload, TunnelConfig, WishedPorts};
 use crate::error::TunnelError;
 use crate::path::{Path, Transmit};
 use crate::status::UnderlayCounters;
@@ -23,6 +23,7 @@ use group::bind_groups;
 /// The sockets of one tunnel, one per listen address.
 pub(crate) struct Sockets {
     listen: Vec<SocketAddr>,
+    wished_ports: WishedPorts,
     offload: Offload,
     sockets: Vec<Bound>,
     /// The socket that is asked first, so that a flood on one can't starve another.
@@ -64,24 +65,25 @@ pub(crate) fn of_shards(
     let keeper = config.keeper.as_ref().filter(|_| config.keeps_datagrams);
     match keeper.filter(|_| !config.listen.is_empty()) {
         Some(keeper) => kept::of_shards(config, keeper.as_ref(), shards),
-        None => bind_groups(&config.listen, shards),
+        None => bind_groups(&config.listen, config.wished_ports, shards),
     }
 }
 
 impl Sockets {
     /// Those of a tunnel with one shard. Must be called within its runtime, as all that takes sockets.
     pub(crate) fn open(config: &TunnelConfig) -> Result<Self, TunnelError> {
-        let mut sockets = Self::none(&config.listen, config.offload);
+        let mut sockets = Self::none(config);
         sockets.adopt(of_shards(config, 1)?.into_iter().flatten())?;
         Ok(sockets)
     }
 
     /// No sockets yet.
-    pub(crate) fn none(listen: &[SocketAddr], offload: Offload) -> Self {
+    pub(crate) fn none(config: &TunnelConfig) -> Self {
         Self {
             sockets: Vec::new(),
-            listen: listen.to_vec(),
-            offload,
+            listen: config.listen.clone(),
+            wished_ports: config.wished_ports,
+            offload: config.offload,
             turn: 0,
             inbox: Inbox::new(),
             counters: UnderlayCounters::default(),
@@ -107,7 +109,7 @@ impl Sockets {
 
     /// Binds them once for each shard, without taking any.
     pub(crate) fn bind_for(&self, shards: usize) -> Result<Vec<Vec<Socket>>, TunnelError> {
-        bind_groups(&self.listen, shards)
+        bind_groups(&self.listen, self.wished_ports, shards)
     }
 
     pub(crate) fn close(&mut self) {
@@ -262,6 +264,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::key::PrivateKey;
 
     fn closed_port() -> SocketAddr {
         let probe = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -276,8 +279,17 @@ mod tests {
         bind_with(&listen, Offload::default()).unwrap()
     }
 
+    fn config() -> TunnelConfig {
+        let key = PrivateKey::from_bytes([1; 32]);
+        TunnelConfig::new(key, vec!["100.64.0.1/10".parse().unwrap()])
+    }
+
     fn bind_with(listen: &[SocketAddr], offload: Offload) -> Result<Sockets, TunnelError> {
-        let mut sockets = Sockets::none(listen, offload);
+        let mut sockets = Sockets::none(&TunnelConfig {
+            listen: listen.to_vec(),
+            offload,
+            ..config()
+        });
         sockets.rebind()?;
         Ok(sockets)
     }
@@ -331,6 +343,23 @@ mod tests {
         let error = bind_with(&[taken], Offload::default()).err();
         let expected = format!("binding the UDP socket {taken}");
         assert_eq!(error.unwrap().to_string(), expected);
+    }
+
+    #[tokio::test]
+    async fn a_wished_port_that_somebody_has_taken_meanwhile_is_replaced_by_a_free_one() {
+        let mut config = config();
+        let mut sockets = Sockets::open(&config).unwrap();
+        let first = sockets.local_addrs();
+        (config.wished_ports.ipv4, config.wished_ports.ipv6) = (first[0].port(), first[1].port());
+        drop(sockets);
+        sockets = Sockets::open(&config).unwrap();
+        assert_eq!(sockets.local_addrs(), first);
+        sockets.close();
+        let _taken = std::net::UdpSocket::bind(first[0]).unwrap();
+        sockets.rebind().unwrap();
+        let second = sockets.local_addrs();
+        assert_eq!((second.len(), second[1]), (2, first[1]));
+        assert!(second[0].is_ipv4() && second[0] != first[0]);
     }
 
     #[tokio::test]

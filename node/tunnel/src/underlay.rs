@@ -91,7 +91,7 @@ impl Underlay {
         events: broadcast::Sender<TunnelEvent>,
         now: Instant,
     ) -> Result<Self, TunnelError> {
-        let mut sockets = Sockets::none(&config.listen, config.offload);
+        let mut sockets = Sockets::none(config);
         sockets.adopt(bound)?;
         Ok(Self {
             device,

@@ -256,7 +256,14 @@ async fn a_socket_that_is_not_there_is_named() {
 #[tokio::test]
 async fn offloads_change_nothing_but_the_number_of_calls() {
     for on in [true, false] {
-        let mut sockets = Sockets::none(&[here()], Offload::from(on));
+        let mut sockets = Sockets::none(&TunnelConfig {
+            listen: vec![here()],
+            offload: Offload::from(on),
+            ..TunnelConfig::new(
+                PrivateKey::from_bytes([2; 32]),
+                vec!["100.64.0.2/10".parse().unwrap()],
+            )
+        });
         sockets.rebind().unwrap();
         let own = sockets.local_addrs()[0];
         let mut door = QuicDoor::new();

@@ -2,7 +2,7 @@
 //! never reads a datagram itself.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use nix::libc;
 use nix::sys::socket::setsockopt;
@@ -10,21 +10,25 @@ use nix::sys::socket::sockopt::AttachReusePortCbpf;
 use socket2::Socket;
 
 use super::bound::open;
+use crate::config::WishedPorts;
 use crate::error::TunnelError;
 use crate::shard::{COOKIE, DATA, INDEX_AT, INITIATION, RESPONSE, RESPONSE_INDEX_AT, session_mask};
 
-/// Binds every address of `listen`, once for each shard; if that is empty, a free port on each family that the host has. Gives the
-/// sockets of each shard, in the order of `listen`.
+/// Binds every address of `listen`, once for each shard; if that is empty, the wished port on each family that the host has, or a free
+/// one. Gives the sockets of each shard, in the order of `listen`.
 pub(crate) fn bind_groups(
     listen: &[SocketAddr],
+    wished: WishedPorts,
     shards: usize,
 ) -> Result<Vec<Vec<Socket>>, TunnelError> {
     let bind = |address: SocketAddr| {
         bind_group(address, shards).map_err(|source| TunnelError::Bind { address, source })
     };
     let groups: Vec<_> = if listen.is_empty() {
-        let v4 = bind((Ipv4Addr::UNSPECIFIED, 0).into());
-        let v6 = bind((Ipv6Addr::UNSPECIFIED, 0).into());
+        let bind_any =
+            |ip: IpAddr, wished: u16| bind((ip, wished).into()).or_else(|_| bind((ip, 0).into()));
+        let v4 = bind_any(Ipv4Addr::UNSPECIFIED.into(), wished.ipv4);
+        let v6 = bind_any(Ipv6Addr::UNSPECIFIED.into(), wished.ipv6);
         match (v4, v6) {
             (Err(error), Err(_)) => return Err(error),
             (v4, v6) => v4.into_iter().chain(v6).collect(),
@@ -125,7 +129,8 @@ mod tests {
 
     /// The sockets of one address, which wait for a while.
     fn group(address: &str, shards: usize) -> Vec<UdpSocket> {
-        let of_shards = bind_groups(&[address.parse().unwrap()], shards).unwrap();
+        let of_shards =
+            bind_groups(&[address.parse().unwrap()], WishedPorts::default(), shards).unwrap();
         let sockets = of_shards.into_iter().flatten().map(|socket| {
             socket.set_nonblocking(false).unwrap();
             socket
@@ -188,7 +193,7 @@ mod tests {
         let sockets = group("127.0.0.1:0", 2);
         let taken = sockets[0].local_addr().unwrap();
         for shards in [1, 2] {
-            let error = bind_groups(&[taken], shards).unwrap_err();
+            let error = bind_groups(&[taken], WishedPorts::default(), shards).unwrap_err();
             assert_eq!(error.to_string(), format!("binding the UDP socket {taken}"));
         }
     }

@@ -2,6 +2,7 @@
 //! last test boots a virtual machine that has one and runs this very program in it.
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
@@ -134,6 +135,24 @@ fn a_port_that_somebody_has_is_said_to_be_taken_and_leaves_nothing_behind() {
         "{refused:?}"
     );
     assert_eq!((has_interface, has_table), (false, false));
+}
+
+#[test]
+fn a_wished_port_that_somebody_has_is_replaced_by_a_free_one() {
+    need_kernel!();
+    let work = Namespace::new("alone").run(async move || {
+        let taken = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        let wished = taken.local_addr().unwrap().port();
+        let mut config = config(1);
+        config.interface = INTERFACE.into();
+        config.listen.clear();
+        config.wished_ports.ipv4 = wished;
+        let tunnel = malha_tunnel::start(Engine::Kernel, config).unwrap();
+        let ports = tunnel.listen_addrs().await;
+        let ports: Vec<_> = ports.iter().map(SocketAddr::port).collect();
+        ports.iter().all(|port| ![0, wished].contains(port))
+    });
+    assert!(work.join().unwrap());
 }
 
 #[test]

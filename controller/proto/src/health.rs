@@ -87,7 +87,7 @@ pub struct NodeReport {
     pub services: Vec<ServiceReport>,
     #[n(2)]
     pub peers: Vec<PeerObservation>,
-    /// Where its WireGuard listens, on its own interfaces, if that changed: candidates for its peers.
+    /// Where its WireGuard listens, on its own interfaces, if that changed: candidates for its peers, best first.
     #[n(3)]
     pub listen: Option<Vec<SocketAddr>>,
     /// The servers behind its balancers that changed.

@@ -39,19 +39,35 @@ impl NetworkWatch {
     }
 
     /// Where sockets that are bound like this can be reached on this machine's interfaces; the newest look at them is at
-    /// most [`LOOK_INTERVAL`] old.
+    /// most [`LOOK_INTERVAL`] old. Best first.
     pub(super) fn candidates(&mut self, bound: &[SocketAddr]) -> Vec<SocketAddr> {
         if self.looked.is_none_or(|at| at.elapsed() >= LOOK_INTERVAL) {
             self.looked = Some(Instant::now());
             self.interfaces = interface_addresses();
         }
-        let mut candidates: Vec<SocketAddr> = bound
+        let candidates = bound
             .iter()
-            .flat_map(|bound| reachable(*bound, &self.interfaces))
-            .collect();
-        candidates.sort();
-        candidates.dedup();
-        candidates
+            .flat_map(|bound| reachable(*bound, &self.interfaces));
+        best_first(candidates.collect(), &self.last)
+    }
+}
+
+/// Each once: those at the sources of the default routes, then one family in turn with the other, so that a machine's many bridges
+/// push out neither. The same addresses always have the same order.
+fn best_first(mut candidates: Vec<SocketAddr>, sources: &[Option<IpAddr>; 2]) -> Vec<SocketAddr> {
+    candidates.sort();
+    candidates.dedup();
+    let candidates = candidates.into_iter();
+    let (mut best, others): (Vec<_>, Vec<_>) =
+        candidates.partition(|at| sources.contains(&Some(at.ip())));
+    let (v4, v6): (Vec<_>, Vec<_>) = others.into_iter().partition(SocketAddr::is_ipv4);
+    let mut families = [v4.into_iter(), v6.into_iter()];
+    loop {
+        let before = best.len();
+        best.extend(families.iter_mut().filter_map(Iterator::next));
+        if best.len() == before {
+            return best;
+        }
     }
 }
 
@@ -132,6 +148,33 @@ mod tests {
         ];
         let candidates = NetworkWatch::new().candidates(&any);
         assert!(candidates.iter().all(|at| !at.ip().is_loopback()));
+    }
+
+    /// As many bridges as containers bring must not push out where the machine is reached.
+    #[test]
+    fn the_addresses_of_the_default_routes_come_first_and_then_the_families_in_turn() {
+        let sources = ["192.168.1.10", "2001:db8::7"].map(|ip| ip.parse().unwrap());
+        let bridges = (17..37).map(|net| IpAddr::from([172, net, 0, 1]));
+        let mut interfaces: Vec<_> = bridges.chain(sources).collect();
+        interfaces.push("fd00::9".parse().unwrap());
+        let mut watch = NetworkWatch {
+            last: sources.map(Some),
+            interfaces,
+            looked: Some(Instant::now() + LOOK_INTERVAL),
+        };
+        let bound = ["0.0.0.0:1", "[::]:2"].map(|any| any.parse().unwrap());
+        let candidates = watch.candidates(&bound);
+        let first = [
+            "192.168.1.10:1",
+            "[2001:db8::7]:2",
+            "172.17.0.1:1",
+            "[fd00::9]:2",
+            "172.18.0.1:1",
+        ];
+        assert_eq!(candidates[..5], first.map(|at| at.parse().unwrap()));
+        assert_eq!(candidates.len(), 23);
+        watch.interfaces.reverse();
+        assert_eq!(watch.candidates(&bound), candidates);
     }
 
     #[test]

@@ -100,7 +100,10 @@ impl Inbox {
                 },
                 Some(answer) = self.disk.recv() => return Input::Disk(answer),
                 () = timer => return Input::Timer,
-                _ = self.tick.tick() => return Input::Tick,
+                _ = self.tick.tick() => {
+                    self.status.bind_again();
+                    return Input::Tick;
+                }
                 _ = self.terminate.recv() => return Input::Stop,
                 _ = self.interrupt.recv() => return Input::Stop,
                 () = self.stop.cancelled(), if !self.is_stopping => {

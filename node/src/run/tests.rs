@@ -5,6 +5,8 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 
 use malha_proto::{RefusalCode, Revision, ToController, ToNode};
+use nix::mount::{MsFlags, mount, umount};
+use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -112,6 +114,22 @@ impl Scene {
     }
 }
 
+/// A folder with these files on a file system of its own, which has few inodes, and which only this thread and its children see.
+fn with_few_inodes(files: &TempDir) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
+    let few = Some("nr_inodes=32,mode=0700");
+    let none = MsFlags::empty();
+    mount(Some("small"), folder.path(), Some("tmpfs"), none, few).unwrap();
+    for file in std::fs::read_dir(files).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+    }
+    folder
+}
+
 /// A door of this machine behind which nobody answers.
 fn unanswered_door(port: u16) -> malha_proto::Balancer {
     let hub = netmap(1).peers[&NodeId(2)].addresses.v4;
@@ -190,6 +208,34 @@ async fn without_a_controller_the_last_known_good_map_runs_and_the_status_says_s
     assert_eq!(status.name.as_deref(), Some("servidor.garagem.org"));
     assert_eq!(status.services.len(), 1);
     scene.stop().await;
+}
+
+/// All that the data plane needs is there.
+#[tokio::test]
+async fn an_agent_whose_disk_has_no_room_for_its_status_socket_runs_and_has_it_later() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: it needs root");
+        return;
+    }
+    let mut scene = Scene::enrolled(Network::Open).await;
+    scene.state = with_few_inodes(&scene.state);
+    let filler = |number: usize| scene.state.path().join(format!("filler{number}"));
+    let fillers: Vec<_> = (0..)
+        .map(filler)
+        .take_while(|it| std::fs::write(it, "").is_ok())
+        .collect();
+    scene.start();
+    let (_session, hello) = scene.greeted().await;
+    assert_eq!(hello.applied, Some(Revision(10)));
+    assert!(!scene.socket().exists() && !fillers.is_empty());
+    for filler in fillers {
+        std::fs::remove_file(filler).unwrap();
+    }
+    scene
+        .status_when(|status| status.netmap.in_force == Some(Revision(10)))
+        .await;
+    scene.stop().await;
+    umount(scene.state.path()).unwrap();
 }
 
 #[tokio::test]

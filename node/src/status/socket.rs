@@ -1,6 +1,7 @@
 //! The status socket: whoever may open it gets the document and the end.
 
 use std::fs;
+use std::future::pending;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -36,33 +37,44 @@ pub enum StatusError {
 /// The agent's side.
 #[derive(Debug)]
 pub struct StatusSocket {
-    listener: UnixListener,
+    /// None as long as the disk does not let it be.
+    listener: Option<UnixListener>,
     path: PathBuf,
 }
 
 impl StatusSocket {
-    /// Takes the place of a socket that an earlier run left: the folder's lock says that nobody else is there.
+    /// Takes the place of a socket that an earlier run left: the folder's lock says that nobody else is there. Where the disk does
+    /// not let it, the log says so, and [`Self::bind_again`] is to be called now and then.
+    ///
+    /// # Errors
+    /// [`StatusError::LongPath`].
     pub fn bind(path: &Path) -> Result<Self, StatusError> {
         check_length(path)?;
-        let bound = (|| {
-            match fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let listener = UnixListener::bind(path)?;
-            fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-            Ok(listener)
-        })();
-        let path = path.to_owned();
-        match bound {
-            Ok(listener) => Ok(Self { listener, path }),
-            Err(source) => Err(StatusError::Io { path, source }),
+        let listener = listen(path).inspect_err(|error| {
+            tracing::error!(%error, path = %path.display(), "nobody can ask for the status until this can be opened");
+        });
+        Ok(Self {
+            listener: listener.ok(),
+            path: path.to_owned(),
+        })
+    }
+
+    /// Does nothing if it is bound.
+    pub fn bind_again(&mut self) {
+        if self.listener.is_none()
+            && let Ok(listener) = listen(&self.path)
+        {
+            tracing::info!("the status can be asked for");
+            self.listener = Some(listener);
         }
     }
 
     /// The next caller. Cancel safe.
     pub async fn accept(&self) -> io::Result<UnixStream> {
-        self.listener.accept().await.map(|(stream, _)| stream)
+        match &self.listener {
+            Some(listener) => listener.accept().await.map(|(stream, _)| stream),
+            None => pending().await,
+        }
     }
 
     /// Gives a caller the document; one that does not take it gets nothing.
@@ -80,6 +92,16 @@ impl Drop for StatusSocket {
         // A socket that stays is removed at the next start.
         let _ = fs::remove_file(&self.path);
     }
+}
+
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
 }
 
 /// Asks the agent of a state folder.

@@ -212,7 +212,9 @@ async fn a_socket_left_by_a_crash_is_taken_over() {
     let left = std::os::unix::net::UnixListener::bind(&path).unwrap();
     drop(left);
     assert!(matches!(ask(&path).await, Err(StatusError::NotRunning(_))));
-    assert!(StatusSocket::bind(&path).is_ok());
+    let socket = StatusSocket::bind(&path).unwrap();
+    let (asked, _) = tokio::join!(ask(&path), async { drop(socket.accept().await) });
+    assert!(matches!(asked, Err(StatusError::Answer(_))));
 }
 
 #[tokio::test]

@@ -78,6 +78,8 @@ pub enum PlaneEvent {
         result: Applied,
     },
     Observed(Box<PlaneView>),
+    /// No tunnel runs: what is there beside it.
+    Down(Box<PlaneView>),
     /// The tunnel has ended by itself; nothing of the last map is in force.
     TunnelEnded,
     /// No way to the hub that the tunnel knows brings an answer.
@@ -195,9 +197,7 @@ pub async fn run_plane(
                 if let Some(lost) = plane.lost_carrier() {
                     let _ = events.send(lost).await;
                 }
-                if let Some(view) = plane.observe().await {
-                    let _ = events.send(PlaneEvent::Observed(Box::new(view))).await;
-                }
+                let _ = events.send(plane.observe().await).await;
             }
         }
     }
@@ -237,6 +237,8 @@ impl Plane {
         {
             self.stop().await;
         }
+        // What the tunnel offers must not be there for the neighbours first, nor while it can't start.
+        let guarded = self.guard.close(map).await;
         let mut running = match self.running.take() {
             Some(running) => running,
             None => match Running::start(&self.config, self.key.clone(), &map.me) {
@@ -244,8 +246,6 @@ impl Plane {
                 Err(why) => return Applied::failed(why),
             },
         };
-        // What the tunnel offers must not be there for the neighbours first.
-        let guarded = self.guard.close(map).await;
         let result = running.apply(guarded, &self.known()).await;
         if result.is_whole() {
             self.config.former.settle();
@@ -307,8 +307,15 @@ impl Plane {
         }
     }
 
-    async fn observe(&self) -> Option<PlaneView> {
-        let running = self.running.as_ref()?;
-        Some(running.view(&self.guard).await)
+    async fn observe(&self) -> PlaneEvent {
+        let beside = PlaneView {
+            guard: self.guard.status(),
+            guards_left: self.guard.left().to_vec(),
+            ..PlaneView::default()
+        };
+        match &self.running {
+            Some(running) => PlaneEvent::Observed(Box::new(running.view(beside).await)),
+            None => PlaneEvent::Down(Box::new(beside)),
+        }
     }
 }

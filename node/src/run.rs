@@ -276,9 +276,9 @@ impl Shell {
             }
             Input::Plane(PlaneEvent::TunnelEnded) => {
                 tracing::error!("the tunnel ended by itself; another one is started");
-                self.plane = PlaneView::default();
                 self.tell(Event::TunnelEnded);
             }
+            Input::Plane(PlaneEvent::Down(view)) => self.plane = *view,
             Input::Plane(PlaneEvent::HubSilent) => self.tell(Event::HubSilent),
             Input::Plane(PlaneEvent::CarrierUp { carrier }) => {
                 self.tell(Event::CarrierUp { carrier });

@@ -6,11 +6,14 @@ use std::os::fd::AsRawFd;
 use std::process::Command;
 
 use malha_proto::{ClosedPort, Port};
+use malha_tunnel::PrivateKey;
 use nix::sched::{CloneFlags, setns, unshare};
 use socket2::{Domain, Socket, Type};
+use tokio::sync::{mpsc, watch};
 use tokio::time::advance;
 
 use super::*;
+use crate::plane::{MAX_ORDERS, PlaneEvent, PlaneOrder, run_plane};
 use crate::testbed;
 
 #[test]
@@ -146,6 +149,37 @@ fn a_guard_that_is_turned_off_takes_its_table_away() {
         off.check().await;
         assert!(!is_in_place("m0").unwrap());
         assert!(off.left().is_empty());
+    });
+}
+
+/// As after a reboot where another WireGuard took the port.
+#[test]
+fn a_tunnel_that_cant_start_leaves_the_guard_in_place_and_told_of() {
+    alone(async || {
+        let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut config = testbed::plane_config();
+        config.listen = vec![taken.local_addr().unwrap()];
+        config.guard.choice = GuardChoice::Required;
+        let mut map = testbed::netmap(1);
+        map.closed = Some([closed(Protocol::Tcp, 4000)].into());
+        let (orders, order_inbox) = mpsc::channel(1);
+        let (events, mut heard) = mpsc::channel(MAX_ORDERS);
+        let (pairs, overlay) = (watch::channel(None).1, watch::channel(None).0);
+        let key = PrivateKey::generate();
+        tokio::spawn(run_plane(config, key, order_inbox, pairs, events, overlay));
+        let order = PlaneOrder::Apply(Arc::new(map));
+        orders.send(order).await.unwrap();
+        let applied = loop {
+            if let PlaneEvent::Applied { result, .. } = heard.recv().await.unwrap() {
+                break result;
+            }
+        };
+        assert!(applied.peers.is_err());
+        assert!(is_in_place("malha0").unwrap());
+        let PlaneEvent::Down(view) = heard.recv().await.unwrap() else {
+            panic!("a tunnel is there");
+        };
+        assert!(matches!(view.guard, GuardStatus::InPlace { ports, .. } if ports.contains(&4000)));
     });
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::broadcast;
 use super::services::Services;
 use super::{Applied, PeerView, PlaneConfig, PlaneView, translate};
 use crate::balancers::Balancers;
-use crate::guard::{Guard, Guarded};
+use crate::guard::Guarded;
 use crate::streams::{HubPeer, Overlay};
 
 /// A tunnel, and what was really set on it.
@@ -112,7 +112,8 @@ impl Running {
         }
     }
 
-    pub(super) async fn view(&self, guard: &Guard) -> PlaneView {
+    /// Adds the tunnel to a view of what is beside it.
+    pub(super) async fn view(&self, beside: PlaneView) -> PlaneView {
         let by_key: BTreeMap<PublicKey, &SetPeer> = self
             .peers
             .values()
@@ -127,9 +128,8 @@ impl Running {
             listen: self.tunnel.listen_addrs().await,
             stats: self.tunnel.stats().await,
             interface: self.tunnel.interface(),
-            guard: guard.status(),
-            guards_left: guard.left().to_vec(),
             balanced: self.balancers.report(),
+            ..beside
         }
     }
 

@@ -453,7 +453,8 @@ fn table(interface: &str) -> String {
 /// After conntrack, so that fragments are whole and answers to this machine's own connections are known; before DNAT, so that a
 /// container's published port is judged by the number that the stranger used. Only what goes on to another machine is let by: who
 /// listens on all addresses hears broadcast and multicast too. IPv6 multicast is told by its prefix, since not every kernel's
-/// lookup is known to call it that.
+/// lookup is known to call it that. What conntrack was told not to track has no direction: of TCP only a SYN can begin something,
+/// of UDP every datagram.
 fn script(interface: &str, ports: &Ports) -> String {
     let table = table(interface);
     let mut script = format!(
@@ -468,7 +469,8 @@ fn script(interface: &str, ports: &Ports) -> String {
          add rule inet {table} guard ip6 daddr != ff00::/8 fib daddr type != {{ local, anycast }} accept\n\
          add rule inet {table} guard tcp dport @ports ct direction original counter drop\n\
          add rule inet {table} guard tcp dport @ports tcp flags & (syn|ack) == syn counter drop\n\
-         add rule inet {table} guard udp dport @udp_ports ct direction original counter drop\n"
+         add rule inet {table} guard udp dport @udp_ports ct direction reply accept\n\
+         add rule inet {table} guard udp dport @udp_ports counter drop\n"
     );
     for (set, ports) in [("ports", &ports.tcp), ("udp_ports", &ports.udp)] {
         for port in ports {

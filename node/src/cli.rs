@@ -20,10 +20,10 @@ use crate::config::{DEFAULT_FILE, LogFormat, Settings, Wishes};
 use crate::descriptors::raise_limit;
 use crate::doctor;
 use crate::exit::Exit;
-use crate::guard;
+use crate::guard::{self, GuardChoice, GuardStatus};
 use crate::plane::{Former, PlaneConfig};
 use crate::run::{RunConfig, RunError, run};
-use crate::state::{Arguments, Ended, Identity, STATUS_SOCKET, Started, StateError, StateFolder};
+use crate::state::{Ended, Identity, STATUS_SOCKET, Started, StateError, StateFolder};
 use crate::status::{StatusError, ask};
 use crate::text::{self, Lang};
 
@@ -221,13 +221,7 @@ fn no_status(error: &StatusError, settings: &Settings, lang: Lang) -> Failure {
 }
 
 fn doctor(flags: &ArgMatches, lang: Lang) -> Result<Exit, Failure> {
-    let asked = Asked::read(flags, lang)?;
-    let here = asked.settle(lang)?;
-    let started = Started::glimpse(&here.state);
-    let settings = match &started {
-        Ok(Some(started)) => asked.started_with(started.arguments.clone()).settle(lang)?,
-        Ok(None) | Err(_) => here,
-    };
+    let (settings, started) = Asked::read(flags, lang)?.settle_as_started(lang)?;
     let token = up::read_token(flags, lang)?;
     let report = block_on(lang, async {
         Ok(doctor::examine(settings, started, token, lang).await)
@@ -244,6 +238,9 @@ fn doctor(flags: &ArgMatches, lang: Lang) -> Result<Exit, Failure> {
 
 /// Speaks to the kernel and not to an agent: the guard may be there without one.
 fn guard(flags: &ArgMatches, lang: Lang) -> Result<Exit, Failure> {
+    if flags.subcommand_name() == Some(command::GUARD_RESTORE) {
+        return restore_guard(flags, lang);
+    }
     let settings = settings(flags, lang)?;
     let interface = &settings.interface;
     let failed = |why: io::Error| Failure::new(Exit::State, text::guard_unreadable(lang, why));
@@ -253,7 +250,7 @@ fn guard(flags: &ArgMatches, lang: Lang) -> Result<Exit, Failure> {
         say_guards_left(None, lang)?;
         return Ok(Exit::Success);
     }
-    let wanted = (settings.guard != guard::GuardChoice::Off).then_some(interface.as_str());
+    let wanted = (settings.guard != GuardChoice::Off).then_some(interface.as_str());
     say_guards_left(wanted, lang)?;
     match guard::is_in_place(interface).map_err(failed)? {
         true => {
@@ -265,6 +262,19 @@ fn guard(flags: &ArgMatches, lang: Lang) -> Result<Exit, Failure> {
             Ok(Exit::Degraded)
         }
     }
+}
+
+fn restore_guard(flags: &ArgMatches, lang: Lang) -> Result<Exit, Failure> {
+    let (settings, started) = Asked::read(flags, lang)?.settle_as_started(lang)?;
+    let status = block_on(lang, async {
+        let status = guard::restore(&settings, started.ok().flatten().as_ref()).await;
+        status.map_err(|error| Failure::state(lang, &error))
+    })?;
+    if let GuardStatus::Failed(why) = status {
+        return Err(Failure::new(Exit::State, text::guard_unreadable(lang, why)));
+    }
+    print(&text::status_guard(lang, status.say(lang)), lang)?;
+    Ok(Exit::Success)
 }
 
 fn say_guards_left(wanted: Option<&str>, lang: Lang) -> Result<(), Failure> {
@@ -307,6 +317,9 @@ fn man(lang: Lang) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
+/// None before the first one.
+type LastStart = Result<Option<Started>, StateError>;
+
 /// What the user wants, and where it was said.
 struct Asked {
     /// By flags and environment.
@@ -328,12 +341,18 @@ impl Asked {
         })
     }
 
-    /// The same of an agent that was started with these arguments, where nothing else is typed now.
-    fn started_with(self, arguments: Arguments) -> Self {
-        Self {
-            typed: self.typed.or(arguments.into()),
+    /// The settings of an agent that was started with what its last start was, where nothing else is typed now; and that start.
+    fn settle_as_started(self, lang: Lang) -> Result<(Settings, LastStart), Failure> {
+        let here = self.settle(lang)?;
+        let started = Started::glimpse(&here.state);
+        let Ok(Some(last)) = &started else {
+            return Ok((here, started));
+        };
+        let as_started = Self {
+            typed: self.typed.or(last.arguments.clone().into()),
             file: self.file,
-        }
+        };
+        Ok((as_started.settle(lang)?, started))
     }
 
     fn settle(&self, lang: Lang) -> Result<Settings, Failure> {

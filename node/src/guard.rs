@@ -2,6 +2,10 @@
 //! the agent stops, so that a restart or a crash opens nothing; `malha-node guard remove` takes it away. It never touches a
 //! rule of somebody else, and never a port that the operator excepted.
 
+mod restore;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::future::pending;
 use std::io;
@@ -16,6 +20,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
 use crate::text::{self, Lang};
+
+pub use restore::restore;
 
 /// The guard as the operator wants it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -482,6 +488,3 @@ fn script(interface: &str, ports: &Ports) -> String {
 
 const RESTORE_PAUSE: Duration = Duration::from_millis(500);
 const TABLE_START: &str = "malha_guard_";
-
-#[cfg(test)]
-mod tests;

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use malha_proto::{
     ALPN, CONTROLLER_TLS_NAME, EnrolReply, EnrolRequest, EnrolToken, Exposure, Fingerprint,
-    FrameDecoder, Label, Lease, MAX_FRAME_TO_CONTROLLER_BYTES, MAX_FRAME_TO_NODE_BYTES, Me, Netmap,
-    NodeId, OverlayAddresses, Peer, Port, Profile, Revision, Secret32, Service, ServiceId,
-    ServiceKind, ToController, ToNode, TokenId, Welcome, WgKey, encode_frame,
+    FrameDecoder, Label, Lease, MAX_FRAME_TO_CONTROLLER_BYTES, MAX_FRAME_TO_NODE_BYTES,
+    MachineFacts, MachineId, Me, Netmap, NodeId, OverlayAddresses, Peer, Port, Profile, Revision,
+    Secret32, Service, ServiceId, ServiceKind, ToController, ToNode, TokenId, Welcome, WgKey,
+    encode_frame,
 };
 use quinn::crypto::rustls::QuicServerConfig;
 use rcgen::{
@@ -30,6 +31,7 @@ use tokio_rustls::TlsAcceptor;
 
 use malha_node::agent::Transport;
 use malha_node::control::{Credentials, NodeCredentials};
+use malha_node::state::{Identity, Keys, StateFolder};
 
 /// Longer than anything that works needs.
 pub(crate) const TEST_LIMIT: Duration = Duration::from_secs(20);
@@ -275,6 +277,33 @@ pub(crate) fn plane_config() -> malha_node::plane::PlaneConfig {
         guard: no_guard(),
         former: malha_node::plane::Former::default(),
     }
+}
+
+/// What a machine with these keys asks for.
+pub(crate) fn enrol_request(keys: &Keys) -> EnrolRequest {
+    let public = keys.public().unwrap();
+    EnrolRequest {
+        token: TokenId(7),
+        secret: Secret32([3; 32]),
+        wg_key: public.wg_key.unwrap(),
+        csr: public.csr,
+        name: None,
+        facts: MachineFacts {
+            host_name: String::new(),
+            machine: MachineId([0; 16]),
+            agent_version: String::new(),
+            os: String::new(),
+            engine: None,
+        },
+    }
+}
+
+/// Makes a folder that of a node.
+pub(crate) fn enrol(folder: &StateFolder, authority: &TestAuthority) -> Identity {
+    let token = authority.token(443);
+    let keys = folder.keys_for_enrolment(&token).unwrap();
+    let reply = authority.reply(&enrol_request(&keys));
+    folder.adopt_enrolment(&token, &reply).unwrap()
 }
 
 /// Tests must not close ports of the machine that runs them.

@@ -72,6 +72,10 @@ texts! {
         "Retira a guarda, ao desinstalar; o agente em execução a repõe",
         "Take the guard away, when uninstalling; a running agent puts it back"
     }
+    about_guard_restore() {
+        "Fecha, sem o agente, as portas do último mapa da rede, como ao ligar a máquina",
+        "Close the ports of the last netmap without the agent, as at the boot"
+    }
     about_check_config() { "Confere a configuração e termina", "Check the configuration and exit" }
     about_completions() { "Escreve as sugestões para o seu shell", "Print completions for your shell" }
     about_man() { "Escreve a página de manual", "Print the manual page" }

@@ -19,6 +19,7 @@ pub(super) const CHECK_CONFIG: &str = "check-config";
 pub(super) const GUARD: &str = "guard";
 pub(super) const GUARD_STATUS: &str = "status";
 pub(super) const GUARD_REMOVE: &str = "remove";
+pub(super) const GUARD_RESTORE: &str = "restore";
 pub(super) const COMPLETIONS: &str = "completions";
 pub(super) const MAN: &str = "man";
 
@@ -81,7 +82,8 @@ pub(super) fn command(lang: Lang) -> Command {
             sub(GUARD, text::about_guard(lang))
                 .subcommand_required(true)
                 .subcommand(sub(GUARD_STATUS, text::about_guard_status(lang)))
-                .subcommand(sub(GUARD_REMOVE, text::about_guard_remove(lang))),
+                .subcommand(sub(GUARD_REMOVE, text::about_guard_remove(lang)))
+                .subcommand(sub(GUARD_RESTORE, text::about_guard_restore(lang))),
         )
         .subcommand(sub(CHECK_CONFIG, text::about_check_config(lang)).arg(json(lang)))
         .subcommand(

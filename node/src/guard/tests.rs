@@ -108,7 +108,7 @@ fn closed(protocol: Protocol, port: u16) -> ClosedPort {
 }
 
 /// Plays a story in a network namespace that has loopback alone. It says so where that can't be done.
-fn alone<F: Future<Output = ()>>(story: impl FnOnce() -> F + Send + 'static) {
+pub(super) fn alone<F: Future<Output = ()>>(story: impl FnOnce() -> F + Send + 'static) {
     if !nix::unistd::geteuid().is_root() || nftables::remove_table("malha_probe").is_err() {
         println!("skipped: it needs root and the package nftables");
         return;

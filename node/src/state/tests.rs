@@ -1,46 +1,18 @@
 //! Stories of the state folder: crashes at every step, damage, and the eyes of others.
 
-use malha_proto::{
-    BackendCondition, BackendReport, BalancerId, EnrolRequest, MachineFacts, MachineId, ServiceId,
-    TokenId, WgKey,
-};
+use malha_proto::{BackendCondition, BackendReport, BalancerId, ServiceId, TokenId, WgKey};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::testbed::{TestAuthority, netmap};
+use crate::testbed::{TestAuthority, enrol, enrol_request, netmap};
 
 /// A folder below one that exists.
 fn place() -> (TempDir, PathBuf) {
     let parent = TempDir::new().unwrap();
     let path = parent.path().join("state");
     (parent, path)
-}
-
-fn request(keys: &Keys) -> EnrolRequest {
-    let public = keys.public().unwrap();
-    EnrolRequest {
-        token: TokenId(7),
-        secret: malha_proto::Secret32([3; 32]),
-        wg_key: public.wg_key.unwrap(),
-        csr: public.csr,
-        name: None,
-        facts: MachineFacts {
-            host_name: String::new(),
-            machine: MachineId([0; 16]),
-            agent_version: String::new(),
-            os: String::new(),
-            engine: None,
-        },
-    }
-}
-
-fn enrol(folder: &StateFolder, authority: &TestAuthority) -> Identity {
-    let token = authority.token(443);
-    let keys = folder.keys_for_enrolment(&token).unwrap();
-    let reply = authority.reply(&request(&keys));
-    folder.adopt_enrolment(&token, &reply).unwrap()
 }
 
 fn wg_key(folder: &StateFolder) -> WgKey {
@@ -165,7 +137,7 @@ fn a_crash_at_any_step_of_an_enrolment_leaves_the_old_node_or_the_new_one() {
         let mut token = authority.token(443);
         token.id = TokenId(9);
         let keys = folder.keys_for_enrolment(&token).unwrap();
-        let reply = authority.reply(&request(&keys));
+        let reply = authority.reply(&enrol_request(&keys));
         let staging = Staging::enrolment(&path);
         let new = Identity::of(&token, &reply);
         staging

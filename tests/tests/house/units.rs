@@ -20,7 +20,24 @@ fn systemd_understands_every_line_of_the_units() {
         wrong += &complaints(&unit.path, &unit.text().unwrap_or_default());
     }
     assert_eq!(wrong, "");
-    assert_eq!(seen, 2);
+    assert_eq!(seen, 3);
+}
+
+#[test]
+fn what_is_enabled_along_with_a_unit_is_shipped_beside_it() {
+    let units = files().into_iter().filter(|it| it.has_extension("service"));
+    let units: Vec<_> = units.collect();
+    let mut seen = 0;
+    for unit in &units {
+        let folder = unit.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let text = unit.text().unwrap_or_default();
+        for also in text.lines().filter_map(|line| line.strip_prefix("Also=")) {
+            seen += 1;
+            let path = format!("{folder}/{also}");
+            assert!(units.iter().any(|it| it.path == path), "no {path}");
+        }
+    }
+    assert_eq!(seen, 1);
 }
 
 /// Of the unit alone: the programs are not installed here, nor is what it waits for.

@@ -70,6 +70,8 @@ fn a_program_on_all_addresses_is_reached_through_the_tunnel_only() {
             !run(&garage, &["guard", "status"])?,
             "status after the removal"
         );
+        ensure!(run(&garage, &["guard", "restore"])?, "guard restore");
+        ensure!(!neighbour_reaches(&garage)?, "open after the restoration");
         Ok(())
     });
 }

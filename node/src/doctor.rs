@@ -65,7 +65,8 @@ pub async fn examine(
     };
     looks.extend(services);
     looks.push(names.of(Look::Names));
-    looks.extend(of_agent(&running, &subject, lang));
+    let udp_passes = ways.as_ref().is_ok_and(Ways::udp_passes);
+    looks.extend(of_agent(&running, udp_passes, &subject, lang));
     // These ask the kernel and the disk.
     let on_machine = spawn_blocking(move || of_machine(&running, &subject, lang)).await;
     looks.extend(on_machine.unwrap_or_default());
@@ -99,10 +100,10 @@ fn no_ways(code: &'static str, why: &str) -> Vec<Looked> {
     looks.into_iter().map(untested).collect()
 }
 
-fn of_agent(running: &Running, subject: &Subject, lang: Lang) -> [Looked; 3] {
+fn of_agent(running: &Running, udp_passes: bool, subject: &Subject, lang: Lang) -> [Looked; 3] {
     [
         agent::judge(running, &subject.enrolment, lang).of(Look::Agent),
-        tunnel::judge(running, lang).of(Look::Tunnel),
+        tunnel::judge(running, udp_passes, lang).of(Look::Tunnel),
         certificate::judge(&subject.validity, unix_s(), lang).of(Look::Certificate),
     ]
 }

@@ -8,7 +8,8 @@ use crate::status::{HANDSHAKE_ALIVE_MS, PeerStatus};
 use crate::text::doctor::{self as text, trouble};
 use crate::text::{self as words, Lang};
 
-pub(super) fn judge(running: &Running, lang: Lang) -> Finding {
+/// With UDP that passes to a controller there is a reason less for the tunnel to go over TCP.
+pub(super) fn judge(running: &Running, udp_passes: bool, lang: Lang) -> Finding {
     let document = match running {
         Running::Yes(document) => document,
         Running::No => return Finding::could_not_test("tunnel-no-agent", text::not_running(lang)),
@@ -30,13 +31,13 @@ pub(super) fn judge(running: &Running, lang: Lang) -> Finding {
     if hub.handshake_age_ms.is_none() && document.running_ms < SETTLING_MS {
         return Finding::could_not_test("tunnel-starting", text::just_started(lang));
     }
-    of_hub(hub, lang)
+    of_hub(hub, udp_passes, lang)
 }
 
 /// An agent that runs for so long has had time to find its hub, by TCP if need be, milliseconds.
 pub(super) const SETTLING_MS: u64 = 15_000;
 
-fn of_hub(hub: &PeerStatus, lang: Lang) -> Finding {
+fn of_hub(hub: &PeerStatus, udp_passes: bool, lang: Lang) -> Finding {
     let age_ms = hub.handshake_age_ms;
     let handshake = match age_ms {
         Some(age_ms) => words::handshake_age(lang, words::age(lang, age_ms)),
@@ -49,8 +50,12 @@ fn of_hub(hub: &PeerStatus, lang: Lang) -> Finding {
     let age = words::age(lang, age_ms);
     match hub.path {
         Some(PathKind::Carrier) => {
+            let meaning = match udp_passes {
+                true => text::tunnel_carried_beside_udp(lang),
+                false => text::tunnel_carried_means(lang),
+            };
             Finding::ok("tunnel-carried", text::tunnel_carried(lang, &hub.name, age))
-                .meaning(text::tunnel_carried_means(lang))
+                .meaning(meaning)
         }
         _ => Finding::ok("tunnel-direct", text::tunnel_direct(lang, &hub.name, age)),
     }
@@ -83,7 +88,7 @@ pub(super) mod tests {
     fn said(change: impl FnOnce(&mut StatusDocument)) -> Finding {
         let mut document = document();
         change(&mut document);
-        judge(&Running::Yes(Box::new(document)), Lang::En)
+        judge(&Running::Yes(Box::new(document)), false, Lang::En)
     }
 
     #[test]
@@ -106,6 +111,18 @@ pub(super) mod tests {
         });
         assert_eq!(starting.verdict, Verdict::CouldNotTest);
         assert_eq!(said(|it| it.peers.clear()).verdict, Verdict::CouldNotTest);
+    }
+
+    #[test]
+    fn a_carried_hub_beside_udp_that_passes_hints_at_its_addresses() {
+        let meaning = |udp_passes| {
+            let mut document = document();
+            document.peers[0].path = Some(PathKind::Carrier);
+            let running = Running::Yes(Box::new(document));
+            judge(&running, udp_passes, Lang::En).meaning.unwrap()
+        };
+        assert!(meaning(true).contains("hub.endpoints"));
+        assert!(!meaning(false).contains("hub.endpoints"));
     }
 
     #[test]

@@ -106,6 +106,11 @@ impl Ways {
             || self.tcp.iter().any(|(_, it)| it.is_untimely)
     }
 
+    /// Whether a controller answers over UDP.
+    pub(super) fn udp_passes(&self) -> bool {
+        self.reached().next().is_some()
+    }
+
     fn reached(&self) -> impl Iterator<Item = (SocketAddr, &Reached)> {
         let udp = self.udp.iter();
         udp.filter_map(|(to, reached)| Some((*to, reached.as_ref().ok()?)))

@@ -167,6 +167,10 @@ texts! {
         "Funciona, mais devagar do que por UDP; a volta ao UDP é automática.",
         "It works, slower than over UDP; it goes back to UDP by itself."
     }
+    tunnel_carried_beside_udp() {
+        "Funciona, mais devagar do que por UDP. O controlador responde por UDP: se durar mais de um minuto, os endereços em hub.endpoints, no controlador, não levam ao hub.",
+        "It works, slower than over UDP. The controller answers over UDP: if this lasts for more than a minute, the addresses in the controller's hub.endpoints do not lead to the hub."
+    }
     tunnel_no_hub() { "o agente ainda não viu nenhum hub", "the agent has not seen a hub yet" }
     service_answers(name, target) { "{name}: responde em {target}", "{name}: answers at {target}" }
     services_none() { "nenhum serviço declarado nesta máquina", "no service is declared on this machine" }

@@ -1,4 +1,4 @@
-//! Stories of a hub whose map names no address that this machine's network leads to.
+//! Stories of a hub that is not, or not only, where its map says.
 
 use std::net::SocketAddr;
 
@@ -7,6 +7,7 @@ use super::*;
 const BY_NAT64: &str = "[64:ff9b::c633:6401]:443";
 const DECLARED: &str = "198.51.100.1:1010";
 const FOUND: &str = "[64:ff9b::c633:6401]:1010";
+const MOVED: &str = "198.51.100.9:1010";
 
 /// Begins a session on this link, which has reached the controller there.
 fn begin(world: &mut World, link: LinkId, remote: Option<&str>) {
@@ -43,6 +44,8 @@ fn each_session_says_anew_where_the_hub_is() {
     for (remote, expected) in [
         (Some(BY_NAT64), &[DECLARED, FOUND][..]),
         (Some("198.51.100.1:443"), &[DECLARED]),
+        // The hub has moved, and its map does not know.
+        (Some("198.51.100.9:443"), &[DECLARED, MOVED]),
         (Some(BY_NAT64), &[DECLARED, FOUND]),
         // By a proxy.
         (None, &[DECLARED]),

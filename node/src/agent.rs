@@ -342,6 +342,7 @@ impl Agent {
         self.backoff.reset();
         self.quic_silences = 0;
         self.carrier.on_change(self.now);
+        self.map.on_network_changed();
         match &mut self.session {
             Some(session) => {
                 session.report_at = self.now;

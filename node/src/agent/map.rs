@@ -40,8 +40,10 @@ pub(super) struct MapPipeline {
     /// Whether the controller still waits for an acknowledgement of the newest map.
     owed: bool,
     fallback: Fallback,
-    /// Where the newest session has reached the controller.
+    /// Where the newest session that was not by a proxy has reached the controller.
     controller: Option<SocketAddr>,
+    /// The network is another one than the controller was reached in.
+    network_changed: bool,
     pub(super) apply_error: Option<String>,
     pub(super) save_error: Option<String>,
 }
@@ -127,7 +129,8 @@ impl MapPipeline {
         self.advance(actions);
     }
 
-    /// A session has begun; by a proxy it reaches the controller at no address of its own.
+    /// A session has begun; by a proxy it reaches the controller at no address of its own, and what an earlier one in this network
+    /// has found may be the tunnel's way.
     pub(super) fn on_session(
         &mut self,
         controller: Option<SocketAddr>,
@@ -135,10 +138,18 @@ impl MapPipeline {
     ) {
         let effective = |it: &Self| it.received.as_ref().map(|map| it.effective(map));
         let former = effective(self);
-        self.controller = controller;
+        if controller.is_some() || self.network_changed {
+            self.controller = controller;
+        }
+        self.network_changed = false;
         if effective(self) != former {
             self.redo(actions);
         }
+    }
+
+    /// Changes nothing before the next session: the way may still be there.
+    pub(super) fn on_network_changed(&mut self) {
+        self.network_changed = true;
     }
 
     /// Holds this node apart without the controller's map: its own word for it is in the refusal.

@@ -47,8 +47,6 @@ fn each_session_says_anew_where_the_hub_is() {
         // The hub has moved, and its map does not know.
         (Some("198.51.100.9:443"), &[DECLARED, MOVED]),
         (Some(BY_NAT64), &[DECLARED, FOUND]),
-        // By a proxy.
-        (None, &[DECLARED]),
     ] {
         world.lose(link);
         assert_ne!(places(world.applied.last()), expected, "{remote:?}");
@@ -56,6 +54,27 @@ fn each_session_says_anew_where_the_hub_is() {
         begin(&mut world, link, remote);
         assert_eq!(places(world.applied.last()), expected, "{remote:?}");
     }
+}
+
+#[test]
+fn a_session_by_a_proxy_takes_no_way_from_the_tunnel_but_in_another_network() {
+    let (mut world, link) = World::started();
+    begin(&mut world, link, Some(BY_NAT64));
+    world.hear(link, ToNode::Snapshot(Box::new(netmap(10))));
+    world.lose(link);
+    let link = world.until_dialed().0;
+    begin(&mut world, link, None);
+    assert_eq!(places(world.applied.last()), [DECLARED, FOUND]);
+    world.tell(Event::NetworkChanged);
+    assert_eq!(
+        places(world.applied.last()),
+        [DECLARED, FOUND],
+        "the way may still be there"
+    );
+    world.lose(link);
+    let link = world.until_dialed().0;
+    begin(&mut world, link, None);
+    assert_eq!(places(world.applied.last()), [DECLARED]);
 }
 
 #[test]

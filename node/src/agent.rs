@@ -16,6 +16,7 @@ mod probes;
 #[cfg(test)]
 mod properties;
 mod renewal;
+mod saving;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -39,8 +40,8 @@ pub use event::{Event, FreshKeys, LinkError, LinkFault, LinkId, Transport};
 pub use health::{HUB_PATIENCE_MS, MAX_REPORT_PEERS, PROBE_INTERVAL_MS};
 pub use jitter::{BACKOFF_FIRST_MS, BACKOFF_LONGEST_MS};
 pub use map::{MAX_PEERS, MAX_SERVICES, REPAIR_FIRST_MS, REPAIR_LONGEST_MS};
-pub use pairs::PAIRS_RETRY_MS;
 pub use probes::{PROBE_PATIENCE_MS, PROBE_TARGET_INTERVAL_MS, PROBE_TARGETS_AT_ONCE};
+pub use saving::SAVE_RETRY_MS;
 pub use view::{AgentView, ControlState, ControlView, PolicyView, ServiceView};
 
 use carrier::CarrierKeeper;
@@ -52,6 +53,7 @@ use map::MapPipeline;
 use pairs::PairKeeper;
 use probes::PortProbes;
 use renewal::Renewal;
+use saving::Saving;
 use session::{Greeting, Session};
 
 use crate::plane::Applied;
@@ -137,8 +139,9 @@ pub struct Agent {
     renewal: Renewal,
     /// The controller wants a new WireGuard key too: the old one is on another machine.
     rekey_wanted: bool,
-    /// Handed to the disk, oldest first.
-    leases_unsaved: VecDeque<Lease>,
+    /// The lease that the session waits for.
+    lease: Saving<Lease>,
+    controllers: Saving<Vec<String>>,
     disk_error: Option<String>,
     last_error: Option<LinkError>,
     control_since: Millis,
@@ -170,7 +173,8 @@ impl Agent {
             held: false,
             renewal: Renewal::NotDue,
             rekey_wanted: false,
-            leases_unsaved: VecDeque::new(),
+            lease: Saving::default(),
+            controllers: Saving::default(),
             disk_error: None,
             last_error: None,
             control_since: 0,
@@ -233,10 +237,8 @@ impl Agent {
                 let now = self.now;
                 self.map.on_saved(revision, result, now, &mut self.actions);
             }
-            Event::PairsSaved { result } => {
-                let now = self.now;
-                self.pairs.on_saved(result, now, &mut self.actions);
-            }
+            Event::ControllersSaved { result } => _ = self.controllers.on_saved(result, self.now),
+            Event::PairsSaved { result } => _ = self.pairs.saving.on_saved(result, self.now),
             Event::RenewalDue => {
                 if self.renewal == Renewal::NotDue {
                     self.make_keys();
@@ -269,7 +271,9 @@ impl Agent {
             self.greeting.as_ref().map(Greeting::timeout),
             self.session.as_ref().map(Session::timeout),
             self.map.timeout(),
-            self.pairs.timeout(),
+            self.lease.timeout(),
+            self.controllers.timeout(),
+            self.pairs.saving.timeout(),
             self.carrier.timeout(),
             self.health.timeout(),
         ];
@@ -369,25 +373,34 @@ impl Agent {
             self.dial.start(race, now, &mut self.actions);
         }
         self.map.on_timer(now, &mut self.actions);
-        self.pairs.on_timer(now, &mut self.actions);
         let controller = self.controller();
         self.carrier.on_timer(controller, now, &mut self.actions);
         self.health.probe_due(now, &mut self.actions);
         self.run_session_timers();
+        self.save_what_is_due();
+    }
+
+    fn save_what_is_due(&mut self) {
+        // The controller keeps only the newest of the leases that it has offered: an older one must not come to the disk late.
+        if self.session.is_none() {
+            self.lease.forget();
+        }
+        let now = self.now;
+        let lease = self.lease.due(now).map(Action::SaveLease);
+        let controllers = self.controllers.due(now).map(Action::SaveControllers);
+        let pairs = self.pairs.saving.due(now).map(Action::SavePairs);
+        let due = lease.into_iter().chain(controllers).chain(pairs);
+        self.actions.extend(due);
     }
 
     fn on_lease_saved(&mut self, result: Result<(), String>) {
-        let Some(lease) = self.leases_unsaved.pop_front() else {
+        let Some(lease) = self.lease.on_saved(result, self.now) else {
             return;
         };
-        self.disk_error = result.as_ref().err().cloned();
-        if result.is_err() {
-            return;
-        }
         self.config.lease = lease;
         // An older lease is not the one that the session waits for.
         let session = self.session.as_ref().map(|session| session.link);
-        if let Some(link) = session.filter(|_| self.leases_unsaved.is_empty()) {
+        if let Some(link) = session.filter(|_| self.lease.is_settled()) {
             self.send(link, ToController::LeaseSaved);
         }
     }
@@ -422,7 +435,7 @@ impl Agent {
         if let Some(controllers) = controllers.filter(|it| *it != self.config.controllers) {
             self.dial.set_controllers(&controllers);
             self.config.controllers.clone_from(&controllers);
-            self.actions.push_back(Action::SaveControllers(controllers));
+            self.controllers.want(controllers);
         }
     }
 

@@ -41,7 +41,7 @@ pub enum Action {
     SaveLease(Lease),
     /// Answered with `NetmapSaved` once it survives a power cut.
     SaveNetmap(Arc<Netmap>),
-    /// In place of the former ones.
+    /// In place of the former ones; answered with `ControllersSaved` once they survive a power cut.
     SaveControllers(Vec<String>),
     /// Answered with `PairsSaved` once it survives a power cut.
     SavePairs(Arc<PairTable>),

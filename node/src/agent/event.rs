@@ -133,6 +133,9 @@ pub enum Event {
         revision: Revision,
         result: Result<(), String>,
     },
+    ControllersSaved {
+        result: Result<(), String>,
+    },
     PairsSaved {
         result: Result<(), String>,
     },

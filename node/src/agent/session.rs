@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use malha_proto::{
-    FRAME_PATIENCE_MS, FarewellReason, HEARTBEAT_INTERVAL_MS, Hello, Lease, PROTOCOL_VERSION,
-    Revision, SESSION_TIMEOUT_MS, ToController, ToNode, Welcome,
+    FRAME_PATIENCE_MS, FarewellReason, HEARTBEAT_INTERVAL_MS, Hello, PROTOCOL_VERSION, Revision,
+    SESSION_TIMEOUT_MS, ToController, ToNode, Welcome,
 };
 
 use super::map::Misfit;
@@ -234,17 +234,12 @@ impl Agent {
         self.last_error = None;
         self.control_since = self.now;
         self.health.tell_all();
-        self.save_lease(welcome.lease);
+        self.lease.want(welcome.lease);
         self.rekey_wanted = welcome.rekey == Some(true);
         match self.renewal {
             Renewal::NotDue if self.rekey_wanted => self.make_keys(),
             _ => self.ask_renewal(),
         }
-    }
-
-    fn save_lease(&mut self, lease: Lease) {
-        self.leases_unsaved.push_back(lease.clone());
-        self.actions.push_back(Action::SaveLease(lease));
     }
 
     fn on_farewell(&mut self, link: LinkId, reason: FarewellReason) {

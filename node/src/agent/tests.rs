@@ -1,5 +1,6 @@
 //! Stories of one agent: each tells the machine what happens and reads what it does.
 
+mod disk;
 mod fallback;
 mod hub_places;
 mod identity;
@@ -25,6 +26,10 @@ pub(super) struct World {
     /// Every map that was put on the data plane.
     pub(super) applied: Vec<Arc<Netmap>>,
     pub(super) saved: Option<Arc<Netmap>>,
+    /// Every lease that was on disk.
+    leases: Vec<Lease>,
+    /// What the disk has, if it was ever written.
+    controllers: Option<Vec<String>>,
 }
 
 impl World {
@@ -45,6 +50,8 @@ impl World {
             doors_broken: false,
             applied: vec![],
             saved: None,
+            leases: vec![],
+            controllers: None,
         }
     }
 
@@ -100,7 +107,19 @@ impl World {
                     let (revision, result) = (map.revision, disk);
                     Event::NetmapSaved { revision, result }
                 }
-                Action::SaveLease(_) => Event::LeaseSaved { result: disk },
+                Action::SaveLease(lease) => {
+                    if disk.is_ok() {
+                        self.leases.push(lease.clone());
+                    }
+                    Event::LeaseSaved { result: disk }
+                }
+                Action::SaveControllers(list) => {
+                    if disk.is_ok() {
+                        self.controllers = Some(list.clone());
+                    }
+                    rest.push(action);
+                    Event::ControllersSaved { result: disk }
+                }
                 _ => {
                     rest.push(action);
                     continue;

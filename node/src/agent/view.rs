@@ -70,7 +70,9 @@ impl Agent {
             unconfirmed: !self.welcomed,
             apply_error: self.map.apply_error.clone(),
             save_error: (self.map.save_error.clone())
-                .or(self.pairs.save_error.clone())
+                .or(self.pairs.saving.error().cloned())
+                .or(self.lease.error().cloned())
+                .or(self.controllers.error().cloned())
                 .or(self.disk_error.clone()),
         }
     }

@@ -55,11 +55,9 @@ impl DiskJob {
                 revision: map.revision,
                 result: told(folder.save_netmap(&map)),
             },
-            Self::SaveControllers(list) => {
-                // They come again with each welcome.
-                let _ = told(folder.save_controllers(list));
-                return None;
-            }
+            Self::SaveControllers(list) => Event::ControllersSaved {
+                result: told(folder.save_controllers(list)),
+            },
             Self::SavePairs(pairs) => Event::PairsSaved {
                 result: told(folder.save_pairs(&pairs)),
             },
@@ -98,12 +96,11 @@ impl DiskJob {
                 revision: map.revision,
                 result: Err(why),
             },
+            Self::SaveControllers(_) => Event::ControllersSaved { result: Err(why) },
             Self::SavePairs(_) => Event::PairsSaved { result: Err(why) },
             Self::MakeKeys { .. } => Event::KeysMade { result: Err(why) },
             Self::AdoptKeys { .. } => return Some(DiskAnswer::Adopted(Err(why))),
-            Self::SaveControllers(_) | Self::SaveRemembered(_) | Self::RecordEnding(_) => {
-                return None;
-            }
+            Self::SaveRemembered(_) | Self::RecordEnding(_) => return None,
         };
         Some(DiskAnswer::Event(event))
     }

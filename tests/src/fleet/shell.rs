@@ -129,6 +129,7 @@ impl Fleet {
                 revision: map.revision,
                 result,
             },
+            DiskWrite::Controllers(_) => Event::ControllersSaved { result },
             DiskWrite::Pairs(_) => Event::PairsSaved { result },
             DiskWrite::MakeKeys(keys) => Event::KeysMade {
                 result: result.map(|()| keys.public()),
@@ -143,7 +144,7 @@ impl Fleet {
                 }
                 Event::KeysAdopted { result }
             }
-            DiskWrite::Controllers(_) | DiskWrite::Ending(_) => return Ok(()),
+            DiskWrite::Ending(_) => return Ok(()),
         };
         self.tell(id, event)
     }

@@ -219,7 +219,7 @@ pub(crate) fn fault(lang: Lang, fault: LinkFault) -> String {
     match fault {
         LinkFault::Name => fault_name(lang),
         LinkFault::Unreachable => fault_unreachable(lang),
-        LinkFault::Proxy => fault_proxy(lang),
+        LinkFault::Proxy | LinkFault::ProxyRefused => fault_proxy(lang),
         LinkFault::WrongController => fault_wrong_controller(lang),
         LinkFault::Clock => fault_clock(lang),
         LinkFault::Tls => fault_tls(lang),

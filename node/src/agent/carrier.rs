@@ -19,7 +19,8 @@ pub const SILENCE_COUNTS_MS: Millis = 20_000;
 /// No pause between two attempts is longer, milliseconds, but after refusals.
 pub const CARRIER_PAUSE_MS: Millis = 5_000;
 
-/// The longest pause after refusals in a row, milliseconds: a hub that takes no carriers will not take the next one.
+/// The longest pause after refusals in a row, milliseconds: a hub that takes no carriers will not take the next one, and a proxy that
+/// says no counts how often it is asked.
 pub const CARRIER_REFUSED_PAUSE_MS: Millis = 300_000;
 
 /// A carrier has so long to bring the hub back, milliseconds. After that the hub's silence is the silence of the carrier: its
@@ -35,7 +36,7 @@ pub(super) struct CarrierKeeper {
     wanted_until: Option<Millis>,
     retry_at: Option<Millis>,
     backoff: Backoff,
-    /// How often in a row the controller has refused one.
+    /// How often in a row the controller has refused one, or the proxy to let it through.
     refusals: u32,
 }
 
@@ -112,7 +113,7 @@ impl CarrierKeeper {
         }
         self.state = State::Closed;
         let pause_ms = match fault {
-            LinkFault::Refused => self.refused_pause_ms(jitter),
+            LinkFault::Refused | LinkFault::ProxyRefused => self.refused_pause_ms(jitter),
             _ => self.backoff.pause_ms(jitter).min(CARRIER_PAUSE_MS),
         };
         self.retry_at = Some(now + pause_ms);
@@ -243,13 +244,17 @@ mod tests {
 
         /// Lets time pass with a hub that stays silent, and refuses each carrier; counts those that were dialled.
         fn is_refused_for(&mut self, ms: Millis, now: &mut Millis) -> usize {
+            self.fails_for(LinkFault::Refused, ms, now)
+        }
+
+        fn fails_for(&mut self, fault: LinkFault, ms: Millis, now: &mut Millis) -> usize {
             let until = *now + ms;
             let mut attempts = 0;
             while *now < until {
                 let told = self.silent(*now).into_iter();
                 for carrier in told.chain(opened(self.fires(*now))).collect::<Vec<_>>() {
                     attempts += 1;
-                    self.ended_by(LinkFault::Refused, carrier, *now);
+                    self.ended_by(fault, carrier, *now);
                 }
                 *now += 500;
             }
@@ -333,12 +338,21 @@ mod tests {
     }
 
     #[test]
-    fn a_hub_that_takes_no_carriers_is_asked_every_few_minutes() {
+    fn a_hub_that_takes_no_carriers_and_a_proxy_that_says_no_are_asked_every_few_minutes() {
+        for fault in [LinkFault::Refused, LinkFault::ProxyRefused] {
+            let (mut world, mut now) = (World::new(), 0);
+            let first = world.fails_for(fault, 600_000, &mut now);
+            assert!((6..=12).contains(&first), "{first} attempts at first");
+            let hour = world.fails_for(fault, 3_600_000, &mut now);
+            assert!((12..=24).contains(&hour), "{hour} attempts in an hour");
+        }
+    }
+
+    #[test]
+    fn a_proxy_that_fails_by_itself_is_asked_every_few_seconds() {
         let (mut world, mut now) = (World::new(), 0);
-        let first = world.is_refused_for(600_000, &mut now);
-        assert!((6..=12).contains(&first), "{first} attempts at first");
-        let hour = world.is_refused_for(3_600_000, &mut now);
-        assert!((12..=24).contains(&hour), "{hour} attempts in an hour");
+        let hour = world.fails_for(LinkFault::Proxy, 3_600_000, &mut now);
+        assert!(hour > 600, "{hour} attempts in an hour");
     }
 
     #[test]

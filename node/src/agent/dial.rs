@@ -18,6 +18,9 @@ pub const TCP_HEAD_START_MS: Millis = 6_000;
 /// After this long an attempt is over even if a transport still tries, milliseconds.
 pub const DIAL_TIMEOUT_MS: Millis = 12_000;
 
+/// Where a proxy has said no, none is asked for so long, milliseconds: by TCP for any controller, since it may be the credentials.
+pub const PROXY_REFUSED_PAUSE_MS: Millis = 30_000;
+
 /// At most one attempt at a time, of at most one link per transport.
 #[derive(Debug)]
 pub(super) struct Dial {
@@ -27,6 +30,15 @@ pub(super) struct Dial {
     attempt: Option<Attempt>,
     /// What either transport failed of the last time, the newer one last; nothing since a link came up.
     failures: Vec<(Transport, LinkError)>,
+    proxy_refusal: Option<ProxyRefusal>,
+}
+
+/// A proxy has said no.
+#[derive(Debug)]
+struct ProxyRefusal {
+    controller: Arc<str>,
+    /// When it may be asked again.
+    until: Millis,
 }
 
 #[derive(Debug)]
@@ -48,7 +60,7 @@ pub(super) enum Race {
     Both,
     /// TCP, then QUIC after the head start: QUIC comes up and falls silent.
     TcpFirst,
-    /// QUIC alone: a session over TCP stands.
+    /// QUIC alone: a session over TCP stands, or a proxy has said no.
     QuicOnly,
 }
 
@@ -74,6 +86,7 @@ impl Dial {
             next_link: 1,
             attempt: None,
             failures: Vec::new(),
+            proxy_refusal: None,
         }
     }
 
@@ -94,11 +107,29 @@ impl Dial {
             .unwrap_or(0);
     }
 
+    /// In another network there may be another proxy, or none.
+    pub(super) fn on_network_changed(&mut self) {
+        self.proxy_refusal = None;
+    }
+
     pub(super) fn is_dialing(&self) -> bool {
         self.attempt.is_some()
     }
 
     pub(super) fn start(&mut self, race: Race, now: Millis, actions: &mut VecDeque<Action>) {
+        let race = match &self.proxy_refusal {
+            Some(refusal) if now < refusal.until => Race::QuicOnly,
+            Some(refusal) => {
+                // It may let through to another one; but one that has been reached since keeps its turn.
+                let is_its_turn = self.controller() == Some(&refusal.controller);
+                if is_its_turn && !self.failures.is_empty() {
+                    self.rotate();
+                }
+                self.proxy_refusal = None;
+                race
+            }
+            None => race,
+        };
         let Some(controller) = self.controller().cloned() else {
             return;
         };
@@ -135,6 +166,9 @@ impl Dial {
         };
         actions.extend(other.map(|link| Action::Close { link }));
         self.failures.clear();
+        if transport == Transport::Tcp {
+            self.proxy_refusal = None;
+        }
         Some((attempt.controller, transport))
     }
 
@@ -142,6 +176,7 @@ impl Dial {
         &mut self,
         link: LinkId,
         error: LinkError,
+        now: Millis,
         actions: &mut VecDeque<Action>,
     ) -> Failure {
         let Some(attempt) = &mut self.attempt else {
@@ -156,6 +191,12 @@ impl Dial {
         } else {
             return Failure::Stale;
         };
+        if error.fault == LinkFault::ProxyRefused {
+            self.proxy_refusal = Some(ProxyRefusal {
+                controller: attempt.controller.clone(),
+                until: now + PROXY_REFUSED_PAUSE_MS,
+            });
+        }
         let joins = attempt.joins.take();
         let goes = attempt.quic.is_some() || attempt.tcp.is_some();
         self.note(transport, error);

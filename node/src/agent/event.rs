@@ -29,8 +29,11 @@ pub enum LinkFault {
     Name,
     /// Nothing answered, or the network refused.
     Unreachable,
-    /// The HTTP proxy on the way refuses, is silent, or is named wrongly.
+    /// The HTTP proxy on the way fails, is silent, or is named wrongly.
     Proxy,
+    /// The HTTP proxy on the way says no, to the credentials that it is shown or to the controller. It says so each time, and who shows
+    /// it wrong credentials often may lose the account.
+    ProxyRefused,
     /// It answers, but not with a certificate of the pinned authority.
     WrongController,
     /// Its certificate is not valid at this machine's time: one of the two clocks is wrong.

@@ -32,7 +32,7 @@ impl Agent {
             self.control_since = self.now;
             return self.dial_again();
         }
-        let failure = self.dial.failed(link, error, &mut self.actions);
+        let failure = self.dial.failed(link, error, self.now, &mut self.actions);
         if failure != Failure::Stale {
             self.note_failure(self.dial.error().cloned());
         }

@@ -6,6 +6,7 @@ mod hub_places;
 mod identity;
 mod links;
 mod probes;
+mod proxy;
 
 use malha_proto::{
     FarewellReason, HEARTBEAT_INTERVAL_MS, Lease, MachineFacts, MachineId, Netmap, NodeId,

@@ -38,7 +38,7 @@ fn judged(error: LinkError, stale: Option<LinkError>) -> LinkError {
     }
 }
 
-/// The first connection of all addresses; otherwise the error that says most.
+/// The first connection of all addresses, or a proxy's no; otherwise the error that says most.
 async fn first<T, F>(
     addresses: &[SocketAddr],
     connect: impl Fn(SocketAddr) -> F,
@@ -61,6 +61,8 @@ where
     while let Some(attempt) = attempts.next().await {
         match attempt {
             Ok(connected) => return Ok(connected),
+            // Its other addresses would be shown the same credentials.
+            Err(error) if error.fault == LinkFault::ProxyRefused => return Err(error),
             Err(error) => {
                 if worst
                     .as_ref()
@@ -81,7 +83,23 @@ fn says_more(fault: LinkFault, known: LinkFault) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_no_of_the_proxy_is_not_asked_for_at_its_next_address() {
+        let addresses = ["192.0.2.1:3128", "192.0.2.2:3128"].map(|it| it.parse().unwrap());
+        for (fault, expected) in [(LinkFault::ProxyRefused, 1), (LinkFault::Proxy, 2)] {
+            let asked = Cell::new(0);
+            let refused = |_| {
+                asked.set(asked.get() + 1);
+                async move { Err::<(), _>(LinkError::new(fault, "no")) }
+            };
+            let error = first(&addresses, refused).await.unwrap_err();
+            assert_eq!((error.fault, asked.get()), (fault, expected));
+        }
+    }
 
     #[test]
     fn a_controller_that_refuses_is_not_blamed_on_a_silent_name_server() {

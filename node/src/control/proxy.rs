@@ -126,9 +126,10 @@ impl Proxy {
         let answer = head::read(stream).await.map_err(|why| self.fault(why))?;
         match answer.status {
             200..300 => Ok(()),
-            407 => Err(self.fault(
+            407 => Err(self.refusal(
                 "asks for credentials, or takes others than these; put them into HTTPS_PROXY",
             )),
+            403 => Err(self.refusal(format_args!("answers 403 for {controller}"))),
             status => Err(self.fault(format_args!("answers {status} for {controller}"))),
         }
     }
@@ -143,6 +144,14 @@ impl Proxy {
 
     fn fault(&self, why: impl fmt::Display) -> LinkError {
         LinkError::new(LinkFault::Proxy, format!("the proxy {} {why}", self.at))
+    }
+
+    fn refusal(&self, why: impl fmt::Display) -> LinkError {
+        let fault = LinkFault::ProxyRefused;
+        LinkError {
+            fault,
+            ..self.fault(why)
+        }
     }
 }
 

@@ -35,7 +35,9 @@ pub(super) fn judge(tcp: &[(String, Carried)], lang: Lang) -> Finding {
 fn failed(controller: &str, why: &LinkError, lang: Lang) -> Finding {
     match why.fault {
         LinkFault::Name => Finding::could_not_test("tcp-no-address", why.to_string()),
-        LinkFault::Proxy => Finding::problem("tcp-proxy", trouble::tcp_proxy(lang, why)),
+        LinkFault::Proxy | LinkFault::ProxyRefused => {
+            Finding::problem("tcp-proxy", trouble::tcp_proxy(lang, why))
+        }
         LinkFault::Unreachable => {
             Finding::problem("tcp-silent", trouble::tcp_silent(lang, controller, why))
         }
@@ -66,7 +68,7 @@ mod tests {
 
     #[test]
     fn both_protocols_must_pass() {
-        use LinkFault::{Closed, Name, Proxy, Tls, Unreachable, WrongController};
+        use LinkFault::{Closed, Name, Proxy, ProxyRefused, Tls, Unreachable, WrongController};
         use Verdict::{CouldNotTest, Ok as Fine, Problem};
         assert_eq!(code(Ok(()), Ok(()), None), (Fine, "tcp-answers"));
         let through = code(Ok(()), Ok(()), Some("proxy.example:3128"));
@@ -76,6 +78,7 @@ mod tests {
         for (fault, expected) in [
             (Unreachable, (Problem, "tcp-silent")),
             (Proxy, (Problem, "tcp-proxy")),
+            (ProxyRefused, (Problem, "tcp-proxy")),
             (Tls, (Problem, "tcp-broken")),
             (WrongController, (Problem, "tcp-broken")),
             (Name, (CouldNotTest, "tcp-no-address")),

@@ -2,6 +2,7 @@
 
 use malha_proto::FRAME_PATIENCE_MS;
 
+use super::proxy::shown_fault;
 use super::*;
 
 #[test]
@@ -112,57 +113,6 @@ fn another_network_gets_quic_first_again() {
     let quic = connects(&world.lose(tcp))[0].0;
     world.lose(quic);
     assert_eq!(connects(&world.until_dialed().1)[0].1, Transport::Quic);
-}
-
-/// The words of this fault for a link that came to nothing.
-fn fails(world: &mut World, link: LinkId, fault: LinkFault) -> Vec<Action> {
-    let error = LinkError::new(fault, "told by the story");
-    world.tell(Event::Lost { link, error })
-}
-
-fn shown_fault(world: &World) -> Option<LinkFault> {
-    world
-        .agent
-        .view()
-        .control
-        .last_error
-        .map(|error| error.fault)
-}
-
-#[test]
-fn a_proxy_that_refuses_is_shown_and_not_the_silence_beside_it() {
-    let (mut world, quic) = World::started();
-    let tcp = connects(&world.pass(QUIC_HEAD_START_MS))[0].0;
-    fails(&mut world, tcp, LinkFault::Proxy);
-    fails(&mut world, quic, LinkFault::Unreachable);
-    assert_eq!(shown_fault(&world), Some(LinkFault::Proxy));
-    // The next time QUIC is refused at once, and the proxy says the same.
-    let (quic, _) = world.until_dialed();
-    let tcp = connects(&fails(&mut world, quic, LinkFault::Unreachable))[0].0;
-    assert_eq!(shown_fault(&world), Some(LinkFault::Proxy));
-    fails(&mut world, tcp, LinkFault::Proxy);
-    assert_eq!(shown_fault(&world), Some(LinkFault::Proxy));
-}
-
-#[test]
-fn a_proxy_that_refuses_is_shown_though_quic_tries_until_the_end() {
-    let (mut world, _) = World::started();
-    let tcp = connects(&world.pass(QUIC_HEAD_START_MS))[0].0;
-    fails(&mut world, tcp, LinkFault::Proxy);
-    world.pass(DIAL_TIMEOUT_MS);
-    assert_eq!(shown_fault(&world), Some(LinkFault::Proxy));
-}
-
-#[test]
-fn a_proxy_that_lets_through_again_is_shown_no_longer() {
-    let (mut world, quic) = World::started();
-    let tcp = connects(&world.pass(QUIC_HEAD_START_MS))[0].0;
-    fails(&mut world, tcp, LinkFault::Proxy);
-    fails(&mut world, quic, LinkFault::Unreachable);
-    let (quic, _) = world.until_dialed();
-    let tcp = connects(&fails(&mut world, quic, LinkFault::Unreachable))[0].0;
-    fails(&mut world, tcp, LinkFault::Unreachable);
-    assert_eq!(shown_fault(&world), Some(LinkFault::Unreachable));
 }
 
 #[test]

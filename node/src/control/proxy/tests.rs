@@ -154,10 +154,32 @@ async fn a_proxy_that_wants_credentials_is_named_and_they_are_not() {
     let (at, serving) = proxy(Some("ana:right")).await;
     let proxy = Proxy::parse(&format!("http://ana:wrong@{at}")).unwrap();
     let error = proxy.connect("hub.example:443").await.unwrap_err();
-    assert_eq!(error.fault, LinkFault::Proxy);
+    assert_eq!(error.fault, LinkFault::ProxyRefused);
     assert!(error.detail.contains("HTTPS_PROXY") && error.detail.contains(&at.to_string()));
     assert!(!error.detail.contains("wrong"), "{error}");
     serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_proxy_that_says_no_is_told_from_one_that_fails() {
+    for (status, fault) in [
+        (403, LinkFault::ProxyRefused),
+        (407, LinkFault::ProxyRefused),
+        (502, LinkFault::Proxy),
+        (503, LinkFault::Proxy),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = Proxy::parse(&listener.local_addr().unwrap().to_string()).unwrap();
+        let serving = tokio::spawn(async move {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let answer = format!("HTTP/1.1 {status} No\r\n\r\n");
+            client.write_all(answer.as_bytes()).await.unwrap();
+            client
+        });
+        let error = proxy.connect("hub.example:443").await.unwrap_err();
+        assert_eq!(error.fault, fault, "{error}");
+        serving.await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -5,8 +5,9 @@
 //! |---|---|---|
 //! | `gate` | before defragmentation | refuses what can't be judged or is not ours, puts the peer's traffic in a conntrack zone |
 //! | `judge` | after conntrack, before DNAT | answers, then the peer's chain `iN`, then nothing |
-//! | `depart` | output, before conntrack | the same zone for what leaves |
-//! | `leave` | output, after conntrack | the peer's chain `oN` labels what this node opens |
+//! | `through` | before conntrack | the same zone for what others send through this machine to a peer |
+//! | `depart` | output, before conntrack | the same zone for what this machine sends |
+//! | `leave` | after SNAT | the peer's chain `oN` labels what this node opens |
 //!
 //! An answer needs the label: conntrack also adopts the middle of a connection, which would make our own repetition a
 //! permission. A zone belongs to one peer, so its flows die with it, also when its address goes to another.

@@ -2,7 +2,8 @@
 
 /// TCP and UDP flows that this node opened live as long as the filter's (`flow.rs`) whatever the machine's own limits are: an
 /// entry that ends takes its label with it, and only another SYN would bring that back. `last_ack` is long since conntrack takes
-/// a repeated FIN for the other side's. The lengths are those of the shortest header that can be judged.
+/// a repeated FIN for the other side's. The lengths are those of the shortest header that can be judged. Who is forwarded never has
+/// an address of this node, and so gets no part in the node's own flows.
 pub(super) const FRAME: &str = r#"add counter inet TABLE malformed
 add counter inet TABLE fragment
 add counter inet TABLE extension
@@ -78,16 +79,25 @@ table inet TABLE {
 		icmp type { 3, 11, 12 } ct state related counter name "answer" accept
 		icmpv6 type { 1, 2, 3, 4 } ct state related counter name "answer" accept
 	}
+	chain through {
+		type filter hook prerouting priority -300; policy accept;
+		iifname "INTERFACE" accept
+		ip saddr { OWN4 } accept
+		ip6 saddr { OWN6 } accept
+		fib daddr oifname "INTERFACE" jump zones
+	}
 	chain depart {
 		type filter hook output priority -300; policy accept;
-		oifname != "INTERFACE" accept
+		oifname "INTERFACE" jump zones
+	}
+	chain zones {
 		ct zone set ip daddr map @zone_host4
 		ct zone set ip daddr map @zone_net4
 		ct zone set ip6 daddr map @zone_host6
 		ct zone set ip6 daddr map @zone_net6
 	}
 	chain leave {
-		type filter hook output priority -150; policy accept;
+		type filter hook postrouting priority 150; policy accept;
 		oifname != "INTERFACE" accept
 		tcp flags & (fin|syn|rst|ack) != syn accept
 		meta l4proto != tcp ct state != new accept

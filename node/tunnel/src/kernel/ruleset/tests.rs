@@ -4,6 +4,7 @@
 //! A connection's segments here lie in its window: conntrack refuses others, while the filter leaves them to TCP, which does
 //! not take them either.
 
+mod forwarding;
 mod kernel_judge;
 mod model;
 mod packets;

@@ -7,8 +7,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::process::Command;
+use std::time::Instant;
 
 use nix::sched::{CloneFlags, setns, unshare};
+use rustix::event::{PollFd, PollFlags, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 use tun_rs::{DeviceBuilder, SyncDevice};
 
@@ -63,18 +65,22 @@ impl KernelJudge {
         self.apply(&format!(
             "add table inet silence
             add chain inet silence output {{ type filter hook output priority -500; }}
-            add rule inet silence output meta mark != {MARK} drop"
+            add rule inet silence output oifname m0 meta mark != {MARK} drop"
         ));
         self.apply(&self.rules.whole());
         for peer in peers {
-            let change = self.rules.set_peer(peer).unwrap();
-            self.apply(&change);
+            self.set_peer(peer);
         }
         // The verdicts must not depend on how long the test takes.
         for timer in ["icmp_timeout", "icmpv6_timeout"] {
             self.limit(timer, 600);
         }
         self
+    }
+
+    pub(super) fn set_peer(&mut self, peer: &PeerConfig) {
+        let change = self.rules.set_peer(peer).unwrap();
+        self.apply(&change);
     }
 
     /// Sets one of the machine's own limits for flows; with 0 a flow ends with the packet that it applies to.
@@ -91,11 +97,35 @@ impl KernelJudge {
         nftables::counters(self.rules.table()).unwrap()
     }
 
+    pub(super) fn counted_as(&self, name: &str) -> u64 {
+        let counted = self.counted();
+        let mut counted = counted.iter().filter(|(of, _)| of == name);
+        counted.next().unwrap().1
+    }
+
     /// The table as the kernel has it, without what was counted.
     pub(super) fn listed(&self) -> String {
         let list = ["-s", "list", "table", "inet", self.rules.table()];
         let listed = Command::new("nft").args(list).output().unwrap();
         String::from_utf8(listed.stdout).unwrap()
+    }
+
+    pub(super) fn arrive(&self, step: &Step) {
+        self.tun.send(&step.bytes()).unwrap();
+    }
+
+    /// The next packet that has left by the device.
+    pub(super) fn left(&self, until: Instant) -> Option<Vec<u8>> {
+        let patience = until.saturating_duration_since(Instant::now());
+        let patience = patience.try_into().unwrap();
+        let mut readable = [PollFd::new(&self.tun, PollFlags::IN)];
+        if poll(&mut readable, Some(&patience)).unwrap() == 0 {
+            return None;
+        }
+        let mut packet = vec![0; 2048];
+        let length = self.tun.recv(&mut packet).unwrap();
+        packet.truncate(length);
+        Some(packet)
     }
 
     pub(super) fn admits(&mut self, step: &Step, packet: &[u8]) -> bool {

@@ -1,6 +1,7 @@
 //! The engine that leaves WireGuard to the kernel and the filter to nftables. UDP is its only path: what needs a relay or a
 //! carrier needs another engine. It never lets the interface be up without its rules.
 
+mod counted;
 mod host;
 mod link;
 mod peer;

@@ -1,13 +1,14 @@
 //! The kernel's half of the engine: interface, peers and rules as they were last set, and what changed since the last look. Its
 //! calls block for milliseconds; it never waits for a peer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 
+use super::counted::Counted;
 use super::link::Link;
 use super::peer::{Known, ways};
 use super::ruleset::Ruleset;
@@ -40,9 +41,7 @@ struct Rules {
     set: Ruleset,
     /// The kernel has what `set` says. While not, the interface is down.
     in_force: bool,
-    /// By the names of the table's counters, as they were last read.
-    counts: BTreeMap<String, u64>,
-    counted: Option<Instant>,
+    counted: Counted,
 }
 
 impl Host {
@@ -57,8 +56,7 @@ impl Host {
         let rules = Rules {
             set: Ruleset::new(&config.interface, own),
             in_force: false,
-            counts: BTreeMap::new(),
-            counted: None,
+            counted: Counted::default(),
         };
         nftables::apply(&rules.set.whole()).map_err(failed("setting the nftables table"))?;
         let link = Link::create(&config.interface, config.mtu_bytes);
@@ -97,9 +95,10 @@ impl Host {
             count: self.peers.len() + 1,
             limit: self.peers.len(),
         };
+        let counters = self.rules.set.counters(&config.public_key);
         let change = self.rules.set.set_peer(&config).map_err(full)?;
         // Who may do less is cut before the peer can do anything more.
-        self.change_rules(&change)?;
+        self.change_rules(&change, &config.public_key, &counters)?;
         let known = self.peers.get(&config.public_key);
         let goes = known.is_none_or(|known| known.leaves(&config));
         let endpoint = goes.then(|| first_way(&config)).flatten();
@@ -123,8 +122,9 @@ impl Host {
             return Ok(false);
         }
         let removed = self.wireguard.set_peer(key, &REMOVAL);
+        let counters = self.rules.set.counters(key);
         let change = self.rules.set.remove_peer(key);
-        self.change_rules(&change)?;
+        self.change_rules(&change, key, &counters)?;
         removed.map_err(|source| TunnelError::Kernel {
             attempt: "removing a peer",
             source,
@@ -212,27 +212,14 @@ impl Host {
     }
 
     pub(super) fn peers(&mut self, now: Instant) -> Vec<PeerStatus> {
-        self.rules.count(now);
+        self.rules.look(now);
         let peers = self.peers.values();
         peers.map(|known| known.status(now, &self.rules)).collect()
     }
 
     pub(super) fn filter_counters(&mut self, now: Instant) -> FilterCounters {
-        self.rules.count(now);
-        let mut all = FilterCounters::default();
-        for (name, count) in &self.rules.counts {
-            let counter = match name.as_str() {
-                "malformed" => &mut all.refused.malformed,
-                "fragment" => &mut all.refused.fragment,
-                "extension" => &mut all.refused.extension,
-                "not_ours" => &mut all.refused.not_ours,
-                "answer" => &mut all.admitted_as_answer,
-                rule if rule.starts_with('r') => &mut all.admitted_by_rule,
-                _ => &mut all.refused.no_rule,
-            };
-            *counter += count;
-        }
-        all
+        self.rules.look(now);
+        self.rules.counted.totals()
     }
 
     /// After the host's network changed: other local addresses, other places for peers to which no route leads any more, and a
@@ -272,7 +259,12 @@ impl Host {
 
     /// Puts the table back if somebody took it away. Until that succeeds nothing passes.
     pub(super) fn restore_rules(&mut self) {
-        match nftables::apply(&self.rules.set.whole()) {
+        self.rules.read();
+        let restored = nftables::apply(&self.rules.set.whole());
+        if restored.is_ok() {
+            self.rules.counted.begin_anew();
+        }
+        match restored {
             Ok(()) if self.rules.in_force => {}
             // When it went down the kernel took its IPv6 addresses, and their routes with them.
             Ok(()) => match self.upkeep.set() {
@@ -293,19 +285,32 @@ impl Host {
         self.rules.in_force && nftables::table_exists(self.rules.set.table()).unwrap_or(true)
     }
 
-    fn change_rules(&mut self, change: &str) -> Result<(), TunnelError> {
-        if self.rules.in_force && nftables::apply(change).is_ok() {
-            return Ok(());
+    /// Makes a change of one peer's rules, of which it had these counters before.
+    fn change_rules(
+        &mut self,
+        change: &str,
+        key: &PublicKey,
+        counters: &BTreeSet<String>,
+    ) -> Result<(), TunnelError> {
+        let kept = self.rules.set.counters(key);
+        let lost: Vec<_> = counters.difference(&kept).collect();
+        if !lost.is_empty() {
+            self.rules.read();
         }
-        // Somebody may have taken the table away a moment ago: the whole of it says the same.
-        self.restore_rules();
-        match self.rules.in_force {
-            true => Ok(()),
-            false => Err(TunnelError::Kernel {
+        if !(self.rules.in_force && nftables::apply(change).is_ok()) {
+            // Somebody may have taken the table away a moment ago: the whole of it says the same.
+            self.restore_rules();
+        }
+        if !self.rules.in_force {
+            return Err(TunnelError::Kernel {
                 attempt: "changing the nftables table",
                 source: io::Error::other("see the log"),
-            }),
+            });
         }
+        for name in lost {
+            self.rules.counted.forget(name);
+        }
+        Ok(())
     }
 
     /// A keepalive interval that begins makes the kernel send at once.
@@ -341,14 +346,13 @@ impl Drop for Rules {
 }
 
 impl Rules {
-    /// Reads the counters, unless they were read lately.
-    fn count(&mut self, now: Instant) {
-        let lately = |at| now.saturating_duration_since(at) < COUNT_INTERVAL;
-        if !self.counted.is_some_and(lately) {
-            self.counted = Some(now);
-            let counted = nftables::counters(self.set.table()).unwrap_or_default();
-            self.counts = counted.into_iter().collect();
-        }
+    fn look(&mut self, now: Instant) {
+        self.counted.look(self.set.table(), now);
+    }
+
+    /// Before counters go. What somebody has taken away counts as it was at the last look.
+    fn read(&mut self) {
+        let _ = self.counted.read(self.set.table());
     }
 }
 
@@ -385,10 +389,10 @@ impl dyn Device {
 impl Known {
     fn status(&self, now: Instant, rules: &Rules) -> PeerStatus {
         let key = &self.config.public_key;
-        let count = |name: Option<String>| name.and_then(|name| rules.counts.get(&name).copied());
+        let count = |name: Option<String>| name.map_or(0, |name| rules.counted.of(&name));
         let ruled = self.config.ingress.iter().map(|rule| RuleStatus {
             rule: rule.clone(),
-            admitted: count(rules.set.admitted(key, rule)).unwrap_or(0),
+            admitted: count(rules.set.admitted(key, rule)),
         });
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let since_epoch = since_epoch.unwrap_or_default();
@@ -407,7 +411,7 @@ impl Known {
             rx_lost: 0,
             drops: PeerDrops {
                 filtered: Refusals {
-                    no_rule: count(rules.set.refusals(key)).unwrap_or(0),
+                    no_rule: count(rules.set.refusals(key)),
                     ..Refusals::default()
                 },
                 ..PeerDrops::default()
@@ -465,8 +469,6 @@ const REMOVAL: PeerChange<'static> = PeerChange {
     keepalive_s: None,
     allowed_ips: None,
 };
-/// How often the table's counters are read; `nft` is a process each time.
-const COUNT_INTERVAL: Duration = Duration::from_secs(10);
 const HEARD_LATELY: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

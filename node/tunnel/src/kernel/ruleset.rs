@@ -90,6 +90,12 @@ impl Ruleset {
         Some(counter(peer.number, allow))
     }
 
+    /// The names of all counters of a peer.
+    pub(crate) fn counters(&self, key: &PublicKey) -> BTreeSet<String> {
+        let peer = self.peers.get(key);
+        peer.map(|peer| peer.counters.clone()).unwrap_or_default()
+    }
+
     /// The whole table in place of whatever is there under its name.
     pub(crate) fn whole(&self) -> String {
         let mut text = self.empty();

@@ -9,6 +9,7 @@ use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
 
 use super::*;
+use crate::config::Allow;
 use crate::kernel::wireguard::PeerSeen;
 
 /// A kernel's WireGuard. It has what it was told, and may refuse to add peers, or to part with them.
@@ -127,8 +128,7 @@ fn host(peer: PeerConfig) -> (Host, Played) {
         rules: Rules {
             set: rules,
             in_force: true,
-            counts: BTreeMap::new(),
-            counted: None,
+            counted: Counted::default(),
         },
         peers: [(peer.public_key, Known::new(peer))].into(),
         listen_port: 51820,
@@ -288,6 +288,80 @@ fn an_interface_that_somebody_changed_is_mended_at_the_next_look_unless_it_has_n
         assert!(host.look(Instant::now() + Duration::from_secs(1)).is_err());
     });
     played.join().unwrap();
+}
+
+#[test]
+fn what_was_counted_is_not_forgotten_with_the_table_the_rule_or_the_peer() {
+    if !nix::unistd::geteuid().is_root() || nftables::remove_table("malha_probe").is_err() {
+        println!("skipped: it needs root and the package nftables");
+        return;
+    }
+    let losses: [fn(&mut Host); 3] = [
+        |host| host.restore_rules(),
+        |host| host.set_peer(hub(), Instant::now()).unwrap(),
+        |host| assert!(host.remove_peer(&hub().public_key).unwrap()),
+    ];
+    let totals = losses.map(|lose| {
+        let played = std::thread::spawn(move || {
+            let mut host = host_that_has_counted();
+            lose(&mut host);
+            let totals = host.filter_counters(Instant::now());
+            let refused = totals.refused;
+            [totals.admitted_by_rule, refused.no_rule, refused.fragment]
+        });
+        played.join().unwrap()
+    });
+    assert_eq!(totals, [[7, 5, 3]; 3]);
+}
+
+#[test]
+fn a_peer_keeps_its_counts_when_the_table_is_put_back() {
+    if !nix::unistd::geteuid().is_root() || nftables::remove_table("malha_probe").is_err() {
+        println!("skipped: it needs root and the package nftables");
+        return;
+    }
+    let played = std::thread::spawn(|| {
+        let mut host = host_that_has_counted();
+        host.restore_rules();
+        let status = &host.peers(Instant::now())[0];
+        let counted = (status.rules[0].admitted, status.drops.filtered.no_rule);
+        assert_eq!(counted, (7, 5));
+    });
+    played.join().unwrap();
+}
+
+#[test]
+fn counters_that_cannot_be_read_stand_where_they_were() {
+    if !nix::unistd::geteuid().is_root() || nftables::remove_table("malha_probe").is_err() {
+        println!("skipped: it needs root and the package nftables");
+        return;
+    }
+    let played = std::thread::spawn(|| {
+        let mut host = host_that_has_counted();
+        let counted = host.filter_counters(Instant::now());
+        nftables::remove_table("malha_m0").unwrap();
+        let later = Instant::now() + Duration::from_secs(60);
+        assert_eq!(host.filter_counters(later), counted);
+        assert_eq!(counted.admitted_by_rule, 7);
+    });
+    played.join().unwrap();
+}
+
+/// By a rule of the hub 7, of its other packets 5, of fragments 3.
+fn host_that_has_counted() -> Host {
+    let mut host = host_of_cable();
+    let ingress = vec![Allow::tcp(22..=22)];
+    let hub = PeerConfig { ingress, ..hub() };
+    host.set_peer(hub, Instant::now()).unwrap();
+    let mut table = host.rules.set.whole();
+    for (counter, count) in [("r1_tcp_22_22", 7), ("d1", 5), ("fragment", 3)] {
+        let added = format!("add counter inet malha_m0 {counter}\n");
+        let counted =
+            format!("add counter inet malha_m0 {counter} {{ packets {count} bytes 0 }}\n");
+        table = table.replace(&added, &counted);
+    }
+    nftables::apply(&table).unwrap();
+    host
 }
 
 /// A host whose interface is one end of a cable, in a namespace of its own.

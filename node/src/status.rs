@@ -234,7 +234,7 @@ impl StatusDocument {
         }
     }
 
-    /// Whether everything that should work does.
+    /// Whether everything that should work does, as far as this document tells.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         let hubs = || self.peers.iter().filter(|peer| peer.hub);
@@ -247,9 +247,21 @@ impl StatusDocument {
             && self.netmap.apply_error.is_none()
             && self.save_error.is_none()
             && self.tunnel.interface.trouble.is_none()
+            && self.is_guard_right()
+            && self.names.work()
             && self.services.iter().all(works)
             && self.balancers.iter().all(BalancerStatus::works)
             && (hubs().count() == 0 || hubs().any(alive))
+    }
+
+    /// Whether nothing is open that the guard should close, and nothing closed that nobody wants to be.
+    fn is_guard_right(&self) -> bool {
+        let is_in_force = match &self.guard {
+            GuardStatus::Waiting | GuardStatus::Off | GuardStatus::NoInterface => true,
+            GuardStatus::InPlace { trouble, .. } => trouble.is_none(),
+            GuardStatus::Failed(_) => false,
+        };
+        is_in_force && self.guards_left.is_empty()
     }
 }
 

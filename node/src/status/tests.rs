@@ -7,6 +7,7 @@ use malha_proto::{NodeId, Revision, ServiceId};
 use tempfile::TempDir;
 
 use super::*;
+use crate::names::{Closed, ClosedWhy, SystemStatus};
 use crate::text::Lang;
 
 fn healthy() -> StatusDocument {
@@ -67,9 +68,14 @@ fn healthy() -> StatusDocument {
             }),
         }],
         balancers: vec![],
-        guard: crate::guard::GuardStatus::Off,
+        guard: GuardStatus::Off,
         guards_left: vec![],
-        names: NamesStatus::default(),
+        names: NamesStatus {
+            zone: Some("malha.internal".into()),
+            nodes: 2,
+            listen: vec![([127, 0, 77, 53], 53).into()],
+            ..NamesStatus::default()
+        },
         save_error: None,
     }
 }
@@ -77,7 +83,7 @@ fn healthy() -> StatusDocument {
 #[test]
 fn each_fault_alone_makes_the_state_degraded() {
     assert!(healthy().is_healthy());
-    let faults: [fn(&mut StatusDocument); 8] = [
+    let faults: [fn(&mut StatusDocument); 14] = [
         |s| s.control.state = ControlState::Offline,
         |s| s.quarantined = true,
         |s| s.netmap.apply_error = Some("port in use".into()),
@@ -86,11 +92,56 @@ fn each_fault_alone_makes_the_state_degraded() {
         |s| s.services[0].state = ServiceState::Refused,
         |s| s.peers[0].handshake_age_ms = None,
         |s| s.peers[0].handshake_age_ms = Some(200_000),
+        |s| s.guard = GuardStatus::Failed("no nft".into()),
+        |s| s.guard = in_place(Some("no descriptor is left")),
+        |s| s.guards_left = vec!["malha_guard_before".into()],
+        |s| s.names.listen.clear(),
+        |s| s.names.system = SystemStatus::Failed("refused".into()),
+        |s| s.names.system = SystemStatus::Bypassed { domains: vec![] },
     ];
     for fault in faults {
         let mut status = healthy();
         fault(&mut status);
         assert!(!status.is_healthy(), "{status:?}");
+        assert!(status.page(Lang::En).contains("something is wrong"));
+        assert!(status.page(Lang::Pt).contains("há algo errado"));
+    }
+}
+
+#[test]
+fn what_waits_and_what_the_operator_decided_is_no_fault() {
+    let harmless: [fn(&mut StatusDocument); 7] = [
+        |s| s.guard = GuardStatus::Waiting,
+        |s| s.guard = GuardStatus::NoInterface,
+        |s| s.guard = in_place(None),
+        |s| s.names = NamesStatus::default(),
+        |s| s.names.system = SystemStatus::NoInterface,
+        |s| {
+            s.names.closed = vec![Closed {
+                address: ([100, 64, 0, 1], 53).into(),
+                why: ClosedWhy::Taken,
+            }];
+        },
+        |s| {
+            s.names = NamesStatus {
+                system: SystemStatus::Off,
+                ..NamesStatus::default()
+            };
+        },
+    ];
+    for case in harmless {
+        let mut status = healthy();
+        case(&mut status);
+        assert!(status.is_healthy(), "{status:?}");
+    }
+}
+
+fn in_place(trouble: Option<&str>) -> GuardStatus {
+    GuardStatus::InPlace {
+        ports: [5500].into(),
+        udp: [].into(),
+        restored: 0,
+        trouble: trouble.map(str::to_owned),
     }
 }
 

@@ -1,5 +1,8 @@
 //! Prometheus: counts and gauges of this controller, read where they live at each scrape. No name, address or key is a label.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -197,6 +200,53 @@ impl Figures {
             ),
         ] {
             self.counter(name, help, count);
+        }
+        self.hub_dropped(stats);
+    }
+
+    /// What went no further in the hub's tunnel and relay, apart from what the sockets and threads count for themselves.
+    fn hub_dropped(&mut self, stats: &TunnelStats) {
+        let TunnelStats {
+            device,
+            filter,
+            relay,
+            underlay,
+            stack,
+        } = stats;
+        let refused = filter.refused;
+        let strangers =
+            device.malformed + device.quic + device.unknown_session + device.unknown_peer;
+        let full_queues = device.transmits_dropped
+            + device.packets_dropped
+            + device.events_dropped
+            + stack.packets_dropped;
+        for (reason, count) in [
+            ("stranger", strangers),
+            ("flooded", device.flooded),
+            ("relay_refused", relay.refused),
+            ("relay_limited", relay.limited),
+            ("relay_unbound", relay.unbound),
+            ("carrier_full", underlay.carrier_dropped),
+            ("full_queue", full_queues),
+            ("unsent", underlay.send_errors),
+            ("receive_error", underlay.receive_errors),
+            ("no_peer", device.no_peer),
+            ("contradictory", device.malformed_packets),
+            ("no_room", stack.refused_full),
+            ("damaged", stack.damaged),
+            ("forgotten", filter.flows_evicted),
+            ("no_rule", refused.no_rule),
+            ("not_ours", refused.not_ours),
+            ("malformed", refused.malformed),
+            ("fragment", refused.fragment),
+            ("extension", refused.extension),
+        ] {
+            self.push(
+                "hub_dropped",
+                "What the hub's tunnel and relay let go no further, by reason",
+                Some(("reason", reason.to_owned())),
+                Value::Counter(count),
+            );
         }
     }
 

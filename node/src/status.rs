@@ -248,7 +248,6 @@ impl StatusDocument {
             && self.save_error.is_none()
             && self.tunnel.interface.trouble.is_none()
             && self.is_guard_right()
-            && self.names.work()
             && self.services.iter().all(works)
             && self.balancers.iter().all(BalancerStatus::works)
             && (hubs().count() == 0 || hubs().any(alive))

@@ -122,15 +122,6 @@ fn entry(program: Program, domain: &str, server: &IpAddr) -> Vec<String> {
 }
 
 impl NamesStatus {
-    /// Whether programs on this machine can ask, and are led here where that is the agent's to do.
-    pub(crate) fn work(&self) -> bool {
-        let is_led = !matches!(
-            self.system,
-            SystemStatus::Bypassed { .. } | SystemStatus::Failed(_)
-        );
-        self.zone.is_none() || (!self.listen.is_empty() && is_led)
-    }
-
     pub(crate) fn lines(&self, lang: Lang) -> Vec<String> {
         let Some(zone) = &self.zone else {
             return vec![match self.system {

@@ -382,7 +382,7 @@ impl Agent {
     }
 
     fn save_what_is_due(&mut self) {
-        // The controller keeps only the newest of the leases that it has offered: an older one must not come to the disk late.
+        // The controller forgets what it offered before a lease that it knows to be saved: an older one must not come to the disk late.
         if self.session.is_none() {
             self.lease.forget();
         }

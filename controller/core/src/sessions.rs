@@ -181,6 +181,7 @@ fn welcome(
 
 /// A lease that was not offered, or is superseded, confirms nothing, nor does the word of another process than the one that was answered
 /// last: it came late, and what the last one holds must stay in the set. Nor does one of a quarantined node, whose leases are evidence.
+/// What was offered later stays: another session of the process may be saving it.
 pub(crate) fn confirm_lease(
     draft: &mut Draft,
     id: NodeId,
@@ -195,12 +196,14 @@ pub(crate) fn confirm_lease(
         .state
         .lease(id)
         .filter(|lease| !quarantined && lease.instance == instance)
-        .filter(|lease| lease.offered.contains(&saved.0))
         .cloned();
-    if let Some(known) = known {
+    if let Some(mut known) = known
+        && let Some(place) = known.offered.iter().position(|hash| *hash == saved.0)
+    {
+        let younger = known.offered.split_off(place + 1);
         draft.put(Lease {
             confirmed: saved.0,
-            offered: Vec::new(),
+            offered: younger,
             bound_to: None,
             ..known
         });

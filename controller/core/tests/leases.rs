@@ -91,7 +91,7 @@ proptest! {
         let alike = same_machine && !stale_copy;
         for (is_kept, event) in events {
             match (is_kept, event) {
-                (true, Event::Restart | Event::Hello(Fate::CrashBeforeSaving) | Event::Renew(Fate::CrashBeforeSaving))
+                (true, Event::Restart | Event::Hello(Fate::CrashBeforeSaving) | Event::HelloBeside(Fate::CrashBeforeSaving) | Event::Renew(Fate::CrashBeforeSaving))
                     if alike => {}
                 (true, event) => play.play(kept, event),
                 (false, Event::Restart) => play.restart(other),
@@ -119,6 +119,17 @@ fn a_machine_of_a_restored_backup_opens_with_whatever_lease_it_has() {
         .filter(|it| !matches!(it, malha_core::Entity::Lease(_)));
     play.world.state =
         malha_core::State::restore(play.world.state.revision(), without_leases).unwrap();
+    play.restart(0);
+    assert_eq!(play.hello(0, Fate::Complete), Ok(false));
+}
+
+#[test]
+fn a_lease_that_is_on_disk_late_does_not_take_the_next_session_s_away() {
+    let mut play = Play::new();
+    play.hello(0, Fate::Complete).unwrap();
+    play.play(0, Event::HelloBeside(Fate::WordLost));
+    assert_eq!(play.hello(0, Fate::Complete), Ok(false));
+    play.play(0, Event::HelloBeside(Fate::WordLost));
     play.restart(0);
     assert_eq!(play.hello(0, Fate::Complete), Ok(false));
 }

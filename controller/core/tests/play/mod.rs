@@ -43,6 +43,8 @@ pub(crate) enum Fate {
 pub(crate) enum Event {
     Restart,
     Hello(Fate),
+    /// Two sessions, one beside the other: the lease of the first gets to disk when the second is open already.
+    HelloBeside(Fate),
     /// A hello on a connection that the process gives up; it may come any time while the process lives.
     AbandonedHello,
     LateMessage,
@@ -72,8 +74,8 @@ pub(crate) struct Play {
     answered: Option<u64>,
     pub(crate) late: VecDeque<Late>,
     numbers: u64,
-    /// Which lease was handed out for showing which.
-    parents: BTreeMap<[u8; 16], [u8; 16]>,
+    /// Which lease was handed out for showing which, and how many were before it.
+    parents: BTreeMap<[u8; 16], ([u8; 16], usize)>,
     /// The lease of which the controller knows for sure that it was saved.
     pub(crate) known_saved: Option<[u8; 16]>,
 }
@@ -133,6 +135,9 @@ impl Play {
             Event::Hello(fate) => {
                 let _ = self.hello(at, fate);
             }
+            Event::HelloBeside(fate) => {
+                let _ = self.hello_beside(at, fate);
+            }
             Event::AbandonedHello => {
                 let machine = &self.machines[at];
                 let (disk, instance) = (machine.disk.clone(), machine.instance);
@@ -171,12 +176,25 @@ impl Play {
         let disk = self.machines[at].disk.clone();
         self.machines[at].online = false;
         let (lease, rekey) = self.open(at, &disk)?;
+        self.take(at, lease, fate);
+        Ok(rekey)
+    }
+
+    fn hello_beside(&mut self, at: usize, fate: Fate) -> Result<(), Option<RefusalCode>> {
+        let disk = self.machines[at].disk.clone();
+        self.machines[at].online = false;
+        let (first, _) = self.open(at, &disk)?;
+        let (second, _) = self.open(at, &disk)?;
+        self.take(at, first, Fate::Complete);
+        self.take(at, second, fate);
+        Ok(())
+    }
+
+    /// What a machine does with the lease of a session.
+    fn take(&mut self, at: usize, lease: Lease, fate: Fate) {
         match fate {
-            Fate::ReplyLost => return Ok(rekey),
-            Fate::CrashBeforeSaving => {
-                self.restart(at);
-                return Ok(rekey);
-            }
+            Fate::ReplyLost => return,
+            Fate::CrashBeforeSaving => return self.restart(at),
             Fate::WordLost => {}
             Fate::WordLate => {
                 let instance = self.machines[at].instance;
@@ -189,7 +207,6 @@ impl Play {
         }
         self.machines[at].disk.lease = lease;
         self.machines[at].online = true;
-        Ok(rekey)
     }
 
     /// The controller's part of a hello. Err holds the refusal's code, or None for a clone found just now.
@@ -234,24 +251,37 @@ impl Play {
         }
     }
 
-    /// Whoever gets a session shows the lease known to be saved last, or one handed out for showing it.
+    /// Whoever gets a session shows the lease known to be saved last, or one handed out for showing it, or after it for showing the
+    /// same as it.
     pub(crate) fn accepted(&mut self, disk: &Disk, handed_out: &Lease) {
         let shown = disk.lease.0;
         if let Some(known) = self.known_saved {
-            let known_or_child = shown == known || self.parents.get(&shown) == Some(&known);
             assert!(
-                known_or_child,
+                shown == known || self.is_child(shown, known) || self.is_younger(shown, known),
                 "a stale lease was accepted: a copy goes unnoticed"
             );
         }
         self.known_saved = Some(shown);
-        self.parents.insert(handed_out.0, shown);
+        self.parents
+            .insert(handed_out.0, (shown, self.parents.len()));
+    }
+
+    fn is_child(&self, lease: [u8; 16], of: [u8; 16]) -> bool {
+        (self.parents.get(&lease)).is_some_and(|(parent, _)| *parent == of)
+    }
+
+    fn is_younger(&self, lease: [u8; 16], than: [u8; 16]) -> bool {
+        match (self.parents.get(&lease), self.parents.get(&than)) {
+            (Some((parent, number)), Some((same, earlier))) => parent == same && number > earlier,
+            _ => false,
+        }
     }
 
     pub(crate) fn confirm(&mut self, lease: Lease, instance: u64) {
         let is_of_last = self.answered == Some(instance);
-        let is_child = self.parents.get(&lease.0).copied() == self.known_saved;
-        if is_of_last && is_child && !self.is_quarantined() {
+        let is_newer = (self.known_saved)
+            .is_some_and(|known| self.is_child(lease.0, known) || self.is_younger(lease.0, known));
+        if is_of_last && is_newer && !self.is_quarantined() {
             self.known_saved = Some(lease.0);
         }
         self.world
@@ -327,6 +357,7 @@ pub(crate) fn any_event() -> impl Strategy<Value = Event> {
     prop_oneof![
         2 => Just(Event::Restart),
         6 => any_fate().prop_map(Event::Hello),
+        1 => any_fate().prop_map(Event::HelloBeside),
         1 => Just(Event::AbandonedHello),
         2 => Just(Event::LateMessage),
         2 => any_fate().prop_map(Event::Renew),

@@ -211,12 +211,13 @@ impl Dial {
         Failure::Over
     }
 
-    /// Why no link comes up: the newest failure of either transport, but one that somebody answered with before silence. QUIC is
-    /// silent wherever UDP is blocked, which hides no proxy that refuses.
+    /// Why no link comes up: a proxy's no, else the newest failure of either transport, but one that somebody answered with before
+    /// silence. Behind a proxy QUIC is silent or has no names, and is tried alone while the proxy is left in peace.
     pub(super) fn error(&self) -> Option<&LinkError> {
         let newest_first = || self.failures.iter().rev().map(|(_, error)| error);
+        let refused = newest_first().find(|error| error.fault == LinkFault::ProxyRefused);
         let told = newest_first().find(|error| error.fault != LinkFault::Unreachable);
-        told.or_else(|| newest_first().next())
+        refused.or(told).or_else(|| newest_first().next())
     }
 
     fn note(&mut self, transport: Transport, error: LinkError) {

@@ -39,7 +39,7 @@ fn judged(error: LinkError, stale: Option<LinkError>) -> LinkError {
 }
 
 /// The first connection of all addresses, or a proxy's no; otherwise the error that says most.
-async fn first<T, F>(
+pub(super) async fn first<T, F>(
     addresses: &[SocketAddr],
     connect: impl Fn(SocketAddr) -> F,
 ) -> Result<T, LinkError>

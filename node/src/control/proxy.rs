@@ -2,13 +2,14 @@
 //! through it with CONNECT (RFC 9110 §9.3.6). Its credentials are never logged.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use data_encoding::BASE64;
 use ipnet::IpNet;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
@@ -94,21 +95,33 @@ impl Proxy {
         })
     }
 
-    /// A connection to `controller` (`host:port`), whose name the proxy resolves.
+    /// A connection to `controller` (`host:port`), whose name the proxy resolves. Credentials are shown at one address of the proxy at a
+    /// time, however long it thinks about them: a no at one is a no at all, and each counts against the account.
     pub(super) async fn connect(&self, controller: &str) -> Result<TcpStream, LinkError> {
-        let through = |to| async move {
-            let mut stream = TcpStream::connect(to)
-                .await
-                .map_err(|error| unreachable(format!("proxy {to}/tcp: {error}")))?;
-            let _ = stream.set_nodelay(true);
-            match timeout(ANSWER_LIMIT, self.ask(&mut stream, controller)).await {
-                Ok(answered) => answered.map(|()| stream),
-                Err(_) => Err(self.fault(format_args!(
-                    "takes the question for {controller} and does not answer; it must allow CONNECT to the controller"
-                ))),
-            }
+        let turn = Semaphore::new(1);
+        address::reach(&self.at, |to| self.connect_by(to, controller, &turn)).await
+    }
+
+    async fn connect_by(
+        &self,
+        to: SocketAddr,
+        controller: &str,
+        turn: &Semaphore,
+    ) -> Result<TcpStream, LinkError> {
+        let mut stream = TcpStream::connect(to)
+            .await
+            .map_err(|error| unreachable(format!("proxy {to}/tcp: {error}")))?;
+        let _ = stream.set_nodelay(true);
+        let _turn = match self.authorization {
+            Some(_) => turn.acquire().await.ok(),
+            None => None,
         };
-        address::reach(&self.at, through).await
+        match timeout(ANSWER_LIMIT, self.ask(&mut stream, controller)).await {
+            Ok(answered) => answered.map(|()| stream),
+            Err(_) => Err(self.fault(format_args!(
+                "takes the question for {controller} and does not answer; it must allow CONNECT to the controller"
+            ))),
+        }
     }
 
     async fn ask(&self, stream: &mut TcpStream, controller: &str) -> Result<(), LinkError> {

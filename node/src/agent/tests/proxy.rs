@@ -150,6 +150,17 @@ fn a_proxy_that_refuses_is_shown_though_quic_tries_until_the_end() {
 }
 
 #[test]
+fn a_proxy_that_said_no_is_shown_while_quic_finds_no_name() {
+    let (mut world, quic) = World::started();
+    let tcp = connects(&fails(&mut world, quic, LinkFault::Name))[0].0;
+    fails(&mut world, tcp, LinkFault::ProxyRefused);
+    assert_eq!(shown_fault(&world), Some(LinkFault::ProxyRefused));
+    let (quic, _) = world.until_dialed();
+    fails(&mut world, quic, LinkFault::Name);
+    assert_eq!(shown_fault(&world), Some(LinkFault::ProxyRefused));
+}
+
+#[test]
 fn a_proxy_that_lets_through_again_is_shown_no_longer() {
     let (mut world, quic) = World::started();
     let tcp = connects(&world.pass(QUIC_HEAD_START_MS))[0].0;

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use malha_proto::ALPN;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, copy_bidirectional};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, pause};
+use tokio::time::{Instant, pause, sleep};
 
 use super::*;
 use crate::control::{ClientTls, Credentials, tcp};
@@ -158,6 +159,36 @@ async fn a_proxy_that_wants_credentials_is_named_and_they_are_not() {
     assert!(error.detail.contains("HTTPS_PROXY") && error.detail.contains(&at.to_string()));
     assert!(!error.detail.contains("wrong"), "{error}");
     serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_proxy_that_thinks_about_credentials_is_shown_them_once() {
+    let shown = Arc::new(AtomicUsize::new(0));
+    let mut addresses = vec![];
+    for host in ["127.0.0.1:0", "127.0.0.2:0"] {
+        let listener = TcpListener::bind(host).await.unwrap();
+        addresses.push(listener.local_addr().unwrap());
+        let shown = shown.clone();
+        tokio::spawn(async move {
+            let (client, _) = listener.accept().await.unwrap();
+            let mut client = BufReader::new(client);
+            client.read_line(&mut String::new()).await.unwrap();
+            if shown.fetch_add(1, Ordering::Relaxed) == 0 {
+                // What follows is a matter of the clock, which goes as soon as nothing else does.
+                pause();
+            }
+            sleep(ANSWER_LIMIT / 2).await;
+            let refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n";
+            client.write_all(refusal).await.unwrap();
+            pending::<()>().await;
+        });
+    }
+    let proxy = Proxy::parse("http://ana:wrong@proxy.example:3128").unwrap();
+    let turn = Semaphore::new(1);
+    let by = |to| proxy.connect_by(to, "hub.example:443", &turn);
+    let error = address::first(&addresses, by).await.unwrap_err();
+    assert_eq!(error.fault, LinkFault::ProxyRefused, "{error}");
+    assert_eq!(shown.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]

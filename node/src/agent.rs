@@ -347,7 +347,7 @@ impl Agent {
         self.quic_silences = 0;
         self.carrier.on_change(self.now);
         self.dial.on_network_changed();
-        self.map.on_network_changed();
+        self.map.reached.on_network_changed(self.now);
         match &mut self.session {
             Some(session) => {
                 session.report_at = self.now;

@@ -1,19 +1,64 @@
 //! Where the hub is to be found beside the addresses of its map. Behind a NAT64 these are out of reach, and after the hub has
 //! moved they are another machine's, but names lead to it: the session has gone to such an address, and the hub's ports are
-//! there, too. It resolves and remembers nothing.
+//! there, too. It resolves nothing.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use malha_proto::Netmap;
+use malha_proto::{Netmap, SESSION_TIMEOUT_MS};
 use malha_tunnel::MAX_ENDPOINTS;
 
-/// The map with all places of its hub, if the controller beside it is at this address. Of another controller's hub this would be
-/// no place, and do no harm: nobody there has its key, and the addresses of the map are asked before.
-pub(super) fn completed(map: Arc<Netmap>, controller: Option<SocketAddr>) -> Arc<Netmap> {
-    let Some(controller) = controller else {
-        return map;
-    };
+use super::Millis;
+
+/// Where sessions have reached the controller in this network.
+#[derive(Debug, Default)]
+pub(super) struct Reached {
+    /// The newest of each family, the newest of both first.
+    places: Vec<SocketAddr>,
+    /// The newest session goes to the first of them, and not to a proxy.
+    is_direct: bool,
+    /// Since when the network is another one, which no session has proved to have the same places.
+    changed_at: Option<Millis>,
+}
+
+impl Reached {
+    /// A session has begun; by a proxy it reaches the controller at no address of its own, and what an earlier one in this network
+    /// has found may be the tunnel's way.
+    pub(super) fn on_session(&mut self, controller: Option<SocketAddr>) {
+        if self.changed_at.take().is_some() {
+            self.places.clear();
+        }
+        self.is_direct = controller.is_some();
+        if let Some(controller) = controller {
+            self.places
+                .retain(|place| place.is_ipv4() != controller.is_ipv4());
+            self.places.insert(0, controller);
+        }
+    }
+
+    /// Forgets nothing before the next session: the way may still be there.
+    pub(super) fn on_network_changed(&mut self, now: Millis) {
+        self.changed_at = Some(now);
+    }
+
+    /// The session was heard of. What is left of a former network is not heard for so long.
+    pub(super) fn on_heard(&mut self, now: Millis) {
+        let is_proved = |at: &mut Millis| self.is_direct && now > *at + SESSION_TIMEOUT_MS;
+        self.changed_at.take_if(is_proved);
+    }
+
+    /// The map with all places of its hub, if the controller beside it was reached there. Of another controller's hub these would be
+    /// no places, and do no harm: nobody there has its key, and the addresses of the map are asked before.
+    pub(super) fn completed(&self, map: Arc<Netmap>) -> Arc<Netmap> {
+        let mut whole = map;
+        for place in &self.places {
+            whole = completed(whole, *place);
+        }
+        whole
+    }
+}
+
+fn completed(map: Arc<Netmap>, controller: SocketAddr) -> Arc<Netmap> {
     let hubs = map.peers.values().filter(|peer| peer.hub);
     let places = hubs.map(|hub| (hub.id, missing(&hub.endpoints, controller)));
     let places: Vec<_> = places.filter(|(_, places)| !places.is_empty()).collect();
@@ -115,7 +160,7 @@ mod tests {
         other.id.0 += 1;
         other.hub = false;
         map.peers.insert(other.id, other.clone());
-        let whole = completed(Arc::new(map), Some(at("[64:ff9b::c633:6401]:443")));
+        let whole = completed(Arc::new(map), at("[64:ff9b::c633:6401]:443"));
         let endpoints = whole.peers.values().map(|peer| peer.endpoints.len());
         assert_eq!(endpoints.collect::<Vec<_>>(), [2, 1]);
         assert_eq!(whole.peers[&other.id], other);

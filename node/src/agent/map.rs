@@ -9,7 +9,8 @@ use std::sync::Arc;
 use malha_proto::{Netmap, NetmapDelta, Revision};
 
 use super::fallback::{Fallback, PolicyView};
-use super::{Action, Millis, hub_places};
+use super::hub_places::Reached;
+use super::{Action, Millis};
 use crate::plane::Applied;
 
 /// How many peers and services a netmap may have; a map beyond them is not taken.
@@ -40,10 +41,7 @@ pub(super) struct MapPipeline {
     /// Whether the controller still waits for an acknowledgement of the newest map.
     owed: bool,
     fallback: Fallback,
-    /// Where the newest session that was not by a proxy has reached the controller.
-    controller: Option<SocketAddr>,
-    /// The network is another one than the controller was reached in.
-    network_changed: bool,
+    pub(super) reached: Reached,
     pub(super) apply_error: Option<String>,
     pub(super) save_error: Option<String>,
 }
@@ -129,8 +127,7 @@ impl MapPipeline {
         self.advance(actions);
     }
 
-    /// A session has begun; by a proxy it reaches the controller at no address of its own, and what an earlier one in this network
-    /// has found may be the tunnel's way.
+    /// A session has begun, and has reached the controller there; by a proxy nowhere.
     pub(super) fn on_session(
         &mut self,
         controller: Option<SocketAddr>,
@@ -138,18 +135,10 @@ impl MapPipeline {
     ) {
         let effective = |it: &Self| it.received.as_ref().map(|map| it.effective(map));
         let former = effective(self);
-        if controller.is_some() || self.network_changed {
-            self.controller = controller;
-        }
-        self.network_changed = false;
+        self.reached.on_session(controller);
         if effective(self) != former {
             self.redo(actions);
         }
-    }
-
-    /// Changes nothing before the next session: the way may still be there.
-    pub(super) fn on_network_changed(&mut self) {
-        self.network_changed = true;
     }
 
     /// Holds this node apart without the controller's map: its own word for it is in the refusal.
@@ -269,7 +258,7 @@ impl MapPipeline {
     /// no longer, and the hub may be where the controller is.
     pub(super) fn effective(&self, map: &Arc<Netmap>) -> Arc<Netmap> {
         if !map.me.quarantined {
-            return hub_places::completed(self.fallback.effective(map), self.controller);
+            return self.reached.completed(self.fallback.effective(map));
         }
         let mut alone = Netmap::clone(map);
         alone.peers.clear();

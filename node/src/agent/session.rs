@@ -149,6 +149,7 @@ impl Agent {
         };
         let now = self.now;
         session.hearing = Hearing::new(now);
+        self.map.reached.on_heard(now);
         match message {
             ToNode::Snapshot(map) => {
                 session.snapshot_asked_at = None;

@@ -8,6 +8,7 @@ use super::system::Program;
 use crate::text::{self, Lang};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct NamesStatus {
     /// The overlay zone; None without a map that says it, or where names are off.
     pub zone: Option<String>,
@@ -18,7 +19,7 @@ pub struct NamesStatus {
     /// Where programs on this machine may ask.
     pub listen: Vec<SocketAddr>,
     /// Where they should be able to and are not.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub closed: Vec<Closed>,
     pub system: SystemStatus,
 }

@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::filter::reasons;
 use crate::text::{Lang, drops};
 
-/// Datagrams and packets that went no further, since the tunnel started.
+/// Datagrams, packets and conversations that went no further, since the tunnel started; 0 is also what an older agent did not
+/// count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TunnelDropStatus {
     /// No message of ours, or of nobody who is known: scans, and what is left of former sessions.
     pub stranger: u64,
@@ -20,6 +22,14 @@ pub struct TunnelDropStatus {
     pub full_queue: u64,
     /// The machine's network took no datagram, or there was no path to the relay.
     pub unsent: u64,
+    /// The machine's network gave an error where a datagram was to be read.
+    pub receive_error: u64,
+    /// Connection attempts to or from the netstack that found a backlog or the limit of connections full.
+    pub no_room: u64,
+    /// TCP segments with a wrong checksum.
+    pub damaged: u64,
+    /// Conversations that the filter forgot before their time because its table was full.
+    pub forgotten: u64,
     /// Refused by the filter, of all peers together: no permission covers it.
     pub no_rule: u64,
     /// The destination is not this machine.
@@ -53,6 +63,10 @@ impl TunnelDropStatus {
             contradictory: device.malformed_packets,
             full_queue: queues.into_iter().sum(),
             unsent: underlay.send_errors + stats.relay.unbound,
+            receive_error: underlay.receive_errors,
+            no_room: stats.stack.refused_full,
+            damaged: stats.stack.damaged,
+            forgotten: stats.filter.flows_evicted,
             no_rule: refused.no_rule,
             not_ours: refused.not_ours,
             malformed: refused.malformed,
@@ -71,6 +85,10 @@ impl TunnelDropStatus {
                 (self.contradictory, drops::contradictory),
                 (self.full_queue, drops::full_queue),
                 (self.unsent, drops::unsent),
+                (self.receive_error, drops::receive_error),
+                (self.no_room, drops::no_room),
+                (self.damaged, drops::damaged),
+                (self.forgotten, drops::forgotten),
                 (self.no_rule, drops::no_rule),
                 (self.not_ours, drops::not_ours),
                 (self.malformed, drops::malformed),
@@ -103,6 +121,24 @@ mod tests {
         assert_eq!(
             status.line(Lang::Pt).unwrap(),
             "Descartes    12 (de desconhecidos: 5, fila cheia: 3, fragmentos: 4)"
+        );
+    }
+
+    #[test]
+    fn what_the_network_and_tcp_lost_is_said_too() {
+        let mut stats = TunnelStats::default();
+        stats.underlay.receive_errors = 1;
+        stats.stack.refused_full = 2;
+        stats.stack.damaged = 3;
+        stats.filter.flows_evicted = 4;
+        let status = TunnelDropStatus::new(&stats);
+        assert_eq!(
+            status.line(Lang::En).unwrap(),
+            "Dropped      10 (receive errors: 1, no room for a connection: 2, wrong checksum: 3, conversations forgotten: 4)"
+        );
+        assert_eq!(
+            status.line(Lang::Pt).unwrap(),
+            "Descartes    10 (erros ao receber: 1, sem vaga para a conexão: 2, soma de verificação errada: 3, conversas esquecidas: 4)"
         );
     }
 }

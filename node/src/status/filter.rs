@@ -10,6 +10,7 @@ use crate::text::{self, Lang, drops};
 
 /// The filter's counts of one peer, since the tunnel started or the peer was added.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct FilterStatus {
     /// What the peer may open on this machine, in the filter's order: the first that covers a packet admits it.
     pub allowed: Vec<AllowedStatus>,
@@ -31,6 +32,7 @@ pub struct AllowedStatus {
 
 /// Packets of a peer, or for it, that went no further.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DropStatus {
     /// No permission covers it.
     pub no_rule: u64,

@@ -7,6 +7,7 @@ use crate::text::{self, Lang};
 
 /// Nothing for an engine that has no interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct InterfaceStatus {
     /// How often somebody changed it and it was set again.
     pub mended: u64,

@@ -223,6 +223,21 @@ fn the_page_says_whether_connections_come_by_quic_or_through_the_tunnel() {
     assert!(page.contains("12 came by QUIC, the last one 5 s ago"));
 }
 
+/// Parts of the document to which versions add.
+#[test]
+fn an_older_agent_that_says_less_is_understood() {
+    let said = r#"{"stranger": 5}"#;
+    let dropped: TunnelDropStatus = serde_json::from_str(said).unwrap();
+    assert_eq!((dropped.stranger, dropped.forgotten), (5, 0));
+    let said = r#"{"answers": 7, "dropped": {"no_rule": 2}}"#;
+    let filter: FilterStatus = serde_json::from_str(said).unwrap();
+    assert_eq!((filter.answers, filter.dropped.total()), (7, 2));
+    let interface: InterfaceStatus = serde_json::from_str("{}").unwrap();
+    assert_eq!(interface, InterfaceStatus::default());
+    let names: NamesStatus = serde_json::from_str(r#"{"nodes": 2}"#).unwrap();
+    assert_eq!((names.nodes, names.declared), (2, vec![]));
+}
+
 #[tokio::test]
 async fn the_socket_is_the_owners_and_gives_the_document() {
     let folder = TempDir::new().unwrap();

@@ -26,4 +26,8 @@ texts! {
     contradictory() { "cabeçalhos contraditórios", "contradictory headers" }
     full_queue() { "fila cheia", "queue full" }
     unsent() { "não enviados", "not sent" }
+    receive_error() { "erros ao receber", "receive errors" }
+    no_room() { "sem vaga para a conexão", "no room for a connection" }
+    damaged() { "soma de verificação errada", "wrong checksum" }
+    forgotten() { "conversas esquecidas", "conversations forgotten" }
 }

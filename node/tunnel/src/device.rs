@@ -65,8 +65,10 @@ pub struct Device {
     ticks: Ticks,
     server: RelayServer,
     client: RelayClient,
-    /// Frames for or of a channel whose hub is not there.
+    /// Frames that did not come from the hub of one of our channels.
     strays: u64,
+    /// Frames for a channel whose hub has no path.
+    pathless: u64,
     wire: Wire,
     /// Where handshake messages are opened.
     plain: Vec<u8>,
@@ -125,6 +127,7 @@ impl Device {
             server: RelayServer::new(now)?,
             client: RelayClient::new(now, unix_ms()),
             strays: 0,
+            pathless: 0,
             wire: Wire::new(config.mtu_bytes),
             plain: vec![0; LONGEST_MESSAGE_BYTES],
             outgoing: Vec::new(),

@@ -63,7 +63,7 @@ impl Device {
             Errand::ToHub(hub) => {
                 let path = self.path_to(&hub);
                 if path.is_none() {
-                    self.strays += bytes.len().div_ceil(stride.max(1)) as u64;
+                    self.pathless += bytes.len().div_ceil(stride.max(1)) as u64;
                 }
                 self.wire
                     .push_batch(path, std::mem::take(&mut bytes), stride);

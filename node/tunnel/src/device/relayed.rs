@@ -58,7 +58,8 @@ impl Device {
     pub fn relay_counters(&self) -> RelayCounters {
         let counters = self.server.counters();
         RelayCounters {
-            unbound: counters.unbound + self.strays,
+            refused: counters.refused + self.strays,
+            unbound: counters.unbound + self.pathless,
             ..counters
         }
     }
@@ -256,7 +257,7 @@ impl Device {
         };
         let hub = self.client.via(channel);
         let Some(path) = hub.and_then(|hub| self.path_to(&hub)) else {
-            self.strays += transmit.count() as u64;
+            self.pathless += transmit.count() as u64;
             self.wire.put_back(transmit);
             return None;
         };

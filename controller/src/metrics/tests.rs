@@ -1,5 +1,6 @@
 //! The page as Prometheus reads it, of a hub with a real tunnel on the loopback.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use malha_core::{Settings, State as CoreState};
 use malha_proto::{MachineId, OverlayPools};
 use malha_store::audit::AuditLog;
 use malha_tunnel::{
-    ChannelGrant, ChannelId, Engine, PrivateKey, RelayKey, RelayPair, TunnelConfig, start,
+    ChannelGrant, ChannelId, DeviceCounters, Engine, FilterCounters, PrivateKey, Refusals,
+    RelayCounters, RelayKey, RelayPair, StackCounters, TunnelConfig, UnderlayCounters, start,
 };
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -124,4 +126,131 @@ async fn what_the_hub_drops_is_counted_by_reason() {
         let counted = format!("malha_hub_dropped_total{{reason=\"{reason}\"}} {count}\n");
         assert!(page.contains(&counted), "{page}");
     }
+}
+
+/// Each counter is another power of two: a sum tells what is in it.
+fn counted() -> TunnelStats {
+    let mut bits = (0..u64::BITS).map(|bit| 1 << bit);
+    let mut next = || bits.next().expect("there are fewer counters than bits");
+    TunnelStats {
+        device: DeviceCounters {
+            malformed: next(),
+            quic: next(),
+            unknown_session: next(),
+            unknown_peer: next(),
+            flooded: next(),
+            cookies_sent: next(),
+            no_peer: next(),
+            malformed_packets: next(),
+            transmits_dropped: next(),
+            packets_dropped: next(),
+            events_dropped: next(),
+        },
+        filter: FilterCounters {
+            admitted_by_rule: next(),
+            admitted_as_answer: next(),
+            refused: Refusals {
+                no_rule: next(),
+                not_ours: next(),
+                malformed: next(),
+                fragment: next(),
+                extension: next(),
+            },
+            flows_evicted: next(),
+        },
+        relay: RelayCounters {
+            forwarded: next(),
+            forwarded_bytes: next(),
+            bound: next(),
+            challenged: next(),
+            refused: next(),
+            limited: next(),
+            unbound: next(),
+        },
+        underlay: UnderlayCounters {
+            datagrams_received: next(),
+            datagrams_sent: next(),
+            send_errors: next(),
+            receive_errors: next(),
+            carrier_dropped: next(),
+            quic_received: next(),
+            quic_dropped: next(),
+            quic_sent: next(),
+            handed_over: next(),
+            handover_dropped: next(),
+        },
+        stack: StackCounters {
+            connections: next(),
+            buffer_bytes: next(),
+            accepted: next(),
+            dialled: next(),
+            refused_full: next(),
+            refused_closed: next(),
+            damaged: next(),
+            packets_dropped: next(),
+        },
+    }
+}
+
+#[test]
+fn every_counter_of_the_tunnel_comes_out_under_its_own_name() {
+    let stats = counted();
+    let mut figures = Figures(vec![]);
+    figures.hub(&stats);
+    let seen: BTreeMap<&str, u64> = (figures.0.iter())
+        .map(|figure| {
+            let Value::Counter(count) = figure.value else {
+                panic!("{figure:?}")
+            };
+            let label = figure.label.as_ref();
+            (label.map_or(figure.name, |(_, reason)| reason), count)
+        })
+        .collect();
+    let TunnelStats {
+        device,
+        filter,
+        relay,
+        underlay,
+        stack,
+    } = stats;
+    let strangers = [
+        device.malformed,
+        device.quic,
+        device.unknown_session,
+        device.unknown_peer,
+    ];
+    let full_queues = [
+        device.transmits_dropped,
+        device.packets_dropped,
+        device.events_dropped,
+        stack.packets_dropped,
+    ];
+    let expected = BTreeMap::from([
+        ("hub_datagrams_received", underlay.datagrams_received),
+        ("hub_datagrams_sent", underlay.datagrams_sent),
+        ("hub_quic_received", underlay.quic_received),
+        ("hub_quic_dropped", underlay.quic_dropped),
+        ("hub_handed_over", underlay.handed_over),
+        ("hub_handover_dropped", underlay.handover_dropped),
+        ("stranger", strangers.iter().sum()),
+        ("flooded", device.flooded),
+        ("relay_refused", relay.refused),
+        ("relay_limited", relay.limited),
+        ("relay_unbound", relay.unbound),
+        ("carrier_full", underlay.carrier_dropped),
+        ("full_queue", full_queues.iter().sum()),
+        ("unsent", underlay.send_errors),
+        ("receive_error", underlay.receive_errors),
+        ("no_peer", device.no_peer),
+        ("contradictory", device.malformed_packets),
+        ("no_room", stack.refused_full),
+        ("damaged", stack.damaged),
+        ("forgotten", filter.flows_evicted),
+        ("no_rule", filter.refused.no_rule),
+        ("not_ours", filter.refused.not_ours),
+        ("malformed", filter.refused.malformed),
+        ("fragment", filter.refused.fragment),
+        ("extension", filter.refused.extension),
+    ]);
+    assert_eq!(seen, expected);
 }

@@ -10,11 +10,12 @@ mod services;
 mod tests;
 mod translate;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use malha_proto::{Allow, Netmap, NodeId, PairTable, PeerObservation, Revision, WgKey};
+use malha_proto::{Allow, Netmap, NodeId, PairTable, PeerObservation, Revision, ServiceId, WgKey};
 use malha_tunnel::{Engine, InterfaceState, Offload, PeerDrops, PrivateKey, TunnelStats};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
@@ -106,6 +107,8 @@ pub struct PlaneView {
     pub guards_left: Vec<String>,
     /// This node's balancers.
     pub balanced: Balanced,
+    /// Connections that each service refused over [`MAX_CONNECTIONS`], since it was opened.
+    pub over_limit: BTreeMap<ServiceId, u64>,
 }
 
 #[derive(Clone, Debug)]

@@ -138,6 +138,10 @@ pub struct ServiceStatus {
     pub target: SocketAddr,
     pub state: ServiceState,
     pub for_ms: u64,
+    /// Connections refused over the limit of those open at a time, since the service was opened. Absent in the document of an
+    /// agent that is older than this.
+    #[serde(default)]
+    pub over_limit: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -224,7 +228,7 @@ impl StatusDocument {
                     .map(|policy| PolicyStatus::new(policy, about.now)),
             },
             quarantined: view.quarantined,
-            services: services(view, map, about.now),
+            services: services(view, map, about),
             peers: peers(map.filter(|_| !view.quarantined), about),
             balancers: balancers::balancers(map, &about.plane.balanced),
             guard: about.plane.guard.clone(),
@@ -295,7 +299,11 @@ impl PolicyStatus {
     }
 }
 
-fn services(view: &AgentView, map: Option<&malha_proto::Netmap>, now: u64) -> Vec<ServiceStatus> {
+fn services(
+    view: &AgentView,
+    map: Option<&malha_proto::Netmap>,
+    about: &Surroundings,
+) -> Vec<ServiceStatus> {
     let known = view.services.iter().filter_map(|seen| {
         let service = map?.services.get(&seen.id)?;
         Some(ServiceStatus {
@@ -304,7 +312,8 @@ fn services(view: &AgentView, map: Option<&malha_proto::Netmap>, now: u64) -> Ve
             port: service.port.number(),
             target: service.target,
             state: seen.state,
-            for_ms: now.saturating_sub(seen.since),
+            for_ms: about.now.saturating_sub(seen.since),
+            over_limit: about.plane.over_limit.get(&seen.id).copied().unwrap_or(0),
         })
     });
     known.collect()

@@ -129,6 +129,7 @@ impl Running {
             stats: self.tunnel.stats().await,
             interface: self.tunnel.interface(),
             balanced: self.balancers.report(),
+            over_limit: self.services.over_limit(),
             ..beside
         }
     }

@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use malha_proto::{Netmap, Service, ServiceId};
 use malha_tunnel::{Tunnel, TunnelListener, forward};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Connections of one service and address family at a time; more wait.
+/// Connections of one service and address family at a time; more are reset.
 pub const MAX_CONNECTIONS: usize = 1_000;
 
 #[derive(Default)]
@@ -20,11 +21,19 @@ pub(super) struct Services {
 
 struct Forwarding {
     service: Service,
+    over_limit: Arc<AtomicU64>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
 }
 
 impl Services {
+    /// Connections that each open service refused over [`MAX_CONNECTIONS`], since it was opened.
+    pub(super) fn over_limit(&self) -> BTreeMap<ServiceId, u64> {
+        let open = self.open.iter();
+        open.map(|(id, it)| (*id, it.over_limit.load(Ordering::Relaxed)))
+            .collect()
+    }
+
     /// Closes what the map no longer has, or has otherwise, and its connections.
     pub(super) async fn close_changed(&mut self, wanted: &BTreeMap<ServiceId, Service>) {
         let stays = |open: &Service| wanted.get(&open.id).is_some_and(|w| is_same_door(open, w));
@@ -64,14 +73,16 @@ impl Services {
 
 impl Forwarding {
     fn start(service: Service, listeners: Vec<TunnelListener>) -> Self {
-        let stop = CancellationToken::new();
+        let (over_limit, stop) = (Arc::default(), CancellationToken::new());
         let mut tasks = JoinSet::new();
         for listener in listeners {
+            let (over_limit, stop) = (Arc::clone(&over_limit), stop.clone());
             let target = service.target;
-            tasks.spawn(forward(listener, target, MAX_CONNECTIONS, stop.clone()));
+            tasks.spawn(forward(listener, target, MAX_CONNECTIONS, over_limit, stop));
         }
         Self {
             service,
+            over_limit,
             stop,
             tasks,
         }

@@ -1,5 +1,7 @@
 //! Stories of a node's data plane and a hub that dials it, over real UDP on the loopback and without privilege.
 
+mod crowd;
+
 use std::io;
 
 use malha_proto::{Allow, NodeId, Pair, PairKey, Pairs, Protocol, Secret32, WgKey};
@@ -451,7 +453,13 @@ async fn a_balancer_reaches_its_servers_through_the_tunnel_and_tells_how_they_ar
     node.ingress = vec![malha_tunnel::Allow::tcp(5_500..=5_501)];
     scene.hub.set_peer(node).await.unwrap();
     let stop = tokio_util::sync::CancellationToken::new();
-    tokio::spawn(malha_tunnel::forward(listener, behind, 100, stop));
+    tokio::spawn(malha_tunnel::forward(
+        listener,
+        behind,
+        100,
+        Arc::default(),
+        stop,
+    ));
     // Nothing listens on the second.
     let backends = [(hub, 5_500).into(), (hub, 5_501).into()];
     let balanced = balancer(81, &backends);

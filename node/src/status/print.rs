@@ -1,6 +1,7 @@
 //! The status as a page for people, in their language.
 
 use super::{PeerStatus, PolicyStatus, StatusDocument, StreamsStatus};
+use crate::plane::MAX_CONNECTIONS;
 use crate::text::{self, Lang};
 
 impl StatusDocument {
@@ -104,6 +105,10 @@ impl StatusDocument {
             let (name, port) = (&service.name, service.port);
             let target = service.target;
             lines.push(text::status_service(lang, name, port, target, state, age));
+            if service.over_limit > 0 {
+                let (count, limit) = (service.over_limit, MAX_CONNECTIONS);
+                lines.push(text::status_service_over_limit(lang, count, limit));
+            }
         }
     }
 

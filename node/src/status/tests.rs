@@ -7,6 +7,8 @@ use malha_proto::{NodeId, Revision, ServiceId};
 use tempfile::TempDir;
 
 use super::*;
+use crate::agent::{ControlView, ServiceView};
+use crate::testbed::netmap;
 use crate::text::Lang;
 
 fn healthy() -> StatusDocument {
@@ -49,6 +51,7 @@ fn healthy() -> StatusDocument {
             target: ([127, 0, 0, 1], 8080).into(),
             state: ServiceState::Up,
             for_ms: 1_000,
+            over_limit: 0,
         }],
         peers: vec![PeerStatus {
             id: NodeId(2),
@@ -159,6 +162,66 @@ fn what_became_of_the_interface_is_said_and_ipv4_alone_is_no_fault() {
 }
 
 #[test]
+fn the_document_has_what_the_plane_counted() {
+    let view = AgentView {
+        control: ControlView {
+            state: ControlState::Online,
+            since: 0,
+            transport: None,
+            controller: None,
+            seen_as: None,
+            last_error: None,
+        },
+        in_force: Some(Revision(10)),
+        newest: Some(Revision(10)),
+        services: vec![ServiceView {
+            id: ServiceId(3),
+            state: ServiceState::Up,
+            since: 0,
+        }],
+        quarantined: false,
+        policy: None,
+        unconfirmed: false,
+        apply_error: None,
+        save_error: None,
+    };
+    let mut plane = PlaneView {
+        over_limit: [(ServiceId(3), 7), (ServiceId(4), 1)].into(),
+        ..PlaneView::default()
+    };
+    plane.stats.device.flooded = 5;
+    let about = Surroundings {
+        node: NodeId(12),
+        engine: malha_tunnel::Engine::Netstack,
+        engine_reason: &EngineReason::Chosen,
+        shards: 1,
+        plane: &plane,
+        streams: None,
+        names: NamesStatus::default(),
+        started: 0,
+        now: 1,
+        wall_ms: 1,
+    };
+    let document = StatusDocument::new(&view, Some(&netmap(10)), &about);
+    assert_eq!(document.services[0].over_limit, 7);
+    assert_eq!(document.tunnel.dropped.flooded, 5);
+}
+
+#[test]
+fn what_a_service_refused_over_its_limit_is_said_in_both_languages() {
+    let mut status = healthy();
+    assert!(!status.page(Lang::En).contains("limit"));
+    status.services[0].over_limit = 7;
+    assert!(status.is_healthy());
+    let english = status.page(Lang::En);
+    let expected = "for 1 s\n    refused over the limit of 1000 connections: 7\n";
+    assert!(english.contains(expected), "{english}");
+    let portuguese = status.page(Lang::Pt);
+    let expected = "\n    recusadas acima do limite de 1000 conexões: 7\n";
+    assert!(portuguese.contains(expected), "{portuguese}");
+}
+
+#[test]
 fn a_guard_that_is_left_is_named() {
     let mut status = healthy();
     status.guards_left = vec!["malha_guard_before".into()];
@@ -236,6 +299,11 @@ fn an_older_agent_that_says_less_is_understood() {
     assert_eq!(interface, InterfaceStatus::default());
     let names: NamesStatus = serde_json::from_str(r#"{"nodes": 2}"#).unwrap();
     assert_eq!((names.nodes, names.declared), (2, vec![]));
+    let mut said = serde_json::to_value(healthy()).unwrap();
+    let service = said["services"][0].as_object_mut().unwrap();
+    assert_eq!(service.remove("over_limit"), Some(0.into()));
+    let document: StatusDocument = serde_json::from_value(said).unwrap();
+    assert_eq!(document, healthy());
 }
 
 #[tokio::test]

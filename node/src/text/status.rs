@@ -78,6 +78,10 @@ texts! {
         "  {name} (porta {port} → {target}): {state} há {age}",
         "  {name} (port {port} → {target}): {state} for {age}"
     }
+    status_service_over_limit(count, limit) {
+        "    recusadas acima do limite de {limit} conexões: {count}",
+        "    refused over the limit of {limit} connections: {count}"
+    }
     status_peers() { "Vizinhos", "Peers" }
     status_peer(name, handshake, endpoint, rx, tx) {
         "  {name}: {handshake}, {endpoint}, recebidos {rx}, enviados {tx}",

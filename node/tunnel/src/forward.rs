@@ -1,6 +1,8 @@
 //! Hands connections that arrive through the tunnel to a local target. It never looks at what they carry.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -12,22 +14,30 @@ use tokio_util::sync::CancellationToken;
 use crate::listener::TunnelListener;
 use crate::stream::BoxStream;
 
-/// Copies every connection of `listener` to `target` and back until `stop` is cancelled, at most `max_connections` at a time.
-/// If one side refuses or fails, the other is reset, so that whoever is there can tell this from an end of data. Returns when all its connections have ended or been reset.
+/// Copies every connection of `listener` to `target` and back until `stop` is cancelled, at most `max_connections` at a time:
+/// further ones are reset as soon as they come, and added to `over_limit`. If one side refuses or fails, the other is reset, so that whoever is there can tell this from an end of data. Returns when all its connections have ended or been reset.
 pub async fn forward(
     mut listener: TunnelListener,
     target: SocketAddr,
     max_connections: usize,
+    over_limit: Arc<AtomicU64>,
     stop: CancellationToken,
 ) {
     let mut connections = JoinSet::new();
     loop {
+        // In this order: a place that is free again is seen before somebody is refused for it.
         tokio::select! {
+            biased;
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => {}
-            accepted = listener.accept(), if connections.len() < max_connections => {
-                let Ok((stream, _)) = accepted else { break };
-                connections.spawn(carry(stream, target, stop.clone()));
+            accepted = listener.accept() => {
+                let Ok((mut stream, _)) = accepted else { break };
+                if connections.len() < max_connections {
+                    connections.spawn(carry(stream, target, stop.clone()));
+                } else {
+                    over_limit.fetch_add(1, Ordering::Relaxed);
+                    stream.abort();
+                }
             }
         }
     }

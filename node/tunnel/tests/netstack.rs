@@ -8,6 +8,8 @@
 mod nodes;
 
 use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use malha_tunnel::{TunnelError, TunnelEvent, forward};
@@ -336,7 +338,13 @@ async fn a_forward_reaches_a_local_target_and_resets_when_there_is_none() {
     let target = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = target.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let forwarding = tokio::spawn(forward(right.listen(80).await, address, 10, stop.clone()));
+    let forwarding = tokio::spawn(forward(
+        right.listen(80).await,
+        address,
+        10,
+        Arc::default(),
+        stop.clone(),
+    ));
     let mut near = left.dial(overlay(2, 80)).await.unwrap();
     near.write_all(b"to the target").await.unwrap();
     near.shutdown().await.unwrap();
@@ -355,6 +363,37 @@ async fn a_forward_reaches_a_local_target_and_resets_when_there_is_none() {
     timeout(LIMIT, forwarding).await.unwrap().unwrap();
 }
 
+#[tokio::test]
+async fn a_forward_resets_what_is_over_its_limit_and_counts_it_until_a_place_is_free() {
+    let (left, right) = pair().await;
+    let target = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = target.local_addr().unwrap();
+    let (over_limit, stop) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
+    let listener = right.listen(80).await;
+    let forwarding = forward(listener, address, 1, over_limit.clone(), stop.clone());
+    let forwarding = tokio::spawn(forwarding);
+    let only = left.dial(overlay(2, 80)).await.unwrap();
+    let (served, _) = target.accept().await.unwrap();
+    let reset = async || match left.dial(overlay(2, 80)).await {
+        Ok(mut near) => near.read_u8().await.unwrap_err().kind(),
+        Err(error) => error.kind(),
+    };
+    let kind = timeout(LIMIT, reset()).await.expect("nobody waits there");
+    assert_eq!(kind, ErrorKind::ConnectionReset);
+    assert_eq!(over_limit.load(Ordering::Relaxed), 1);
+    drop((only, served));
+    let served_again = async {
+        tokio::select! {
+            served = target.accept() => served.unwrap(),
+            // Each is refused until the first one's end has been seen.
+            () = async { loop { reset().await; } } => unreachable!(),
+        }
+    };
+    timeout(LIMIT, served_again).await.unwrap();
+    stop.cancel();
+    timeout(LIMIT, forwarding).await.unwrap().unwrap();
+}
+
 /// A file that ends like this is known not to be whole.
 #[tokio::test]
 async fn a_forward_that_breaks_is_no_end_of_data_for_the_local_target() {
@@ -364,7 +403,7 @@ async fn a_forward_that_breaks_is_no_end_of_data_for_the_local_target() {
     for stopped in [false, true] {
         let stop = CancellationToken::new();
         let listener = right.listen(80).await;
-        let forwarding = tokio::spawn(forward(listener, address, 10, stop.clone()));
+        let forwarding = tokio::spawn(forward(listener, address, 10, Arc::default(), stop.clone()));
         let mut near = left.dial(overlay(2, 80)).await.unwrap();
         near.write_all(b"half").await.unwrap();
         let (mut local, _) = target.accept().await.unwrap();

@@ -5,6 +5,7 @@
 mod commands;
 mod documents;
 mod manifests;
+mod reasons;
 mod sources;
 mod spdx;
 mod tree;

@@ -31,10 +31,7 @@ use malha_proto::{
 };
 
 pub use action::{Action, Ending};
-pub use carrier::{
-    CARRIER_CHANCE_MS, CARRIER_LINGER_MS, CARRIER_PAUSE_MS, CARRIER_REFUSED_PAUSE_MS,
-    SILENCE_COUNTS_MS,
-};
+pub use carrier::{CARRIER_CHANCE_MS, CARRIER_LINGER_MS, CARRIER_PAUSE_MS, SILENCE_COUNTS_MS};
 pub use dial::{DIAL_TIMEOUT_MS, PROXY_REFUSED_PAUSE_MS, QUIC_HEAD_START_MS, TCP_HEAD_START_MS};
 pub use event::{Event, FreshKeys, LinkError, LinkFault, LinkId, Transport};
 pub use health::{HUB_PATIENCE_MS, MAX_REPORT_PEERS, PROBE_INTERVAL_MS};
@@ -346,7 +343,7 @@ impl Agent {
         self.backoff.reset();
         self.quic_silences = 0;
         self.carrier.on_change(self.now);
-        self.dial.on_network_changed();
+        self.dial.forget_refusals();
         self.map.reached.on_network_changed(self.now);
         match &mut self.session {
             Some(session) => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use malha_proto::PathKind;
 
-use super::jitter::{Backoff, Jitter};
+use super::jitter::{Backoff, Jitter, Refusals};
 use super::{Action, LinkFault, Millis};
 
 /// UDP must have carried the hub for this long before the carrier is closed, milliseconds: a path that comes and goes shall
@@ -18,10 +18,6 @@ pub const SILENCE_COUNTS_MS: Millis = 20_000;
 
 /// No pause between two attempts is longer, milliseconds, but after refusals.
 pub const CARRIER_PAUSE_MS: Millis = 5_000;
-
-/// The longest pause after refusals in a row, milliseconds: a hub that takes no carriers will not take the next one, and a proxy that
-/// says no counts how often it is asked.
-pub const CARRIER_REFUSED_PAUSE_MS: Millis = 300_000;
 
 /// A carrier has so long to bring the hub back, milliseconds. After that the hub's silence is the silence of the carrier: its
 /// connection has died without a word, as it does in a NAT that was restarted or when the machine moves.
@@ -36,8 +32,8 @@ pub(super) struct CarrierKeeper {
     wanted_until: Option<Millis>,
     retry_at: Option<Millis>,
     backoff: Backoff,
-    /// How often in a row the controller has refused one, or the proxy to let it through.
-    refusals: u32,
+    /// Of the controller, or of the proxy to let one through.
+    refusals: Refusals,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -81,7 +77,7 @@ impl CarrierKeeper {
 
     pub(super) fn on_up(&mut self, carrier: u64, now: Millis) {
         if self.state == State::Opening(carrier) {
-            self.refusals = 0;
+            self.refusals.forget();
             self.state = State::Up {
                 number: carrier,
                 since: now,
@@ -113,7 +109,9 @@ impl CarrierKeeper {
         }
         self.state = State::Closed;
         let pause_ms = match fault {
-            LinkFault::Refused | LinkFault::ProxyRefused => self.refused_pause_ms(jitter),
+            LinkFault::Refused | LinkFault::ProxyRefused => {
+                self.refusals.pause_ms(CARRIER_PAUSE_MS / 2, jitter)
+            }
             _ => self.backoff.pause_ms(jitter).min(CARRIER_PAUSE_MS),
         };
         self.retry_at = Some(now + pause_ms);
@@ -121,7 +119,7 @@ impl CarrierKeeper {
 
     /// A session has begun, or the network is another: what was refused may be had now.
     pub(super) fn on_change(&mut self, now: Millis) {
-        if std::mem::take(&mut self.refusals) > 0 {
+        if self.refusals.forget() {
             self.retry_at = self.retry_at.map(|at| at.min(now));
         }
     }
@@ -168,14 +166,6 @@ impl CarrierKeeper {
 
     pub(super) fn timeout(&self) -> Option<Millis> {
         self.close_at().into_iter().chain(self.retry_at).min()
-    }
-
-    fn refused_pause_ms(&mut self, jitter: &mut Jitter) -> Millis {
-        let factor = 1_u64.checked_shl(self.refusals).unwrap_or(u64::MAX);
-        let longest_ms = CARRIER_PAUSE_MS.saturating_mul(factor);
-        let longest_ms = longest_ms.min(CARRIER_REFUSED_PAUSE_MS);
-        self.refusals = self.refusals.saturating_add(1);
-        longest_ms / 2 + jitter.up_to(longest_ms / 2)
     }
 
     fn close_at(&self) -> Option<Millis> {

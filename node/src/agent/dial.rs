@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use malha_proto::MAX_TOKEN_ADDRESSES;
 
+use super::jitter::{Jitter, Refusals};
 use super::{Action, LinkError, LinkFault, LinkId, Millis, Transport};
 
 /// QUIC's start before TCP joins the race, milliseconds.
@@ -18,7 +19,8 @@ pub const TCP_HEAD_START_MS: Millis = 6_000;
 /// After this long an attempt is over even if a transport still tries, milliseconds.
 pub const DIAL_TIMEOUT_MS: Millis = 12_000;
 
-/// Where a proxy has said no, none is asked for so long, milliseconds: by TCP for any controller, since it may be the credentials.
+/// Where a proxy has said no, none is asked for at least so long, milliseconds, and for longer after each further no: by TCP for any
+/// controller, since it may be the credentials.
 pub const PROXY_REFUSED_PAUSE_MS: Millis = 30_000;
 
 /// At most one attempt at a time, of at most one link per transport.
@@ -31,6 +33,7 @@ pub(super) struct Dial {
     /// What either transport failed of the last time, the newer one last; nothing since a link came up.
     failures: Vec<(Transport, LinkError)>,
     proxy_refusal: Option<ProxyRefusal>,
+    refusals: Refusals,
 }
 
 /// A proxy has said no.
@@ -87,6 +90,7 @@ impl Dial {
             attempt: None,
             failures: Vec::new(),
             proxy_refusal: None,
+            refusals: Refusals::default(),
         }
     }
 
@@ -107,9 +111,10 @@ impl Dial {
             .unwrap_or(0);
     }
 
-    /// In another network there may be another proxy, or none.
-    pub(super) fn on_network_changed(&mut self) {
+    /// In another network there may be another proxy, or none; and one that said no before a session stood may know better.
+    pub(super) fn forget_refusals(&mut self) {
         self.proxy_refusal = None;
+        self.refusals.forget();
     }
 
     pub(super) fn is_dialing(&self) -> bool {
@@ -167,7 +172,7 @@ impl Dial {
         actions.extend(other.map(|link| Action::Close { link }));
         self.failures.clear();
         if transport == Transport::Tcp {
-            self.proxy_refusal = None;
+            self.forget_refusals();
         }
         Some((attempt.controller, transport))
     }
@@ -177,6 +182,7 @@ impl Dial {
         link: LinkId,
         error: LinkError,
         now: Millis,
+        jitter: &mut Jitter,
         actions: &mut VecDeque<Action>,
     ) -> Failure {
         let Some(attempt) = &mut self.attempt else {
@@ -192,9 +198,10 @@ impl Dial {
             return Failure::Stale;
         };
         if error.fault == LinkFault::ProxyRefused {
+            let pause_ms = self.refusals.pause_ms(PROXY_REFUSED_PAUSE_MS, jitter);
             self.proxy_refusal = Some(ProxyRefusal {
                 controller: attempt.controller.clone(),
-                until: now + PROXY_REFUSED_PAUSE_MS,
+                until: now + pause_ms,
             });
         }
         let joins = attempt.joins.take();

@@ -8,6 +8,9 @@ pub const BACKOFF_FIRST_MS: Millis = 200;
 /// No pause is longer, milliseconds.
 pub const BACKOFF_LONGEST_MS: Millis = 30_000;
 
+/// No pause after refusals in a row is longer, milliseconds.
+const REFUSED_LONGEST_MS: Millis = 300_000;
+
 /// A stream of evenly spread numbers from one seed (SplitMix64). Not for secrets.
 #[derive(Clone, Debug)]
 pub(super) struct Jitter(u64);
@@ -49,6 +52,27 @@ impl Backoff {
 
     pub(super) fn reset(&mut self) {
         self.failures = 0;
+    }
+}
+
+/// Pauses after refusals in a row: who said no will say it again, and a proxy may count how often it is shown wrong credentials.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    in_a_row: u32,
+}
+
+impl Refusals {
+    /// `first_ms` to twice that after the first one, doubled with each further one up to [`REFUSED_LONGEST_MS`].
+    pub(super) fn pause_ms(&mut self, first_ms: Millis, jitter: &mut Jitter) -> Millis {
+        let factor = 2_u64.checked_shl(self.in_a_row).unwrap_or(u64::MAX);
+        let longest_ms = first_ms.saturating_mul(factor).min(REFUSED_LONGEST_MS);
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        longest_ms / 2 + jitter.up_to(longest_ms / 2)
+    }
+
+    /// Starts anew, and says whether there were any.
+    pub(super) fn forget(&mut self) -> bool {
+        std::mem::take(&mut self.in_a_row) > 0
     }
 }
 

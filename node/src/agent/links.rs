@@ -32,7 +32,8 @@ impl Agent {
             self.control_since = self.now;
             return self.dial_again();
         }
-        let failure = self.dial.failed(link, error, self.now, &mut self.actions);
+        let (now, jitter) = (self.now, &mut self.jitter);
+        let failure = (self.dial).failed(link, error, now, jitter, &mut self.actions);
         if failure != Failure::Stale {
             self.note_failure(self.dial.error().cloned());
         }

@@ -316,6 +316,7 @@ impl Agent {
         if let Some(session) = &mut self.session {
             let earliest = session.reported_at.map_or(0, |at| at + REPORT_GAP_MS);
             session.report_at = session.report_at.min(earliest.max(self.now));
+            self.dial.forget_refusals();
         }
     }
 

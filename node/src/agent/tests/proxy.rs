@@ -62,7 +62,7 @@ fn a_proxy_that_said_no_is_asked_slowly_and_quic_as_before() {
     let mut world = refused();
     let dialed = live_behind(&mut world, LinkFault::ProxyRefused, 3_600_000);
     let tcp = by(Transport::Tcp, &dialed);
-    assert!((40..=120).contains(&tcp.len()), "{} times", tcp.len());
+    assert!((10..=20).contains(&tcp.len()), "{} times", tcp.len());
     let soon = |pair: &[&Dialed]| pair[1].at < pair[0].at + PROXY_REFUSED_PAUSE_MS;
     assert!(!tcp.windows(2).any(soon));
     assert!(by(Transport::Quic, &dialed).len() > 200);
@@ -71,7 +71,7 @@ fn a_proxy_that_said_no_is_asked_slowly_and_quic_as_before() {
 #[test]
 fn a_proxy_that_only_fails_is_asked_with_every_attempt() {
     let mut world = refused();
-    live_behind(&mut world, LinkFault::Proxy, PROXY_REFUSED_PAUSE_MS);
+    live_behind(&mut world, LinkFault::Proxy, 2 * PROXY_REFUSED_PAUSE_MS);
     let dialed = live_behind(&mut world, LinkFault::Proxy, 3_600_000);
     let asked = by(Transport::Tcp, &dialed).len();
     assert_eq!(asked, by(Transport::Quic, &dialed).len());
@@ -100,6 +100,24 @@ fn a_controller_that_was_reached_since_keeps_its_turn() {
     world.lose(link);
     world.until_dialed();
     assert_eq!(world.agent.view().control.controller, by);
+}
+
+#[test]
+fn a_session_that_stood_ends_the_row_of_refusals() {
+    let mut world = refused();
+    live_behind(&mut world, LinkFault::ProxyRefused, 3_600_000);
+    let (quic, _) = world.until_dialed();
+    world.tell(connected(quic));
+    world.hear(quic, welcome());
+    world.live(quic, STABLE_SESSION_MS);
+    world.lose(quic);
+    let dialed = live_behind(
+        &mut world,
+        LinkFault::ProxyRefused,
+        5 * PROXY_REFUSED_PAUSE_MS,
+    );
+    let asked = by(Transport::Tcp, &dialed).len();
+    assert!((2..=3).contains(&asked), "{asked} times");
 }
 
 #[test]

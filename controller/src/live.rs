@@ -13,7 +13,8 @@ use malha_core::State;
 use malha_core::health::{Broken, Diagnosis, Observed, ServiceObserved};
 use malha_core::limits::MAX_SERVICES_PER_NODE;
 use malha_proto::{
-    FarewellReason, Hop, HopState, NodeId, NodeReport, PathKind, PathProbe, ServiceId, ServiceState,
+    FarewellReason, Hop, HopState, MAX_PEERS, NodeId, NodeReport, PathKind, PathProbe, ServiceId,
+    ServiceState,
 };
 use malha_tunnel::InterfaceState;
 use tokio::sync::watch;
@@ -59,6 +60,8 @@ struct LiveNode {
     paths: BTreeMap<NodeId, PathKind>,
     /// The policy for whose confirmation it waited in vain.
     policy_given_up: Option<u64>,
+    /// How many peers its newest netmap has, where it takes fewer.
+    too_many_peers: Option<u64>,
     verdict: Option<Diagnosis>,
 }
 
@@ -103,12 +106,17 @@ impl Live {
 
     /// A node told what it sees of its services.
     pub fn report(&self, node: NodeId, report: &NodeReport, now_ms: u64) {
-        let mut fell_back = false;
+        let mut is_news = false;
         self.balancing
             .report(node, &report.balancers, &report.backends);
         self.note(node, now_ms, |live| {
-            fell_back = live.policy_given_up != report.policy_given_up;
+            let former = (live.policy_given_up, live.too_many_peers);
+            is_news = former != (report.policy_given_up, report.too_many_peers);
+            if let (None, Some(peers)) = (live.too_many_peers, report.too_many_peers) {
+                tracing::warn!(%node, peers, limit = MAX_PEERS, "a node has more peers than it takes, and keeps its former netmap");
+            }
             live.policy_given_up = report.policy_given_up;
+            live.too_many_peers = report.too_many_peers;
             for seen in &report.peers {
                 match seen.path {
                     Some(path) if live.paths.len() < MAX_PATHS_SEEN => {
@@ -129,7 +137,7 @@ impl Live {
                 }
             }
         });
-        self.ring(fell_back);
+        self.ring(is_news);
     }
 
     /// How packets from a node to a peer that is no hub travel, as the node told last.
@@ -142,6 +150,12 @@ impl Live {
     #[must_use]
     pub fn policy_given_up(&self, node: NodeId) -> Option<u64> {
         self.lock().get(&node)?.policy_given_up
+    }
+
+    /// How many peers a node's newest netmap has, where they are more than it takes: it goes on with the one before.
+    #[must_use]
+    pub fn too_many_peers(&self, node: NodeId) -> Option<u64> {
+        self.lock().get(&node)?.too_many_peers
     }
 
     /// A probe through the real path came back. Silence since before the last handshake says nothing of the tunnel now.
@@ -398,6 +412,23 @@ mod tests {
         live.session_closed(NODE, None, 2_000);
         assert_eq!(live.path(NODE, other), None);
         assert_eq!(live.policy_given_up(NODE), Some(7), "it still filters so");
+    }
+
+    #[test]
+    fn a_node_with_too_many_peers_rings_until_its_map_fits() {
+        let live = Live::new();
+        live.report(NODE, &NodeReport::default(), 500);
+        let mut changes = live.changes();
+        for (told, rings) in [(Some(20_001), true), (Some(20_001), false), (None, true)] {
+            let report = NodeReport {
+                too_many_peers: told,
+                ..NodeReport::default()
+            };
+            live.report(NODE, &report, 1_000);
+            assert_eq!(changes.has_changed().unwrap(), rings);
+            changes.mark_unchanged();
+            assert_eq!(live.too_many_peers(NODE), told);
+        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub use dial::{DIAL_TIMEOUT_MS, PROXY_REFUSED_PAUSE_MS, QUIC_HEAD_START_MS, TCP_
 pub use event::{Event, FreshKeys, LinkError, LinkFault, LinkId, Transport};
 pub use health::{HUB_PATIENCE_MS, MAX_REPORT_PEERS, PROBE_INTERVAL_MS};
 pub use jitter::{BACKOFF_FIRST_MS, BACKOFF_LONGEST_MS};
-pub use map::{MAX_PEERS, MAX_SERVICES, REPAIR_FIRST_MS, REPAIR_LONGEST_MS};
+pub use map::{MAX_SERVICES, REPAIR_FIRST_MS, REPAIR_LONGEST_MS, TooLarge};
 pub use probes::{PROBE_PATIENCE_MS, PROBE_TARGET_INTERVAL_MS, PROBE_TARGETS_AT_ONCE};
 pub use saving::SAVE_RETRY_MS;
 pub use view::{AgentView, ControlState, ControlView, PolicyView, ServiceView};

@@ -333,6 +333,7 @@ impl Shell {
                     self.next.push_back(Event::Applied { revision, result });
                 }
             }
+            Action::NoteTooLarge(why) => tracing::warn!(%why, "the newest map is not taken"),
             Action::RebindTunnel => {
                 // With that many orders waiting, another rebind waits among them.
                 let _ = self.orders.try_send(PlaneOrder::Rebind);

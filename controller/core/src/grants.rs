@@ -9,6 +9,7 @@ use crate::draft::Draft;
 use crate::limits::MAX_GRANTS;
 use crate::model::{Grant, GrantOrigin, Opening, Selector};
 use crate::noun::{Noun, Plenty};
+use crate::policy::check_peers;
 use crate::reason::Reason;
 
 pub(crate) fn add(
@@ -33,6 +34,7 @@ pub(crate) fn add(
         });
     }
     check_limit(Plenty::Grants, draft.state.grants.len(), MAX_GRANTS)?;
+    let before = draft.state.clone();
     let id = GrantId(draft.next_id());
     draft.put(Grant {
         id,
@@ -41,6 +43,7 @@ pub(crate) fn add(
         allow: allow.into(),
         origin: GrantOrigin::Operator,
     });
+    check_peers(&before, &draft.state)?;
     Ok(Answer::Grant(id))
 }
 

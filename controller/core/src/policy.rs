@@ -13,6 +13,7 @@ mod evaluate;
 mod groups;
 mod in_force;
 mod later;
+mod peers;
 mod ports;
 mod schedule;
 mod who;
@@ -45,6 +46,7 @@ pub use evaluate::{RuleReason, RuleVerdict};
 pub use in_force::{Emergency, PendingPolicy, PolicyInForce, PolicyVersion, VersionOrigin};
 pub(crate) use in_force::{Rules, follow};
 pub use later::{Later, LaterChange};
+pub(crate) use peers::check_peers;
 pub use schedule::Schedule;
 pub(crate) use who::PROFILE_WORDS;
 pub use who::{Who, profile_name};
@@ -72,6 +74,7 @@ pub(crate) fn apply(draft: &mut Draft, wish: &Wish, author: Author) -> Result<An
         return Err(invalid("difference", reason));
     }
     draft.state.check_tests(&policy, now_ms)?;
+    check_peers(&draft.state, &draft.state.under(&policy, now_ms))?;
     let change = ProposedChange::Text {
         text: text.to_owned(),
     };

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use malha_proto::NameError;
+use malha_proto::{MAX_PEERS, NameError};
 
 use crate::declaration::PlaceError;
 use crate::limits::{
@@ -145,6 +145,9 @@ reasons! {
         "policy version {version} is in force, and grants stand in its text: write it out with `malha policy show > FILE`, edit its [[grant]] entries, and put it in force with `malha policy apply FILE`"
     "grant-needs-approval" GrantNeedsApproval { organization: String }
         "organization {organization} asks for a second approver: write the grants as a policy, which can be approved (`malha policy show > FILE`, `malha policy apply FILE`)"
+
+    "grant-too-many-peers" TooManyPeers { node: String, peers: usize }
+        "node {node} would have {peers} peers, and a node takes at most {MAX_PEERS}: grant to fewer, or between fewer groups at once"
 
     "difference-hash" DifferenceHash "give the hash of what was seen"
     "difference-changed" DifferenceChanged { gaining: u64, losing: u64 }

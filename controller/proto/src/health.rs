@@ -101,6 +101,10 @@ pub struct NodeReport {
     #[n(6)]
     #[cbor(default, skip_if = "Vec::is_empty")]
     pub balancers: Vec<BalancerReport>,
+    /// How many peers the newest netmap has, where they are more than [`crate::MAX_PEERS`]: this node goes on with the one before.
+    /// With every report.
+    #[n(7)]
+    pub too_many_peers: Option<u64>,
 }
 
 /// What a probe through the real path (edge → tunnel → node → target) met.

@@ -44,8 +44,8 @@ pub use message::{
 };
 pub use name::{HostName, Label, NameError};
 pub use netmap::{
-    Allow, ClosedPort, Exposure, FormerAllow, Me, Netmap, NetmapDelta, PatchError, Peer, Port,
-    Profile, Protocol, Service, ServiceKind,
+    Allow, ClosedPort, Exposure, FormerAllow, MAX_PEERS, Me, Netmap, NetmapDelta, PatchError, Peer,
+    Port, Profile, Protocol, Service, ServiceKind,
 };
 pub use pair::{
     MAX_CANDIDATES, MAX_PAIRS, MAX_PAIRS_PER_MESSAGE, Pair, PairKey, PairTable, Pairs, RelayGrant,

@@ -430,6 +430,9 @@ fn diff_entries<K: Ord + Copy, V: PartialEq + Clone>(
     (put, gone)
 }
 
+/// How many peers a node takes; it goes on with the map before one that has more.
+pub const MAX_PEERS: usize = 20_000;
+
 /// Sizes a buffer; not a limit.
 const PEER_BYTES_GUESS: usize = 160;
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use minicbor::{Decode, Encode};
 
-use crate::{NodeId, Secret32, WgKey};
+use crate::{MAX_PEERS, NodeId, Secret32, WgKey};
 
 /// The most candidates of one pair.
 pub const MAX_CANDIDATES: usize = 16;
@@ -14,8 +14,8 @@ pub const MAX_CANDIDATES: usize = 16;
 /// The most pairs of one message: well below a frame, so that a node with more peers gets several.
 pub const MAX_PAIRS_PER_MESSAGE: usize = 2_000;
 
-/// The most pairs that a node keeps; as many as a netmap may have peers.
-pub const MAX_PAIRS: usize = 20_000;
+/// The most pairs that a node keeps.
+pub const MAX_PAIRS: usize = MAX_PEERS;
 
 /// A node's own end of a way through the hub's relay, which sees sealed packets only.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

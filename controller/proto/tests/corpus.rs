@@ -154,6 +154,7 @@ fn messages_to_controller() -> Vec<ToController> {
         backends: vec![],
         policy_given_up: None,
         balancers: vec![],
+        too_many_peers: None,
     };
     vec![
         ToController::Enrol(Box::new(EnrolRequest {

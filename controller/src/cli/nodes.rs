@@ -2,7 +2,7 @@
 
 use clap::{Subcommand, ValueEnum};
 use http::Method;
-use malha_proto::{Hop, PathKind, ServiceState};
+use malha_proto::{Hop, MAX_PEERS, PathKind, ServiceState};
 use serde_json::json;
 
 use crate::api::{
@@ -207,6 +207,10 @@ impl Row for Node {
         }
         if let Some(policy) = &self.policy {
             lines.push((Word::Policy, policy_line(policy, screen)));
+        }
+        if let Some(peers) = self.too_many_peers {
+            let line = text::node_too_many_peers(screen.lang, peers, MAX_PEERS);
+            lines.push((Word::Policy, line));
         }
         if let Some(tunnel) = &self.tunnel {
             lines.extend(tunnel_lines(tunnel, screen));

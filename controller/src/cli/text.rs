@@ -138,6 +138,10 @@ sentences! {
         "ninguém confirmou a versão {version}: o nó voltou ao filtro anterior",
         "nobody confirmed version {version}: the node went back to the former filter"
     }
+    node_too_many_peers(peers, limit) {
+        "o nó teria {peers} pares e aceita no máximo {limit}: segue com o mapa anterior; permita menos na política",
+        "the node would have {peers} peers and takes at most {limit}: it keeps its former netmap; grant less in the policy"
+    }
     balancer_opens(from, to, ports) { "{from} → {to}: {ports}", "{from} → {to}: {ports}" }
     profile_edited(name, since) {
         "Perfil editado {since}; o original volta com: malha profile reset {name}",

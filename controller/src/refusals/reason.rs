@@ -7,6 +7,7 @@ use malha_core::limits::{
     MAX_HEALTH_PATH_CHARS, MAX_PATH_CHARS, MAX_POLICY_TEST_TIMES, MAX_PORTS_PER_PROFILE,
     MAX_TOKEN_TTL_S, MAX_TOKEN_USES, MIN_CONFIRM_WITHIN_MS, MIN_TOKEN_TTL_S,
 };
+use malha_proto::MAX_PEERS;
 use malha_web::Bilingual;
 
 use super::{both, name, place, sentence};
@@ -105,6 +106,8 @@ portuguese! {
         "A versão {version} da política está em vigor, e as permissões ficam no texto dela. Altere o texto na página Política, ou com `malha policy show > ARQUIVO` e `malha policy apply ARQUIVO`."
     GrantNeedsApproval { organization }
         "A organização {organization} pede um segundo aprovador: escreva as permissões como política, que pode ser aprovada (`malha policy show > ARQUIVO`, `malha policy apply ARQUIVO`)."
+    TooManyPeers { node, peers }
+        "O nó {node} teria {peers} pares, e um nó aceita no máximo {MAX_PEERS}: permita a menos nós, ou entre menos grupos de cada vez."
     DifferenceHash "Informe o hash da diferença que foi vista."
     DifferenceChanged { gaining, losing }
         "O que este texto muda já não é o que foi visto (agora {gaining} pares ganham e {losing} perdem). Veja a diferença de novo antes de salvar."

@@ -45,6 +45,8 @@ pub enum ChannelError {
     Io(#[from] std::io::Error),
     #[error("the node sent {0}")]
     Frame(#[from] FrameError),
+    #[error("a message for the node does not fit: {0}")]
+    Unsendable(FrameError),
     #[error("the node takes nothing for {} s", STALL_LIMIT.as_secs())]
     Stalled,
     #[error("the node did not take a message within {} s", SEND_LIMIT.as_secs())]
@@ -111,7 +113,11 @@ impl Channel {
     /// Sends one message whole, however slowly its reader takes it, within [`SEND_LIMIT`]. After an error, or cancelled, the stream
     /// carries nothing any more.
     pub async fn send(&mut self, message: &ToNode) -> Result<(), ChannelError> {
-        let frame = encode_frame(message, MAX_FRAME_TO_NODE_BYTES)?;
+        let frame = encode_frame(message, MAX_FRAME_TO_NODE_BYTES).map_err(|error| {
+            let node = self.certificate.map(|it| it.node);
+            tracing::warn!(?node, %error, "a message does not fit into a frame");
+            ChannelError::Unsendable(error)
+        })?;
         self.send_frame(&frame).await
     }
 

@@ -7,7 +7,7 @@ use malha_proto::{
     Lease, Netmap, PairTable, ProbeOrder, RefusalCode, ServiceId, ServiceKind, ToController,
 };
 
-use super::{LinkId, Transport};
+use super::{LinkId, TooLarge, Transport};
 
 /// Why an agent ends for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,6 +49,8 @@ pub enum Action {
     Share(Arc<PairTable>),
     /// Make the data plane be this map, and nothing but it. Only one is under way at a time.
     Apply(Arc<Netmap>),
+    /// Tell the log that the newest map is not taken, and the one before stays in force.
+    NoteTooLarge(TooLarge),
     /// Look once whether the service's local target answers.
     Probe {
         service: ServiceId,

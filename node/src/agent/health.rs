@@ -241,6 +241,7 @@ impl Health {
             backends,
             policy_given_up: None,
             balancers: self.balancer_reports(),
+            too_many_peers: None,
         }
     }
 

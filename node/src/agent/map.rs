@@ -3,18 +3,18 @@
 //! again, and who may do less must hear it.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use malha_proto::{Netmap, NetmapDelta, Revision};
+use malha_proto::{MAX_PEERS, Netmap, NetmapDelta, Revision};
 
 use super::fallback::{Fallback, PolicyView};
 use super::hub_places::Reached;
 use super::{Action, Millis};
 use crate::plane::Applied;
 
-/// How many peers and services a netmap may have; a map beyond them is not taken.
-pub const MAX_PEERS: usize = 20_000;
+/// How many services a netmap may have; a map beyond that, or beyond [`MAX_PEERS`], is not taken.
 pub const MAX_SERVICES: usize = 1_000;
 
 /// The pause before a failed apply or save is tried again, milliseconds; doubled up to the longest.
@@ -42,7 +42,9 @@ pub(super) struct MapPipeline {
     owed: bool,
     fallback: Fallback,
     pub(super) reached: Reached,
-    pub(super) apply_error: Option<String>,
+    /// The newest map was not taken.
+    too_large: Option<TooLarge>,
+    apply_error: Option<String>,
     pub(super) save_error: Option<String>,
 }
 
@@ -51,8 +53,25 @@ pub(super) struct MapPipeline {
 pub(super) enum Misfit {
     /// It does not start where this node is.
     Delta,
-    /// It is for another node, or beyond the limits.
-    Hostile,
+    /// It is beyond the limits, and the one before stays.
+    TooLarge,
+}
+
+/// What a map has that is beyond the limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLarge {
+    pub peers: usize,
+    pub services: usize,
+}
+
+impl fmt::Display for TooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { peers, services } = self;
+        write!(
+            f,
+            "the netmap has {peers} peers and {services} services; a node takes at most {MAX_PEERS} and {MAX_SERVICES}"
+        )
+    }
 }
 
 impl MapPipeline {
@@ -93,10 +112,15 @@ impl MapPipeline {
         now: Millis,
         actions: &mut VecDeque<Action>,
     ) -> Result<(), Misfit> {
-        let fits = map.peers.len() <= MAX_PEERS && map.services.len() <= MAX_SERVICES;
-        if !fits {
-            return Err(Misfit::Hostile);
+        let (peers, services) = (map.peers.len(), map.services.len());
+        if peers > MAX_PEERS || services > MAX_SERVICES {
+            let too_large = TooLarge { peers, services };
+            if self.too_large.replace(too_large).is_none() {
+                actions.push_back(Action::NoteTooLarge(too_large));
+            }
+            return Err(Misfit::TooLarge);
         }
+        self.too_large = None;
         self.fallback.follow(&map, now);
         self.owed = true;
         // A map that is there already keeps its identity, so that it is neither applied nor saved twice.
@@ -133,6 +157,8 @@ impl MapPipeline {
         controller: Option<SocketAddr>,
         actions: &mut VecDeque<Action>,
     ) {
+        // Where the former map is the newest again, the controller sends none.
+        self.too_large = None;
         let effective = |it: &Self| it.received.as_ref().map(|map| it.effective(map));
         let former = effective(self);
         self.reached.on_session(controller);
@@ -218,6 +244,16 @@ impl MapPipeline {
 
     pub(super) fn policy(&self) -> Option<PolicyView> {
         self.fallback.view()
+    }
+
+    pub(super) fn too_large(&self) -> Option<TooLarge> {
+        self.too_large
+    }
+
+    /// Why the newest map is not in force.
+    pub(super) fn error(&self) -> Option<String> {
+        let too_large = self.too_large.as_ref().map(ToString::to_string);
+        too_large.or_else(|| self.apply_error.clone())
     }
 
     pub(super) fn given_up(&self) -> Option<u64> {

@@ -151,29 +151,22 @@ impl Agent {
         session.hearing = Hearing::new(now);
         self.map.reached.on_heard(now);
         match message {
+            ToNode::Snapshot(map) if map.me.id != self.config.node => {
+                self.break_off(link, "a netmap that is not for this node");
+            }
             ToNode::Snapshot(map) => {
                 session.snapshot_asked_at = None;
-                let misfit = match map.me.id == self.config.node {
-                    true => self.map.replace(*map, now, &mut self.actions).err(),
-                    false => Some(Misfit::Hostile),
-                };
-                match misfit {
-                    None => self.held = false,
-                    Some(_) => self.break_off(link, "a netmap that is not for this node"),
+                if self.map.replace(*map, now, &mut self.actions).is_ok() {
+                    self.held = false;
                 }
             }
             ToNode::Delta(delta) => {
-                let foreign = (delta.me.as_ref()).is_some_and(|me| me.id != self.config.node);
-                let result = match foreign {
-                    true => Err(Misfit::Hostile),
-                    false => self.map.patch(*delta, now, &mut self.actions),
-                };
-                match result {
-                    Ok(()) => {}
-                    Err(Misfit::Delta) => self.ask_snapshot(),
-                    Err(Misfit::Hostile) => {
-                        self.break_off(link, "a delta that is not for this node");
-                    }
+                if (delta.me.as_ref()).is_some_and(|me| me.id != self.config.node) {
+                    return self.break_off(link, "a delta that is not for this node");
+                }
+                let taken = self.map.patch(*delta, now, &mut self.actions);
+                if taken == Err(Misfit::Delta) {
+                    self.ask_snapshot();
                 }
             }
             ToNode::Heartbeat => {}
@@ -316,7 +309,6 @@ impl Agent {
         if let Some(session) = &mut self.session {
             let earliest = session.reported_at.map_or(0, |at| at + REPORT_GAP_MS);
             session.report_at = session.report_at.min(earliest.max(self.now));
-            self.dial.forget_refusals();
         }
     }
 
@@ -324,6 +316,7 @@ impl Agent {
         let now = self.now;
         if let Some(session) = self.session.as_mut().filter(|s| s.has_stood()) {
             self.backoff.reset();
+            self.dial.forget_refusals();
             if session.transport == Transport::Quic {
                 self.quic_silences = 0;
             }
@@ -342,6 +335,8 @@ impl Agent {
         let applied = self.map.in_force().map_or(Revision(0), |map| map.revision);
         let mut report = self.health.report(applied, now);
         report.policy_given_up = self.map.given_up();
+        let too_large = self.map.too_large();
+        report.too_many_peers = too_large.and_then(|it| u64::try_from(it.peers).ok());
         self.send(link, ToController::Report(report));
     }
 }

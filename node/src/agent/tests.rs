@@ -4,6 +4,7 @@ mod disk;
 mod fallback;
 mod hub_places;
 mod identity;
+mod limits;
 mod links;
 mod probes;
 mod proxy;

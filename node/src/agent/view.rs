@@ -68,7 +68,7 @@ impl Agent {
             quarantined: self.held || self.map.received().is_some_and(|map| map.me.quarantined),
             policy: self.map.policy(),
             unconfirmed: !self.welcomed,
-            apply_error: self.map.apply_error.clone(),
+            apply_error: self.map.error(),
             save_error: (self.map.save_error.clone())
                 .or(self.pairs.saving.error().cloned())
                 .or(self.lease.error().cloned())

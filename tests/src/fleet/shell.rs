@@ -322,6 +322,7 @@ impl Fleet {
             Action::Share(_)
             | Action::OpenCarrier { .. }
             | Action::CloseCarrier { .. }
+            | Action::NoteTooLarge(_)
             | Action::ProbePorts(_) => {}
             Action::SaveControllers(list) => self.write_disk(id, DiskWrite::Controllers(list)),
             Action::MakeKeys { wireguard } => {

@@ -65,6 +65,9 @@ pub struct Node {
     /// Only while a policy waits for its confirmation, or did in vain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<NodePolicy>,
+    /// How many peers its newest netmap has, only where a node takes fewer: it keeps the netmap before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub too_many_peers: Option<u64>,
     /// The hub's side of the tunnel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tunnel: Option<Tunnel>,
@@ -333,6 +336,7 @@ impl Resource for Node {
                 .collect(),
             session: session.as_ref().map(Session::of),
             policy: NodePolicy::of(api, state, id),
+            too_many_peers: api.context.live.too_many_peers(id),
             tunnel: (api.context.live.tunnel(id))
                 .map(|seen| Tunnel::of(&seen, api.context.pairs.key_epoch(id))),
             quarantine: match &node.state {

@@ -22,6 +22,9 @@ use malha_proto::{ALPN, Fingerprint};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::agent::{LinkError, LinkFault, Transport};
+use crate::clock;
+use crate::state::Validity;
+use crate::text::{self, Lang};
 
 pub(crate) use address::reach;
 pub use carrier::dial_carrier;
@@ -63,7 +66,49 @@ pub async fn dial(
         }
     };
     // What the verifier saw says more than the alert that came of it.
-    result.map_err(|error| tls.verdict().unwrap_or(error))
+    result.map_err(|error| {
+        tls.verdict()
+            .unwrap_or_else(|| credentials.explained(error))
+    })
+}
+
+impl Credentials {
+    /// The other side only hangs up on a node whose certificate is outside its time; this says so, and by how much.
+    fn explained(&self, error: LinkError) -> LinkError {
+        let is_met = matches!(error.fault, LinkFault::Tls | LinkFault::Closed);
+        let shown = self.node.as_ref().filter(|_| is_met);
+        let validity = shown.and_then(|node| Validity::of(&node.certificate));
+        let untimely = validity.and_then(|validity| untimely(validity, clock::unix_s()));
+        untimely.map_or(error, |why| LinkError::new(LinkFault::Clock, why))
+    }
+}
+
+/// What is wrong with a node's certificate at this time, seconds of the Unix epoch.
+fn untimely(validity: Validity, now_s: i64) -> Option<String> {
+    let early_s = validity.not_before_s.saturating_sub(now_s);
+    let late_s = now_s.saturating_sub(validity.not_after_s);
+    if early_s > 0 {
+        return Some(format!(
+            "this node's certificate begins {} from now by this machine's clock: either that clock is behind, or the controller's was ahead when it signed; if it is right, `malha node replace` gives another",
+            span(early_s)
+        ));
+    }
+    (late_s > 0).then(|| {
+        format!(
+            "this node's certificate ended {} ago by this machine's clock: either that clock is ahead, or no renewal came; if it is right, `malha node replace` gives another",
+            span(late_s)
+        )
+    })
+}
+
+/// A positive time, in the one or two units in which a person would say it.
+fn span(seconds: i64) -> String {
+    text::age(
+        Lang::En,
+        u64::try_from(seconds)
+            .unwrap_or_default()
+            .saturating_mul(1_000),
+    )
 }
 
 pub(crate) fn unreachable(error: impl std::fmt::Display) -> LinkError {

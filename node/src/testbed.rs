@@ -42,7 +42,7 @@ pub(crate) struct TestAuthority {
     pub(crate) certificate: CertificateDer<'static>,
 }
 
-/// When the controller's certificate is valid, from now.
+/// When a certificate is valid, from now.
 #[derive(Clone, Copy)]
 pub(crate) enum Lifetime {
     Now,
@@ -113,15 +113,24 @@ impl TestAuthority {
 
     /// A node's certificate for the key of a CSR.
     pub(crate) fn sign(&self, csr: &[u8]) -> Vec<u8> {
+        self.sign_for(csr, Lifetime::Now)
+    }
+
+    fn sign_for(&self, csr: &[u8], lifetime: Lifetime) -> Vec<u8> {
         let csr = CertificateSigningRequestParams::from_der(&csr.into()).unwrap();
         let mut params = CertificateParams::new([]).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        lifetime.give_to(&mut params);
         let certificate = params.signed_by(&csr.public_key, &self.issuer).unwrap();
         certificate.der().to_vec()
     }
 
     /// What a node holds once it is enrolled.
     pub(crate) fn node_credentials(&self) -> Credentials {
+        self.node_credentials_of(Lifetime::Now)
+    }
+
+    pub(crate) fn node_credentials_of(&self, lifetime: Lifetime) -> Credentials {
         let key = KeyPair::generate().unwrap();
         let csr = CertificateParams::new([]).unwrap();
         let csr = csr.serialize_request(&key).unwrap();
@@ -130,7 +139,7 @@ impl TestAuthority {
             authority: self.fingerprint(),
             authority_certificate: Some(self.certificate.clone()),
             node: Some(NodeCredentials {
-                certificate: self.sign(csr.der()).into(),
+                certificate: self.sign_for(csr.der(), lifetime).into(),
                 key: key.into(),
             }),
         }
@@ -145,14 +154,7 @@ impl TestAuthority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([CONTROLLER_TLS_NAME.to_owned()]).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let now = OffsetDateTime::now_utc();
-        let (from, to) = match lifetime {
-            Lifetime::Now => (-1, 1),
-            Lifetime::Over => (-9, -1),
-            Lifetime::NotYet => (1, 9),
-        };
-        params.not_before = now + time::Duration::days(from);
-        params.not_after = now + time::Duration::days(to);
+        lifetime.give_to(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let chain = vec![certificate.der().clone(), self.certificate.clone()];
         let mut roots = RootCertStore::empty();
@@ -170,6 +172,19 @@ impl TestAuthority {
             .unwrap();
         config.alpn_protocols = vec![ALPN.to_vec()];
         config
+    }
+}
+
+impl Lifetime {
+    fn give_to(self, params: &mut CertificateParams) {
+        let now = OffsetDateTime::now_utc();
+        let (from, to) = match self {
+            Self::Now => (-1, 1),
+            Self::Over => (-9, -1),
+            Self::NotYet => (1, 9),
+        };
+        params.not_before = now + time::Duration::days(from);
+        params.not_after = now + time::Duration::days(to);
     }
 }
 

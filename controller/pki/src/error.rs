@@ -62,6 +62,10 @@ pub enum PkiError {
     StoredAuthority(&'static str),
     #[error("the authority is not valid at the asked time; it ends at {ends}: make a new one")]
     AuthorityEnded { ends: OffsetDateTime },
+    #[error(
+        "the authority is valid only from {begins} on, which this machine's clock has not reached: set its date and time"
+    )]
+    AuthorityNotBegun { begins: OffsetDateTime },
     #[error("a certificate must end after it begins and within the calendar")]
     Lifetime,
     #[error("a server certificate needs at least one host name")]

@@ -79,6 +79,11 @@ impl Validity {
 
     /// The part of this window that lies inside `authority`'s: a certificate that outlives its issuer is worthless.
     pub(crate) fn within(&self, authority: &Self) -> Result<Self, PkiError> {
+        if self.not_after <= authority.not_before {
+            return Err(PkiError::AuthorityNotBegun {
+                begins: authority.not_before,
+            });
+        }
         Self::between(
             self.not_before.max(authority.not_before),
             self.not_after.min(authority.not_after),
@@ -128,6 +133,16 @@ mod tests {
             late.within(&authority),
             Err(PkiError::AuthorityEnded { ends }) if ends == at(100)
         ));
+    }
+
+    #[test]
+    fn a_window_before_its_authority_is_refused_with_the_authoritys_begin() {
+        let authority = Validity::between(at(100), at(200)).unwrap();
+        let early = Validity::between(at(0), at(100)).unwrap();
+        let refused = early.within(&authority).unwrap_err();
+        let said = refused.to_string();
+        assert!(said.contains("this machine's clock"), "{said}");
+        assert!(said.contains(&at(100).to_string()), "{said}");
     }
 
     proptest! {

@@ -40,7 +40,8 @@ pub async fn run_link(
             let remote = wire.remote();
             let _ = events.send(Event::Connected { link, remote }).await;
             let (reader, writer) = wire.split();
-            carry(link, reader, writer, &mut outgoing, &events).await
+            let carried = carry(link, reader, writer, &mut outgoing, &events).await;
+            carried.map_err(|error| credentials.explained(error))
         }
         Err(error) => Err(error),
     };

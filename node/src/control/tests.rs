@@ -140,6 +140,52 @@ async fn a_node_certificate_of_another_authority_ends_the_link() {
     controller.stop().await;
 }
 
+/// The last event of a link whose node's certificate is outside its time.
+async fn told_of(lifetime: Lifetime, transport: Transport) -> LinkError {
+    let authority = TestAuthority::new();
+    let controller = TestController::start(&authority, Lifetime::Now, Network::Open).await;
+    let who = Arc::new(authority.node_credentials_of(lifetime));
+    let (events, mut told) = mpsc::channel(16);
+    let (_outgoing, queue) = mpsc::channel(16);
+    let address = controller.address().as_str().into();
+    tokio::spawn(run_link(LinkId(1), address, transport, who, queue, events));
+    let error = loop {
+        match timeout(TEST_LIMIT, told.recv()).await.unwrap() {
+            Some(Event::Lost { error, .. }) => break error,
+            Some(_) => {}
+            None => panic!("it must be refused"),
+        }
+    };
+    controller.stop().await;
+    error
+}
+
+#[tokio::test]
+async fn a_node_certificate_outside_its_time_is_said_to_be_so() {
+    for (lifetime, words) in [
+        (Lifetime::NotYet, "this node's certificate begins"),
+        (Lifetime::Over, "this node's certificate ended"),
+    ] {
+        for transport in [Transport::Quic, Transport::Tcp] {
+            let error = told_of(lifetime, transport).await;
+            assert_eq!(error.fault, LinkFault::Clock, "{error}");
+            assert!(error.detail.contains(words), "{error}");
+        }
+    }
+}
+
+#[test]
+fn by_how_much_a_node_certificate_is_outside_its_time_is_said() {
+    let validity = Validity {
+        not_before_s: 1_000_000,
+        not_after_s: 2_000_000,
+    };
+    let said = |now_s| untimely(validity, now_s).unwrap_or_default();
+    assert!(said(1_000_000 - 90_000).contains("begins 1 d 1 h from now"));
+    assert!(said(2_000_000 + 61).contains("ended 1 min 1 s ago"));
+    assert_eq!(said(1_000_000) + &said(2_000_000), "");
+}
+
 #[tokio::test]
 async fn a_name_without_an_address_is_said_to_be_one() {
     let authority = TestAuthority::new();

@@ -3,8 +3,8 @@
 use super::report::Finding;
 use super::subject::Unread;
 use crate::state::Validity;
-use crate::text::Lang;
 use crate::text::doctor::{self as text, trouble};
+use crate::text::{Lang, age};
 
 pub(super) fn judge(
     validity: &Result<Option<Validity>, Unread>,
@@ -27,7 +27,13 @@ pub(super) fn judge(
     let days = |from_s: i64, to_s: i64| to_s.saturating_sub(from_s).max(0) / DAY_S;
     let left = days(now_s, validity.not_after_s);
     if now_s < validity.not_before_s {
-        let wait = days(now_s, validity.not_before_s);
+        let wait_s = validity.not_before_s.saturating_sub(now_s);
+        let wait = age(
+            lang,
+            u64::try_from(wait_s)
+                .unwrap_or_default()
+                .saturating_mul(1_000),
+        );
         let trouble = trouble::certificate_not_yet(lang, wait);
         return Finding::problem("certificate-not-yet", trouble);
     }

@@ -130,7 +130,7 @@ impl Keys {
 
 impl Validity {
     /// None for what is no certificate.
-    pub(super) fn of(der: &CertificateDer<'_>) -> Option<Self> {
+    pub(crate) fn of(der: &CertificateDer<'_>) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let validity = certificate.validity();
         Some(Self {

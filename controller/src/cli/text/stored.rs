@@ -154,6 +154,9 @@ pub(in crate::cli) fn pki(error: &PkiError) -> Option<String> {
         PkiError::AuthorityEnded { ends } => {
             format!("a autoridade não vale mais; ela terminou em {ends}")
         }
+        PkiError::AuthorityNotBegun { begins } => format!(
+            "a autoridade só vale a partir de {begins}, e o relógio desta máquina está antes disso: acerte data e hora"
+        ),
         _ => return None,
     })
 }

@@ -131,10 +131,10 @@ troubles! {
         means: "O controlador não a aceita mais; o túnel segue só com o que há em disco.", "The controller takes it no more; the tunnel goes on with what is on disk only.";
         do: "Se o relógio estiver certo, peça ao operador: malha node replace, e use o token com: malha-node up TOKEN --replace", "If the clock is right, ask the operator for: malha node replace, and use its token with: malha-node up TOKEN --replace";
     }
-    certificate_not_yet(days) {
-        seen: "o certificado desta máquina só passa a valer em {days} dias", "this machine's certificate is valid only in {days} days";
-        means: "O relógio desta máquina está atrasado: o certificado foi feito depois.", "This machine's clock is behind: the certificate was made later.";
-        do: "Acerte data e hora: timedatectl set-ntp true", "Set date and time: timedatectl set-ntp true";
+    certificate_not_yet(wait) {
+        seen: "o certificado desta máquina só passa a valer em {wait}", "this machine's certificate is valid only in {wait}";
+        means: "O relógio desta máquina está atrasado, ou o do controlador estava adiantado quando assinou.", "This machine's clock is behind, or the controller's was ahead when it signed.";
+        do: "Acerte data e hora: timedatectl set-ntp true. Se já estiverem certas, peça ao operador: malha node replace, e use o token com: malha-node up TOKEN --replace", "Set date and time: timedatectl set-ntp true. If they are right, ask the operator for: malha node replace, and use its token with: malha-node up TOKEN --replace";
     }
     certificate_overdue(days) {
         seen: "o certificado desta máquina vence em {days} dias, e já devia ter sido renovado", "this machine's certificate ends in {days} days, and should have been renewed by now";

@@ -16,6 +16,10 @@ use crate::agent::{LinkError, LinkFault};
 /// one of them, within the time of one attempt to connect.
 pub(crate) const LOOKUP_LIMIT: Duration = Duration::from_secs(9);
 
+/// How long a look at the network waits for it: all three name servers that a resolver takes, each asked once, so that it is told which
+/// of them are dead.
+const LOOK_LIMIT: Duration = Duration::from_secs(16);
+
 /// An answer that takes longer comes from a name server behind one that is silent.
 pub(crate) const SLOW_LOOKUP: Duration = Duration::from_secs(3);
 
@@ -65,14 +69,21 @@ struct Answer {
     took: Duration,
 }
 
-/// The addresses of `place` (`host:port`), from a question that is answered now.
+/// The addresses of `place` (`host:port`), from a question that is answered now. For looks: it waits as long as a resolver may need.
 pub(crate) async fn resolve(place: &str) -> Result<Vec<SocketAddr>, LinkError> {
-    let (addresses, stale) = look_up(place).await?;
+    let (addresses, stale) = look_up_within(LOOK_LIMIT, place).await?;
     stale.map_or(Ok(addresses), Err)
 }
 
-/// The same, from a former answer where there is one and the name server is silent or at a loss; then also why.
+/// The same to connect to, from a former answer where there is one and the name server is silent or at a loss; then also why.
 pub(super) async fn look_up(
+    place: &str,
+) -> Result<(Vec<SocketAddr>, Option<LinkError>), LinkError> {
+    look_up_within(LOOKUP_LIMIT, place).await
+}
+
+async fn look_up_within(
+    limit: Duration,
     place: &str,
 ) -> Result<(Vec<SocketAddr>, Option<LinkError>), LinkError> {
     if let Ok(address) = place.parse() {
@@ -89,7 +100,7 @@ pub(super) async fn look_up(
         let found = tokio::net::lookup_host((asked, port)).await?;
         Ok(found.map(|it| it.ip()).collect())
     };
-    let found = LOOKUPS.find(host, question).await?;
+    let found = LOOKUPS.find(host, limit, question).await?;
     let addresses = found.addresses.into_iter();
     Ok((
         addresses.map(|ip| SocketAddr::new(ip, port)).collect(),
@@ -114,15 +125,17 @@ impl Lookups {
         Self(Mutex::new(BTreeMap::new()))
     }
 
-    /// Asks, unless a question for this host is under way, and waits: [`LOOKUP_LIMIT`], or [`PATIENCE`] where there is a former answer.
+    /// Asks, unless a question for this host is under way, and waits: for the first answer within the limit, or [`PATIENCE`] where
+    /// there is a former one.
     async fn find(
         &self,
         host: &str,
+        limit: Duration,
         question: impl Future<Output = io::Result<Vec<IpAddr>>> + Send + 'static,
     ) -> Result<Found, LinkError> {
         let (mut asked, former) = self.ask(host, question)?;
         let limit = match former.is_empty() {
-            true => LOOKUP_LIMIT,
+            true => limit,
             false => PATIENCE,
         };
         let why = match timeout(limit, asked.wait_for(Option::is_some)).await {
@@ -137,7 +150,7 @@ impl Lookups {
             Ok(Err(_)) => GIVEN_UP.into(),
             Err(_) => {
                 let limit_s = limit.as_secs();
-                format!("no name server answers within {limit_s} s; is the first one of /etc/resolv.conf alive?").into()
+                format!("no name server answers within {limit_s} s; are the first ones of /etc/resolv.conf alive?").into()
             }
         };
         let error = failed(host, why);

@@ -58,8 +58,8 @@ troubles! {
     }
     dns_slow(name, took_s) {
         seen: "os servidores de DNS respondem devagar: {name} levou {took_s} s", "name servers answer slowly: {name} took {took_s} s";
-        means: "Quase sempre o primeiro servidor de DNS não responde, e só depois dele o próximo é perguntado. Cada ligação nova espera por isso.", "Mostly the first name server does not answer, and the next one is asked only after it. Each new connection waits for that.";
-        do: "Veja se o primeiro servidor do /etc/resolv.conf ainda existe; se não, tire-o da lista.", "See whether the first server of /etc/resolv.conf is alive; if not, take it off the list.";
+        means: "Quase sempre o primeiro servidor de DNS, ou mais de um, não responde, e cada um custa 5 s antes que o próximo seja perguntado. Cada ligação nova espera por isso.", "Mostly the first name server, or more than one, does not answer, and each costs 5 s before the next one is asked. Each new connection waits for that.";
+        do: "Veja quais servidores do /etc/resolv.conf ainda respondem, e tire os outros da lista.", "See which servers of /etc/resolv.conf are alive, and take the others off the list.";
     }
     udp_silent(addresses, why) {
         seen: "nenhuma resposta por UDP de {addresses}: {why}", "no answer over UDP from {addresses}: {why}";

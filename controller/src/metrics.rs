@@ -240,6 +240,10 @@ impl Figures {
             ("malformed", refused.malformed),
             ("fragment", refused.fragment),
             ("extension", refused.extension),
+            ("spoofed", device.spoofed),
+            ("unopened", device.unopened),
+            ("no_endpoint", device.no_endpoint),
+            ("too_large", device.too_large),
         ] {
             self.push(
                 "hub_dropped",

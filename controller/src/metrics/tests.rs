@@ -145,6 +145,10 @@ fn counted() -> TunnelStats {
             transmits_dropped: next(),
             packets_dropped: next(),
             events_dropped: next(),
+            no_endpoint: next(),
+            unopened: next(),
+            spoofed: next(),
+            too_large: next(),
         },
         filter: FilterCounters {
             admitted_by_rule: next(),
@@ -251,6 +255,10 @@ fn every_counter_of_the_tunnel_comes_out_under_its_own_name() {
         ("malformed", filter.refused.malformed),
         ("fragment", filter.refused.fragment),
         ("extension", filter.refused.extension),
+        ("spoofed", device.spoofed),
+        ("unopened", device.unopened),
+        ("no_endpoint", device.no_endpoint),
+        ("too_large", device.too_large),
     ]);
     assert_eq!(seen, expected);
 }

@@ -38,6 +38,13 @@ pub struct TunnelDropStatus {
     pub fragment: u64,
     /// IPv4 options or an IPv6 extension header.
     pub extension: u64,
+    /// Sent by a peer with a source address that is not its own.
+    pub spoofed: u64,
+    /// Forged, repeated or too old.
+    pub unopened: u64,
+    /// For a peer of whom no address is known.
+    pub no_endpoint: u64,
+    pub too_large: u64,
 }
 
 impl TunnelDropStatus {
@@ -72,6 +79,10 @@ impl TunnelDropStatus {
             malformed: refused.malformed,
             fragment: refused.fragment,
             extension: refused.extension,
+            spoofed: device.spoofed,
+            unopened: device.unopened,
+            no_endpoint: device.no_endpoint,
+            too_large: device.too_large,
         }
     }
 
@@ -94,6 +105,10 @@ impl TunnelDropStatus {
                 (self.malformed, drops::malformed),
                 (self.fragment, drops::fragment),
                 (self.extension, drops::extension),
+                (self.spoofed, drops::spoofed),
+                (self.unopened, drops::unopened),
+                (self.no_endpoint, drops::no_endpoint),
+                (self.too_large, drops::too_large),
             ],
             lang,
         );

@@ -267,11 +267,15 @@ impl Device {
     }
 
     pub fn counters(&self) -> DeviceCounters {
-        DeviceCounters {
+        let mut counters = DeviceCounters {
             transmits_dropped: self.wire.dropped,
             packets_dropped: self.joiner.dropped(),
             ..self.counters
+        };
+        for peer in self.peers.values() {
+            counters.add_peer(&peer.drops);
         }
+        counters
     }
 
     pub fn filter_counters(&self) -> FilterCounters {

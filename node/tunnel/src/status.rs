@@ -111,6 +111,20 @@ pub struct DeviceCounters {
     pub packets_dropped: u64,
     /// Events that did not fit the event queue.
     pub events_dropped: u64,
+    /// As in [`PeerDrops`], of all peers together, also of those that are gone.
+    pub no_endpoint: u64,
+    pub unopened: u64,
+    pub spoofed: u64,
+    pub too_large: u64,
+}
+
+impl DeviceCounters {
+    pub(crate) fn add_peer(&mut self, drops: &PeerDrops) {
+        self.no_endpoint += drops.no_endpoint;
+        self.unopened += drops.unopened;
+        self.spoofed += drops.spoofed;
+        self.too_large += drops.too_large;
+    }
 }
 
 /// Verdicts of the ingress filter.

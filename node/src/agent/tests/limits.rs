@@ -24,11 +24,11 @@ fn snapshot(map: Netmap) -> ToNode {
 
 fn told_peers(world: &mut World, link: LinkId) -> Option<u64> {
     let actions = world.live(link, 2 * HEARTBEAT_INTERVAL_MS);
-    let reports = sent(&actions).into_iter().filter_map(|it| match it {
+    let mut reports = sent(&actions).into_iter().filter_map(|it| match it {
         ToController::Report(report) => Some(report),
         _ => None,
     });
-    reports.last().unwrap().too_many_peers
+    reports.next_back().unwrap().too_many_peers
 }
 
 fn notes(actions: &[Action]) -> usize {

@@ -46,6 +46,7 @@ impl Device {
             return self.remove_foreigner(key);
         };
         if let Some(peer) = self.peers.remove(&index) {
+            self.counters.add_peer(&peer.drops);
             for session in peer.indexes() {
                 self.by_session.remove(&session);
             }

@@ -27,6 +27,7 @@ add_by_field! {
     }
     DeviceCounters {
         malformed quic unknown_session unknown_peer flooded cookies_sent no_peer malformed_packets transmits_dropped packets_dropped events_dropped
+        no_endpoint unopened spoofed too_large
     }
     FilterCounters {
         admitted_by_rule admitted_as_answer refused flows_evicted

@@ -22,6 +22,9 @@ fn a_peer_cannot_speak_for_the_narrower_prefix_of_another() {
     world.send(1, &packet(3, 2, b"nobody else's address now"));
     world.settle();
     assert_eq!(world.packets(2).len(), 1);
+    assert_eq!(world.device(2).counters().spoofed, 1);
+    assert!(world.device(2).remove_peer(&key(1).public_key()));
+    assert_eq!(world.device(2).counters().spoofed, 1);
 }
 
 #[test]

@@ -187,8 +187,8 @@ fn transport(header: &IpHeader<'_>) -> Option<Transport> {
         }
         (UDP, _) if payload.len() < UDP_HEADER_BYTES => return None,
         (UDP, _) => Transport::Udp(ports(payload)?),
-        (ICMPV4, false) => icmp(payload, 8, 0, &[3, 11, 12])?,
-        (ICMPV6, true) => icmp(payload, 128, 129, &[1, 2, 3, 4])?,
+        (ICMPV4, false) => icmp(payload, ECHO_REQUEST_V4, 0, &[3, 11, 12])?,
+        (ICMPV6, true) => icmp(payload, ECHO_REQUEST_V6, 129, &[1, 2, 3, 4])?,
         _ => Transport::Other,
     })
 }
@@ -216,14 +216,8 @@ fn quoted(packet: &[u8]) -> Option<Quoted> {
     let (protocol, ports) = match (header.protocol, header.ipv6) {
         (TCP, _) => (Protocol::Tcp, ports(header.payload)?),
         (UDP, _) => (Protocol::Udp, ports(header.payload)?),
-        (ICMPV4, false) | (ICMPV6, true) => {
-            let id = be16(header.payload, 4)?;
-            let both = Ports {
-                source: id,
-                destination: id,
-            };
-            (Protocol::Icmp, both)
-        }
+        (ICMPV4, false) => (Protocol::Icmp, echo(header.payload, ECHO_REQUEST_V4)?),
+        (ICMPV6, true) => (Protocol::Icmp, echo(header.payload, ECHO_REQUEST_V6)?),
         _ => return None,
     };
     Some(Quoted {
@@ -231,6 +225,16 @@ fn quoted(packet: &[u8]) -> Option<Quoted> {
         source: header.source,
         destination: header.destination,
         ports,
+    })
+}
+
+/// Of a quoted echo only a request asks for anything, and every error quotes its whole header (RFC 792, RFC 4443).
+fn echo(header: &[u8], request: u8) -> Option<Ports> {
+    let header = array::<ICMP_HEADER_BYTES>(header, 0)?;
+    let id = be16(&header, 4)?;
+    (header[0] == request).then_some(Ports {
+        source: id,
+        destination: id,
     })
 }
 
@@ -261,6 +265,8 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 const ICMPV4: u8 = 1;
 const ICMPV6: u8 = 58;
+const ECHO_REQUEST_V4: u8 = 8;
+const ECHO_REQUEST_V6: u8 = 128;
 const IPV6_FRAGMENT: u8 = 44;
 /// Hop-by-hop, routing, ESP, AH, destination options, mobility, HIP, shim6 (RFC 7045).
 const IPV6_EXTENSIONS: [u8; 8] = [0, 43, 50, 51, 60, 135, 139, 140];
@@ -409,6 +415,23 @@ mod tests {
                 about: Some(quoted)
             }
         );
+    }
+
+    #[test]
+    fn of_echoes_an_icmp_error_names_whole_requests_only() {
+        for (us, them, request, reply) in [
+            ("10.0.0.1", "10.0.0.2", 8, 0),
+            ("fd00::1", "fd00::2", 128, 129),
+        ] {
+            let (us, them) = (us.parse().unwrap(), them.parse().unwrap());
+            let echo = |kind| build::icmp(us, them, kind, 7, b"");
+            let id = quoted(&echo(request)).map(|quoted| quoted.ports.source);
+            assert_eq!(id, Some(7));
+            assert_eq!(quoted(&echo(reply)), None);
+            let mut cut = echo(request);
+            cut.pop();
+            assert_eq!(quoted(&cut), None);
+        }
     }
 
     proptest! {

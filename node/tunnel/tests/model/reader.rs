@@ -152,7 +152,12 @@ fn icmp(ip: &Ip, body: &[u8]) -> Kind {
 /// A quoted packet may be cut short, so its length field says nothing.
 fn quoted(packet: &[u8]) -> Option<Conversation> {
     let ip = Ip::read(packet).filter(|ip| !ip.fragment && !ip.extended)?;
-    let (from, to) = ip.ports(&packet[ip.start..])?;
+    let body = &packet[ip.start..];
+    // An echo is named by its header, of which all is quoted.
+    let is_request = || body.len() >= 8 && matches!(icmp(&ip, body), Kind::Request);
+    let (from, to) = ip
+        .ports(body)
+        .filter(|_| ip.protocol != ICMP || is_request())?;
     let source = SocketAddr::new(ip.source, from);
     Some((ip.protocol, source, SocketAddr::new(ip.destination, to)))
 }

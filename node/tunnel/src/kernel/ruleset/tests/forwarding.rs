@@ -12,7 +12,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::kernel_judge::KernelJudge;
-use super::packets::{Kind, Oddity, Step};
+use super::packets::{Kind, Oddity, Step, WHOLE};
 use super::{own, peers};
 use crate::nftables;
 use crate::packet::{Headers, Transport};
@@ -156,6 +156,8 @@ fn what_a_machine_behind_asks_a_peer_is_answered() {
         let refusal = Kind::Error {
             about: Box::new(Kind::Udp),
             from_us: true,
+            number: if remote.is_ipv4() { 3 } else { 1 },
+            quoted_bytes: WHOLE,
         };
         let before = node.judge.counted_as("answer");
         node.judge.arrive(&step(remote, ports.source, 53, refusal));

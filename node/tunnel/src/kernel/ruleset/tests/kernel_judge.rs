@@ -175,19 +175,25 @@ fn raw(protocol: u8, ipv6: bool) -> Socket {
 }
 
 const MARK: u32 = 7;
-const ARRIVING: [(u8, bool); 14] = [
+const ARRIVING: [(u8, bool); 20] = [
     (1, false),
     (2, false),
     (6, false),
     (17, false),
     (47, false),
+    (50, false),
+    (51, false),
+    (58, false),
+    (59, false),
     (89, false),
     (132, false),
+    (1, true),
     (2, true),
     (6, true),
     (17, true),
     (47, true),
     (58, true),
+    (59, true),
     (89, true),
     (132, true),
 ];

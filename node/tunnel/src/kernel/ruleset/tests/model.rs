@@ -49,7 +49,25 @@ impl Model {
             (Kind::Udp, false) => return begun.is_some() || permits(peer, "udp", step.ours),
             (Kind::EchoRequest, false) => return permits(peer, "echo", 0),
             (Kind::EchoReply, false) => return begun.is_some(),
-            (Kind::Error { from_us, .. }, false) => return *from_us && begun.is_some(),
+            (
+                Kind::Error {
+                    about,
+                    from_us,
+                    number,
+                    quoted_bytes,
+                },
+                false,
+            ) => {
+                let (errors, needed): (&[u8], _) = match (step.remote.is_ipv4(), &**about) {
+                    (_, Kind::EchoReply) => return false,
+                    (true, Kind::EchoRequest) => (&[3, 11, 12], 8),
+                    (true, _) => (&[3, 11, 12], 4),
+                    (false, Kind::EchoRequest) => (&[1, 2, 3, 4], 8),
+                    (false, _) => (&[1, 2, 3, 4], 4),
+                };
+                let is_legible = errors.contains(number) && *quoted_bytes >= needed;
+                return *from_us && is_legible && begun.is_some();
+            }
             (Kind::Other(_), false) => return false,
         }
         true

@@ -27,7 +27,12 @@ pub(super) enum Kind {
     Error {
         about: Box<Kind>,
         from_us: bool,
+        /// The error's type.
+        number: u8,
+        /// How much it quotes of what follows the IP header.
+        quoted_bytes: usize,
     },
+    /// Another protocol; those of ICMP belong to the other family here.
     Other(u8),
 }
 
@@ -35,10 +40,13 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Oddity {
     None,
-    FirstFragment,
-    LaterFragment,
-    /// IPv4 options, or an IPv6 destination options header.
-    Extended,
+    /// Its place in units of 8 bytes. At 0 without more it is whole, and only IPv6 can say so.
+    Fragment {
+        at: u16,
+        more: bool,
+    },
+    /// IPv4 options, or an IPv6 extension header of this number.
+    Extended(u8),
     /// The transport header is cut.
     Short,
     /// For another node.
@@ -109,14 +117,28 @@ impl Conversation {
         let (leaving, kind) = match random.below(48) {
             0..4 => {
                 let about = Box::new(self.quoted(random));
-                let from_us = random.below(3) > 0;
-                (false, Kind::Error { about, from_us })
+                let error = Kind::Error {
+                    about,
+                    from_us: random.below(3) > 0,
+                    number: match self.remote.is_ipv4() {
+                        true => random.one(&[3, 3, 3, 4, 5, 11, 12]),
+                        false => random.one(&[1, 1, 1, 2, 3, 4, 100, 137]),
+                    },
+                    quoted_bytes: random.one(&[0, 3, 4, 7, 8, WHOLE, WHOLE, WHOLE]),
+                };
+                (false, error)
             }
-            4 => (false, Kind::Other(random.one(&[2, 47, 89, 132]))),
+            4 => {
+                let protocol = match self.remote.is_ipv4() {
+                    true => random.one(&[2, 47, 50, 51, 58, 59, 89, 132]),
+                    false => random.one(&[1, 2, 47, 59, 89, 132]),
+                };
+                (false, Kind::Other(protocol))
+            }
             _ => (leaving, kind),
         };
         let oddity = match random.below(8) {
-            0 if !leaving => random.one(&ODDITIES),
+            0 if !leaving => self.oddity(random),
             _ => Oddity::None,
         };
         Step {
@@ -154,6 +176,19 @@ impl Conversation {
         }
     }
 
+    fn oddity(&self, random: &mut Random) -> Oddity {
+        let is_ipv4 = self.remote.is_ipv4();
+        match random.below(5) {
+            0 | 1 => {
+                let (at, more) = random.one(&[(0, true), (2, true), (2, false), (0, is_ipv4)]);
+                Oddity::Fragment { at, more }
+            }
+            2 => Oddity::Extended(random.one(&[0, 43, 50, 51, 60, 135, 139, 140])),
+            3 => Oddity::Short,
+            _ => Oddity::NotOurs,
+        }
+    }
+
     fn quoted(&self, random: &mut Random) -> Kind {
         match &self.protocol {
             Kind::Tcp { .. } => Kind::Tcp {
@@ -161,6 +196,7 @@ impl Conversation {
                 sequence: self.our_next,
                 acknowledged: 0,
             },
+            Kind::EchoRequest => random.one(&[Kind::EchoRequest, Kind::EchoReply]),
             other => other.clone(),
         }
     }
@@ -263,18 +299,34 @@ fn transport(
             let [high, low] = step.ours.to_be_bytes();
             (icmp, 2, vec![number, 0, 0, 0, high, low, 0, 1])
         }
-        Kind::Error { about, from_us } => {
+        Kind::Error {
+            about,
+            from_us,
+            number,
+            quoted_bytes,
+        } => {
             // We sent it to them, or they sent it to us.
             let (a, b) = match from_us {
                 true => (destination, source),
                 false => (source, destination),
             };
             let (protocol, inner) = transport(about, *from_us, step, a, b);
-            let quoted = ip(a, b, protocol, &inner, Oddity::None);
-            let unreachable = vec![if v4 { 3 } else { 1 }, 1, 0, 0, 0, 0, 0, 0];
-            (icmp, 2, [unreachable, quoted].concat())
+            let mut quoted = ip(a, b, protocol, &inner, Oddity::None);
+            let header_bytes = quoted.len() - inner.len();
+            quoted.truncate(header_bytes.saturating_add(*quoted_bytes));
+            // Of a packet that was too big: 1400 bytes are not.
+            let error = vec![*number, 1, 0, 0, 0, 0, 5, 120];
+            (icmp, 2, [error, quoted].concat())
         }
-        Kind::Other(protocol) => return (*protocol, vec![0; 24]),
+        Kind::Other(protocol) => {
+            // What would be an echo request in its own family.
+            let first = match protocol {
+                1 => 8,
+                58 => 128,
+                _ => 0,
+            };
+            return (*protocol, [vec![first], vec![0; 23]].concat());
+        }
     };
     let mut summed = match protocol {
         1 => Vec::new(),
@@ -296,12 +348,11 @@ fn ip(
     match (source, destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let options: &[u8] = match oddity {
-                Oddity::Extended => &[1, 1, 1, 1],
+                Oddity::Extended(_) => &[1, 1, 1, 1],
                 _ => &[],
             };
             let fragment: u16 = match oddity {
-                Oddity::FirstFragment => 0x2000,
-                Oddity::LaterFragment => 0x0010,
+                Oddity::Fragment { at, more } => u16::from(more) << 13 | at,
                 _ => 0x4000,
             };
             let header_bytes = 20 + options.len();
@@ -318,9 +369,11 @@ fn ip(
         }
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
             let (next, extension) = match oddity {
-                Oddity::Extended => (60, vec![protocol, 0, 1, 4, 0, 0, 0, 0]),
-                Oddity::FirstFragment => (44, vec![protocol, 0, 0, 1, 0, 0, 0, 9]),
-                Oddity::LaterFragment => (44, vec![protocol, 0, 0, 16, 0, 0, 0, 9]),
+                Oddity::Extended(number) => (number, vec![protocol, 0, 1, 4, 0, 0, 0, 0]),
+                Oddity::Fragment { at, more } => {
+                    let [high, low] = (at << 3 | u16::from(more)).to_be_bytes();
+                    (44, vec![protocol, 0, high, low, 0, 0, 0, 9])
+                }
                 _ => (protocol, vec![]),
             };
             packet.extend([0x60, 0, 0, 0]);
@@ -377,10 +430,4 @@ const TCP: Kind = Kind::Tcp {
     sequence: 0,
     acknowledged: 0,
 };
-const ODDITIES: [Oddity; 5] = [
-    Oddity::FirstFragment,
-    Oddity::LaterFragment,
-    Oddity::Extended,
-    Oddity::Short,
-    Oddity::NotOurs,
-];
+pub(super) const WHOLE: usize = usize::MAX;

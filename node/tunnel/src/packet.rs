@@ -105,6 +105,8 @@ struct IpHeader<'a> {
     destination: IpAddr,
     protocol: u8,
     fragment: bool,
+    /// Its transport header was in another fragment; only IPv4's header says so.
+    later_fragment: bool,
     extended: bool,
     ipv6: bool,
     payload: &'a [u8],
@@ -146,6 +148,7 @@ impl<'a> IpHeader<'a> {
             destination: Ipv4Addr::from(array::<4>(packet, 16)?).into(),
             protocol: packet[9],
             fragment: fragmentation & (IPV4_MORE_FRAGMENTS | IPV4_OFFSET_MASK) != 0,
+            later_fragment: fragmentation & IPV4_OFFSET_MASK != 0,
             extended: header_bytes != IPV4_HEADER_BYTES,
             ipv6: false,
             payload: &packet[header_bytes..],
@@ -160,6 +163,7 @@ impl<'a> IpHeader<'a> {
             destination: Ipv6Addr::from(array::<16>(packet, 24)?).into(),
             protocol,
             fragment: protocol == IPV6_FRAGMENT,
+            later_fragment: false,
             extended: IPV6_EXTENSIONS.contains(&protocol),
             ipv6: true,
             payload,
@@ -208,9 +212,10 @@ fn icmp(payload: &[u8], request: u8, reply: u8, errors: &[u8]) -> Option<Transpo
     })
 }
 
+/// A router behind the peer may have cut a whole IPv4 packet of ours, and then quotes its first fragment.
 fn quoted(packet: &[u8]) -> Option<Quoted> {
     let header = IpHeader::parse_start(packet)?;
-    if header.fragment || header.extended {
+    if header.later_fragment || header.extended {
         return None;
     }
     let (protocol, ports) = match (header.protocol, header.ipv6) {
@@ -432,6 +437,18 @@ mod tests {
             cut.pop();
             assert_eq!(quoted(&cut), None);
         }
+    }
+
+    #[test]
+    fn an_icmp_error_may_name_a_packet_by_its_first_fragment() {
+        let mut about = build::udp("10.0.0.1:4000", "10.0.0.2:53", b"question");
+        let whole = quoted(&about);
+        let mut by = |fragmentation: u16| {
+            about[6..8].copy_from_slice(&fragmentation.to_be_bytes());
+            quoted(&about)
+        };
+        assert!(whole.is_some());
+        assert_eq!([by(0x2000), by(0x2001), by(0x0001)], [whole, None, None]);
     }
 
     proptest! {

@@ -91,6 +91,8 @@ struct Ip {
     /// ICMPv6 counts as ICMP in IPv6, and ICMP there as nothing.
     protocol: u8,
     fragment: bool,
+    /// Without the start of what was cut; IPv6 doesn't say it here.
+    later_fragment: bool,
     extended: bool,
     start: usize,
     end: usize,
@@ -106,6 +108,7 @@ impl Ip {
                 protocol: packet[9],
                 // Everything but "don't fragment" and the reserved bit.
                 fragment: packet[6] & 0b0011_1111 != 0 || packet[7] != 0,
+                later_fragment: packet[6] & 0b0001_1111 != 0 || packet[7] != 0,
                 extended: first & 15 > 5,
                 start: usize::from(first & 15) * 4,
                 end: usize::from(word(packet, 2)),
@@ -119,6 +122,7 @@ impl Ip {
                     other => other,
                 },
                 fragment: packet[6] == 44,
+                later_fragment: false,
                 extended: [0, 43, 50, 51, 60, 135, 139, 140].contains(&packet[6]),
                 start: 40,
                 end: 40 + usize::from(word(packet, 4)),
@@ -151,7 +155,7 @@ fn icmp(ip: &Ip, body: &[u8]) -> Kind {
 
 /// A quoted packet may be cut short, so its length field says nothing.
 fn quoted(packet: &[u8]) -> Option<Conversation> {
-    let ip = Ip::read(packet).filter(|ip| !ip.fragment && !ip.extended)?;
+    let ip = Ip::read(packet).filter(|ip| !ip.later_fragment && !ip.extended)?;
     let body = &packet[ip.start..];
     // An echo is named by its header, of which all is quoted.
     let is_request = || body.len() >= 8 && matches!(icmp(&ip, body), Kind::Request);

@@ -2,7 +2,8 @@
 
 /// TCP and UDP flows that this node opened live as long as the filter's (`flow.rs`) whatever the machine's own limits are: an
 /// entry that ends takes its label with it, and only another SYN would bring that back. `last_ack` is long since conntrack takes
-/// a repeated FIN for the other side's. The lengths are those of the shortest header that can be judged. Who is forwarded never has
+/// a repeated FIN for the other side's. The lengths are those of the shortest header that can be judged. Behind the 8 bytes (64 bits) of
+/// an ICMP error is the header that it quotes: conntrack would read past IPv4 options and IPv6 extension headers. Who is forwarded never has
 /// an address of this node, and so gets no part in the node's own flows.
 pub(super) const FRAME: &str = r#"add counter inet TABLE malformed
 add counter inet TABLE fragment
@@ -76,8 +77,8 @@ table inet TABLE {
 		meta l4proto { tcp, udp } ct state established counter name "answer" accept
 		icmp type echo-reply ct state established counter name "answer" accept
 		icmpv6 type echo-reply ct state established counter name "answer" accept
-		icmp type { 3, 11, 12 } ct state related counter name "answer" accept
-		icmpv6 type { 1, 2, 3, 4 } ct state related counter name "answer" accept
+		icmp type { 3, 11, 12 } @th,64,8 0x45 ct state related counter name "answer" accept
+		icmpv6 type { 1, 2, 3, 4 } @th,64,4 6 @th,112,8 { 6, 17, 58 } ct state related counter name "answer" accept
 	}
 	chain through {
 		type filter hook prerouting priority -300; policy accept;

@@ -157,6 +157,7 @@ fn what_a_machine_behind_asks_a_peer_is_answered() {
             about: Box::new(Kind::Udp),
             from_us: true,
             number: if remote.is_ipv4() { 3 } else { 1 },
+            quoted_as: Oddity::None,
             quoted_bytes: WHOLE,
         };
         let before = node.judge.counted_as("answer");

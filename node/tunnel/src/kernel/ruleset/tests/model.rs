@@ -54,6 +54,7 @@ impl Model {
                     about,
                     from_us,
                     number,
+                    quoted_as,
                     quoted_bytes,
                 },
                 false,
@@ -65,7 +66,12 @@ impl Model {
                     (false, Kind::EchoRequest) => (&[1, 2, 3, 4], 8),
                     (false, _) => (&[1, 2, 3, 4], 4),
                 };
-                let is_legible = errors.contains(number) && *quoted_bytes >= needed;
+                let is_plain = match quoted_as {
+                    Oddity::None => true,
+                    Oddity::Fragment { at: 0, .. } => step.remote.is_ipv4(),
+                    _ => false,
+                };
+                let is_legible = errors.contains(number) && is_plain && *quoted_bytes >= needed;
                 return *from_us && is_legible && begun.is_some();
             }
             (Kind::Other(_), false) => return false,

@@ -29,6 +29,7 @@ pub(super) enum Kind {
         from_us: bool,
         /// The error's type.
         number: u8,
+        quoted_as: Oddity,
         /// How much it quotes of what follows the IP header.
         quoted_bytes: usize,
     },
@@ -47,6 +48,8 @@ pub(super) enum Oddity {
     },
     /// IPv4 options, or an IPv6 extension header of this number.
     Extended(u8),
+    /// Of a quoted packet: it says that it is of the other family.
+    Misnamed,
     /// The transport header is cut.
     Short,
     /// For another node.
@@ -124,6 +127,11 @@ impl Conversation {
                         true => random.one(&[3, 3, 3, 4, 5, 11, 12]),
                         false => random.one(&[1, 1, 1, 2, 3, 4, 100, 137]),
                     },
+                    quoted_as: match random.below(16) {
+                        0 => Oddity::Misnamed,
+                        1..4 => self.form(random),
+                        _ => Oddity::None,
+                    },
                     quoted_bytes: random.one(&[0, 3, 4, 7, 8, WHOLE, WHOLE, WHOLE]),
                 };
                 (false, error)
@@ -177,15 +185,21 @@ impl Conversation {
     }
 
     fn oddity(&self, random: &mut Random) -> Oddity {
-        let is_ipv4 = self.remote.is_ipv4();
         match random.below(5) {
-            0 | 1 => {
+            0 => Oddity::Short,
+            1 => Oddity::NotOurs,
+            _ => self.form(random),
+        }
+    }
+
+    fn form(&self, random: &mut Random) -> Oddity {
+        let is_ipv4 = self.remote.is_ipv4();
+        match random.below(2) {
+            0 => {
                 let (at, more) = random.one(&[(0, true), (2, true), (2, false), (0, is_ipv4)]);
                 Oddity::Fragment { at, more }
             }
-            2 => Oddity::Extended(random.one(&[0, 43, 50, 51, 60, 135, 139, 140])),
-            3 => Oddity::Short,
-            _ => Oddity::NotOurs,
+            _ => Oddity::Extended(random.one(&[0, 43, 50, 51, 60, 135, 139, 140])),
         }
     }
 
@@ -303,6 +317,7 @@ fn transport(
             about,
             from_us,
             number,
+            quoted_as,
             quoted_bytes,
         } => {
             // We sent it to them, or they sent it to us.
@@ -311,7 +326,7 @@ fn transport(
                 false => (source, destination),
             };
             let (protocol, inner) = transport(about, *from_us, step, a, b);
-            let mut quoted = ip(a, b, protocol, &inner, Oddity::None);
+            let mut quoted = ip(a, b, protocol, &inner, *quoted_as);
             let header_bytes = quoted.len() - inner.len();
             quoted.truncate(header_bytes.saturating_add(*quoted_bytes));
             // Of a packet that was too big: 1400 bytes are not.
@@ -386,6 +401,9 @@ fn ip(
         _ => panic!("both addresses must be of one family"),
     }
     packet.extend(payload);
+    if oddity == Oddity::Misnamed {
+        packet[0] = if source.is_ipv4() { 0x65 } else { 0x45 };
+    }
     packet
 }
 

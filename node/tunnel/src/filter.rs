@@ -73,7 +73,7 @@ impl Filter {
             (Protocol::Icmp, _) => true,
             // An answer to a permitted request must not become a permission that outlives the rule.
             _ if ingress.covering(key.protocol, key.local.1).is_some() => {
-                self.flows.answer(key, now);
+                self.flows.take_part(key, now);
                 return;
             }
             _ => !self.flows.is_theirs(&key, now),
@@ -156,7 +156,16 @@ impl Filter {
             Transport::EchoRequest { id } => ingress.covering(Protocol::Icmp, id),
             Transport::EchoReply { .. } | Transport::IcmpError { .. } | Transport::Other => None,
         };
-        rule.map_or(Verdict::Refused(Refusal::Default), Verdict::Rule)
+        let Some(rule) = rule else {
+            return Verdict::Refused(Refusal::Default);
+        };
+        // It stays the peer's when the permission goes before this node answers.
+        if matches!(headers.transport, Transport::Udp(_))
+            && let Some((key, _)) = conversation(peer, &headers, Side::Destination)
+        {
+            self.flows.take_part(key, now);
+        }
+        Verdict::Rule(rule)
     }
 }
 
@@ -217,4 +226,4 @@ fn quoted_flow(peer: PeerIndex, quoted: &Quoted) -> FlowKey {
 const MAX_CONNECTIONS: usize = 131_072;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,6 +1,6 @@
 //! The flows that this node opened: a bounded table with a share for each kind, of which the least recently used goes, so that
-//! nothing else ends a connection. It never opens one on behalf of a peer, but knows for a while which of those that it answers
-//! a peer began.
+//! nothing else ends a connection. It never opens one on behalf of a peer, but knows for a while which of those without a
+//! connection a peer began.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -37,7 +37,7 @@ struct Flow {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// The peer began it, by a permission that it had, and this node answered.
+    /// The peer began it, by a permission that it had.
     Theirs,
     /// Nothing has come back yet.
     Opening,
@@ -88,8 +88,8 @@ impl FlowTable {
         }
     }
 
-    /// This node answers what a peer was permitted to ask. Nothing of its own that goes on is forgotten for it.
-    pub(crate) fn answer(&mut self, key: FlowKey, now: Instant) {
+    /// A packet of either side of what a peer was permitted to begin. Nothing of this node's own that goes on is forgotten for it.
+    pub(crate) fn take_part(&mut self, key: FlowKey, now: Instant) {
         if self.pass(key, None, true, now) {
             return;
         }
@@ -135,6 +135,7 @@ impl FlowTable {
             return false;
         }
         if flow.stage == Stage::Theirs && !by_us {
+            self.settle(key, Stage::Theirs, now);
             return false;
         }
         // Nobody finishes what was never answered.
@@ -286,7 +287,7 @@ impl Stage {
 }
 
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
-/// Of each kind that is no connection: over, unanswered, brief. Peers whom this node answers can make no more either.
+/// Of each kind that is no connection: over, unanswered, brief. Peers who ask can make no more either.
 const MAX_OF_OTHERS: usize = 16_384;
 /// Of each kind, with each new flow.
 const SWEPT: usize = 2;
@@ -365,7 +366,7 @@ mod tests {
             ..key(port)
         };
         for port in 100..1000 {
-            table.answer(asked(port), start);
+            table.take_part(asked(port), start);
         }
         assert_eq!((table.flows.len(), table.evicted()), (65, 0));
         assert!(table.is_theirs(&asked(999), start) && !table.knows(asked(999), start));

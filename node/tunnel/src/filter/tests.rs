@@ -1,7 +1,7 @@
 //! The filter against a naive model, and its rules one by one.
 
 #[path = "../../tests/model/mod.rs"]
-mod model;
+pub(crate) mod model;
 
 use std::time::Duration;
 
@@ -196,6 +196,21 @@ fn answering_a_permitted_request_gives_no_permission_of_its_own() {
     );
     assert_eq!(
         filter.enter(PEER, &mut open(&[]), &question, now),
+        refused_by_default()
+    );
+}
+
+#[test]
+fn what_a_peer_asked_is_not_ours_when_its_permission_goes_before_the_answer() {
+    let mut filter = filter();
+    let now = Instant::now();
+    let question = build::udp("10.0.0.2:4000", "10.0.0.1:53", b"?");
+    let answer = build::udp("10.0.0.1:53", "10.0.0.2:4000", b"!");
+    filter.enter(PEER, &mut open(&[Allow::udp(53..=53)]), &question, now);
+    let mut none = open(&[]);
+    filter.leave(PEER, &none, &answer, now);
+    assert_eq!(
+        filter.enter(PEER, &mut none, &question, now),
         refused_by_default()
     );
 }

@@ -1,5 +1,5 @@
-//! The packet filter as docs/SECURITY.md says it, read out as plainly as possible: a list of conversations, searched from
-//! end to end. Engines are compared with it; it shares no code with any of them.
+//! The packet filter as docs/SECURITY.md says it, read out as plainly as possible: conversations, of which none is ever
+//! thrown away. Engines are compared with it; it shares no code with any of them.
 #![allow(dead_code, reason = "each test uses its part")]
 #![allow(
     clippy::unwrap_used,
@@ -9,6 +9,7 @@
 pub(crate) mod packets;
 pub(crate) mod reader;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
@@ -37,13 +38,13 @@ pub(crate) struct Model {
     own: Vec<IpAddr>,
     /// What each peer may open.
     rules: Vec<Vec<Rule>>,
-    opened: Vec<Opened>,
+    known: BTreeMap<(usize, Conversation), Known>,
 }
 
-/// A conversation that this node opened.
-struct Opened {
-    with: usize,
-    what: Conversation,
+/// A conversation that this node opened, or one over UDP that a peer was permitted to begin.
+struct Known {
+    protocol: u8,
+    ours: bool,
     used_s: u64,
     heard: bool,
     fin_by_us: bool,
@@ -53,29 +54,40 @@ struct Opened {
 
 impl Model {
     pub(crate) fn new(own: Vec<IpAddr>, rules: Vec<Vec<Rule>>) -> Self {
-        let opened = Vec::new();
-        Self { own, rules, opened }
+        let known = BTreeMap::new();
+        Self { own, rules, known }
+    }
+
+    /// A peer may open something else from now on.
+    pub(crate) fn change(&mut self, peer: usize, rules: Vec<Rule>) {
+        self.rules[peer] = rules;
     }
 
     /// This node sends a packet to a peer.
     pub(crate) fn leave(&mut self, peer: usize, packet: &[u8], now_s: u64) {
         let Ok(seen) = read(packet) else { return };
         let what = (seen.protocol, seen.source, seen.destination);
-        let (opens, flags) = match seen.kind {
-            Kind::Tcp(flags) => (flags.opens() && flags.are_sensible(), flags),
-            // An answer to what a rule permits opens nothing.
-            Kind::Udp => (self.rule(peer, &seen, seen.source).is_none(), NO_FLAGS),
-            Kind::Request => (true, NO_FLAGS),
-            _ => return,
-        };
-        match self.find(peer, what, now_s) {
-            Some(it) if opens && !it.closed() => it.used_s = now_s,
-            Some(it) if !opens => it.pass(true, flags, now_s),
-            _ if opens => {
-                self.opened.retain(|it| (it.with, it.what) != (peer, what));
-                self.opened.push(Opened::new(peer, what, now_s));
+        match seen.kind {
+            Kind::Tcp(flags) if flags.opens() && flags.are_sensible() => {
+                match self.find(peer, what, now_s) {
+                    Some(it) if !it.closed() => it.used_s = now_s,
+                    _ => self.begin(peer, what, true, now_s),
+                }
             }
-            _ => {}
+            Kind::Tcp(flags) => {
+                if let Some(it) = self.find(peer, what, now_s) {
+                    it.pass(true, flags, now_s);
+                }
+            }
+            Kind::Udp | Kind::Request => match self.find(peer, what, now_s) {
+                Some(it) => it.used_s = now_s,
+                None => {
+                    // An answer to what a rule permits opens nothing.
+                    let ours = self.rule(peer, &seen, seen.source).is_none();
+                    self.begin(peer, what, ours || seen.protocol == ICMP, now_s);
+                }
+            },
+            Kind::Reply | Kind::Error(_) | Kind::Other => {}
         }
     }
 
@@ -95,7 +107,7 @@ impl Model {
             Kind::Udp | Kind::Reply => Some((what, NO_FLAGS)),
             Kind::Error(Some(about))
                 if about.1.ip() == seen.destination.ip()
-                    && self.find(peer, about, now_s).is_some() =>
+                    && self.find(peer, about, now_s).is_some_and(|it| it.ours) =>
             {
                 return Judgement::Answer;
             }
@@ -107,14 +119,34 @@ impl Model {
             && (!flags.fin || it.heard || it.reset)
         {
             it.pass(false, flags, now_s);
-            return Judgement::Answer;
+            if it.ours {
+                return Judgement::Answer;
+            }
         }
-        match seen.kind {
-            Kind::Tcp(_) | Kind::Udp | Kind::Request => self
-                .rule(peer, &seen, seen.destination)
-                .map_or(Judgement::Refused("default"), Judgement::Rule),
-            _ => Judgement::Refused("default"),
+        let rule = match seen.kind {
+            Kind::Tcp(_) | Kind::Udp | Kind::Request => self.rule(peer, &seen, seen.destination),
+            _ => None,
+        };
+        let Some(rule) = rule else {
+            return Judgement::Refused("default");
+        };
+        if matches!(seen.kind, Kind::Udp) && self.find(peer, what, now_s).is_none() {
+            self.begin(peer, what, false, now_s);
         }
+        Judgement::Rule(rule)
+    }
+
+    fn begin(&mut self, with: usize, what: Conversation, ours: bool, now_s: u64) {
+        let known = Known {
+            protocol: what.0,
+            ours,
+            used_s: now_s,
+            heard: false,
+            fin_by_us: false,
+            fin_by_them: false,
+            reset: false,
+        };
+        self.known.insert((with, what), known);
     }
 
     fn rule(&self, peer: usize, seen: &Seen, local: SocketAddr) -> Option<usize> {
@@ -123,26 +155,13 @@ impl Model {
         })
     }
 
-    fn find(&mut self, peer: usize, what: Conversation, now_s: u64) -> Option<&mut Opened> {
-        self.opened
-            .iter_mut()
-            .find(|it| (it.with, it.what) == (peer, what) && now_s - it.used_s < it.idle_limit_s())
+    fn find(&mut self, peer: usize, what: Conversation, now_s: u64) -> Option<&mut Known> {
+        let known = self.known.get_mut(&(peer, what));
+        known.filter(|it| now_s - it.used_s < it.idle_limit_s())
     }
 }
 
-impl Opened {
-    fn new(with: usize, what: Conversation, used_s: u64) -> Self {
-        Self {
-            with,
-            what,
-            used_s,
-            heard: false,
-            fin_by_us: false,
-            fin_by_them: false,
-            reset: false,
-        }
-    }
-
+impl Known {
     fn closed(&self) -> bool {
         self.reset || (self.fin_by_us && self.fin_by_them)
     }
@@ -157,7 +176,7 @@ impl Opened {
     }
 
     fn idle_limit_s(&self) -> u64 {
-        match self.what.0 {
+        match self.protocol {
             ICMP => 60,
             UDP => 120,
             _ if self.closed() => 240,

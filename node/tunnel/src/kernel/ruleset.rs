@@ -274,7 +274,7 @@ impl Ruleset {
             // An answer to a permitted request must not become a permission that outlives the rule.
             if allow.protocol == Protocol::Udp {
                 for matched in matches(allow, "sport") {
-                    rule("o", &format!("{matched} return"));
+                    rule("o", &format!("{matched} accept"));
                 }
             }
         }

@@ -63,6 +63,8 @@ pub(super) struct Conversation {
     ours: u16,
     theirs: u16,
     protocol: Kind,
+    /// They were let in before we began.
+    theirs_first: bool,
     our_next: u32,
     their_next: u32,
     started: bool,
@@ -102,6 +104,7 @@ impl Conversation {
             protocol: random.one(&[TCP, TCP, Kind::Udp, Kind::EchoRequest]),
             our_next: random.below(1 << 30) as u32,
             their_next: random.below(1 << 30) as u32,
+            theirs_first: false,
             started: false,
             answered: false,
             ended: false,
@@ -162,6 +165,7 @@ impl Conversation {
     /// What this node sends is what a TCP would; what comes may be anything.
     fn segment(&self, leaving: bool, random: &mut Random) -> Kind {
         let flags = match (leaving, self.answered) {
+            (true, _) if self.theirs_first => random.one(&[0x12, 0x10, 0x18, 0x11, 0x14]),
             (true, false) => 0x02,
             (true, true) => random.one(&[0x10, 0x18, 0x10, 0x11, 0x14]),
             (false, _) => random.one(&[
@@ -221,8 +225,9 @@ impl Conversation {
             return false;
         };
         self.history.push((step.leaving, flags, admitted));
-        // conntrack takes a SYN after a FIN for the end of the old connection.
-        if !step.leaving && flags == 0x02 && self.finished != [false; 2] {
+        // conntrack takes a SYN after a FIN for the end of the old connection, and one that a rule lets in for part of ours.
+        let is_syn = !step.leaving && flags == 0x02;
+        if is_syn && (self.finished != [false; 2] || (self.started && admitted)) {
             return true;
         }
         if !admitted {
@@ -232,6 +237,7 @@ impl Conversation {
         if self.ended || flags & 0x04 != 0 {
             return true;
         }
+        self.theirs_first |= !step.leaving && !self.started;
         let syn = flags & 0x02 != 0;
         let is_first = match step.leaving {
             true => !self.started,
@@ -253,6 +259,15 @@ impl Conversation {
 }
 
 impl Step {
+    /// Whatever the permissions are, and whatever went before.
+    pub(super) fn is_never_admitted(&self) -> bool {
+        let is_lie = matches!(
+            self.kind,
+            Kind::Error { from_us: false, .. } | Kind::Other(_)
+        );
+        !self.leaving && (is_lie || self.oddity != Oddity::None)
+    }
+
     pub(super) fn bytes(&self) -> Vec<u8> {
         let not_ours = self.oddity == Oddity::NotOurs;
         let ours = match (self.remote.is_ipv4(), not_ours) {

@@ -73,7 +73,7 @@ impl Filter {
             (Protocol::Icmp, _) => true,
             // An answer to a permitted request must not become a permission that outlives the rule.
             _ if ingress.covering(key.protocol, key.local.1).is_some() => {
-                self.flows.take_part(key, now);
+                self.flows.answer(key, now);
                 return;
             }
             _ => !self.flows.is_theirs(&key, now),
@@ -163,7 +163,7 @@ impl Filter {
         if matches!(headers.transport, Transport::Udp(_))
             && let Some((key, _)) = conversation(peer, &headers, Side::Destination)
         {
-            self.flows.take_part(key, now);
+            self.flows.ask(key, now);
         }
         Verdict::Rule(rule)
     }

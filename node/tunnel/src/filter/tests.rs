@@ -216,6 +216,18 @@ fn what_a_peer_asked_is_not_ours_when_its_permission_goes_before_the_answer() {
 }
 
 #[test]
+fn what_nobody_answered_may_be_opened_when_the_permission_is_gone() {
+    let mut filter = filter();
+    let now = Instant::now();
+    let question = build::udp("10.0.0.1:53", "10.0.0.2:4000", b"?");
+    let answer = build::udp("10.0.0.2:4000", "10.0.0.1:53", b"!");
+    filter.leave(PEER, &open(&[Allow::udp(53..=53)]), &question, now);
+    let mut none = open(&[]);
+    filter.leave(PEER, &none, &question, now);
+    assert_eq!(filter.enter(PEER, &mut none, &answer, now), Verdict::Answer);
+}
+
+#[test]
 fn what_a_peer_began_is_not_ours_once_its_permission_is_gone() {
     let mut filter = filter();
     let now = Instant::now();

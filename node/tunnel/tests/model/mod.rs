@@ -71,7 +71,7 @@ impl Model {
             Kind::Tcp(flags) if flags.opens() && flags.are_sensible() => {
                 match self.find(peer, what, now_s) {
                     Some(it) if !it.closed() => it.used_s = now_s,
-                    _ => self.begin(peer, what, true, now_s),
+                    _ => _ = self.begin(peer, what, true, now_s),
                 }
             }
             Kind::Tcp(flags) => {
@@ -79,14 +79,17 @@ impl Model {
                     it.pass(true, flags, now_s);
                 }
             }
-            Kind::Udp | Kind::Request => match self.find(peer, what, now_s) {
-                Some(it) => it.used_s = now_s,
-                None => {
-                    // An answer to what a rule permits opens nothing.
-                    let ours = self.rule(peer, &seen, seen.source).is_none();
-                    self.begin(peer, what, ours || seen.protocol == ICMP, now_s);
+            Kind::Udp | Kind::Request => {
+                // An answer to what a rule permits opens nothing.
+                let opens = seen.protocol == ICMP || self.rule(peer, &seen, seen.source).is_none();
+                match self.find(peer, what, now_s) {
+                    Some(it) => {
+                        it.ours |= opens && !it.heard;
+                        it.used_s = now_s;
+                    }
+                    None => _ = self.begin(peer, what, opens, now_s),
                 }
-            },
+            }
             Kind::Reply | Kind::Error(_) | Kind::Other => {}
         }
     }
@@ -131,12 +134,12 @@ impl Model {
             return Judgement::Refused("default");
         };
         if matches!(seen.kind, Kind::Udp) && self.find(peer, what, now_s).is_none() {
-            self.begin(peer, what, false, now_s);
+            self.begin(peer, what, false, now_s).heard = true;
         }
         Judgement::Rule(rule)
     }
 
-    fn begin(&mut self, with: usize, what: Conversation, ours: bool, now_s: u64) {
+    fn begin(&mut self, with: usize, what: Conversation, ours: bool, now_s: u64) -> &mut Known {
         let known = Known {
             protocol: what.0,
             ours,
@@ -146,7 +149,8 @@ impl Model {
             fin_by_them: false,
             reset: false,
         };
-        self.known.insert((with, what), known);
+        let entry = self.known.entry((with, what)).insert_entry(known);
+        entry.into_mut()
     }
 
     fn rule(&self, peer: usize, seen: &Seen, local: SocketAddr) -> Option<usize> {
@@ -172,7 +176,7 @@ impl Known {
         self.fin_by_us |= flags.fin && by_us && self.heard;
         self.fin_by_them |= flags.fin && !by_us && self.heard;
         // Only a SYN of theirs takes a connection.
-        self.heard |= !by_us && flags.syn;
+        self.heard |= !by_us && (flags.syn || self.protocol != TCP);
     }
 
     fn idle_limit_s(&self) -> u64 {

@@ -1,10 +1,11 @@
 //! What is in every table of the engine, whoever the peers are, in nft's words.
 
-/// TCP and UDP flows that this node opened live as long as the filter's (`flow.rs`) whatever the machine's own limits are: an
-/// entry that ends takes its label with it, and only another SYN would bring that back. `last_ack` is long since conntrack takes
-/// a repeated FIN for the other side's. The lengths are those of the shortest header that can be judged. Behind the 8 bytes (64 bits) of
-/// an ICMP error is the header that it quotes: conntrack would read past IPv4 options and IPv6 extension headers. Who is forwarded never has
-/// an address of this node, and so gets no part in the node's own flows.
+/// TCP flows that this node opened and UDP flows of both sides live as long as the filter's (`flow.rs`) whatever the machine's own
+/// limits are: an entry that ends takes its label with it, and only another SYN would bring that back. `syn_recv` is long since a
+/// SYN with ACK makes a connection open for the filter, `last_ack` since conntrack takes a repeated FIN for the other side's. The
+/// lengths are those of the shortest header that can be judged. Behind the 8 bytes (64 bits) of an ICMP error is the header that
+/// it quotes: conntrack would read past IPv4 options and IPv6 extension headers. Who is forwarded never has an address of this
+/// node, and so gets no part in the node's own flows.
 pub(super) const FRAME: &str = r#"add counter inet TABLE malformed
 add counter inet TABLE fragment
 add counter inet TABLE extension
@@ -25,12 +26,12 @@ table inet TABLE {
 	ct timeout tcp4 {
 		protocol tcp;
 		l3proto ip;
-		policy = { syn_sent : TCP_EDGE, syn_sent2 : TCP_EDGE, syn_recv : TCP_EDGE, established : TCP_OPEN, fin_wait : TCP_OPEN, close_wait : TCP_OPEN, last_ack : TCP_OPEN, retrans : TCP_OPEN, unack : TCP_OPEN, time_wait : TCP_EDGE, close : TCP_EDGE };
+		policy = { syn_sent : TCP_EDGE, syn_sent2 : TCP_EDGE, syn_recv : TCP_OPEN, established : TCP_OPEN, fin_wait : TCP_OPEN, close_wait : TCP_OPEN, last_ack : TCP_OPEN, retrans : TCP_OPEN, unack : TCP_OPEN, time_wait : TCP_EDGE, close : TCP_EDGE };
 	}
 	ct timeout tcp6 {
 		protocol tcp;
 		l3proto ip6;
-		policy = { syn_sent : TCP_EDGE, syn_sent2 : TCP_EDGE, syn_recv : TCP_EDGE, established : TCP_OPEN, fin_wait : TCP_OPEN, close_wait : TCP_OPEN, last_ack : TCP_OPEN, retrans : TCP_OPEN, unack : TCP_OPEN, time_wait : TCP_EDGE, close : TCP_EDGE };
+		policy = { syn_sent : TCP_EDGE, syn_sent2 : TCP_EDGE, syn_recv : TCP_OPEN, established : TCP_OPEN, fin_wait : TCP_OPEN, close_wait : TCP_OPEN, last_ack : TCP_OPEN, retrans : TCP_OPEN, unack : TCP_OPEN, time_wait : TCP_EDGE, close : TCP_EDGE };
 	}
 	map zone_host4 { typeof ip saddr : ct zone; }
 	map zone_host6 { typeof ip6 saddr : ct zone; }
@@ -65,6 +66,8 @@ table inet TABLE {
 	chain judge {
 		type filter hook prerouting priority -150; policy accept;
 		iifname != "INTERFACE" accept
+		ip protocol 17 ct timeout set "udp4"
+		ip6 nexthdr 17 ct timeout set "udp6"
 		ct direction reply ct label LABEL jump answers
 		ip saddr vmap @from_host4
 		ip saddr vmap @from_net4

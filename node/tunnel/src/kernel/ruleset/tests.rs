@@ -4,6 +4,7 @@
 //! A connection's segments here lie in its window: conntrack refuses others, while the filter leaves them to TCP, which does
 //! not take them either.
 
+mod conntrack;
 mod forwarding;
 mod kernel_judge;
 mod packets;
@@ -22,7 +23,11 @@ use crate::key::PrivateKey;
 const PACKETS: usize = 150_000;
 /// On average.
 const PACKETS_PER_NETMAP: usize = 3_000;
+const PACKETS_PER_WAIT: usize = 1_500;
 const PACKETS_PER_CONVERSATION: usize = 200;
+
+/// Their sums stay 15 s away from every time limit, so that the test's own time decides nothing.
+const WAITS_S: [u32; 8] = [45, 45, 45, 90, 135, 225, 270, 7470];
 
 fn own() -> BTreeSet<IpAddr> {
     ["100.64.0.1", "fd00::1"]
@@ -77,6 +82,15 @@ fn filter_nftables_and_model_judge_alike() {
             model.set_peer(at, &peers[at]);
             userspace.set_peer(at, &peers[at]);
             kernel.set_peer(&peers[at]);
+        }
+        if random.below(PACKETS_PER_WAIT) == 0 {
+            let wait_s = random.one(&WAITS_S);
+            model.wait(wait_s);
+            userspace.wait(wait_s);
+            kernel.wait(wait_s);
+            for unsure in conversations.iter_mut().filter(|it| it.has_two_ages()) {
+                *unsure = Conversation::new(&mut random);
+            }
         }
         let at = random.below(conversations.len());
         let step = conversations[at].next(&mut random);
@@ -228,7 +242,7 @@ fn an_opened_connection_outlives_the_limits_of_the_machine() {
 #[test]
 fn tcp_and_udp_have_limits_of_their_own_in_both_families() {
     let frame = Ruleset::new("m0", own()).whole();
-    let tcp = "policy = { syn_sent : 240, syn_sent2 : 240, syn_recv : 240, established : 7440, fin_wait : 7440, \
+    let tcp = "policy = { syn_sent : 240, syn_sent2 : 240, syn_recv : 7440, established : 7440, fin_wait : 7440, \
                close_wait : 7440, last_ack : 7440, retrans : 7440, unack : 7440, time_wait : 240, close : 240 };";
     let udp = "policy = { unreplied : 120, replied : 120 };";
     for (protocol, number, policy) in [("tcp", 6, tcp), ("udp", 17, udp)] {

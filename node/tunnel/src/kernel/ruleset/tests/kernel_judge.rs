@@ -14,8 +14,10 @@ use rustix::event::{PollFd, PollFlags, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 use tun_rs::{DeviceBuilder, SyncDevice};
 
+use super::conntrack::Conntrack;
 use super::packets::{Kind, Step};
 use crate::config::PeerConfig;
+use crate::flow::ICMP_IDLE;
 use crate::kernel::ruleset::Ruleset;
 use crate::nftables;
 
@@ -25,6 +27,7 @@ pub(super) struct KernelJudge {
     /// IPv4, IPv6.
     leaving: [Socket; 2],
     arriving: Vec<(u8, bool, Socket)>,
+    conntrack: Conntrack,
     /// The namespace in which this thread was before.
     home: File,
 }
@@ -55,6 +58,7 @@ impl KernelJudge {
             tun,
             leaving: [raw(255, false), raw(255, true)],
             arriving: arriving.into(),
+            conntrack: Conntrack::open(),
             home,
         };
         Some(judge.prepare(peers))
@@ -71,9 +75,9 @@ impl KernelJudge {
         for peer in peers {
             self.set_peer(peer);
         }
-        // The verdicts must not depend on how long the test takes.
+        // nft has no policies for ICMP, and the machine's time is half of this.
         for timer in ["icmp_timeout", "icmpv6_timeout"] {
-            self.limit(timer, 600);
+            self.limit(timer, ICMP_IDLE.as_secs() as u32);
         }
         self
     }
@@ -87,6 +91,10 @@ impl KernelJudge {
     pub(super) fn limit(&self, timer: &str, limit_s: u32) {
         let path = format!("/proc/sys/net/netfilter/nf_conntrack_{timer}");
         fs::write(path, limit_s.to_string()).unwrap();
+    }
+
+    pub(super) fn wait(&mut self, wait_s: u32) {
+        self.conntrack.wait(wait_s);
     }
 
     pub(super) fn apply(&self, script: &str) {

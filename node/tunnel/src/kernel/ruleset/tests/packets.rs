@@ -87,7 +87,7 @@ impl Random {
         (self.0 >> 16) as usize % limit
     }
 
-    fn one<T: Clone>(&mut self, of: &[T]) -> T {
+    pub(super) fn one<T: Clone>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())].clone()
     }
 }
@@ -217,6 +217,14 @@ impl Conversation {
             Kind::EchoRequest => random.one(&[Kind::EchoRequest, Kind::EchoReply]),
             other => other.clone(),
         }
+    }
+
+    /// Whether conntrack and the filter may forget it at different times: whose the second FIN is, conntrack guesses, and an
+    /// opening whose SYN was repeated it counts from the first.
+    pub(super) fn has_two_ages(&self) -> bool {
+        let admitted = self.history.iter().filter(|(_, _, admitted)| *admitted);
+        let fins = admitted.clone().filter(|(_, flags, _)| flags & 1 != 0);
+        fins.count() > 1 || (self.started && !self.answered && self.history.len() > 1)
     }
 
     /// Learns what became of a packet. True when the conversation is over and another should take its place.

@@ -24,6 +24,10 @@ impl TextJudge {
         self.model.change(number, rules(peer));
     }
 
+    pub(super) fn wait(&mut self, wait_s: u32) {
+        self.now_s += u64::from(wait_s);
+    }
+
     pub(super) fn admits(&mut self, step: &Step, packet: &[u8]) -> bool {
         let Some(peer) = owner(step.remote) else {
             return step.leaving;

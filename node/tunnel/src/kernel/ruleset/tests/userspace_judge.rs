@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::packets::Step;
 use crate::allowed_ips::AllowedIps;
@@ -37,6 +37,10 @@ impl UserspaceJudge {
     /// Puts a peer's new permissions in force.
     pub(super) fn set_peer(&mut self, number: usize, peer: &PeerConfig) {
         self.ingress[number].change(&peer.ingress);
+    }
+
+    pub(super) fn wait(&mut self, wait_s: u32) {
+        self.now += Duration::from_secs(wait_s.into());
     }
 
     pub(super) fn admits(&mut self, step: &Step, packet: &[u8]) -> bool {

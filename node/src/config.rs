@@ -5,7 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use malha_tunnel::{Engine, MAX_SHARDS};
+use malha_tunnel::{Engine, MAX_SHARDS, QUIET_LOG};
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
@@ -181,7 +181,7 @@ impl Settings {
 
     /// The log level, or directives like `info,malha_node=debug`.
     pub fn log_filter(&self) -> Result<EnvFilter, String> {
-        EnvFilter::try_new(&self.log).map_err(|error| {
+        EnvFilter::try_new(format!("{QUIET_LOG},{}", self.log)).map_err(|error| {
             let log = &self.log;
             format!("log {log:?} is not error, warn, info, debug or trace: {error}")
         })
@@ -222,6 +222,8 @@ const GUARD_EXCEPT: [u16; 1] = [22];
 
 #[cfg(test)]
 mod tests {
+    use tracing::Level;
+
     use super::*;
 
     fn parse(text: &str) -> Result<Wishes, String> {
@@ -253,6 +255,28 @@ mod tests {
         ] {
             let error = parse(text).unwrap().settle().unwrap_err();
             assert!(error.contains(hint), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_log_says_nothing_of_single_handshakes_and_datagrams_unless_asked_to() {
+        for (text, is_heard) in [
+            ("", false),
+            ("log = \"debug\"", false),
+            ("log = \"info,boringtun=debug,quinn_udp=debug\"", true),
+        ] {
+            let filter = parse(text).unwrap().settle().unwrap().log_filter();
+            let log = tracing_subscriber::fmt().with_env_filter(filter.unwrap());
+            tracing::subscriber::with_default(log.finish(), || {
+                let handshakes = tracing::enabled!(target: "boringtun::noise", Level::ERROR);
+                let datagrams = tracing::enabled!(target: "quinn_udp", Level::WARN);
+                let own = tracing::enabled!(Level::WARN);
+                assert_eq!(
+                    (handshakes, datagrams, own),
+                    (is_heard, is_heard, true),
+                    "{text}"
+                );
+            });
         }
     }
 

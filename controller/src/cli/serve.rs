@@ -4,9 +4,11 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::Args;
+use malha_tunnel::QUIET_LOG;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::screen::Screen;
@@ -31,7 +33,7 @@ pub(super) struct ServeArgs {
 
 pub(super) async fn run(args: ServeArgs, screen: &Screen) -> Result<(), Failure> {
     let config = Config::read(&args.config)?;
-    let filter = EnvFilter::try_new(&config.log.level).map_err(|error| {
+    let filter = log_filter(&config.log.level).map_err(|error| {
         Failure::new(
             Exit::Refused,
             format!("{}: log.level: {error}", args.config.display()),
@@ -50,6 +52,10 @@ pub(super) async fn run(args: ServeArgs, screen: &Screen) -> Result<(), Failure>
     let ended = crate::serve::run(config, stop).await;
     stopper.abort();
     Ok(ended?)
+}
+
+fn log_filter(level: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::try_new(format!("{QUIET_LOG},{level}"))
 }
 
 fn open_log(log: &Log, filter: EnvFilter) -> Result<(), Failure> {
@@ -78,4 +84,25 @@ async fn stop_on_signal(stop: CancellationToken) {
     }
     tracing::info!("stopping");
     stop.cancel();
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn the_log_says_nothing_of_single_handshakes_unless_asked_to() {
+        for (level, is_heard) in [("info", false), ("info,boringtun=warn", true)] {
+            let log = tracing_subscriber::fmt().with_env_filter(log_filter(level).unwrap());
+            tracing::subscriber::with_default(log.finish(), || {
+                let handshakes = tracing::enabled!(target: "boringtun::noise", Level::WARN);
+                assert_eq!(
+                    (handshakes, tracing::enabled!(Level::INFO)),
+                    (is_heard, true)
+                );
+            });
+        }
+    }
 }

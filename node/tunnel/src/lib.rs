@@ -92,3 +92,7 @@ pub use status::{
 pub use stream::{BoxStream, Cut, KernelPart, KernelWay, Stream};
 pub use tunnel::{Engine, Tunnel, start};
 pub use userspace::SourceWatch;
+
+/// Directives of a log filter, to stand before the operator's own. The libraries below warn every few seconds of each peer that is away, and of
+/// each card that can't cut datagrams itself, with addresses; what there is to know of it is in peers' states and counters.
+pub const QUIET_LOG: &str = "boringtun=off,quinn_udp=off";

@@ -265,16 +265,39 @@ fn guard(flags: &ArgMatches, lang: Lang) -> Result<Exit, Failure> {
 }
 
 fn restore_guard(flags: &ArgMatches, lang: Lang) -> Result<Exit, Failure> {
-    let (settings, started) = Asked::read(flags, lang)?.settle_as_started(lang)?;
+    let asked = Asked::read(flags, lang).and_then(|asked| asked.settle_as_started(lang));
+    // A mistake in the configuration opens nothing that was closed before it was made.
+    let (settings, started, mistake) = match asked {
+        Ok((settings, started)) => (settings, started.ok().flatten(), None),
+        Err(mistake) => match settle_as_last_guarded(flags, lang) {
+            Some((settings, started)) => (settings, Some(started), Some(mistake)),
+            None => return Err(mistake),
+        },
+    };
     let status = block_on(lang, async {
-        let status = guard::restore(&settings, started.ok().flatten().as_ref()).await;
-        status.map_err(|error| Failure::state(lang, &error))
+        let status = guard::restore(&settings, started.as_ref()).await;
+        status.map_err(|error| match error {
+            StateError::Locked(_) => Failure::new(Exit::Locked, text::guard_is_the_agents(lang)),
+            error => Failure::state(lang, &error),
+        })
     })?;
     if let GuardStatus::Failed(why) = status {
         return Err(Failure::new(Exit::State, text::guard_unreadable(lang, why)));
     }
     print(&text::status_guard(lang, status.say(lang)), lang)?;
-    Ok(Exit::Success)
+    mistake.map_or(Ok(Exit::Success), Err)
+}
+
+/// The settings of the last guard and the start that had it; None where neither is known without the configuration.
+fn settle_as_last_guarded(flags: &ArgMatches, lang: Lang) -> Option<(Settings, Started)> {
+    let typed = command::wishes(flags);
+    let state = typed.clone().settle().ok()?.state;
+    let started = Started::glimpse(&state).ok()??;
+    let asked = Asked {
+        typed: typed.or(started.guard_wishes()?),
+        file: Wishes::default(),
+    };
+    Some((asked.settle(lang).ok()?, started))
 }
 
 fn say_guards_left(wanted: Option<&str>, lang: Lang) -> Result<(), Failure> {

@@ -32,7 +32,10 @@ pub async fn restore(
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
     use std::path::PathBuf;
+    use std::process::ExitCode;
+    use std::{fs, thread};
 
     use tempfile::TempDir;
 
@@ -40,6 +43,7 @@ mod tests {
     use crate::agent::Ending;
     use crate::config::Wishes;
     use crate::engine::{EngineChoice, EngineReason};
+    use crate::exit::Exit;
     use crate::guard::is_in_place;
     use crate::guard::tests::alone;
     use crate::testbed::{TestAuthority, enrol, netmap};
@@ -97,6 +101,31 @@ mod tests {
                 restore(&settings, Some(&started)).await.unwrap();
                 assert_eq!(is_in_place("m0").unwrap(), is_guarded, "{engine}");
             }
+        });
+    }
+
+    /// As after a reboot that comes before somebody notices.
+    #[test]
+    fn a_mistake_in_the_configuration_opens_nothing() {
+        alone(async || {
+            let (parent, state) = place();
+            let folder = StateFolder::open(&state).unwrap();
+            enrol(&folder, &TestAuthority::new());
+            folder.save_netmap(&netmap(11)).unwrap();
+            let settings = settings(state.clone(), EngineChoice::Auto);
+            let (reason, typed) = (EngineReason::MayMakeInterfaces, Wishes::default());
+            let started = Started::now(&settings, &typed, Engine::Userspace, reason);
+            folder.save_started(&started).unwrap();
+            drop(folder);
+            let config = parent.path().join("node.toml");
+            fs::write(&config, "engin = \"kernel\"\n").unwrap();
+            let words = ["malha-node", "guard", "restore", "--state"].map(OsString::from);
+            let named = [state.into(), "--config".into(), config.into()];
+            let words = words.into_iter().chain(named).collect::<Vec<_>>();
+            // It has a runtime of its own.
+            let ended = thread::spawn(|| crate::cli::main(words)).join().unwrap();
+            assert!(is_in_place("m0").unwrap());
+            assert_eq!(ended, ExitCode::from(Exit::Config.code()));
         });
     }
 

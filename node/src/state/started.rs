@@ -1,6 +1,7 @@
 //! What the agent was last started with, for who looks at the machine when it is stopped: `started.json`. It holds nothing secret,
 //! decides nothing at the next start, and a start does not fail for it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use malha_tunnel::Engine;
@@ -11,6 +12,7 @@ use super::{STARTED, StateError, atomic};
 use crate::clock::unix_ms;
 use crate::config::{Settings, Wishes};
 use crate::engine::{EngineChoice, EngineReason};
+use crate::guard::{GuardChoice, GuardConfig};
 
 /// One start of the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +25,9 @@ pub struct Started {
     #[serde(default)]
     pub arguments: Arguments,
     asked: Asked,
+    /// None in the file of a program before this was noted.
+    #[serde(default)]
+    guard: Option<GuardAsked>,
     #[serde(with = "engine_name")]
     pub engine: Engine,
     pub reason: EngineReason,
@@ -52,6 +57,15 @@ struct Asked {
     tunnel_shards: Option<usize>,
 }
 
+/// What the guard was told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct GuardAsked {
+    interface: String,
+    choice: GuardChoice,
+    except: BTreeSet<u16>,
+}
+
 impl Started {
     /// A start now, with these settings, of which `typed` came as flags or in the environment.
     #[must_use]
@@ -65,6 +79,7 @@ impl Started {
                 tunnel_shards: typed.tunnel_shards,
             },
             asked: Asked::of(settings),
+            guard: Some(GuardAsked::of(settings)),
             engine,
             reason,
             shards: engine.shards(settings.tunnel_shards),
@@ -83,6 +98,22 @@ impl Started {
     #[must_use]
     pub fn is_like(&self, settings: &Settings) -> bool {
         self.asked == Asked::of(settings)
+    }
+
+    /// What it takes to set the same guard again, whatever the configuration says now. None where that was not noted.
+    #[must_use]
+    pub fn guard_wishes(&self) -> Option<Wishes> {
+        let guard = self.guard.clone()?;
+        Some(Wishes {
+            engine: Some(self.asked.engine),
+            plain_udp: Some(self.asked.plain_udp),
+            offload: Some(self.asked.offload),
+            tunnel_shards: self.asked.tunnel_shards,
+            interface: Some(guard.interface),
+            guard: Some(guard.choice),
+            guard_except: Some(guard.except),
+            ..Wishes::default()
+        })
     }
 
     #[must_use]
@@ -120,6 +151,17 @@ impl Asked {
             plain_udp: settings.plain_udp,
             offload: settings.offload,
             tunnel_shards: settings.tunnel_shards,
+        }
+    }
+}
+
+impl GuardAsked {
+    fn of(settings: &Settings) -> Self {
+        let GuardConfig { choice, except } = settings.guard();
+        Self {
+            interface: settings.interface.clone(),
+            choice,
+            except,
         }
     }
 }

@@ -33,6 +33,10 @@ texts! {
         "In force, though this configuration does not want it: remove it with: nft delete table inet {table}"
     }
     guard_removed() { "A guarda foi retirada.", "The guard was taken away." }
+    guard_is_the_agents() {
+        "O agente está rodando aqui e mantém a guarda.",
+        "The agent runs here and keeps the guard."
+    }
     guard_unreadable(why) {
         "A guarda não pôde ser lida ou mudada (precisa de root e do nft): {why}",
         "The guard could not be read or changed (needs root and nft): {why}"

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::balancers::Balanced;
-use crate::guard::{Guard, GuardConfig, GuardStatus};
+use crate::guard::{Guard, GuardConfig, GuardStatus, Guarded};
 use crate::streams::Overlay;
 use carrier::Carrier;
 use running::{Known, Running};
@@ -241,7 +241,10 @@ impl Plane {
             self.stop().await;
         }
         // What the tunnel offers must not be there for the neighbours first, nor while it can't start.
-        let guarded = self.guard.close(map).await;
+        let mut guarded = self.guard.close(map).await;
+        if map.me.quarantined {
+            guarded = Guarded::nothing(map);
+        }
         let mut running = match self.running.take() {
             Some(running) => running,
             None => match Running::start(&self.config, self.key.clone(), &map.me) {

@@ -388,11 +388,10 @@ impl Fleet {
     }
 }
 
-/// A quarantined node runs with an empty map, whatever it was sent.
+/// A quarantined node runs without peers, whatever it was sent.
 fn alone_if_held(mut map: malha_proto::Netmap) -> malha_proto::Netmap {
     if map.me.quarantined {
         map.peers.clear();
-        map.services.clear();
     }
     map
 }

@@ -163,14 +163,16 @@ pub(crate) fn check_port(state: &State, node: NodeId, port: Port) -> Result<(), 
 }
 
 impl State {
-    /// What this node must balance.
+    /// What this node must balance. One that is held apart hears nothing of the servers, which are others'.
     pub(crate) fn balanced_by(&self, node: &Node) -> BTreeMap<BalancerId, malha_proto::Balancer> {
-        if !node.is_active() {
-            return BTreeMap::new();
-        }
-        self.balancers_of(node.id)
-            .map(|balancer| (balancer.id, self.balancer_on_the_wire(balancer)))
-            .collect()
+        let balancers = self.balancers_of(node.id).map(|balancer| {
+            let mut told = self.balancer_on_the_wire(balancer);
+            if !node.is_active() {
+                told.backends.clear();
+            }
+            (balancer.id, told)
+        });
+        balancers.collect()
     }
 
     /// The nodes with which this one is joined by a balancer, on either side.

@@ -14,8 +14,7 @@ use crate::state::{State, seconds};
 impl State {
     /// The netmap of a node at this state's revision; None when there is no such node. Hubs and edges are peers of every
     /// node; two others are peers when a grant lets one open something on the other, or a balancer of one has a server on the
-    /// other. A quarantined or rekeying node has no
-    /// peers and no services, and is nobody's peer.
+    /// other. A quarantined or rekeying node has no peers and is nobody's peer; its guard closes what it would offer.
     #[must_use]
     pub fn netmap(&self, id: NodeId) -> Option<Netmap> {
         let me = self.node(id)?;
@@ -48,9 +47,6 @@ impl State {
     }
 
     pub(crate) fn offered(&self, node: &Node) -> BTreeMap<ServiceId, malha_proto::Service> {
-        if !node.is_active() {
-            return BTreeMap::new();
-        }
         self.services_of(node.id)
             .map(|service| (service.id, on_the_wire(service)))
             .collect()

@@ -46,7 +46,12 @@ proptest! {
             world.state.nodes().filter_map(|node| Some((node.id, world.state.netmap(node.id)?))).collect();
         prop_assert_eq!(maps.len(), world.state.nodes().len());
         for (id, map) in &maps {
-            prop_assert!(!map.me.quarantined || (map.peers.is_empty() && map.services.is_empty()));
+            prop_assert!(!map.me.quarantined || map.peers.is_empty());
+            let servers = |it: &malha_proto::Balancer| it.backends.len();
+            prop_assert!(!map.me.quarantined || map.balancers.values().all(|it| servers(it) == 0));
+            // Their ports stay closed outside the overlay while nothing is offered.
+            let own = world.state.services().filter(|it| it.node == *id);
+            prop_assert!(map.services.keys().copied().eq(own.map(|it| it.id)));
             for peer in map.peers.keys() {
                 prop_assert!(maps[peer].peers.contains_key(id), "{} knows {}, which does not know it", id, peer);
             }

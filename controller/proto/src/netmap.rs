@@ -232,7 +232,8 @@ pub struct Me {
     pub prefix_v6: u8,
     #[n(5)]
     pub profile: Profile,
-    /// Held apart because two machines showed this identity: no peers, no services, until the operator chooses.
+    /// Held apart because two machines showed this identity: no peers, and nothing is offered, until the operator chooses. The map
+    /// has its services and balancers all the same, since their ports stay closed outside the overlay.
     #[n(6)]
     pub quarantined: bool,
     /// Further names at its addresses, whole ones: those that its organization declared.

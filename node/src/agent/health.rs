@@ -58,11 +58,13 @@ struct Seen {
 }
 
 impl Health {
-    /// Follows the map that is on its way to the data plane.
+    /// Follows the map that is on its way to the data plane. What a quarantined node does not offer is not probed.
     pub(super) fn follow(&mut self, map: &Netmap, now: Millis) {
-        self.services.retain(|id, _| map.services.contains_key(id));
+        let offered = map.services.iter().filter(|_| !map.me.quarantined);
+        let offered: BTreeMap<_, _> = offered.collect();
+        self.services.retain(|id, _| offered.contains_key(id));
         self.peers.retain(|id, _| map.peers.contains_key(id));
-        for service in map.services.values() {
+        for service in offered.into_values() {
             let fresh = Watch {
                 target: service.target,
                 kind: service.kind,

@@ -290,15 +290,14 @@ impl MapPipeline {
         }
     }
 
-    /// What the data plane makes of a map: a quarantined node has neither peers nor services, what nobody confirmed in time holds
-    /// no longer, and the hub may be where the controller is.
+    /// What the data plane makes of a map: a quarantined node has no peers, what nobody confirmed in time holds no longer, and the
+    /// hub may be where the controller is.
     pub(super) fn effective(&self, map: &Arc<Netmap>) -> Arc<Netmap> {
         if !map.me.quarantined {
             return self.reached.completed(self.fallback.effective(map));
         }
         let mut alone = Netmap::clone(map);
         alone.peers.clear();
-        alone.services.clear();
         Arc::new(alone)
     }
 

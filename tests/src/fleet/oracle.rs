@@ -83,7 +83,7 @@ pub(super) fn netmap(state: &State, id: NodeId) -> Option<Netmap> {
         };
         (other.id, peer)
     });
-    let services = state.services().filter(|it| it.node == id && may_speak(me));
+    let services = state.services().filter(|it| it.node == id);
     let services = services.map(|it| {
         let service = Service {
             id: it.id,

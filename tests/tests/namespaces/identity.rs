@@ -12,6 +12,8 @@ use serde_json::Value;
 fn a_copied_disk_holds_both_machines_apart_until_the_operator_chooses() {
     story("copied disk", |lab| {
         let mut garage = lab.open_garage(1, "auto")?;
+        let closed = closed_ports(&garage.machine.status()?);
+        ensure!(closed == [80, 8080], "the guard closes {closed:?}");
         let mut copy = lab.garage(2)?;
         copy.machine.copy_disk_of(&garage.machine)?;
         copy.machine.start_web(GARAGE_WEB)?;
@@ -44,6 +46,7 @@ fn a_copied_disk_holds_both_machines_apart_until_the_operator_chooses() {
                 || {
                     let status = machine.status()?;
                     ensure!(status["quarantined"] == Value::Bool(true), "{status}");
+                    ensure!(closed_ports(&status) == closed, "{}", status["guard"]);
                     Ok(())
                 },
             )?;
@@ -69,6 +72,13 @@ fn a_copied_disk_holds_both_machines_apart_until_the_operator_chooses() {
         );
         Ok(())
     });
+}
+
+/// Outside the overlay, by the guard's word.
+fn closed_ports(status: &Value) -> Vec<u64> {
+    let ports = status["guard"]["detail"]["ports"].as_array();
+    let ports = ports.into_iter().flatten();
+    ports.filter_map(Value::as_u64).collect()
 }
 
 fn is(status: ExitStatus, exit: Exit) -> bool {

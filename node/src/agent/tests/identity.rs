@@ -9,7 +9,9 @@ fn a_quarantined_node_has_no_peers_and_keeps_its_session() {
     apart.me.quarantined = true;
     world.hear(link, ToNode::Snapshot(Box::new(apart.clone())));
     let last = world.applied.last().unwrap();
-    assert!(last.peers.is_empty() && last.services.is_empty());
+    assert!(last.peers.is_empty());
+    assert_eq!(last.services, apart.services);
+    assert_eq!(world.agent.view().services, []);
     assert_eq!(world.saved.as_deref(), Some(&apart));
     assert_eq!(closed(&world.live(link, 60_000)), []);
     world.hear(link, ToNode::Snapshot(Box::new(netmap(12))));
@@ -22,7 +24,10 @@ fn a_clone_is_cut_off_even_after_a_reboot_and_asks_slowly() {
     let (mut world, link) = World::online();
     let (code, text) = (RefusalCode::Cloned, "two machines".to_owned());
     world.hear(link, ToNode::Refused { code, text });
-    assert!(world.applied.last().unwrap().peers.is_empty());
+    let last = world.applied.last().unwrap();
+    assert!(last.peers.is_empty());
+    // For the guard, which goes on closing their ports.
+    assert_eq!(last.services, netmap(10).services);
     assert!(world.saved.as_ref().unwrap().me.quarantined);
     assert_eq!(connects(&world.pass(HELD_RETRY_MS / 2 - 1)), []);
     let link = world.until_dialed().0;

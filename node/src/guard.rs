@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use malha_proto::Netmap;
-use malha_tunnel::{Engine, local_addresses, nftables};
+use malha_tunnel::nftables::{self, Content, Heard};
+use malha_tunnel::{Engine, local_addresses};
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
@@ -110,8 +111,8 @@ pub(crate) struct Guard {
     /// Guard tables in force that are not this one's.
     left: Vec<String>,
     restored: u64,
-    /// A change was heard and not yet answered.
-    disturbed: bool,
+    /// What was heard and not yet answered.
+    disturbed: Option<Heard>,
     /// Not before then; two programs that undo each other's work must not keep the machine busy.
     next_restore: Instant,
 }
@@ -133,7 +134,7 @@ impl Guard {
             look: local_addresses,
             left: Vec::new(),
             restored: 0,
-            disturbed: false,
+            disturbed: None,
             next_restore: Instant::now(),
         }
     }
@@ -177,19 +178,51 @@ impl Guard {
         }
     }
 
-    /// Waits until somebody has changed the guard's table and it may be put back. Cancel safe.
+    /// Waits until somebody has changed the guard's table, or may have, and it may be put back. Cancel safe.
     pub(crate) async fn changed(&mut self) {
-        if !self.disturbed {
+        if self.disturbed.is_none() {
             let Some(watch) = &mut self.watch else {
                 return pending().await;
             };
-            if let Err(error) = watch.changed().await {
+            let heard = watch.changed().await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "changes of nftables are not heard; the guard is looked at each second");
                 self.watch = None;
-            }
-            self.disturbed = true;
+                Heard::Change
+            });
+            self.disturbed = Some(heard);
         }
         sleep_until(self.next_restore).await;
+    }
+
+    /// Puts it back if somebody has changed it; to be called after [`Self::changed`].
+    pub(crate) async fn answer(&mut self) {
+        if self.disturbed == Some(Heard::TooMuch)
+            && let Some(ports) = &self.in_force
+        {
+            let script = script(&self.interface, ports);
+            self.next_restore = Instant::now() + RESTORE_PAUSE;
+            match self.is_made_by(script).await {
+                Ok(true) => return self.disturbed = None,
+                Ok(false) => {}
+                // Who can't read it has seen no change, unless it is gone; it is read again after the pause.
+                Err(_) if is_in_place(&self.interface).unwrap_or(true) => return,
+                Err(_) => {}
+            }
+        }
+        self.restore().await;
+    }
+
+    /// Whether the table is what this script makes of it.
+    async fn is_made_by(&mut self, script: String) -> io::Result<bool> {
+        let table = table(&self.interface);
+        let name = table.clone();
+        let wanted = blocking(move || Content::by(&script, &name)).await?;
+        // What is heard from now on is younger than what is read.
+        if let Some(watch) = &mut self.watch {
+            watch.forget();
+        }
+        let found = blocking(move || Content::of(&table)).await?;
+        Ok(wanted == found)
     }
 
     /// Puts it back if it is gone, and looks for what is left of others; to be called each second and after each change.
@@ -213,10 +246,10 @@ impl Guard {
     }
 
     /// Puts it back whatever is left of it: a rule may be gone while the table is there.
-    pub(crate) async fn restore(&mut self) {
+    async fn restore(&mut self) {
         tracing::warn!("somebody changed the guard's nftables table; it is set again");
         self.restored += 1;
-        self.disturbed = false;
+        self.disturbed = None;
         self.in_force = None;
         self.apply().await;
     }
@@ -310,8 +343,7 @@ impl Guard {
         }
         self.next_restore = Instant::now() + RESTORE_PAUSE;
         let gone = own.clone();
-        let removed = spawn_blocking(move || nftables::remove_table(&gone)).await;
-        match removed.unwrap_or_else(|error| Err(io::Error::other(error))) {
+        match blocking(move || nftables::remove_table(&gone)).await {
             Ok(()) => self.left.retain(|table| *table != own),
             Err(error) => tracing::warn!(%error, "the guard is off, but its table stays in force"),
         }
@@ -321,16 +353,14 @@ impl Guard {
     async fn apply(&mut self) {
         self.next_restore = Instant::now() + RESTORE_PAUSE;
         let script = script(&self.interface, &self.ports);
-        let applied = spawn_blocking(move || nftables::apply(&script)).await;
-        let applied = applied.unwrap_or_else(|error| Err(io::Error::other(error)));
-        if let Err(error) = applied {
+        if let Err(error) = blocking(move || nftables::apply(&script)).await {
             tracing::warn!(%error, "the guard can't be set");
             self.refused = Some(error.to_string());
             return;
         }
         self.refused = None;
         self.in_force = Some(self.ports.clone());
-        self.disturbed = false;
+        self.disturbed = None;
         if let Some(watch) = &mut self.watch {
             watch.forget();
         } else {
@@ -368,6 +398,13 @@ impl GuardStatus {
             Self::Failed(why) => text::guard_failed(lang, why),
         }
     }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let done = spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 /// Takes the guard away, whoever put it there.

@@ -190,7 +190,7 @@ pub async fn run_plane(
                 let newest = pairs.borrow_and_update().clone();
                 plane.share(newest).await;
             }
-            () = plane.guard.changed() => plane.guard.restore().await,
+            () = plane.guard.changed() => plane.guard.answer().await,
             _ = observe.tick() => {
                 plane.guard.check().await;
                 if plane.lost_tunnel() {

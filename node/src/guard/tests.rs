@@ -195,6 +195,54 @@ fn the_table_of_another_interface_stays_and_is_told_of() {
     });
 }
 
+/// As a firewall that loads all its rules at once.
+#[test]
+fn a_large_change_of_somebody_elses_table_is_none_of_the_guards() {
+    alone(async || {
+        let mut guard = guard(GuardChoice::Auto);
+        guard.close(&Arc::new(testbed::netmap(1))).await;
+        let chains = (0..2_000).map(|number| format!("add chain inet other c{number}\n"));
+        let chains: String = chains.collect();
+        nftables::apply(&format!("add table inet other\n{chains}")).unwrap();
+        assert_eq!(restored(&mut guard).await, 0);
+    });
+}
+
+/// When more was told of all tables than can be held.
+#[test]
+fn a_guard_that_may_have_been_changed_is_looked_at_before_anybody_is_accused() {
+    alone(async || {
+        let mut guard = guard(GuardChoice::Auto);
+        guard.close(&Arc::new(testbed::netmap(1))).await;
+        guard.disturbed = Some(Heard::TooMuch);
+        assert_eq!(restored(&mut guard).await, 0);
+        assert_eq!(guard.disturbed, None);
+        for (times, change) in [
+            (1, "flush chain inet malha_guard_m0 guard"),
+            (2, "delete table inet malha_guard_m0"),
+        ] {
+            nftables::apply(change).unwrap();
+            guard.watch.as_mut().unwrap().forget();
+            guard.disturbed = Some(Heard::TooMuch);
+            assert_eq!(restored(&mut guard).await, times);
+            let listed = Content::of("malha_guard_m0").unwrap();
+            assert!(format!("{listed:?}").contains("@ports"), "{listed:?}");
+        }
+    });
+}
+
+/// How often the guard was put back after a second in which the plane listens to it.
+async fn restored(guard: &mut Guard) -> u64 {
+    let second = tokio::time::sleep(Duration::from_secs(1));
+    tokio::pin!(second);
+    loop {
+        tokio::select! {
+            () = guard.changed() => guard.answer().await,
+            () = &mut second => break guard.restored,
+        }
+    }
+}
+
 #[test]
 fn a_target_whose_address_comes_after_the_map_is_closed_too() {
     alone(async || {

@@ -21,7 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::config::{TunnelConfig, WishedPorts};
 use crate::error::TunnelError;
 use crate::key::PublicKey;
-use crate::nftables::{TableWatch, apply, remove_table, table_exists};
+use crate::nftables::{Heard, TableWatch, apply, remove_table, table_exists};
 use crate::status::{InterfaceState, TunnelEvent, TunnelStats};
 use crate::tunnel::{Engine, MAX_COMMANDS, MAX_EVENTS_KEPT, Tunnel};
 use crate::underlay::Request;
@@ -144,13 +144,15 @@ impl Task {
                     Some(command) => self.handle(command).await,
                     None => break None,
                 },
-                changed = self.watch.changed() => {
-                    if let Err(error) = changed {
+                heard = self.watch.changed() => match heard {
+                    Ok(Heard::Change) => self.restore().await,
+                    Ok(Heard::TooMuch) => self.compare().await,
+                    Err(error) => {
                         tracing::error!(%error, "changes of nftables are not heard any more");
                         tokio::time::sleep(LOOK_INTERVAL).await;
+                        self.restore().await;
                     }
-                    self.restore().await;
-                }
+                },
                 _ = look.tick() => self.look().await,
             }
             if self.host.is_none() {
@@ -272,8 +274,10 @@ impl Task {
             .await?;
         self.watched
             .cut(|remote| lost.iter().any(|(gone, _)| *gone == remote));
-        // What was heard is the echo of our own change.
-        self.watch.forget();
+        // What was heard is the echo of our own change, unless there was more.
+        if self.watch.forget() {
+            self.compare().await;
+        }
         Some(done)
     }
 
@@ -295,6 +299,18 @@ impl Task {
             ),
         };
         Err(io::Error::new(kind, text))
+    }
+
+    /// Sets the rules again if they are not what they should be: to do so takes the flows of this node their timeouts.
+    async fn compare(&mut self) {
+        let wanted = self.on_host(|host| host.rules_wanted()).await;
+        // What is heard from now on is younger than what is read.
+        self.watch.forget();
+        let found = self.on_host(|host| host.rules_found()).await;
+        match wanted.zip(found) {
+            Some((Ok(wanted), Ok(found))) if wanted == found => {}
+            _ => self.restore().await,
+        }
     }
 
     async fn restore(&mut self) {

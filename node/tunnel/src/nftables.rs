@@ -1,12 +1,13 @@
 //! Tables of the kernel's packet filter: applied by the program `nft` as one transaction, and watched, because others may
 //! flush them. It never looks at a table that it was not given.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net;
 use std::process::{Command, Stdio};
 
-use nix::sys::socket::{MsgFlags, SockProtocol, recv};
+use nix::sys::socket::{MsgFlags, SockProtocol, recv, setsockopt, sockopt};
 use tokio::net::UnixDatagram;
 
 use crate::netlink::{
@@ -71,6 +72,62 @@ pub fn tables() -> io::Result<Vec<String>> {
     Ok(tables)
 }
 
+/// What a table holds, but for what it has counted; alike for two that say the same, in whatever order they were made.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Content(BTreeSet<String>);
+
+impl Content {
+    /// What a table holds.
+    ///
+    /// # Errors
+    /// As [`apply`]; also if there is no such table.
+    pub fn of(table: &str) -> io::Result<Self> {
+        let listed = nft(&["--stateless", "list", "table", "inet", table], "")?;
+        let objects = listed.split_once('\n').map_or("", |(_, objects)| objects);
+        let objects = objects.split("\n\n");
+        let objects = objects.map(|it| it.trim_matches(['\n', '}']).to_owned());
+        Ok(Self(objects.collect()))
+    }
+
+    /// What this script makes of a table, which it sets anew. That is tried in a table of another name, which judges nothing.
+    ///
+    /// # Errors
+    /// As [`apply`].
+    pub fn by(script: &str, table: &str) -> io::Result<Self> {
+        let trial = format!("malha_trial_{table}");
+        apply(&on_trial(script, table, &trial))?;
+        let content = Self::of(&trial);
+        remove_table(&trial)?;
+        let mut content = content?;
+        content.0.remove(&format!("\t{DORMANT}"));
+        Ok(content)
+    }
+}
+
+/// The same script for a table that is asleep: nft wakes one up that is named again without the flag.
+fn on_trial(script: &str, table: &str, trial: &str) -> String {
+    let (added, opened) = ("add table inet", "\ntable inet");
+    script
+        .replace(
+            &format!("{added} {table}\n"),
+            &format!("{added} {trial} {{ {DORMANT}; }}\n"),
+        )
+        .replace(
+            &format!("{opened} {table} {{"),
+            &format!("{opened} {trial} {{ {DORMANT};"),
+        )
+        .replace(&format!(" inet {table}"), &format!(" inet {trial}"))
+}
+
+/// What was heard of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Somebody has changed it.
+    Change,
+    /// So much was told of all tables that it could not be held; of this one, too, or not.
+    TooMuch,
+}
+
 /// Hears of changes to one table by anyone.
 pub struct TableWatch {
     /// A netlink socket in fact: tokio has no type of its own for one, and both are datagram sockets to wait for and to read.
@@ -86,6 +143,8 @@ impl TableWatch {
     /// The kernel has no nftables.
     pub fn new(table: &str) -> io::Result<Self> {
         let socket = listen(SockProtocol::NetlinkNetFilter, &[NFNLGRP_NFTABLES])?;
+        // Who may not have it has what the kernel gives to all, and is told more often that this was too little.
+        let _ = setsockopt(&socket, sockopt::RcvBufForce, &ROOM_BYTES);
         Ok(Self {
             socket: UnixDatagram::from_std(net::UnixDatagram::from(socket))?,
             table: table.into(),
@@ -93,56 +152,60 @@ impl TableWatch {
         })
     }
 
-    /// Waits until somebody has changed the table, or so much was changed that it may have been. Cancel safe.
+    /// Waits until somebody has changed the table, or may have. Cancel safe.
     ///
     /// # Errors
     /// The socket has failed; nothing more will be heard.
-    pub async fn changed(&mut self) -> io::Result<()> {
+    pub async fn changed(&mut self) -> io::Result<Heard> {
         loop {
             self.socket.readable().await?;
             let read = self.socket.try_recv(&mut self.buffer);
-            match self.heard(read) {
-                Heard::Ours => return Ok(()),
-                Heard::Others | Heard::Nothing => {}
-                Heard::Failed(error) => return Err(error),
+            match self.understood(read) {
+                Told::Ours(heard) => return Ok(heard),
+                Told::Others | Told::Nothing => {}
+                Told::Failed(error) => return Err(error),
             }
         }
     }
 
-    /// Forgets what was heard so far: to be called after one's own change, whose echo waits here.
-    pub fn forget(&mut self) {
+    /// Forgets what was heard so far: to be called after one's own change, whose echo waits here. Says whether there was too much
+    /// to hold, and so more than the echo.
+    pub fn forget(&mut self) -> bool {
+        let mut was_too_much = false;
         loop {
             // Asked of the kernel: tokio reads nothing before it has heard that there is something, which takes it a turn.
             let socket = self.socket.as_raw_fd();
             let read = recv(socket, &mut self.buffer, MsgFlags::MSG_DONTWAIT);
-            match self.heard(read.map_err(io::Error::from)) {
-                Heard::Ours | Heard::Others => {}
-                Heard::Nothing | Heard::Failed(_) => return,
+            match self.understood(read.map_err(io::Error::from)) {
+                Told::Ours(heard) => was_too_much |= heard == Heard::TooMuch,
+                Told::Others => {}
+                Told::Nothing | Told::Failed(_) => return was_too_much,
             }
         }
     }
 
     /// What was read into the buffer.
-    fn heard(&self, read: io::Result<usize>) -> Heard {
+    fn understood(&self, read: io::Result<usize>) -> Told {
         match read {
             Ok(length) => {
                 let mut told = messages(&self.buffer[..length]);
                 match told.any(|(_, body)| is_about(body, &self.table)) {
-                    true => Heard::Ours,
-                    false => Heard::Others,
+                    true => Told::Ours(Heard::Change),
+                    false => Told::Others,
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Heard::Nothing,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Heard::Others,
-            // More was told than the socket could hold: ours may have been among it.
-            Err(error) if error.raw_os_error() == Some(nix::Error::ENOBUFS as i32) => Heard::Ours,
-            Err(error) => Heard::Failed(error),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Told::Nothing,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Told::Others,
+            Err(error) if error.raw_os_error() == Some(nix::Error::ENOBUFS as i32) => {
+                Told::Ours(Heard::TooMuch)
+            }
+            Err(error) => Told::Failed(error),
         }
     }
 }
 
-enum Heard {
-    Ours,
+enum Told {
+    Ours(Heard),
     Others,
     Nothing,
     Failed(io::Error),
@@ -207,13 +270,47 @@ const NFTA_TABLE: u16 = 1;
 const NFPROTO_INET: u8 = 1;
 const NFNLGRP_NFTABLES: u32 = 7;
 const NFGENMSG_BYTES: usize = 4;
+const DORMANT: &str = "flags dormant";
+/// Several thousand chains, or the rules of as many peers.
+const ROOM_BYTES: usize = 4 << 20;
 
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
+    use nix::sched::{CloneFlags, unshare};
+
     use super::*;
+
+    #[test]
+    fn too_much_is_told_from_a_change() {
+        if !nix::unistd::geteuid().is_root() || remove_table("malha_probe").is_err() {
+            println!("skipped: it needs root and the package nftables");
+            return;
+        }
+        let played = std::thread::spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.unwrap().block_on(async {
+                let mut watch = TableWatch::new("one").unwrap();
+                apply("add table inet one\n").unwrap();
+                assert_eq!(watch.changed().await.unwrap(), Heard::Change);
+                assert!(!watch.forget());
+                setsockopt(&watch.socket, sockopt::RcvBuf, &1).unwrap();
+                let chains = (0..500).map(|number| format!("add chain inet other c{number}\n"));
+                let chains = format!("add table inet other\n{}", chains.collect::<String>());
+                apply(&chains).unwrap();
+                assert_eq!(watch.changed().await.unwrap(), Heard::TooMuch);
+                watch.forget();
+                apply(&format!("delete table inet other\n{chains}")).unwrap();
+                assert!(watch.forget());
+            });
+        });
+        played.join().unwrap();
+    }
 
     #[test]
     fn a_program_that_is_not_there_is_named() {
@@ -236,6 +333,16 @@ mod tests {
         let complaint = complaint.recv_timeout(Duration::from_secs(30));
         let complaint = complaint.expect("both wait for each other").unwrap_err();
         assert_eq!(complaint.to_string(), "nft: complaint");
+    }
+
+    /// nft lists it with `flags dormant` if it is asleep, and without if it is not.
+    #[test]
+    fn a_table_on_trial_is_asleep_to_the_end() {
+        let script = "add table inet m0\ndelete table inet m0\nadd table inet m0\n\
+            add chain inet m0 i1\ntable inet m0 {\n\tchain gate { iifname m0 accept; }\n}\n";
+        let expected = "add table inet t { flags dormant; }\ndelete table inet t\nadd table inet t { flags dormant; }\n\
+            add chain inet t i1\ntable inet t { flags dormant;\n\tchain gate { iifname m0 accept; }\n}\n";
+        assert_eq!(on_trial(script, "m0", "t"), expected);
     }
 
     #[test]

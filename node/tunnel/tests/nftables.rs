@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use malha_tunnel::nftables::{TableWatch, apply, table_exists};
+use malha_tunnel::nftables::{Heard, TableWatch, apply, table_exists};
 use malha_tunnel::{Engine, kernel_available, start};
 use nodes::LIMIT;
 use nodes::namespace::{Namespace, interface_exists, missing};
@@ -34,7 +34,24 @@ fn the_echo_of_ones_own_change_is_forgotten_before_it_was_heard() {
         assert!(echo.is_err(), "one's own change is news");
         apply("add chain inet echo other\n").unwrap();
         let change = timeout(LIMIT, watch.changed()).await;
-        change.unwrap().unwrap();
+        assert_eq!(change.unwrap().unwrap(), Heard::Change);
+    });
+    watched.join().unwrap();
+}
+
+/// As firewalls do that load all their rules at once.
+#[test]
+fn thousands_of_chains_of_somebody_else_can_be_held() {
+    if let Some(reason) = missing(&[("ip", "iproute2"), ("nft", "nftables")]) {
+        println!("{reason}");
+        return;
+    }
+    let watched = Namespace::new("alone").run(async move || {
+        let mut watch = TableWatch::new("echo").unwrap();
+        let chains = (0..2_000).map(|number| format!("add chain inet other c{number}\n"));
+        let chains: String = chains.collect();
+        apply(&format!("add table inet other\n{chains}")).unwrap();
+        assert!(!watch.forget(), "they are more than it can hold");
     });
     watched.join().unwrap();
 }

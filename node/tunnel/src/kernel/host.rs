@@ -16,7 +16,7 @@ use super::wireguard::{Device, DeviceSeen, PeerChange, WireGuard};
 use crate::config::{PeerConfig, TunnelConfig};
 use crate::error::TunnelError;
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
-use crate::nftables;
+use crate::nftables::{self, Content};
 use crate::status::{
     FilterCounters, InterfaceState, PathKind, PeerDrops, PeerStatus, Refusals, RuleStatus,
     TunnelEvent,
@@ -279,6 +279,14 @@ impl Host {
                 }
             }
         }
+    }
+
+    pub(super) fn rules_wanted(&self) -> io::Result<Content> {
+        Content::by(&self.rules.set.whole(), self.rules.set.table())
+    }
+
+    pub(super) fn rules_found(&self) -> io::Result<Content> {
+        Content::of(self.rules.set.table())
     }
 
     pub(super) fn rules_in_force(&self) -> bool {

@@ -7,10 +7,13 @@ use ipnet::IpNet;
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
+use tokio::sync::{broadcast, mpsc};
 
 use super::*;
 use crate::config::Allow;
+use crate::kernel::Task;
 use crate::kernel::wireguard::PeerSeen;
+use crate::watched::Watched;
 
 /// A kernel's WireGuard. It has what it was told, and may refuse to add peers, or to part with them.
 #[derive(Clone, Default)]
@@ -343,6 +346,84 @@ fn counters_that_cannot_be_read_stand_where_they_were() {
         let later = Instant::now() + Duration::from_secs(60);
         assert_eq!(host.filter_counters(later), counted);
         assert_eq!(counted.admitted_by_rule, 7);
+    });
+    played.join().unwrap();
+}
+
+/// Whether it was set at once or peer by peer, in another order.
+#[test]
+fn rules_are_told_from_those_that_somebody_changed_and_from_no_others() {
+    if !nix::unistd::geteuid().is_root() || nftables::remove_table("malha_probe").is_err() {
+        println!("skipped: it needs root and the package nftables");
+        return;
+    }
+    let played = std::thread::spawn(|| {
+        let mut host = host_that_has_counted();
+        let now = Instant::now();
+        for number in [9, 3, 6] {
+            let mut peer = PeerConfig::new(PrivateKey::from_bytes([number; 32]).public_key());
+            peer.allowed_ips = ["100.64.8.0/21", "fd00::1:0/112"]
+                .map(|it| it.parse().unwrap())
+                .into();
+            peer.allowed_ips
+                .push(format!("100.64.9.{number}/32").parse().unwrap());
+            peer.ingress = vec![Allow::tcp(22..=22), Allow::tcp(80..=90)];
+            host.set_peer(peer.clone(), now).unwrap();
+            peer.ingress.remove(0);
+            host.set_peer(peer.clone(), now).unwrap();
+            assert_eq!(host.rules_found().unwrap(), host.rules_wanted().unwrap());
+            if number == 3 {
+                host.remove_peer(&peer.public_key).unwrap();
+            }
+        }
+        assert_eq!(host.rules_found().unwrap(), host.rules_wanted().unwrap());
+        assert_eq!(nftables::tables().unwrap(), ["malha_m0"]);
+        for change in [
+            "flush chain inet malha_m0 judge",
+            "add rule inet malha_m0 i1 accept",
+            "delete element inet malha_m0 from_host4 { 100.64.9.9 }",
+            "add table inet malha_m0 { flags dormant; }",
+        ] {
+            nftables::apply(change).unwrap();
+            assert_ne!(
+                host.rules_found().unwrap(),
+                host.rules_wanted().unwrap(),
+                "{change}"
+            );
+            host.restore_rules();
+        }
+    });
+    played.join().unwrap();
+}
+
+/// When more was told of all tables than can be held.
+#[test]
+fn rules_that_may_have_been_changed_are_set_again_only_if_they_were() {
+    if !nix::unistd::geteuid().is_root() || nftables::remove_table("malha_probe").is_err() {
+        println!("skipped: it needs root and the package nftables");
+        return;
+    }
+    let played = std::thread::spawn(|| {
+        let host = host_that_has_counted();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(async {
+            let mut task = Task {
+                host: Some(Box::new(host)),
+                watch: nftables::TableWatch::new("malha_m0").unwrap(),
+                inbox: mpsc::channel(1).1,
+                events: broadcast::channel(1).0,
+                watched: Watched::default(),
+            };
+            task.compare().await;
+            let counted = ("d1".to_owned(), 5);
+            assert!(nftables::counters("malha_m0").unwrap().contains(&counted));
+            nftables::apply("flush chain inet malha_m0 judge").unwrap();
+            task.compare().await;
+            let host = task.host.unwrap();
+            assert_eq!(host.rules_found().unwrap(), host.rules_wanted().unwrap());
+        });
     });
     played.join().unwrap();
 }

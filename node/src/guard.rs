@@ -30,11 +30,13 @@ pub use restore::restore;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GuardChoice {
-    /// In place where the engine has an interface and nftables works; the status says where not.
+    /// In place where the engine has an interface. Where nftables does not work, services are opened all the same, and the node
+    /// is degraded as long as something is open that the guard should close.
     #[default]
     Auto,
-    /// Without it no service is opened.
+    /// In place with any engine; without it no service is opened.
     Required,
+    /// What is open is meant to be.
     Off,
 }
 
@@ -57,8 +59,13 @@ pub enum GuardStatus {
         trouble: Option<String>,
     },
     Off,
+    /// It is off, and why its table could not be taken away.
+    StillInForce(String),
     /// The engine has no interface, so the agent has no right to make rules either.
     NoInterface,
+    /// It can't be set, but nothing is to be closed.
+    Idle(String),
+    /// It can't be set, so what is to be closed is open.
     Failed(String),
 }
 
@@ -110,6 +117,8 @@ pub(crate) struct Guard {
     look: fn(&BTreeSet<IpAddr>) -> io::Result<BTreeSet<IpAddr>>,
     /// Guard tables in force that are not this one's.
     left: Vec<String>,
+    /// Why one's own could not be taken away.
+    stuck: Option<String>,
     restored: u64,
     /// What was heard and not yet answered.
     disturbed: Option<Heard>,
@@ -133,6 +142,7 @@ impl Guard {
             unseen: None,
             look: local_addresses,
             left: Vec::new(),
+            stuck: None,
             restored: 0,
             disturbed: None,
             next_restore: Instant::now(),
@@ -141,7 +151,10 @@ impl Guard {
 
     pub(crate) fn status(&self) -> GuardStatus {
         match (&self.in_force, &self.refused) {
-            _ if self.config.choice == GuardChoice::Off => GuardStatus::Off,
+            _ if self.config.choice == GuardChoice::Off => match &self.stuck {
+                None => GuardStatus::Off,
+                Some(why) => GuardStatus::StillInForce(why.clone()),
+            },
             _ if !self.is_wanted() => GuardStatus::NoInterface,
             (Some(ports), _) => GuardStatus::InPlace {
                 ports: ports.tcp.clone(),
@@ -149,6 +162,7 @@ impl Guard {
                 restored: self.restored,
                 trouble: self.refused.clone().or_else(|| self.blindness()),
             },
+            (None, Some(why)) if self.ports == Ports::default() => GuardStatus::Idle(why.clone()),
             (None, Some(why)) => GuardStatus::Failed(why.clone()),
             (None, None) => GuardStatus::Waiting,
         }
@@ -337,15 +351,20 @@ impl Guard {
         self.left = left_behind(wanted).unwrap_or_default();
         let own = table(&self.interface);
         let may_remove = self.config.choice == GuardChoice::Off && self.engine != Engine::Netstack;
-        let is_due = Instant::now() >= self.next_restore;
-        if !may_remove || !is_due || !self.left.contains(&own) {
+        if !may_remove || !self.left.contains(&own) {
+            return self.stuck = None;
+        }
+        if Instant::now() < self.next_restore {
             return;
         }
         self.next_restore = Instant::now() + RESTORE_PAUSE;
         let gone = own.clone();
         match blocking(move || nftables::remove_table(&gone)).await {
             Ok(()) => self.left.retain(|table| *table != own),
-            Err(error) => tracing::warn!(%error, "the guard is off, but its table stays in force"),
+            Err(error) => {
+                tracing::warn!(%error, "the guard is off, but its table stays in force");
+                self.stuck = Some(error.to_string());
+            }
         }
     }
 
@@ -394,7 +413,9 @@ impl GuardStatus {
                 }
             }
             Self::Off => text::guard_off(lang),
+            Self::StillInForce(why) => text::guard_still_in_force(lang, why),
             Self::NoInterface => text::guard_no_interface(lang),
+            Self::Idle(why) => text::guard_idle(lang, why),
             Self::Failed(why) => text::guard_failed(lang, why),
         }
     }

@@ -257,14 +257,17 @@ impl StatusDocument {
             && (hubs().count() == 0 || hubs().any(alive))
     }
 
-    /// Whether nothing is open that the guard should close, and nothing closed that nobody wants to be.
+    /// Whether nothing is open that this guard should close, and nothing closed by it that should be open. What other guards close
+    /// may be another agent's wish.
     fn is_guard_right(&self) -> bool {
-        let is_in_force = match &self.guard {
-            GuardStatus::Waiting | GuardStatus::Off | GuardStatus::NoInterface => true,
+        match &self.guard {
+            GuardStatus::Waiting
+            | GuardStatus::Off
+            | GuardStatus::NoInterface
+            | GuardStatus::Idle(_) => true,
             GuardStatus::InPlace { trouble, .. } => trouble.is_none(),
-            GuardStatus::Failed(_) => false,
-        };
-        is_in_force && self.guards_left.is_empty()
+            GuardStatus::StillInForce(_) | GuardStatus::Failed(_) => false,
+        }
     }
 }
 

@@ -29,7 +29,10 @@ fn left(running: &Running, subject: &Subject) -> Vec<String> {
     let (is_unwanted, said) = match running {
         Running::Yes(document) => {
             let status = &document.guard;
-            let none = matches!(status, GuardStatus::Off | GuardStatus::NoInterface);
+            let none = matches!(
+                status,
+                GuardStatus::Off | GuardStatus::StillInForce(_) | GuardStatus::NoInterface
+            );
             (none, document.guards_left.clone())
         }
         _ => (
@@ -67,7 +70,9 @@ fn judge(status: &GuardStatus, there: impl Fn() -> io::Result<bool>, lang: Lang)
     match status {
         GuardStatus::Waiting => Finding::could_not_test("guard-waiting", said),
         // Nothing is to be closed, or it was decided so.
-        GuardStatus::Off => Finding::ok("guard-off", said),
+        // A table that stays in force is found beside it.
+        GuardStatus::Off | GuardStatus::StillInForce(_) => Finding::ok("guard-off", said),
+        GuardStatus::Idle(_) => Finding::ok("guard-idle", said),
         GuardStatus::NoInterface => Finding::ok("guard-no-interface", said),
         GuardStatus::Failed(why) => {
             Finding::problem("guard-failed", trouble::guard_failed(lang, why))
@@ -139,6 +144,7 @@ mod tests {
         for (status, verdict) in [
             (GuardStatus::Off, Verdict::Ok),
             (GuardStatus::NoInterface, Verdict::Ok),
+            (GuardStatus::Idle("no nft".into()), Verdict::Ok),
             (GuardStatus::Waiting, Verdict::CouldNotTest),
             (GuardStatus::Failed("no nft".into()), Verdict::Problem),
         ] {

@@ -3,8 +3,9 @@
 mod neighbours;
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::net::UdpSocket;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use malha_proto::{ClosedPort, Port, Profile, Protocol};
 use malha_tunnel::PrivateKey;
@@ -150,6 +151,48 @@ fn a_guard_that_is_turned_off_takes_its_table_away() {
         assert!(!is_in_place("m0").unwrap());
         assert!(off.left().is_empty());
     });
+}
+
+#[test]
+fn a_table_that_cannot_be_taken_away_is_told_of_until_it_can() {
+    alone(async || {
+        let mut owner = Command::new("nft")
+            .arg("-i")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let table = b"add table inet malha_guard_m0 { flags owner; }\nlist tables\n";
+        owner.stdin.as_mut().unwrap().write_all(table).unwrap();
+        let heard = BufReader::new(owner.stdout.take().unwrap()).lines();
+        let mut heard = heard.map_while(Result::ok);
+        assert!(heard.any(|line| line.ends_with("malha_guard_m0")));
+        let mut off = guard(GuardChoice::Off);
+        off.check().await;
+        assert!(matches!(off.status(), GuardStatus::StillInForce(_)));
+        owner.kill().unwrap();
+        owner.wait().unwrap();
+        advance(RESTORE_PAUSE).await;
+        off.check().await;
+        assert_eq!(off.status(), GuardStatus::Off);
+    });
+}
+
+/// As where there is no nftables: no table can have that name.
+#[tokio::test]
+async fn a_guard_that_cannot_be_set_has_failed_only_where_something_is_open() {
+    let config = GuardConfig {
+        choice: GuardChoice::Auto,
+        except: [].into(),
+    };
+    let mut guard = Guard::new(config, Engine::Userspace, "no name");
+    let mut map = testbed::netmap(1);
+    guard.close(&Arc::new(map.clone())).await;
+    assert!(matches!(guard.status(), GuardStatus::Failed(_)));
+    map.services.clear();
+    guard.close(&Arc::new(map)).await;
+    assert!(matches!(guard.status(), GuardStatus::Idle(_)));
 }
 
 /// As after a reboot where another WireGuard took the port.

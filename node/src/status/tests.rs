@@ -96,7 +96,7 @@ fn each_fault_alone_makes_the_state_degraded() {
         |s| s.peers[0].handshake_age_ms = Some(200_000),
         |s| s.guard = GuardStatus::Failed("no nft".into()),
         |s| s.guard = in_place(Some("no descriptor is left")),
-        |s| s.guards_left = vec!["malha_guard_before".into()],
+        |s| s.guard = GuardStatus::StillInForce("refused".into()),
     ];
     for fault in faults {
         let mut status = healthy();
@@ -109,10 +109,13 @@ fn each_fault_alone_makes_the_state_degraded() {
 
 #[test]
 fn what_waits_and_what_the_operator_decided_is_no_fault() {
-    let harmless: [fn(&mut StatusDocument); 4] = [
+    let harmless: [fn(&mut StatusDocument); 6] = [
         |s| s.guard = GuardStatus::Waiting,
         |s| s.guard = GuardStatus::NoInterface,
+        |s| s.guard = GuardStatus::Idle("no nft".into()),
         |s| s.guard = in_place(None),
+        // Another agent's, as far as anybody knows.
+        |s| s.guards_left = vec!["malha_guard_before".into()],
         // A node without privilege can't bind port 53; its services work all the same.
         |s| s.names.listen.clear(),
     ];

@@ -24,8 +24,19 @@ texts! {
         "{state}; what it closes could not be brought up to date, tried again each second: {why}"
     }
     guard_off() { "desligada na configuração", "off in the configuration" }
+    guard_still_in_force(why) {
+        "desligada na configuração, mas a tabela dela continua em vigor: {why}",
+        "off in the configuration, but its table stays in force: {why}"
+    }
     guard_no_interface() { "sem privilégio para regras de firewall", "no privilege for firewall rules" }
-    guard_failed(why) { "NÃO está no lugar: {why}", "NOT in place: {why}" }
+    guard_idle(why) {
+        "não pôde ser posta no lugar, mas esta máquina não tem porta a fechar: {why}",
+        "could not be put in place, but this machine has no port to close: {why}"
+    }
+    guard_failed(why) {
+        "NÃO está no lugar (instale o nftables, ou ponha guard = \"off\" se as portas devem ficar abertas): {why}",
+        "NOT in place (install nftables, or put guard = \"off\" if the ports are meant to be open): {why}"
+    }
     guard_is_in_place() { "A guarda está no lugar.", "The guard is in place." }
     guard_is_not_in_place() { "A guarda não está no lugar.", "The guard is not in place." }
     guard_is_left(table) {

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use malha_proto::{Me, Netmap, NodeId, Pair, PairTable, Peer, PeerObservation, WgKey};
-use malha_tunnel::{PeerStatus, PrivateKey, PublicKey, Tunnel, TunnelConfig, TunnelEvent};
+use malha_tunnel::{
+    PeerStatus, PeersChange, PrivateKey, PublicKey, Tunnel, TunnelConfig, TunnelEvent,
+};
 use tokio::sync::broadcast;
 
 use super::services::Services;
@@ -62,8 +64,7 @@ impl Running {
         // Who may do less is cut before anyone may do more.
         self.services.close_changed(&map.services).await;
         self.balancers.close_changed(&map.balancers).await;
-        self.remove_peers(&map, &mut trouble).await;
-        self.set_peers(&map.peers, known, &mut trouble).await;
+        self.change_peers(&map.peers, known, &mut trouble).await;
         Applied {
             peers: trouble.result(),
             doors: self.open_doors(&map, withheld).await,
@@ -95,7 +96,7 @@ impl Running {
         let mut trouble = Trouble::default();
         let present = self.peers.iter();
         let present = present.map(|(id, set)| (*id, set.peer.clone())).collect();
-        self.set_peers(&present, known, &mut trouble).await;
+        self.change_peers(&present, known, &mut trouble).await;
         trouble.result()
     }
 
@@ -140,47 +141,60 @@ impl Running {
         self.tunnel.shutdown().await;
     }
 
-    async fn remove_peers(&mut self, map: &Netmap, trouble: &mut Trouble) {
-        let stays = |peer: &Peer| map.peers.get(&peer.id).is_some_and(|p| p.key == peer.key);
-        let present = self.peers.values().map(|set| &set.peer);
-        let gone: Vec<_> = present
-            .filter(|peer| !stays(peer))
-            .map(|peer| (peer.id, peer.key))
-            .collect();
-        for (id, key) in gone {
-            let removed = self.tunnel.remove_peer(PublicKey::from_bytes(key.0)).await;
-            if removed.is_ok() {
-                self.peers.remove(&id);
-            }
-            trouble.note(id, removed.map_err(with_causes));
-        }
-    }
-
-    async fn set_peers(
+    /// Tells the tunnel what differs, all at once: it cuts what is taken away before it allows more.
+    async fn change_peers(
         &mut self,
         peers: &BTreeMap<NodeId, Peer>,
         known: &Known,
         trouble: &mut Trouble,
     ) {
+        let stays = |peer: &Peer| peers.get(&peer.id).is_some_and(|p| p.key == peer.key);
+        let gone = self.peers.values().map(|set| &set.peer);
+        let gone = gone.filter(|peer| !stays(peer));
+        let gone: BTreeMap<NodeId, WgKey> = gone.map(|peer| (peer.id, peer.key)).collect();
+        let (mut changing, mut configs) = (Vec::new(), Vec::new());
         for peer in peers.values() {
-            let pair = known.of(peer);
-            let relay = pair.and_then(|pair| pair.relay.as_ref());
-            let via = relay.and_then(|relay| Some(peers.get(&relay.via)?.key));
-            let is_set = self.peers.get(&peer.id).is_some_and(|set| {
-                set.peer == *peer && set.pair.as_ref() == pair && set.via == via
-            });
-            if is_set {
+            let set = SetPeer::of(peer, peers, known);
+            if self.peers.get(&peer.id) == Some(&set) {
                 continue;
             }
-            let set = match translate::peer(peer, pair, via) {
-                Ok(config) => self.tunnel.set_peer(config).await.map_err(with_causes),
-                Err(why) => Err(why),
-            };
-            if set.is_ok() {
-                let (peer, pair) = (peer.clone(), pair.cloned());
-                self.peers.insert(peer.id, SetPeer { peer, pair, via });
+            match translate::peer(peer, set.pair.as_ref(), set.via) {
+                Ok(config) => {
+                    changing.push(set);
+                    configs.push(config);
+                }
+                Err(why) => trouble.note::<()>(peer.id, Err(why)),
             }
-            trouble.note(peer.id, set);
+        }
+        let keys = gone.values().map(|key| PublicKey::from_bytes(key.0));
+        let change = PeersChange {
+            gone: keys.collect(),
+            set: configs,
+        };
+        match self.tunnel.change_peers(change).await {
+            Ok(changed) => {
+                self.peers.retain(|id, _| !gone.contains_key(id));
+                for (set, result) in changing.into_iter().zip(changed.set) {
+                    let id = set.peer.id;
+                    if result.is_ok() {
+                        self.peers.insert(id, set);
+                    }
+                    trouble.note(id, result.map_err(with_causes));
+                }
+            }
+            Err(error) => trouble.note::<()>("tunnel", Err(with_causes(error))),
+        }
+    }
+}
+
+impl SetPeer {
+    fn of(peer: &Peer, peers: &BTreeMap<NodeId, Peer>, known: &Known) -> Self {
+        let pair = known.of(peer);
+        let relay = pair.and_then(|pair| pair.relay.as_ref());
+        Self {
+            peer: peer.clone(),
+            pair: pair.cloned(),
+            via: relay.and_then(|relay| Some(peers.get(&relay.via)?.key)),
         }
     }
 }

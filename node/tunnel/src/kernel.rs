@@ -6,6 +6,7 @@ mod host;
 mod link;
 mod peer;
 mod prefixes;
+mod rules;
 mod ruleset;
 mod wireguard;
 
@@ -192,19 +193,12 @@ impl Task {
     async fn request(&mut self, request: Request) {
         let now = Instant::now().into_std();
         match request {
-            Request::SetPeer(peer, reply) => {
-                let set = self.change(move |host| host.set_peer(*peer, now)).await;
-                let _ = reply.send(set.unwrap_or(Err(TunnelError::Stopped)));
-            }
-            Request::RemovePeer(key, reply) => {
-                let removed = self.change(move |host| host.remove_peer(&key)).await;
-                let removed = removed.unwrap_or(Err(TunnelError::Stopped));
-                if let Err(error) = &removed {
-                    tracing::error!(%error, "a peer is not wholly removed");
+            Request::ChangePeers(peers, reply) => {
+                let changed = self.change(move |host| host.change_peers(peers, now)).await;
+                // Without an answer the tunnel has ended.
+                if let Some(changed) = changed {
+                    let _ = reply.send(changed);
                 }
-                // It is gone from the rules or the interface is down, so nothing passes in any case, and the next look removes
-                // what is left.
-                let _ = reply.send(removed.unwrap_or(true));
             }
             Request::Peers(reply) => {
                 let peers = self.on_host(move |host| host.peers(now)).await;
@@ -322,11 +316,14 @@ impl Task {
     async fn look(&mut self) {
         let now = Instant::now().into_std();
         let looked = self
-            .on_host(move |host| (host.look(now), host.rules_in_force()))
+            .on_host(move |host| (host.look(now), host.sweep(now), host.rules_in_force()))
             .await;
-        let Some((events, rules_in_force)) = looked else {
+        let Some((events, is_swept, rules_in_force)) = looked else {
             return;
         };
+        if is_swept && self.watch.forget() {
+            self.compare().await;
+        }
         match events {
             // No receiver is no fault.
             Ok(events) => events

@@ -90,7 +90,7 @@ pub use status::{
     RelayCounters, RuleStatus, StackCounters, TunnelEvent, TunnelStats, UnderlayCounters,
 };
 pub use stream::{BoxStream, Cut, KernelPart, KernelWay, Stream};
-pub use tunnel::{Engine, Tunnel, start};
+pub use tunnel::{Engine, PeersChange, PeersChanged, Tunnel, start};
 pub use userspace::SourceWatch;
 
 /// Directives of a log filter, to stand before the operator's own. The libraries below warn every few seconds of each peer that is away, and of

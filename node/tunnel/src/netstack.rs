@@ -27,7 +27,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::admission::{Admission, Admissions};
 use crate::carrier::CarrierStream;
-use crate::config::{PeerConfig, TunnelConfig};
+use crate::config::TunnelConfig;
 use crate::error::TunnelError;
 use crate::key::PublicKey;
 use crate::listener::{TunnelListener, stopped};
@@ -39,7 +39,7 @@ use crate::quic::QuicSide;
 use crate::relay::RelayPair;
 use crate::status::{PeerStatus, TunnelEvent, TunnelStats};
 use crate::stream::BoxStream;
-use crate::tunnel::{Engine, MAX_COMMANDS, MAX_EVENTS_KEPT, Tunnel};
+use crate::tunnel::{Engine, MAX_COMMANDS, MAX_EVENTS_KEPT, PeersChange, PeersChanged, Tunnel};
 use crate::underlay::{Request, Underlay};
 use link::Departure;
 use stack::{Stack, Tuple};
@@ -114,18 +114,14 @@ impl Tunnel for Netstack {
         self.commands.is_closed()
     }
 
-    async fn set_peer(&self, peer: PeerConfig) -> Result<(), TunnelError> {
-        let answer = self
-            .ask_device(|reply| Request::SetPeer(Box::new(peer), reply))
-            .await;
-        answer.unwrap_or(Err(TunnelError::Stopped))
-    }
-
-    async fn remove_peer(&self, key: PublicKey) -> Result<bool, TunnelError> {
-        let answer = self
-            .ask_device(|reply| Request::RemovePeer(key, reply))
-            .await;
-        answer.ok_or(TunnelError::Stopped)
+    /// A peer at a time: packets pass in between.
+    async fn change_peers(&self, peers: PeersChange) -> Result<PeersChanged, TunnelError> {
+        let mut changed = PeersChanged::default();
+        for part in peers.one_by_one() {
+            let answer = self.ask_device(|reply| Request::ChangePeers(part, reply));
+            changed.extend(answer.await.ok_or(TunnelError::Stopped)?);
+        }
+        Ok(changed)
     }
 
     async fn peers(&self) -> Vec<PeerStatus> {
@@ -271,7 +267,7 @@ impl Task {
         let now = Instant::now().into_std();
         match command {
             Command::Device(request) => {
-                let changes = matches!(request, Request::SetPeer(..) | Request::RemovePeer(..));
+                let changes = matches!(request, Request::ChangePeers(..));
                 let remotes = match changes {
                     true => self.stack.remotes(),
                     false => Vec::new(),

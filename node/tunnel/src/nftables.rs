@@ -224,6 +224,8 @@ fn table_of(body: &[u8]) -> Option<&[u8]> {
 fn nft(arguments: &[&str], script: &str) -> io::Result<String> {
     let mut command = Command::new("nft");
     command.args(arguments).env("LC_ALL", "C");
+    #[cfg(test)]
+    RUNS.with_borrow_mut(|runs| runs.push(script.into()));
     said(&mut command, script)
 }
 
@@ -273,6 +275,12 @@ const NFGENMSG_BYTES: usize = 4;
 const DORMANT: &str = "flags dormant";
 /// Several thousand chains, or the rules of as many peers.
 const ROOM_BYTES: usize = 4 << 20;
+
+#[cfg(test)]
+thread_local! {
+    /// The script of each run of nft by this thread; empty for a question.
+    pub(crate) static RUNS: std::cell::RefCell<Vec<String>> = const { std::cell::RefCell::new(Vec::new()) };
+}
 
 #[cfg(test)]
 mod tests {

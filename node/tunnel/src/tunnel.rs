@@ -43,11 +43,23 @@ pub trait Tunnel: Send + Sync {
     /// by a fault of ours. Who wants a tunnel then starts another one.
     fn has_ended(&self) -> bool;
 
+    /// Forgets peers, and then sets others: together where that is faster. Other callers may come between two of them.
+    ///
+    /// # Errors
+    /// [`TunnelError::Stopped`] for all; what one peer can't be is in its own answer.
+    async fn change_peers(&self, peers: PeersChange) -> Result<PeersChanged, TunnelError>;
+
     /// Adds a peer, or changes it without losing its traffic. Connections to addresses that the peer no longer owns die.
-    async fn set_peer(&self, peer: PeerConfig) -> Result<(), TunnelError>;
+    async fn set_peer(&self, peer: PeerConfig) -> Result<(), TunnelError> {
+        let mut changed = self.change_peers(PeersChange::set(peer)).await?;
+        changed.set.pop().unwrap_or(Err(TunnelError::Stopped))
+    }
 
     /// Forgets a peer at once: nothing more passes in either direction, and connections to it die. False if there was none.
-    async fn remove_peer(&self, key: PublicKey) -> Result<bool, TunnelError>;
+    async fn remove_peer(&self, key: PublicKey) -> Result<bool, TunnelError> {
+        let changed = self.change_peers(PeersChange::remove(key)).await?;
+        Ok(changed.gone.contains(&true))
+    }
 
     /// All peers; none once the tunnel has been shut down.
     async fn peers(&self) -> Vec<PeerStatus>;
@@ -156,6 +168,64 @@ pub trait Tunnel: Send + Sync {
 
     /// Resets all connections, closes all sockets, removes the interface unless it is kept, and returns when that is done.
     async fn shutdown(&self);
+}
+
+/// Peers to be forgotten, and peers to be set.
+#[derive(Clone, Debug, Default)]
+pub struct PeersChange {
+    /// Forgotten first, as by [`Tunnel::remove_peer`].
+    pub gone: Vec<PublicKey>,
+    /// Added or changed, as by [`Tunnel::set_peer`].
+    pub set: Vec<PeerConfig>,
+}
+
+/// What became of each, in the order in which they were given.
+#[derive(Debug, Default)]
+pub struct PeersChanged {
+    /// False for one that there was not.
+    pub gone: Vec<bool>,
+    /// Why a peer stays as it was, or away.
+    pub set: Vec<Result<(), TunnelError>>,
+}
+
+impl PeersChange {
+    fn remove(key: PublicKey) -> Self {
+        Self {
+            gone: vec![key],
+            set: Vec::new(),
+        }
+    }
+
+    fn set(peer: PeerConfig) -> Self {
+        Self {
+            gone: Vec::new(),
+            set: vec![peer],
+        }
+    }
+
+    /// The same in the same order, a peer at a time.
+    pub(crate) fn one_by_one(self) -> impl Iterator<Item = Self> {
+        let gone = self.gone.into_iter().map(Self::remove);
+        gone.chain(self.set.into_iter().map(Self::set))
+    }
+}
+
+impl PeersChanged {
+    /// What became of the next.
+    pub(crate) fn extend(&mut self, next: Self) {
+        self.gone.extend(next.gone);
+        self.set.extend(next.set);
+    }
+
+    /// What became of the same peers in another shard.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let gone = self.gone.into_iter().zip(other.gone);
+        let set = self.set.into_iter().zip(other.set);
+        Self {
+            gone: gone.map(|(here, there)| here || there).collect(),
+            set: set.map(|(here, there)| here.and(there)).collect(),
+        }
+    }
 }
 
 impl Engine {

@@ -12,7 +12,7 @@ use socket2::Socket;
 use tokio::sync::{broadcast, oneshot};
 
 use crate::carrier::{Carried, CarrierStream, Carriers};
-use crate::config::{PeerConfig, TunnelConfig};
+use crate::config::TunnelConfig;
 use crate::demux::split_quic;
 use crate::device::Device;
 use crate::error::TunnelError;
@@ -24,6 +24,7 @@ use crate::shard::Place;
 use crate::shard::ring::{Errand, Neighbours};
 use crate::socket::{Batch, Envelope, Sent, Sockets};
 use crate::status::{PeerStatus, TunnelEvent, UnderlayCounters};
+use crate::tunnel::{PeersChange, PeersChanged};
 
 pub(crate) struct Underlay {
     pub(crate) device: Device,
@@ -43,8 +44,7 @@ pub(crate) struct Underlay {
 
 /// What callers ask of a running device.
 pub(crate) enum Request {
-    SetPeer(Box<PeerConfig>, oneshot::Sender<Result<(), TunnelError>>),
-    RemovePeer(PublicKey, oneshot::Sender<bool>),
+    ChangePeers(PeersChange, oneshot::Sender<PeersChanged>),
     Peers(oneshot::Sender<Vec<PeerStatus>>),
     ListenAddrs(oneshot::Sender<Vec<SocketAddr>>),
     Rebind(oneshot::Sender<Result<(), TunnelError>>),
@@ -241,11 +241,15 @@ impl Underlay {
     fn answer(&mut self, request: Request, now: Instant) {
         // A caller who no longer waits does not want the answer.
         match request {
-            Request::SetPeer(config, reply) => {
-                let _ = reply.send(self.device.set_peer(*config, now));
-            }
-            Request::RemovePeer(key, reply) => {
-                let _ = reply.send(self.device.remove_peer(&key));
+            Request::ChangePeers(PeersChange { gone, set }, reply) => {
+                let device = &mut self.device;
+                let _ = reply.send(PeersChanged {
+                    gone: gone.iter().map(|key| device.remove_peer(key)).collect(),
+                    set: set
+                        .into_iter()
+                        .map(|config| device.set_peer(config, now))
+                        .collect(),
+                });
             }
             Request::Peers(reply) => {
                 let _ = reply.send(self.device.peers(now));

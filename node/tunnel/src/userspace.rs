@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::carrier::CarrierStream;
-use crate::config::{PeerConfig, TunnelConfig};
+use crate::config::TunnelConfig;
 use crate::device::RELAY_SHARD;
 use crate::error::TunnelError;
 use crate::keeper::{Keeper, opened_when_freed};
@@ -32,7 +32,7 @@ use crate::relay::RelayPair;
 use crate::shard::Place;
 use crate::status::{InterfaceState, PeerStatus, TunnelEvent, TunnelStats};
 use crate::stream::{BoxStream, KernelWay};
-use crate::tunnel::{Engine, MAX_COMMANDS, MAX_EVENTS_KEPT, Tunnel};
+use crate::tunnel::{Engine, MAX_COMMANDS, MAX_EVENTS_KEPT, PeersChange, PeersChanged, Tunnel};
 use crate::underlay::Request;
 pub(crate) use commands::Commands;
 pub(crate) use kernel_stream::KernelListener;
@@ -125,6 +125,21 @@ impl Userspace {
         self.commands.ask_all(command).await
     }
 
+    /// Changes peers with nothing in between, and ends their connections from before the tunnel.
+    async fn change_part(&self, peers: PeersChange) -> Result<PeersChanged, TunnelError> {
+        let answers = self
+            .ask_devices(|reply| Request::ChangePeers(peers.clone(), reply))
+            .await;
+        let answers = answers.ok_or(TunnelError::Stopped)?.into_iter();
+        let changed = answers.reduce(PeersChanged::and).unwrap_or_default();
+        for (peer, set) in peers.set.iter().zip(&changed.set) {
+            if set.is_ok() {
+                self.leftovers.end(peer).await;
+            }
+        }
+        Ok(changed)
+    }
+
     /// Our addresses, as far as the machine lets us have them.
     fn own(&self) -> impl Iterator<Item = IpAddr> {
         let ipv4_only = self.state.borrow().ipv4_only.is_some();
@@ -170,22 +185,16 @@ impl Tunnel for Userspace {
         self.commands.are_closed()
     }
 
-    async fn set_peer(&self, peer: PeerConfig) -> Result<(), TunnelError> {
-        let answers = self
-            .ask_devices(|reply| Request::SetPeer(Box::new(peer.clone()), reply))
-            .await;
-        let answers = answers.ok_or(TunnelError::Stopped)?;
-        answers.into_iter().collect::<Result<(), _>>()?;
-        self.leftovers.end(&peer).await;
-        Ok(())
-    }
-
-    async fn remove_peer(&self, key: PublicKey) -> Result<bool, TunnelError> {
-        let answers = self
-            .ask_devices(|reply| Request::RemovePeer(key, reply))
-            .await;
-        let answers = answers.ok_or(TunnelError::Stopped)?;
-        Ok(answers.contains(&true))
+    async fn change_peers(&self, peers: PeersChange) -> Result<PeersChanged, TunnelError> {
+        if self.engine == Engine::Kernel {
+            return self.change_part(peers).await;
+        }
+        // Packets pass in between.
+        let mut changed = PeersChanged::default();
+        for part in peers.one_by_one() {
+            changed.extend(self.change_part(part).await?);
+        }
+        Ok(changed)
     }
 
     async fn peers(&self) -> Vec<PeerStatus> {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use malha_tunnel::{
-    BoxStream, CarrierId, CarrierStream, Engine, PeerConfig, PeerStatus, PublicKey, QuicSide,
-    RelayPair, Tunnel, TunnelError, TunnelEvent, TunnelListener, TunnelStats,
+    BoxStream, CarrierId, CarrierStream, Engine, PeerStatus, PeersChange, PeersChanged, PublicKey,
+    QuicSide, RelayPair, Tunnel, TunnelError, TunnelEvent, TunnelListener, TunnelStats,
 };
 use tokio::sync::broadcast;
 use tokio::time::Instant;
@@ -24,12 +24,8 @@ impl Tunnel for InKernel {
         self.0.has_ended()
     }
 
-    async fn set_peer(&self, peer: PeerConfig) -> Result<(), TunnelError> {
-        self.0.set_peer(peer).await
-    }
-
-    async fn remove_peer(&self, key: PublicKey) -> Result<bool, TunnelError> {
-        self.0.remove_peer(key).await
+    async fn change_peers(&self, peers: PeersChange) -> Result<PeersChanged, TunnelError> {
+        self.0.change_peers(peers).await
     }
 
     async fn peers(&self) -> Vec<PeerStatus> {

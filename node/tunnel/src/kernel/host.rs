@@ -1,17 +1,17 @@
 //! The kernel's half of the engine: interface, peers and rules as they were last set, and what changed since the last look. Its
-//! calls block for milliseconds; it never waits for a peer.
+//! calls block, for milliseconds or, where thousands of peers change, for seconds; it never waits for a peer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 
-use super::counted::Counted;
 use super::link::Link;
 use super::peer::{Known, ways};
-use super::ruleset::Ruleset;
+use super::rules::Rules;
+use super::ruleset::{Change, MAX_PEERS, Ruleset};
 use super::wireguard::{Device, DeviceSeen, PeerChange, WireGuard};
 use crate::config::{PeerConfig, TunnelConfig};
 use crate::error::TunnelError;
@@ -21,6 +21,7 @@ use crate::status::{
     FilterCounters, InterfaceState, PathKind, PeerDrops, PeerStatus, Refusals, RuleStatus,
     TunnelEvent,
 };
+use crate::tunnel::{PeersChange, PeersChanged};
 use crate::upkeep::{Upkeep, is_absent};
 
 /// Interface and table; both are gone when this is dropped, in this order.
@@ -36,14 +37,6 @@ pub(super) struct Host {
     unread: Option<io::ErrorKind>,
 }
 
-/// The table in the kernel; gone when this is dropped.
-struct Rules {
-    set: Ruleset,
-    /// The kernel has what `set` says. While not, the interface is down.
-    in_force: bool,
-    counted: Counted,
-}
-
 impl Host {
     /// The rules stand before the interface does.
     pub(super) fn start(
@@ -53,11 +46,7 @@ impl Host {
     ) -> Result<Self, TunnelError> {
         let failed = |attempt| move |source| TunnelError::Kernel { attempt, source };
         let own = config.addresses.iter().map(|net| net.addr()).collect();
-        let rules = Rules {
-            set: Ruleset::new(&config.interface, own),
-            in_force: false,
-            counted: Counted::default(),
-        };
+        let rules = Rules::new(Ruleset::new(&config.interface, own));
         nftables::apply(&rules.set.whole()).map_err(failed("setting the nftables table"))?;
         let link = Link::create(&config.interface, config.mtu_bytes);
         let mut link = link.map_err(failed("creating the WireGuard interface"))?;
@@ -85,20 +74,54 @@ impl Host {
         Ok(host)
     }
 
-    pub(super) fn set_peer(&mut self, config: PeerConfig, now: Instant) -> Result<(), TunnelError> {
+    /// The rules of all change before any peer does, and first those of who may do less, in as few runs of nft as the size of
+    /// its scripts allows.
+    pub(super) fn change_peers(&mut self, peers: PeersChange, now: Instant) -> PeersChanged {
+        let PeersChange { gone, set } = peers;
+        let mut change = Change::default();
+        for key in &gone {
+            self.rules.set.remove_peer(key, &mut change);
+            self.change_rules_if_many(&mut change, now);
+        }
+        let mut ruled: Vec<_> = set.iter().map(|_| Ok(())).collect();
+        let mut order: Vec<_> = set.iter().zip(&mut ruled).collect();
+        order.sort_by_cached_key(|(config, _)| !self.rules.set.cuts(config));
+        for (config, ruled) in order {
+            *ruled = self.rule(config, &mut change);
+            self.change_rules_if_many(&mut change, now);
+        }
+        self.change_rules(&change, now);
+        let ruled = ruled.into_iter().zip(set);
+        PeersChanged {
+            gone: gone.iter().map(|key| self.forget(key)).collect(),
+            set: ruled
+                .map(|(ruled, config)| ruled.and_then(|()| self.install(config, now)))
+                .collect(),
+        }
+    }
+
+    /// Gives a peer its rules.
+    fn rule(&mut self, config: &PeerConfig, change: &mut Change) -> Result<(), TunnelError> {
         config.check()?;
         if config.public_key == self.key.public_key() {
             return Err(TunnelError::OwnKey);
         }
         let full = |_| TunnelError::TooMany {
             what: "peers",
-            count: self.peers.len() + 1,
-            limit: self.peers.len(),
+            count: MAX_PEERS + 1,
+            limit: MAX_PEERS,
         };
-        let counters = self.rules.set.counters(&config.public_key);
-        let change = self.rules.set.set_peer(&config).map_err(full)?;
-        // Who may do less is cut before the peer can do anything more.
-        self.change_rules(&change, &config.public_key, &counters)?;
+        self.rules.set.set_peer(config, change).map_err(full)
+    }
+
+    /// Sets a peer that has its rules.
+    fn install(&mut self, config: PeerConfig, now: Instant) -> Result<(), TunnelError> {
+        if !self.rules.in_force {
+            return Err(TunnelError::Kernel {
+                attempt: "changing the nftables table",
+                source: io::Error::other("see the log"),
+            });
+        }
         let known = self.peers.get(&config.public_key);
         let goes = known.is_none_or(|known| known.leaves(&config));
         let endpoint = goes.then(|| first_way(&config)).flatten();
@@ -116,20 +139,16 @@ impl Host {
         Ok(())
     }
 
-    /// False if there was none.
-    pub(super) fn remove_peer(&mut self, key: &PublicKey) -> Result<bool, TunnelError> {
+    /// Takes away a peer that has no rules any more, or whose interface is down for want of them; false if there was none. The
+    /// next look tries again if the kernel keeps it.
+    fn forget(&mut self, key: &PublicKey) -> bool {
         if self.peers.remove(key).is_none() {
-            return Ok(false);
+            return false;
         }
-        let removed = self.wireguard.set_peer(key, &REMOVAL);
-        let counters = self.rules.set.counters(key);
-        let change = self.rules.set.remove_peer(key);
-        self.change_rules(&change, key, &counters)?;
-        removed.map_err(|source| TunnelError::Kernel {
-            attempt: "removing a peer",
-            source,
-        })?;
-        Ok(true)
+        if let Err(error) = self.wireguard.set_peer(key, &REMOVAL) {
+            tracing::error!(%error, peer = %key, "a peer is not wholly removed");
+        }
+        true
     }
 
     pub(super) fn owner(&self, address: IpAddr) -> Option<PublicKey> {
@@ -259,12 +278,7 @@ impl Host {
 
     /// Puts the table back if somebody took it away. Until that succeeds nothing passes.
     pub(super) fn restore_rules(&mut self) {
-        self.rules.read();
-        let restored = nftables::apply(&self.rules.set.whole());
-        if restored.is_ok() {
-            self.rules.counted.begin_anew();
-        }
-        match restored {
+        match self.rules.put_back() {
             Ok(()) if self.rules.in_force => {}
             // When it went down the kernel took its IPv6 addresses, and their routes with them.
             Ok(()) => match self.upkeep.set() {
@@ -282,7 +296,7 @@ impl Host {
     }
 
     pub(super) fn rules_wanted(&self) -> io::Result<Content> {
-        Content::by(&self.rules.set.whole(), self.rules.set.table())
+        Content::by(&self.rules.set.whole_with_idle(), self.rules.set.table())
     }
 
     pub(super) fn rules_found(&self) -> io::Result<Content> {
@@ -293,32 +307,29 @@ impl Host {
         self.rules.in_force && nftables::table_exists(self.rules.set.table()).unwrap_or(true)
     }
 
-    /// Makes a change of one peer's rules, of which it had these counters before.
-    fn change_rules(
-        &mut self,
-        change: &str,
-        key: &PublicKey,
-        counters: &BTreeSet<String>,
-    ) -> Result<(), TunnelError> {
-        let kept = self.rules.set.counters(key);
-        let lost: Vec<_> = counters.difference(&kept).collect();
-        if !lost.is_empty() {
-            self.rules.read();
+    /// Takes away the counters that no rule has any more, every few seconds. False if there was nothing to do.
+    pub(super) fn sweep(&mut self, now: Instant) -> bool {
+        let is_due = self.rules.sweep_is_due(now);
+        if is_due && self.rules.sweep(now).is_err() {
+            self.restore_rules();
         }
-        if !(self.rules.in_force && nftables::apply(change).is_ok()) {
+        is_due
+    }
+
+    fn change_rules_if_many(&mut self, change: &mut Change, now: Instant) {
+        if change.bytes() >= SCRIPT_BYTES {
+            self.change_rules(&std::mem::take(change), now);
+        }
+    }
+
+    fn change_rules(&mut self, change: &Change, now: Instant) {
+        if !(self.rules.in_force && self.rules.change(change).is_ok()) {
             // Somebody may have taken the table away a moment ago: the whole of it says the same.
             self.restore_rules();
         }
-        if !self.rules.in_force {
-            return Err(TunnelError::Kernel {
-                attempt: "changing the nftables table",
-                source: io::Error::other("see the log"),
-            });
+        if self.rules.has_many_idle() && self.rules.sweep(now).is_err() {
+            self.restore_rules();
         }
-        for name in lost {
-            self.rules.counted.forget(name);
-        }
-        Ok(())
     }
 
     /// A keepalive interval that begins makes the kernel send at once.
@@ -342,25 +353,6 @@ impl Drop for Host {
         if let Err(error) = self.link.set_up(false) {
             tracing::warn!(%error, "the interface could not be taken down");
         }
-    }
-}
-
-impl Drop for Rules {
-    fn drop(&mut self) {
-        if let Err(error) = nftables::remove_table(self.set.table()) {
-            tracing::warn!(%error, "the nftables table could not be removed");
-        }
-    }
-}
-
-impl Rules {
-    fn look(&mut self, now: Instant) {
-        self.counted.look(self.set.table(), now);
-    }
-
-    /// Before counters go. What somebody has taken away counts as it was at the last look.
-    fn read(&mut self) {
-        let _ = self.counted.read(self.set.table());
     }
 }
 
@@ -477,6 +469,8 @@ const REMOVAL: PeerChange<'static> = PeerChange {
     keepalive_s: None,
     allowed_ips: None,
 };
+/// A script that is so long takes no further peer; one peer's part has up to 1 MiB, and the networks come on top.
+const SCRIPT_BYTES: usize = 1024 * 1024;
 const HEARD_LATELY: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

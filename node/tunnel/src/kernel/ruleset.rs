@@ -12,6 +12,7 @@
 //! An answer needs the label: conntrack also adopts the middle of a connection, which would make our own repetition a
 //! permission. A zone belongs to one peer, so its flows die with it, also when its address goes to another.
 
+mod change;
 mod frame;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,9 +22,10 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::prefixes::disjoint;
-use crate::config::{Allow, PeerConfig, Protocol};
+use crate::config::{Allow, Protocol};
 use crate::flow::{TCP_EDGE_IDLE, TCP_OPEN_IDLE, UDP_IDLE};
 use crate::key::PublicKey;
+pub(crate) use change::Change;
 use frame::FRAME;
 
 /// What the table is now, and the text of each change to it.
@@ -34,15 +36,18 @@ pub(crate) struct Ruleset {
     peers: BTreeMap<PublicKey, Peer>,
     owners: BTreeMap<IpNet, PublicKey>,
     next: PeerNumber,
+    /// Counters that exist though no rule has them any more.
+    idle: BTreeSet<String>,
 }
 
 type PeerNumber = u32;
 
 struct Peer {
     number: PeerNumber,
-    zone: u16,
+    /// As it was last set; another may have been given some since.
+    prefixes: BTreeSet<IpNet>,
     ingress: Vec<Allow>,
-    /// The counters that exist, one for each distinct rule.
+    /// One for each distinct rule; none before the peer's rules are written.
     counters: BTreeSet<String>,
 }
 
@@ -59,6 +64,7 @@ impl Ruleset {
             peers: BTreeMap::new(),
             owners: BTreeMap::new(),
             next: 1,
+            idle: BTreeSet::new(),
         }
     }
 
@@ -90,89 +96,25 @@ impl Ruleset {
         Some(counter(peer.number, allow))
     }
 
-    /// The names of all counters of a peer.
-    pub(crate) fn counters(&self, key: &PublicKey) -> BTreeSet<String> {
-        let peer = self.peers.get(key);
-        peer.map(|peer| peer.counters.clone()).unwrap_or_default()
-    }
-
     /// The whole table in place of whatever is there under its name.
     pub(crate) fn whole(&self) -> String {
         let mut text = self.empty();
         text += &self.frame();
         for peer in self.peers.values() {
-            self.write_chains(&mut text, peer, &BTreeSet::new());
+            for counter in &peer.counters {
+                line(
+                    &mut text,
+                    format_args!("add counter inet {} {counter}", self.table),
+                );
+            }
+            self.write_chains(&mut text, peer);
         }
         for (prefix, owner) in &self.owners {
-            self.write_host(&mut text, "add", *prefix, owner);
+            if let Some(peer) = self.peers.get(owner) {
+                self.write_host(&mut text, "add", prefix, peer.number);
+            }
         }
         self.write_nets(&mut text);
-        text
-    }
-
-    /// Adds a peer or changes it; what it has been and stays keeps its counts and its flows.
-    pub(crate) fn set_peer(&mut self, config: &PeerConfig) -> Result<String, TooManyPeers> {
-        let key = config.public_key;
-        self.make_room(key)?;
-        let mut text = String::new();
-        let wanted: BTreeSet<IpNet> = config.allowed_ips.iter().map(IpNet::trunc).collect();
-        let is_lost =
-            |prefix: &IpNet, owner: &PublicKey| (*owner == key) != wanted.contains(prefix);
-        let lost: Vec<_> = self
-            .owners
-            .iter()
-            .filter(|(prefix, owner)| is_lost(prefix, owner))
-            .map(|(prefix, owner)| (*prefix, *owner))
-            .collect();
-        for (prefix, owner) in &lost {
-            self.owners.remove(prefix);
-            self.write_host(&mut text, "delete", *prefix, owner);
-        }
-        let is_new = |prefix: &&IpNet| self.owners.get(*prefix) != Some(&key);
-        let gained: Vec<IpNet> = wanted.iter().filter(is_new).copied().collect();
-        self.owners
-            .extend(gained.iter().map(|prefix| (*prefix, key)));
-        if let Some(peer) = self.peers.get_mut(&key) {
-            peer.ingress.clone_from(&config.ingress);
-            let wanted = counters(peer.number, &config.ingress);
-            let before = std::mem::replace(&mut peer.counters, wanted);
-            self.write_chains(&mut text, &self.peers[&key], &before);
-        }
-        for prefix in &gained {
-            self.write_host(&mut text, "add", *prefix, &key);
-        }
-        let lost = lost.iter().map(|(prefix, _)| prefix);
-        if !lost.chain(&gained).all(is_host) {
-            self.write_nets(&mut text);
-        }
-        Ok(text)
-    }
-
-    /// Forgets a peer; empty if there was none.
-    pub(crate) fn remove_peer(&mut self, key: &PublicKey) -> String {
-        let mut text = String::new();
-        let (lost, kept): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.owners)
-            .into_iter()
-            .partition(|(_, owner)| owner == key);
-        self.owners = kept;
-        for prefix in lost.keys() {
-            self.write_host(&mut text, "delete", *prefix, key);
-        }
-        if !lost.keys().all(is_host) {
-            self.write_nets(&mut text);
-        }
-        let Some(peer) = self.peers.remove(key) else {
-            return text;
-        };
-        let (table, number) = (&self.table, peer.number);
-        for chain in ["i", "o"] {
-            let gone = format_args!("delete chain inet {table} {chain}{number}");
-            line(&mut text, gone);
-        }
-        for counter in &peer.counters {
-            let gone = format_args!("delete counter inet {table} {counter}");
-            line(&mut text, gone);
-        }
         text
     }
 
@@ -184,19 +126,14 @@ impl Ruleset {
         if self.peers.len() >= MAX_PEERS {
             return Err(TooManyPeers);
         }
-        let zone_of = |number: PeerNumber| FIRST_ZONE + (number % ZONES) as u16;
-        while self
-            .peers
-            .values()
-            .any(|peer| peer.zone == zone_of(self.next))
-        {
+        while (self.peers.values()).any(|peer| zone(peer.number) == zone(self.next)) {
             self.next = self.next.wrapping_add(1);
         }
         let number = self.next;
         self.next = self.next.wrapping_add(1);
         let peer = Peer {
             number,
-            zone: zone_of(number),
+            prefixes: BTreeSet::new(),
             ingress: Vec::new(),
             counters: BTreeSet::new(),
         };
@@ -245,7 +182,8 @@ impl Ruleset {
             .replace("LABEL", OPENED_LABEL)
     }
 
-    fn write_chains(&self, text: &mut String, peer: &Peer, before: &BTreeSet<String>) {
+    /// The peer's rules in place of those that it had; their counters are there.
+    fn write_chains(&self, text: &mut String, peer: &Peer) {
         let (table, number) = (&self.table, peer.number);
         for chain in ["i", "o"] {
             line(text, format_args!("add chain inet {table} {chain}{number}"));
@@ -253,12 +191,6 @@ impl Ruleset {
                 text,
                 format_args!("flush chain inet {table} {chain}{number}"),
             );
-        }
-        for gone in before.difference(&peer.counters) {
-            line(text, format_args!("delete counter inet {table} {gone}"));
-        }
-        for new in peer.counters.difference(before) {
-            line(text, format_args!("add counter inet {table} {new}"));
         }
         let mut rule = |chain: &str, rule: &str| {
             line(
@@ -284,34 +216,22 @@ impl Ruleset {
         }
     }
 
-    fn write_host(&self, text: &mut String, verb: &str, prefix: IpNet, owner: &PublicKey) {
-        if is_host(&prefix) {
+    fn write_host(&self, text: &mut String, verb: &str, prefix: &IpNet, number: PeerNumber) {
+        if is_host(prefix) {
             let element = prefix.addr().to_string();
-            self.write_elements(
-                text,
-                &format!("{verb} element"),
-                "host",
-                &element,
-                prefix,
-                owner,
-            );
+            self.write_elements(text, verb, "host", &element, *prefix, number);
         }
     }
 
     /// All prefixes that are no single address: cut so that the longest decides, since nftables knows no overlap.
     fn write_nets(&self, text: &mut String) {
-        let table = &self.table;
-        for map in ["zone", "from", "to"] {
-            for family in ["4", "6"] {
-                let flush = format_args!("flush map inet {table} {map}_net{family}");
-                line(text, flush);
-            }
-        }
         let nets = self.owners.iter().filter(|(prefix, _)| !is_host(prefix));
-        let nets: Vec<_> = nets.map(|(prefix, owner)| (*prefix, *owner)).collect();
-        for (prefix, owner) in disjoint(&nets) {
+        let number = |owner| self.peers.get(owner).map(|peer| peer.number);
+        let nets = nets.filter_map(|(prefix, owner)| Some((*prefix, number(owner)?)));
+        let nets: Vec<_> = nets.collect();
+        for (prefix, number) in disjoint(&nets) {
             let element = prefix.to_string();
-            self.write_elements(text, "add element", "net", &element, prefix, &owner);
+            self.write_elements(text, "add", "net", &element, prefix, number);
         }
     }
 
@@ -322,23 +242,25 @@ impl Ruleset {
         kind: &str,
         element: &str,
         prefix: IpNet,
-        owner: &PublicKey,
+        number: PeerNumber,
     ) {
-        let Some(peer) = self.peers.get(owner) else {
-            return;
-        };
-        let (table, zone, number) = (&self.table, peer.zone, peer.number);
+        let table = &self.table;
         let family = if prefix.addr().is_ipv4() { 4 } else { 6 };
         for (map, data) in [
-            ("zone", zone.to_string()),
+            ("zone", zone(number).to_string()),
             ("from", format!("jump i{number}")),
             ("to", format!("jump o{number}")),
         ] {
             let map = format!("{map}_{kind}{family}");
-            let element = format_args!("{verb} inet {table} {map} {{ {element} : {data} }}");
+            let element =
+                format_args!("{verb} element inet {table} {map} {{ {element} : {data} }}");
             line(text, element);
         }
     }
+}
+
+fn zone(number: PeerNumber) -> u16 {
+    FIRST_ZONE + (number % ZONES) as u16
 }
 
 /// The name of an interface's table.
@@ -409,7 +331,7 @@ const OPENED_LABEL: &str = "77";
 const FIRST_ZONE: u16 = 0x4000;
 const ZONES: u32 = 0xC000;
 /// Fewer than zones, so that a zone rests before it is used again.
-const MAX_PEERS: usize = 32_768;
+pub(crate) const MAX_PEERS: usize = 32_768;
 
 #[cfg(test)]
 mod tests;

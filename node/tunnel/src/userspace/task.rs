@@ -160,7 +160,7 @@ impl Task {
         match command {
             Command::Device(request) => {
                 let remotes = match request {
-                    Request::SetPeer(..) | Request::RemovePeer(..) => self.watched.remotes(),
+                    Request::ChangePeers(..) => self.watched.remotes(),
                     _ => Vec::new(),
                 };
                 let gone = self.underlay.handle(request, &remotes, now);

@@ -1,5 +1,7 @@
 //! The host before a kernel that a test plays.
 
+mod rules;
+
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
@@ -120,24 +122,39 @@ fn hub() -> PeerConfig {
 fn host(peer: PeerConfig) -> (Host, Played) {
     let played = Played::default();
     let mut rules = Ruleset::new("no name", [].into());
-    rules.set_peer(&peer).unwrap();
+    rules.set_peer(&peer, &mut Change::default()).unwrap();
     let mut wireguard: Box<dyn Device> = Box::new(played.clone());
     wireguard.install(&peer, None).unwrap();
-    let host = Host {
+    let mut host = Host {
         link: Link::found("none", i32::MAX as u32).unwrap(),
         wireguard,
         key: PrivateKey::from_bytes([1; 32]),
         upkeep: Upkeep::untouched("none", i32::MAX as u32, &own()).unwrap(),
-        rules: Rules {
-            set: rules,
-            in_force: true,
-            counted: Counted::default(),
-        },
+        rules: Rules::new(rules),
         peers: [(peer.public_key, Known::new(peer))].into(),
         listen_port: 51820,
         unread: None,
     };
+    host.rules.in_force = true;
     (host, played)
+}
+
+fn set(host: &mut Host, peers: &[PeerConfig]) {
+    let change = PeersChange {
+        gone: vec![],
+        set: peers.to_vec(),
+    };
+    for set in host.change_peers(change, Instant::now()).set {
+        set.unwrap();
+    }
+}
+
+fn remove(host: &mut Host, key: PublicKey) {
+    let change = PeersChange {
+        gone: vec![key],
+        set: vec![],
+    };
+    assert_eq!(host.change_peers(change, Instant::now()).gone, [true]);
 }
 
 #[test]
@@ -181,7 +198,7 @@ fn an_interface_that_is_gone_ends_the_tunnel() {
 fn a_peer_that_the_kernel_would_not_part_with_is_removed_at_the_next_look() {
     let (mut host, kernel) = host(hub());
     kernel.refuse_removals(true);
-    assert!(host.remove_peer(&hub().public_key).is_err());
+    remove(&mut host, hub().public_key);
     host.look(Instant::now()).unwrap();
     assert_eq!(kernel.peers(), [hub().public_key]);
     kernel.refuse_removals(false);
@@ -194,7 +211,8 @@ fn a_refresh_takes_back_no_address_that_went_to_another_peer() {
     let (mut host, kernel) = host(hub());
     let mut other = PeerConfig::new(PrivateKey::from_bytes([3; 32]).public_key());
     other.allowed_ips = hub().allowed_ips;
-    host.rules.set.set_peer(&other).unwrap();
+    let rules = &mut host.rules.set;
+    rules.set_peer(&other, &mut Change::default()).unwrap();
     host.refresh(Instant::now()).unwrap();
     assert_eq!(kernel.owned(&hub().public_key), []);
 }
@@ -291,158 +309,6 @@ fn an_interface_that_somebody_changed_is_mended_at_the_next_look_unless_it_has_n
         assert!(host.look(Instant::now() + Duration::from_secs(1)).is_err());
     });
     played.join().unwrap();
-}
-
-#[test]
-fn what_was_counted_is_not_forgotten_with_the_table_the_rule_or_the_peer() {
-    if !nix::unistd::geteuid().is_root() || nftables::remove_table("malha_probe").is_err() {
-        println!("skipped: it needs root and the package nftables");
-        return;
-    }
-    let losses: [fn(&mut Host); 3] = [
-        |host| host.restore_rules(),
-        |host| host.set_peer(hub(), Instant::now()).unwrap(),
-        |host| assert!(host.remove_peer(&hub().public_key).unwrap()),
-    ];
-    let totals = losses.map(|lose| {
-        let played = std::thread::spawn(move || {
-            let mut host = host_that_has_counted();
-            lose(&mut host);
-            let totals = host.filter_counters(Instant::now());
-            let refused = totals.refused;
-            [totals.admitted_by_rule, refused.no_rule, refused.fragment]
-        });
-        played.join().unwrap()
-    });
-    assert_eq!(totals, [[7, 5, 3]; 3]);
-}
-
-#[test]
-fn a_peer_keeps_its_counts_when_the_table_is_put_back() {
-    if !nix::unistd::geteuid().is_root() || nftables::remove_table("malha_probe").is_err() {
-        println!("skipped: it needs root and the package nftables");
-        return;
-    }
-    let played = std::thread::spawn(|| {
-        let mut host = host_that_has_counted();
-        host.restore_rules();
-        let status = &host.peers(Instant::now())[0];
-        let counted = (status.rules[0].admitted, status.drops.filtered.no_rule);
-        assert_eq!(counted, (7, 5));
-    });
-    played.join().unwrap();
-}
-
-#[test]
-fn counters_that_cannot_be_read_stand_where_they_were() {
-    if !nix::unistd::geteuid().is_root() || nftables::remove_table("malha_probe").is_err() {
-        println!("skipped: it needs root and the package nftables");
-        return;
-    }
-    let played = std::thread::spawn(|| {
-        let mut host = host_that_has_counted();
-        let counted = host.filter_counters(Instant::now());
-        nftables::remove_table("malha_m0").unwrap();
-        let later = Instant::now() + Duration::from_secs(60);
-        assert_eq!(host.filter_counters(later), counted);
-        assert_eq!(counted.admitted_by_rule, 7);
-    });
-    played.join().unwrap();
-}
-
-/// Whether it was set at once or peer by peer, in another order.
-#[test]
-fn rules_are_told_from_those_that_somebody_changed_and_from_no_others() {
-    if !nix::unistd::geteuid().is_root() || nftables::remove_table("malha_probe").is_err() {
-        println!("skipped: it needs root and the package nftables");
-        return;
-    }
-    let played = std::thread::spawn(|| {
-        let mut host = host_that_has_counted();
-        let now = Instant::now();
-        for number in [9, 3, 6] {
-            let mut peer = PeerConfig::new(PrivateKey::from_bytes([number; 32]).public_key());
-            peer.allowed_ips = ["100.64.8.0/21", "fd00::1:0/112"]
-                .map(|it| it.parse().unwrap())
-                .into();
-            peer.allowed_ips
-                .push(format!("100.64.9.{number}/32").parse().unwrap());
-            peer.ingress = vec![Allow::tcp(22..=22), Allow::tcp(80..=90)];
-            host.set_peer(peer.clone(), now).unwrap();
-            peer.ingress.remove(0);
-            host.set_peer(peer.clone(), now).unwrap();
-            assert_eq!(host.rules_found().unwrap(), host.rules_wanted().unwrap());
-            if number == 3 {
-                host.remove_peer(&peer.public_key).unwrap();
-            }
-        }
-        assert_eq!(host.rules_found().unwrap(), host.rules_wanted().unwrap());
-        assert_eq!(nftables::tables().unwrap(), ["malha_m0"]);
-        for change in [
-            "flush chain inet malha_m0 judge",
-            "add rule inet malha_m0 i1 accept",
-            "delete element inet malha_m0 from_host4 { 100.64.9.9 }",
-            "add table inet malha_m0 { flags dormant; }",
-        ] {
-            nftables::apply(change).unwrap();
-            assert_ne!(
-                host.rules_found().unwrap(),
-                host.rules_wanted().unwrap(),
-                "{change}"
-            );
-            host.restore_rules();
-        }
-    });
-    played.join().unwrap();
-}
-
-/// When more was told of all tables than can be held.
-#[test]
-fn rules_that_may_have_been_changed_are_set_again_only_if_they_were() {
-    if !nix::unistd::geteuid().is_root() || nftables::remove_table("malha_probe").is_err() {
-        println!("skipped: it needs root and the package nftables");
-        return;
-    }
-    let played = std::thread::spawn(|| {
-        let host = host_that_has_counted();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        runtime.unwrap().block_on(async {
-            let mut task = Task {
-                host: Some(Box::new(host)),
-                watch: nftables::TableWatch::new("malha_m0").unwrap(),
-                inbox: mpsc::channel(1).1,
-                events: broadcast::channel(1).0,
-                watched: Watched::default(),
-            };
-            task.compare().await;
-            let counted = ("d1".to_owned(), 5);
-            assert!(nftables::counters("malha_m0").unwrap().contains(&counted));
-            nftables::apply("flush chain inet malha_m0 judge").unwrap();
-            task.compare().await;
-            let host = task.host.unwrap();
-            assert_eq!(host.rules_found().unwrap(), host.rules_wanted().unwrap());
-        });
-    });
-    played.join().unwrap();
-}
-
-/// By a rule of the hub 7, of its other packets 5, of fragments 3.
-fn host_that_has_counted() -> Host {
-    let mut host = host_of_cable();
-    let ingress = vec![Allow::tcp(22..=22)];
-    let hub = PeerConfig { ingress, ..hub() };
-    host.set_peer(hub, Instant::now()).unwrap();
-    let mut table = host.rules.set.whole();
-    for (counter, count) in [("r1_tcp_22_22", 7), ("d1", 5), ("fragment", 3)] {
-        let added = format!("add counter inet malha_m0 {counter}\n");
-        let counted =
-            format!("add counter inet malha_m0 {counter} {{ packets {count} bytes 0 }}\n");
-        table = table.replace(&added, &counted);
-    }
-    nftables::apply(&table).unwrap();
-    host
 }
 
 /// A host whose interface is one end of a cable, in a namespace of its own.

@@ -17,6 +17,7 @@ use text_judge::TextJudge;
 use userspace_judge::UserspaceJudge;
 
 use super::*;
+use crate::config::PeerConfig;
 use crate::key::PrivateKey;
 
 /// A third of them leaves; 10^5 are judged.
@@ -266,30 +267,110 @@ fn small_changes_lead_to_the_whole_table() {
     };
     let mut rules = Ruleset::new("m0", own());
     kernel.apply(&rules.whole());
-    let mut all = peers();
-    let key = |at: usize, all: &[PeerConfig]| all[at].public_key;
-    for peer in &all {
-        kernel.apply(&rules.set_peer(peer).unwrap());
+    for (gone, peers) in changes() {
+        for key in gone {
+            kernel.apply(&script(&mut rules, &[key], &[]));
+        }
+        for peer in peers {
+            kernel.apply(&script(&mut rules, &[], &[peer]));
+        }
     }
-    // Fewer and other rules, addresses that move to another peer, a wider prefix, a peer that goes and comes back.
+    assert_is_whole(&kernel, &mut rules);
+}
+
+#[test]
+fn changes_of_many_peers_lead_to_the_whole_table() {
+    let Some(kernel) = KernelJudge::start(&own(), &[]) else {
+        return;
+    };
+    let mut rules = Ruleset::new("m0", own());
+    kernel.apply(&rules.whole());
+    for (gone, peers) in changes() {
+        kernel.apply(&script(&mut rules, &gone, &peers));
+    }
+    assert_is_whole(&kernel, &mut rules);
+}
+
+#[test]
+fn many_changes_in_one_script_lead_to_the_whole_table() {
+    let Some(kernel) = KernelJudge::start(&own(), &[]) else {
+        return;
+    };
+    let mut rules = Ruleset::new("m0", own());
+    kernel.apply(&rules.whole());
+    kernel.apply(&script(&mut rules, &[], &peers()));
+    let mut change = Change::default();
+    for (gone, peers) in changes() {
+        write(&mut rules, &gone, &peers, &mut change);
+    }
+    kernel.apply(&rules.script(&change));
+    assert_is_whole(&kernel, &mut rules);
+}
+
+#[test]
+fn a_peer_whose_rules_stay_is_no_change() {
+    let mut rules = Ruleset::new("m0", own());
+    script(&mut rules, &[], &peers());
+    assert_eq!(script(&mut rules, &[], &peers()), "");
+}
+
+#[test]
+fn a_rule_that_comes_back_has_the_counter_that_waits_to_go() {
+    let mut rules = Ruleset::new("m0", own());
+    let peer = &peers()[..1];
+    let mut less = peer.to_vec();
+    less[0].ingress.remove(0);
+    script(&mut rules, &[], peer);
+    script(&mut rules, &[], &less);
+    assert_eq!(rules.sweep(), "delete counter inet malha_m0 r1_tcp_80_89\n");
+    let again = script(&mut rules, &[], peer);
+    assert!(!again.contains("add counter"), "{again}");
+    assert_eq!(rules.sweep(), "");
+}
+
+/// Peers that come; then fewer and other rules, addresses that move to another peer, a wider prefix; peers that go and come
+/// back.
+fn changes() -> [(Vec<PublicKey>, Vec<PeerConfig>); 4] {
+    let mut all = peers();
     all[0].ingress = vec![Allow::tcp(80..=89), Allow::tcp(22..=22)];
     all[1].allowed_ips.push("100.64.9.9/32".parse().unwrap());
     all[2].allowed_ips.push("100.64.8.0/23".parse().unwrap());
-    for peer in &all {
-        kernel.apply(&rules.set_peer(peer).unwrap());
+    let key = |at: usize| all[at].public_key;
+    [
+        (vec![], peers()),
+        (vec![], all.clone()),
+        (vec![key(1)], vec![all[1].clone()]),
+        (vec![key(2)], vec![]),
+    ]
+}
+
+fn script(rules: &mut Ruleset, gone: &[PublicKey], peers: &[PeerConfig]) -> String {
+    let mut change = Change::default();
+    write(rules, gone, peers, &mut change);
+    rules.script(&change)
+}
+
+fn write(rules: &mut Ruleset, gone: &[PublicKey], peers: &[PeerConfig], change: &mut Change) {
+    for key in gone {
+        rules.remove_peer(key, change);
     }
-    kernel.apply(&rules.remove_peer(&key(1, &all)));
-    kernel.apply(&rules.set_peer(&all[1]).unwrap());
-    kernel.apply(&rules.remove_peer(&key(2, &all)));
-    let by_changes = kernel.listed();
+    for peer in peers {
+        rules.set_peer(peer, change).unwrap();
+    }
+}
+
+fn assert_is_whole(kernel: &KernelJudge, rules: &mut Ruleset) {
+    kernel.apply(&rules.sweep());
+    let by_changes = lines(kernel);
     kernel.apply(&rules.whole());
-    let mut sorted = [by_changes, kernel.listed()].map(|text| {
-        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
-        lines.sort();
-        lines
-    });
-    let anew = std::mem::take(&mut sorted[1]);
-    assert_eq!(sorted[0], anew);
+    assert_eq!(by_changes, lines(kernel));
+}
+
+/// What the kernel has, in order.
+fn lines(kernel: &KernelJudge) -> Vec<String> {
+    let mut lines: Vec<_> = kernel.listed().lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
 }
 
 /// Somebody has flushed the machine's rules.
@@ -300,17 +381,10 @@ fn a_table_with_networks_can_be_put_back() {
     };
     let mut rules = Ruleset::new("m0", own());
     kernel.apply(&rules.whole());
-    for peer in &peers() {
-        kernel.apply(&rules.set_peer(peer).unwrap());
-    }
-    let lines = |text: String| {
-        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
-        lines.sort();
-        lines
-    };
-    let before = lines(kernel.listed());
+    kernel.apply(&script(&mut rules, &[], &peers()));
+    let before = lines(&kernel);
     kernel.apply(&rules.whole());
-    assert_eq!(lines(kernel.listed()), before);
+    assert_eq!(lines(&kernel), before);
 }
 
 #[test]
@@ -319,11 +393,11 @@ fn a_zone_is_never_shared() {
     rules.next = ZONES - 2;
     for number in 1..6u8 {
         let key = PrivateKey::from_bytes([number; 32]).public_key();
-        rules.set_peer(&PeerConfig::new(key)).unwrap();
+        script(&mut rules, &[], &[PeerConfig::new(key)]);
         if number == 3 {
             rules.next = ZONES - 2;
         }
     }
-    let zones: BTreeSet<u16> = rules.peers.values().map(|peer| peer.zone).collect();
+    let zones: BTreeSet<u16> = rules.peers.values().map(|peer| zone(peer.number)).collect();
     assert_eq!(zones.len(), 5);
 }

@@ -18,7 +18,7 @@ use super::conntrack::Conntrack;
 use super::packets::{Kind, Step};
 use crate::config::PeerConfig;
 use crate::flow::ICMP_IDLE;
-use crate::kernel::ruleset::Ruleset;
+use crate::kernel::ruleset::{Change, Ruleset};
 use crate::nftables;
 
 pub(super) struct KernelJudge {
@@ -83,8 +83,9 @@ impl KernelJudge {
     }
 
     pub(super) fn set_peer(&mut self, peer: &PeerConfig) {
-        let change = self.rules.set_peer(peer).unwrap();
-        self.apply(&change);
+        let mut change = Change::default();
+        self.rules.set_peer(peer, &mut change).unwrap();
+        self.apply(&self.rules.script(&change));
     }
 
     /// Sets one of the machine's own limits for flows; with 0 a flow ends with the packet that it applies to.

@@ -21,8 +21,8 @@ use async_trait::async_trait;
 use malha_proto::{Netmap, NodeId, Pair, PairTable, PathLoss, Peer, RelayGrant, WgKey};
 use malha_proxy::{BoxStream, Dialer};
 use malha_tunnel::{
-    ChannelGrant, ChannelId, Engine, Keeper, PrivateKey, PublicKey, QuicSide, RelayKey, RelayPair,
-    Tunnel, TunnelConfig, TunnelError, dial_settling,
+    ChannelGrant, ChannelId, Engine, Keeper, PeersChange, PrivateKey, PublicKey, QuicSide,
+    RelayKey, RelayPair, Tunnel, TunnelConfig, TunnelError, dial_settling,
 };
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -271,16 +271,14 @@ impl Hub {
             }
             None => (newer.peers.values().cloned().collect(), Vec::new()),
         };
-        for key in gone {
-            self.keys().remove(&key);
-            if let Err(error) = self.tunnel.remove_peer(PublicKey::from_bytes(key.0)).await {
-                tracing::error!(%error, "the hub's tunnel could not drop a peer");
-            }
+        for key in &gone {
+            self.keys().remove(key);
         }
-        for peer in put {
+        for peer in &put {
             self.keys().insert(peer.key, peer.id);
-            self.set(&peer, told.pair(&peer)).await;
         }
+        let put = put.iter().map(|peer| (peer, told.pair(peer)));
+        self.change_peers(&gone, put).await;
         told.balancers.follow(&self.tunnel, &newer).await;
         told.map = Some(newer);
     }
@@ -293,9 +291,9 @@ impl Hub {
             told.pairs.take(news);
         }
         let map = told.map.as_ref();
-        for peer in changed.iter().filter_map(|id| map?.peers.get(id)) {
-            self.set(peer, told.pair(peer)).await;
-        }
+        let changed = changed.iter().filter_map(|id| map?.peers.get(id));
+        let changed = changed.map(|peer| (peer, told.pair(peer)));
+        self.change_peers(&[], changed).await;
     }
 
     async fn relay(&self) {
@@ -322,9 +320,24 @@ impl Hub {
         }
     }
 
-    async fn set(&self, peer: &Peer, pair: Option<&Pair>) {
-        if let Err(error) = self.tunnel.set_peer(peer_config(peer, pair)).await {
-            tracing::error!(%error, node = %peer.id, "the hub's tunnel could not take a peer");
+    async fn change_peers<'a>(
+        &self,
+        gone: &[WgKey],
+        put: impl Iterator<Item = (&'a Peer, Option<&'a Pair>)>,
+    ) {
+        let put = put.map(|(peer, pair)| (peer.id, peer_config(peer, pair)));
+        let (ids, set): (Vec<NodeId>, Vec<_>) = put.unzip();
+        let gone = gone.iter().map(|key| PublicKey::from_bytes(key.0));
+        let gone = gone.collect();
+        match self.tunnel.change_peers(PeersChange { gone, set }).await {
+            Ok(changed) => {
+                for (node, set) in ids.iter().zip(changed.set) {
+                    if let Err(error) = set {
+                        tracing::error!(%error, %node, "the hub's tunnel could not take a peer");
+                    }
+                }
+            }
+            Err(error) => tracing::error!(%error, "the hub's tunnel could not change its peers"),
         }
     }
 

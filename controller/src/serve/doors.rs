@@ -64,7 +64,10 @@ impl Doors {
         local: impl Fn(&T) -> io::Result<SocketAddr>,
         open: impl Fn(SocketAddr) -> io::Result<T>,
     ) -> io::Result<T> {
-        let open = || open_when_freed(self.freed_at, || open(address));
+        // The tunnel may have given something back since.
+        let keeper = self.keeper.iter().map(|keeper| keeper.freed_at());
+        let freed_at = keeper.fold(self.freed_at, Instant::max);
+        let open = || open_when_freed(freed_at, || open(address));
         // Any free port is another one each time.
         match self.keeper.as_ref().filter(|_| address.port() != 0) {
             Some(keeper) => {

@@ -81,7 +81,10 @@ pub fn give_back(keeper: &dyn Keeper, names: &[String]) -> Instant {
 ///
 /// # Errors
 /// Those of `open`.
-pub fn open_when_freed<T>(freed_at: Instant, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+pub fn open_when_freed<T>(
+    freed_at: Instant,
+    mut open: impl FnMut() -> io::Result<T>,
+) -> io::Result<T> {
     loop {
         match open() {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < freed_at => {

@@ -23,6 +23,7 @@ use crate::config::{TunnelConfig, WishedPorts};
 use crate::error::TunnelError;
 use crate::key::PublicKey;
 use crate::nftables::{Heard, TableWatch, apply, remove_table, table_exists};
+use crate::socket::kept;
 use crate::status::{InterfaceState, TunnelEvent, TunnelStats};
 use crate::tunnel::{Engine, MAX_COMMANDS, MAX_EVENTS_KEPT, Tunnel};
 use crate::underlay::Request;
@@ -48,12 +49,13 @@ pub fn available() -> io::Result<()> {
 
 /// Starts the engine on the current tokio runtime.
 pub(crate) fn start(config: TunnelConfig) -> Result<Arc<dyn Tunnel>, TunnelError> {
+    let freed_at = kept::give_up(&config);
     config.check()?;
     let port = port(&config)?;
     let (state, states) = watch::channel(InterfaceState::default());
-    let host = match Host::start(&config, port, state.clone()) {
+    let host = match Host::start(&config, port, freed_at, state.clone()) {
         Err(TunnelError::Bind { .. }) if config.listen.is_empty() => {
-            Host::start(&config, None, state)?
+            Host::start(&config, None, freed_at, state)?
         }
         started => started?,
     };

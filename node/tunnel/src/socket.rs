@@ -3,7 +3,7 @@
 
 mod bound;
 mod group;
-mod kept;
+pub(crate) mod kept;
 mod room;
 
 use std::io;

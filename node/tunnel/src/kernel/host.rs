@@ -15,6 +15,7 @@ use super::ruleset::{Change, MAX_PEERS, Ruleset};
 use super::wireguard::{Device, DeviceSeen, PeerChange, WireGuard};
 use crate::config::{PeerConfig, TunnelConfig};
 use crate::error::TunnelError;
+use crate::keeper::open_when_freed;
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
 use crate::nftables::{self, Content};
 use crate::status::{
@@ -38,10 +39,11 @@ pub(super) struct Host {
 }
 
 impl Host {
-    /// The rules stand before the interface does.
+    /// The rules stand before the interface does. The port may be in use until `freed_at`.
     pub(super) fn start(
         config: &TunnelConfig,
         port: Option<u16>,
+        freed_at: Instant,
         state: watch::Sender<InterfaceState>,
     ) -> Result<Self, TunnelError> {
         let failed = |attempt| move |source| TunnelError::Kernel { attempt, source };
@@ -54,7 +56,7 @@ impl Host {
         let mut wireguard = wireguard.map_err(failed("speaking to the kernel's WireGuard"))?;
         let set = wireguard.set_device(&config.private_key, port);
         set.map_err(failed("setting key and port of the interface"))?;
-        let up = link.set_up(true);
+        let up = open_when_freed(freed_at, || link.set_up(true));
         up.map_err(|source| not_bound(port, source))?;
         let upkeep = Upkeep::start(link.name(), &config.addresses, state);
         let upkeep = upkeep.map_err(failed("giving the interface its addresses"))?;

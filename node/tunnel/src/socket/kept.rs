@@ -25,9 +25,8 @@ pub(super) fn of_shards(
         (0..shards).map(name).collect()
     };
     let wanted: Vec<_> = config.listen.iter().flat_map(|it| names(*it)).collect();
-    let own = format!("udp {}/", config.interface);
-    let mut others = keeper.names();
-    others.retain(|name| name.starts_with(&own) && !wanted.contains(name));
+    let mut others = own(config, keeper);
+    others.retain(|name| !wanted.contains(name));
     let freed_at = give_back(keeper, &others);
     let group = |address: &SocketAddr| {
         let address = *address;
@@ -40,6 +39,22 @@ pub(super) fn of_shards(
         groups.collect::<Result<_, TunnelError>>()?,
         shards,
     ))
+}
+
+/// Gives back all that the last run kept, for an engine whose sockets are not the process's; until when they may be in the way.
+pub(crate) fn give_up(config: &TunnelConfig) -> Instant {
+    let Some(keeper) = &config.keeper else {
+        return Instant::now();
+    };
+    give_back(keeper.as_ref(), &own(config, keeper.as_ref()))
+}
+
+/// The names of what is kept for this interface.
+fn own(config: &TunnelConfig, keeper: &dyn Keeper) -> Vec<String> {
+    let head = format!("udp {}/", config.interface);
+    let mut names = keeper.names();
+    names.retain(|name| name.starts_with(&head));
+    names
 }
 
 /// The sockets of one address, which may be in use until `freed_at`.
@@ -158,6 +173,20 @@ mod tests {
         let sockets = of_shards(&config, store.as_ref(), 1).unwrap();
         let local = sockets[0][0].local_addr().unwrap().as_socket();
         assert_eq!(local, Some(other));
+        UdpSocket::bind(address).unwrap();
+    }
+
+    /// It would find its port in use for as long as the manager keeps them. Two ports, so that nothing is made here.
+    #[test]
+    fn the_kernels_engine_leaves_no_socket_of_another_one_kept() {
+        let address = free();
+        let (mut config, store) = config(address);
+        drop(of_shards(&config, store.as_ref(), 2).unwrap());
+        config.keeper = Some(store.clone());
+        config.listen.push(free());
+        let started = crate::start(crate::Engine::Kernel, config);
+        assert!(matches!(started, Err(TunnelError::TwoPorts(..))));
+        assert_eq!(store.names(), Vec::<String>::new());
         UdpSocket::bind(address).unwrap();
     }
 

@@ -4,14 +4,13 @@
 use std::fs::{self, File};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns, unshare};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::kernel_judge::KernelJudge;
+use super::kernel_judge::{KernelJudge, ip};
 use super::packets::{Kind, Oddity, Step, WHOLE};
 use super::{own, peers};
 use crate::nftables;
@@ -259,12 +258,6 @@ fn namespace() -> File {
 
 fn set(switch: &str, value: u8) {
     fs::write(format!("/proc/sys/net/{switch}"), value.to_string()).unwrap();
-}
-
-fn ip(words: &str) -> String {
-    let called = Command::new("ip").args(words.split(' ')).output().unwrap();
-    assert!(called.status.success(), "ip {words}: {called:?}");
-    String::from_utf8(called.stdout).unwrap()
 }
 
 const SYN: u8 = 0x02;

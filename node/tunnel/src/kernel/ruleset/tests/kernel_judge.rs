@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::process::Command;
 use std::time::Instant;
@@ -49,9 +49,10 @@ impl KernelJudge {
             .name("m0")
             .mtu(1500)
             .ipv4(Ipv4Addr::new(100, 64, 0, 1), 10, None)
-            .ipv6("fd00::1".parse::<Ipv6Addr>().unwrap(), 16)
             .build_sync()
             .unwrap();
+        // Otherwise it can be sent from a moment later.
+        ip("address add fd00::1/16 dev m0 nodad");
         let arriving = ARRIVING.map(|(protocol, ipv6)| (protocol, ipv6, raw(protocol, ipv6)));
         let judge = Self {
             rules: Ruleset::new("m0", own.clone()),
@@ -181,6 +182,12 @@ fn raw(protocol: u8, ipv6: bool) -> Socket {
     socket.set_mark(MARK).unwrap();
     socket.bind_device(Some(b"m0")).unwrap();
     socket
+}
+
+pub(super) fn ip(words: &str) -> String {
+    let called = Command::new("ip").args(words.split(' ')).output().unwrap();
+    assert!(called.status.success(), "ip {words}: {called:?}");
+    String::from_utf8(called.stdout).unwrap()
 }
 
 const MARK: u32 = 7;

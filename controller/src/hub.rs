@@ -7,7 +7,7 @@ mod prober;
 mod tcp_ports;
 mod translate;
 
-pub use ports::{explained, public_endpoints};
+pub use ports::{explained, public_endpoints, shares};
 pub use prober::Prober;
 pub use tcp_ports::HubPorts;
 

@@ -132,7 +132,7 @@ pub async fn start(
     )
     .await?;
 
-    let doors = Doors::new(config, keeper.clone());
+    let doors = Doors::new(config, engine, keeper.clone());
     let now = OffsetDateTime::now_utc();
     let control = ControlCertificate::issue(overlay.clone(), CONTROL_CERTIFICATE_DAYS, now)?;
     let certificates = Certificates {

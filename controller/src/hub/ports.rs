@@ -79,8 +79,9 @@ pub fn explained(config: &Config, error: TunnelError) -> anyhow::Error {
     ))
 }
 
-/// The kernel has its WireGuard socket for itself.
-fn shares(engine: Engine) -> bool {
+/// Whether the control channel's QUIC is on the tunnel's sockets: the kernel has its WireGuard socket for itself.
+#[must_use]
+pub fn shares(engine: Engine) -> bool {
     engine != Engine::Kernel
 }
 

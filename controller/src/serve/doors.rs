@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use malha_tunnel::{
-    Keeper, datagrams_name, give_back, kept_or_opened, listener_name, open_when_freed,
+    Engine, Keeper, datagrams_name, give_back, kept_or_opened, listener_name, open_when_freed,
 };
 
 use crate::config::Config;
+use crate::hub;
 
 /// Opens sockets, or takes them over.
 pub(super) struct Doors {
@@ -22,10 +23,10 @@ pub(super) struct Doors {
 
 impl Doors {
     /// Gives back what this configuration does not want, and what others kept at its ports.
-    pub(super) fn new(config: &Config, keeper: Option<Arc<dyn Keeper>>) -> Self {
+    pub(super) fn new(config: &Config, engine: Engine, keeper: Option<Arc<dyn Keeper>>) -> Self {
         let mut freed_at = Instant::now();
         if let Some(keeper) = &keeper {
-            let wanted = Wanted::by(config);
+            let wanted = Wanted::by(config, engine);
             let mut unwanted = keeper.names();
             unwanted.retain(|name| wanted.excludes(name));
             freed_at = give_back(keeper.as_ref(), &unwanted);
@@ -79,7 +80,7 @@ impl Doors {
     }
 }
 
-/// What a configuration asks for.
+/// What a configuration asks for with this engine of the hub.
 struct Wanted {
     names: Vec<String>,
     /// How the names of others begin and end who kept something at its ports.
@@ -87,12 +88,14 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn by(config: &Config) -> Self {
+    fn by(config: &Config, engine: Engine) -> Self {
         let edge = config.edge.https.iter().chain(&config.edge.http);
         let pages = [config.api.listen].into_iter().chain(config.metrics.listen);
         let tcp = edge.chain(&config.dns.listen).copied().chain(pages);
         let tcp: Vec<_> = tcp.collect();
-        let udp = config.dns.listen.iter().chain(&config.control.listen);
+        let control = config.control.listen.iter();
+        let control = control.filter(|_| !hub::shares(engine));
+        let udp = config.dns.listen.iter().chain(control);
         let listeners = tcp.iter().map(|at| listener_name(OWNER, *at));
         let place = |kind| move |at: &SocketAddr| (kind, format!("_{}", at.port()));
         let datagrams = config.dns.listen.iter().map(place("udp "));
@@ -125,7 +128,7 @@ mod tests {
     #[test]
     fn what_the_configuration_wants_stays_and_what_is_in_its_way_goes() {
         let server = Config::for_server("data".into(), "hub.example", [192, 0, 2, 1].into());
-        let wanted = Wanted::by(&server);
+        let wanted = Wanted::by(&server, Engine::Userspace);
         for kept in [
             "tcp /controller 0.0.0.0_443",
             "tcp /controller [__]_80",
@@ -147,6 +150,21 @@ mod tests {
             "udp malha0/0/1 0.0.0.0_53",
         ] {
             assert!(wanted.excludes(unwanted), "{unwanted}");
+        }
+    }
+
+    /// The tunnel binds it there, unless the kernel has the tunnel.
+    #[test]
+    fn the_control_channels_own_socket_goes_where_it_shares_the_tunnels() {
+        let server = Config::for_server("data".into(), "hub.example", [192, 0, 2, 1].into());
+        for (engine, goes) in [
+            (Engine::Kernel, false),
+            (Engine::Userspace, true),
+            (Engine::Netstack, true),
+        ] {
+            let wanted = Wanted::by(&server, engine);
+            let kept = "udp /controller 0.0.0.0_443";
+            assert_eq!(wanted.excludes(kept), goes, "{engine}");
         }
     }
 }

@@ -27,7 +27,8 @@ pub(super) fn of_shards(
     let wanted: Vec<_> = config.listen.iter().flat_map(|it| names(*it)).collect();
     let mut others = own(config, keeper);
     others.retain(|name| !wanted.contains(name));
-    let freed_at = give_back(keeper, &others);
+    // Others may have given something back before.
+    let freed_at = give_back(keeper, &others).max(keeper.freed_at());
     let group = |address: &SocketAddr| {
         let address = *address;
         let bind = || bind_group(address, shards);

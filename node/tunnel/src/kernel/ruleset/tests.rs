@@ -23,8 +23,8 @@ use crate::key::PrivateKey;
 /// A third of them leaves; 10^5 are judged.
 const PACKETS: usize = 150_000;
 /// On average.
-const PACKETS_PER_NETMAP: usize = 3_000;
-const PACKETS_PER_WAIT: usize = 1_500;
+const PACKETS_PER_NETMAP: usize = 6_000;
+const PACKETS_PER_WAIT: usize = 2_000;
 const PACKETS_PER_CONVERSATION: usize = 200;
 
 /// Their sums stay 15 s away from every time limit, so that the test's own time decides nothing.
@@ -78,11 +78,12 @@ fn filter_nftables_and_model_judge_alike() {
     let (mut admitted, mut refused) = (0, 0);
     for number in 0..PACKETS {
         if random.below(PACKETS_PER_NETMAP) == 0 {
-            let at = random.below(peers.len());
-            peers[at].ingress = permissions(&mut random);
-            model.set_peer(at, &peers[at]);
-            userspace.set_peer(at, &peers[at]);
-            kernel.set_peer(&peers[at]);
+            for peer in &mut peers {
+                peer.ingress = permissions(&mut random);
+            }
+            model.set_peers(&peers);
+            userspace.set_peers(&peers);
+            kernel.set_peers(&peers);
         }
         if random.below(PACKETS_PER_WAIT) == 0 {
             let wait_s = random.one(&WAITS_S);
@@ -154,7 +155,7 @@ fn an_answer_by_permission_stays_one_when_the_permission_goes() {
     };
     let mut admitted = Vec::new();
     for remote in ["100.64.9.9", "fd00:9::9"] {
-        kernel.set_peer(&peers[0]);
+        kernel.set_peers(&peers[..1]);
         let answer = Step {
             leaving: true,
             remote: remote.parse().unwrap(),
@@ -166,7 +167,7 @@ fn an_answer_by_permission_stays_one_when_the_permission_goes() {
         kernel.admits(&answer, &answer.bytes());
         let mut without = peers[0].clone();
         without.ingress.clear();
-        kernel.set_peer(&without);
+        kernel.set_peers(&[without]);
         let question = Step {
             leaving: false,
             ..answer

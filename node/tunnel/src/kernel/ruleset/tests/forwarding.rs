@@ -124,7 +124,7 @@ fn a_peer_is_answered_by_who_is_behind_a_published_port_as_long_as_it_may_ask() 
     }
     let mut asker = peers().remove(0);
     asker.ingress.clear();
-    node.judge.set_peer(&asker);
+    node.judge.set_peers(&[asker]);
     for remote in ["100.64.0.2", "fd00::2"] {
         let before = node.judge.counted_as("d1");
         let question = step(remote.parse().unwrap(), 53, 5000, Kind::Udp);

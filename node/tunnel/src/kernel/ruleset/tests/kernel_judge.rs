@@ -73,9 +73,7 @@ impl KernelJudge {
             add rule inet silence output oifname m0 meta mark != {MARK} drop"
         ));
         self.apply(&self.rules.whole());
-        for peer in peers {
-            self.set_peer(peer);
-        }
+        self.set_peers(peers);
         // nft has no policies for ICMP, and the machine's time is half of this.
         for timer in ["icmp_timeout", "icmpv6_timeout"] {
             self.limit(timer, ICMP_IDLE.as_secs() as u32);
@@ -83,9 +81,11 @@ impl KernelJudge {
         self
     }
 
-    pub(super) fn set_peer(&mut self, peer: &PeerConfig) {
+    pub(super) fn set_peers(&mut self, peers: &[PeerConfig]) {
         let mut change = Change::default();
-        self.rules.set_peer(peer, &mut change).unwrap();
+        for peer in peers {
+            self.rules.set_peer(peer, &mut change).unwrap();
+        }
         self.apply(&self.rules.script(&change));
     }
 

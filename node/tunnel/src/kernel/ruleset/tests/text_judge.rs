@@ -19,9 +19,11 @@ impl TextJudge {
         Self { model, now_s: 0 }
     }
 
-    /// Puts a peer's new permissions in force.
-    pub(super) fn set_peer(&mut self, number: usize, peer: &PeerConfig) {
-        self.model.change(number, rules(peer));
+    /// The same peers with other permissions.
+    pub(super) fn set_peers(&mut self, peers: &[PeerConfig]) {
+        for (number, peer) in peers.iter().enumerate() {
+            self.model.change(number, rules(peer));
+        }
     }
 
     pub(super) fn wait(&mut self, wait_s: u32) {

@@ -34,9 +34,11 @@ impl UserspaceJudge {
         }
     }
 
-    /// Puts a peer's new permissions in force.
-    pub(super) fn set_peer(&mut self, number: usize, peer: &PeerConfig) {
-        self.ingress[number].change(&peer.ingress);
+    /// The same peers with other permissions.
+    pub(super) fn set_peers(&mut self, peers: &[PeerConfig]) {
+        for (ingress, peer) in self.ingress.iter_mut().zip(peers) {
+            ingress.change(&peer.ingress);
+        }
     }
 
     pub(super) fn wait(&mut self, wait_s: u32) {

@@ -221,6 +221,8 @@ fn an_agencys_own_haproxy_balances_its_servers_with_the_exported_file() {
         front.machine.enrol(&token, &named)?;
         eventually("the machine is enrolled", PATIENCE, || lab.hub.node(OWN))?;
         lab.hub.malha(&["node", "tag", OWN, "xroad-producao"])?;
+        // HAProxy ends where it finds no address of its own.
+        front.machine.becomes_healthy()?;
 
         let config = lab.file("exported.cfg");
         fs::write(&config, exported(lab)?)?;
